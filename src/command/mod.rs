@@ -1,0 +1,3 @@
+//! The commands, one file each: its settings, and what it does with them.
+
+pub mod notify;

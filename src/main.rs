@@ -1,0 +1,33 @@
+//! The command line: one verb a line. What each command does stands in its own file under `command`.
+
+use std::process::ExitCode;
+
+use bugzfeed::command::notify;
+use clap::{Parser, Subcommand};
+
+/// Pushes Bugzilla changes to WebSocket clients
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Record that bugs changed, as Bugzilla would
+    Notify(notify::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Notify(options) => notify::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("bugzfeed: {failure}");
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `--source`: which source, where, and how to read it. The one place that knows all kinds of source.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Error, Source, sqlite};
+use crate::update::BugId;
+
+/// A source as the user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// `sqlite:FILE`: the table of notifications in an SQLite file.
+    Sqlite(sqlite::Settings),
+}
+
+impl Address {
+    /// The source behind this address, not yet connected.
+    pub fn open(&self) -> Box<dyn Source> {
+        match self {
+            Address::Sqlite(settings) => Box::new(sqlite::Table::new(settings.clone())),
+        }
+    }
+
+    /// Records that bugs changed just now, where this source will read it.
+    ///
+    /// # Errors
+    /// When the place cannot be reached or written to.
+    pub fn notify(&self, bugs: &[BugId]) -> Result<(), Error> {
+        match self {
+            Address::Sqlite(settings) => sqlite::notify(settings, bugs),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
+        match scheme {
+            "sqlite" => sqlite::Settings::parse(rest).map(Address::Sqlite),
+            _ => Err(format!("'{text}' is no source; accepted is sqlite:FILE")),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    /// The address without its password, for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Sqlite(settings) => settings.fmt(f),
+        }
+    }
+}

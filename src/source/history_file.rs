@@ -1,0 +1,284 @@
+//! The history on disk, so that a restart forgets nothing. Written by the source's thread, never by the loop. Knows no client.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use crate::update::{BugId, Update};
+
+/// How many rows may stand beyond what is kept before they are deleted: deleting at each write would double its cost.
+const SURPLUS_MAX: i64 = 1_000;
+
+/// The kept history of one feed, open for writing.
+#[derive(Debug)]
+pub struct HistoryFile {
+    database: Connection,
+    feed: String,
+    updates_max: i64,
+    /// The watermark of the last update kept, in Unix seconds.
+    watermark: i64,
+    /// Rows beyond `updates_max` that have not been deleted yet.
+    surplus: i64,
+    /// Set when a write failed: what it would have kept is missing.
+    has_lost: bool,
+}
+
+/// What a file had kept when it was opened.
+#[derive(Debug)]
+pub struct Kept {
+    /// Updates at or before it may be missing; Unix seconds.
+    pub floor: i64,
+    /// The watermark of the first of `updates`; Unix seconds.
+    pub watermark: i64,
+    /// In order of arrival.
+    pub updates: Vec<Update>,
+}
+
+impl HistoryFile {
+    /// Opens or creates the file at `path`, and reads what it has kept for the feed at the path `feed`: the last `updates_max`
+    /// updates. What was kept from another `source` is forgotten. `now` is the time in Unix seconds.
+    ///
+    /// # Errors
+    /// When SQLite cannot open, read or write the file.
+    pub fn open(path: &Path, feed: &str, source: &str, updates_max: usize, now: i64) -> rusqlite::Result<(Self, Kept)> {
+        let mut database = Connection::open(path)?;
+        database.busy_timeout(Duration::from_secs(5))?;
+        // In WAL mode with synchronous=NORMAL a commit does not wait for the disk: a killed process loses nothing, and what a
+        // power failure may have lost is recognised by the boot id, below.
+        database.pragma_update(None, "journal_mode", "WAL")?;
+        database.pragma_update(None, "synchronous", "NORMAL")?;
+        database.execute_batch(
+            "CREATE TABLE IF NOT EXISTS history (
+                 seq INTEGER PRIMARY KEY AUTOINCREMENT, feed TEXT NOT NULL, bug_id INTEGER NOT NULL, time TEXT NOT NULL, watermark INTEGER NOT NULL);
+             CREATE INDEX IF NOT EXISTS history_feed ON history (feed, seq);
+             CREATE TABLE IF NOT EXISTS history_feeds (feed TEXT PRIMARY KEY, source TEXT NOT NULL, floor INTEGER NOT NULL, boot_id TEXT NOT NULL);",
+        )?;
+        let transaction = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let kept = begin(&transaction, feed, source, updates_max as i64, now)?;
+        transaction.commit()?;
+        let watermark = kept.updates.iter().map(|update| update.when.unix_seconds()).fold(kept.watermark, i64::max);
+        let file = Self { database, feed: feed.to_owned(), updates_max: updates_max as i64, watermark, surplus: 0, has_lost: false };
+        Ok((file, kept))
+    }
+
+    /// Keeps updates in order of arrival: all of them, or none.
+    ///
+    /// # Errors
+    /// When SQLite cannot write. The next write that succeeds records that updates are missing.
+    pub fn keep(&mut self, updates: &[Update]) -> rusqlite::Result<()> {
+        self.write(|file, transaction| {
+            let mut insert = transaction.prepare_cached("INSERT INTO history (feed, bug_id, time, watermark) VALUES (?1, ?2, ?3, ?4)")?;
+            for update in updates {
+                file.watermark = file.watermark.max(update.when.unix_seconds());
+                insert.execute(params![file.feed, update.bug.get(), update.when.to_string(), file.watermark])?;
+            }
+            file.surplus += updates.len() as i64;
+            if file.surplus > SURPLUS_MAX {
+                evict(transaction, &file.feed, file.updates_max)?;
+                file.surplus = 0;
+            }
+            Ok(())
+        })
+    }
+
+    /// Records that updates up to `floor` (Unix seconds) may be missing.
+    ///
+    /// # Errors
+    /// When SQLite cannot write. The next write that succeeds records it.
+    pub fn raise_floor(&mut self, floor: i64) -> rusqlite::Result<()> {
+        self.write(|file, transaction| raise_floor(transaction, &file.feed, floor))
+    }
+
+    fn write(&mut self, change: impl FnOnce(&mut State<'_>, &Transaction<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+        let result = self.try_write(change);
+        self.has_lost = result.is_err();
+        result
+    }
+
+    fn try_write(&mut self, change: impl FnOnce(&mut State<'_>, &Transaction<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+        let transaction = self.database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let mut state = State { feed: &self.feed, updates_max: self.updates_max, watermark: self.watermark, surplus: self.surplus };
+        if self.has_lost {
+            raise_floor(&transaction, &self.feed, super::unix_now().max(self.watermark))?;
+        }
+        change(&mut state, &transaction)?;
+        let (watermark, surplus) = (state.watermark, state.surplus);
+        transaction.commit()?;
+        (self.watermark, self.surplus) = (watermark, surplus);
+        Ok(())
+    }
+}
+
+impl Drop for HistoryFile {
+    /// Closing SQLite writes everything to the disk, so a power failure after it loses nothing.
+    fn drop(&mut self) {
+        if let Err(error) = self.database.execute("UPDATE history_feeds SET boot_id = '' WHERE feed = ?1", [&self.feed]) {
+            log::warn!("cannot close the history file: {error}");
+        }
+    }
+}
+
+/// What a transaction changes of a [`HistoryFile`]; taken over only after the commit.
+struct State<'a> {
+    feed: &'a str,
+    updates_max: i64,
+    watermark: i64,
+    surplus: i64,
+}
+
+/// Reads what was kept and notes that this process writes from now on.
+fn begin(transaction: &Transaction<'_>, feed: &str, source: &str, updates_max: i64, now: i64) -> rusqlite::Result<Kept> {
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let known: Option<(String, String)> = transaction
+        .query_row("SELECT source, boot_id FROM history_feeds WHERE feed = ?1", [feed], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if known.as_ref().is_some_and(|(known_source, _)| known_source == source) {
+        evict(transaction, feed, updates_max)?;
+        if known.is_some_and(|(_, boot)| !boot.is_empty() && boot != boot_id) {
+            raise_floor(transaction, feed, now)?;
+        }
+        transaction.execute("UPDATE history_feeds SET boot_id = ?2 WHERE feed = ?1", [feed, &boot_id])?;
+    } else {
+        transaction.execute("DELETE FROM history WHERE feed = ?1", [feed])?;
+        transaction.execute("REPLACE INTO history_feeds VALUES (?1, ?2, ?3, ?4)", params![feed, source, now, boot_id])?;
+    }
+    let floor = transaction.query_row("SELECT floor FROM history_feeds WHERE feed = ?1", [feed], |row| row.get(0))?;
+    let mut select = transaction.prepare("SELECT bug_id, time, watermark FROM history WHERE feed = ?1 ORDER BY seq")?;
+    let mut rows = select.query([feed])?;
+    let mut kept = Kept { floor, watermark: i64::MIN, updates: Vec::new() };
+    while let Some(row) = rows.next()? {
+        let (bug, time): (u32, String) = (row.get(0)?, row.get(1)?);
+        if kept.updates.is_empty() {
+            kept.watermark = row.get(2)?;
+        }
+        match (BugId::new(bug), time.parse()) {
+            (Some(bug), Ok(when)) => kept.updates.push(Update { bug, when }),
+            _ => kept.floor = kept.floor.max(row.get(2)?),
+        }
+    }
+    Ok(kept)
+}
+
+/// Deletes what is beyond the last `updates_max` updates and raises the floor to what went.
+fn evict(transaction: &Transaction<'_>, feed: &str, updates_max: i64) -> rusqlite::Result<()> {
+    let evicted: Option<(i64, i64)> = transaction
+        .query_row(
+            "SELECT seq, watermark FROM history WHERE feed = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2",
+            params![feed, updates_max],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()?;
+    if let Some((seq, watermark)) = evicted {
+        transaction.execute("DELETE FROM history WHERE feed = ?1 AND seq <= ?2", params![feed, seq])?;
+        raise_floor(transaction, feed, watermark)?;
+    }
+    Ok(())
+}
+
+fn raise_floor(transaction: &Transaction<'_>, feed: &str, floor: i64) -> rusqlite::Result<()> {
+    transaction.execute("UPDATE history_feeds SET floor = max(floor, ?2) WHERE feed = ?1", params![feed, floor])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::update::When;
+
+    fn update(bug: u32, seconds: i64) -> Update {
+        Update { bug: BugId::new(bug).unwrap(), when: When::from_unix_seconds(seconds) }
+    }
+
+    fn open(path: &Path, now: i64) -> (HistoryFile, Kept) {
+        HistoryFile::open(path, "/", "sqlite:x", 3, now).unwrap()
+    }
+
+    #[test]
+    fn what_was_kept_is_there_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.db");
+        let (mut file, kept) = open(&path, 50);
+        assert_eq!((kept.floor, kept.updates.len()), (50, 0));
+        file.keep(&[update(1, 200), update(2, 150)]).unwrap();
+        // A killed process drops nothing; the file must be good without it.
+        std::mem::forget(file);
+        let (_file, kept) = open(&path, 1000);
+        assert_eq!((kept.floor, kept.watermark), (50, 200));
+        assert_eq!(kept.updates, [update(1, 200), update(2, 150)]);
+    }
+
+    #[test]
+    fn a_time_comes_back_as_it_was_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.db");
+        let odd = Update { bug: BugId::new(1).unwrap(), when: "2014-04-03 21:13:45Z".parse().unwrap() };
+        open(&path, 0).0.keep(std::slice::from_ref(&odd)).unwrap();
+        assert_eq!(open(&path, 0).1.updates, [odd]);
+    }
+
+    #[test]
+    fn what_is_too_much_goes_and_raises_the_floor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.db");
+        let (mut file, _) = open(&path, 0);
+        for at in 0..1_500 {
+            file.keep(&[update(7, 1_000 + at)]).unwrap();
+        }
+        let rows: i64 = file.database.query_row("SELECT count(*) FROM history", [], |row| row.get(0)).unwrap();
+        assert!(rows <= 3 + SURPLUS_MAX, "{rows} rows");
+        drop(file);
+        let (_file, kept) = open(&path, 0);
+        assert_eq!((kept.floor, kept.watermark, kept.updates.len()), (2_496, 2_497, 3));
+    }
+
+    #[test]
+    fn another_source_starts_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.db");
+        open(&path, 0).0.keep(&[update(1, 200)]).unwrap();
+        let (_file, kept) = HistoryFile::open(&path, "/", "sqlite:y", 3, 900).unwrap();
+        assert_eq!((kept.floor, kept.updates.len()), (900, 0));
+    }
+
+    #[test]
+    fn feeds_are_kept_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.db");
+        let (mut file, _) = open(&path, 0);
+        let (mut dev, _) = HistoryFile::open(&path, "/dev/", "sqlite:x", 3, 0).unwrap();
+        file.keep(&[update(1, 200)]).unwrap();
+        dev.keep(&[update(2, 300)]).unwrap();
+        drop((file, dev));
+        assert_eq!(open(&path, 0).1.updates, [update(1, 200)]);
+    }
+
+    #[test]
+    fn a_power_failure_is_a_known_gap() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.db");
+        let (mut file, _) = open(&path, 0);
+        file.keep(&[update(1, 200)]).unwrap();
+        file.database.execute("UPDATE history_feeds SET boot_id = 'an earlier boot'", []).unwrap();
+        std::mem::forget(file);
+        let (_file, kept) = open(&path, 900);
+        assert_eq!((kept.floor, kept.updates.len()), (900, 1));
+    }
+
+    #[test]
+    fn a_write_that_failed_is_a_known_gap() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.db");
+        let (mut file, _) = open(&path, 0);
+        file.database.pragma_update(None, "query_only", true).unwrap();
+        file.keep(&[update(1, 200)]).unwrap_err();
+        file.database.pragma_update(None, "query_only", false).unwrap();
+        let before = super::super::unix_now();
+        file.keep(&[update(2, 300)]).unwrap();
+        drop(file);
+        let (_file, kept) = open(&path, 0);
+        assert!(kept.floor >= before);
+        assert_eq!(kept.updates, [update(2, 300)]);
+    }
+}

@@ -1,0 +1,153 @@
+//! Where updates come from. Owns what all sources share: the thread, the order keep → hand over → acknowledge, the backoff, and
+//! the clean stop. Knows no client, and nothing of any one source.
+
+mod address;
+mod history_file;
+pub mod sqlite;
+mod stop;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use log::{debug, error, info, warn};
+
+pub use address::Address;
+pub use history_file::{HistoryFile, Kept};
+pub use stop::Stop;
+
+use crate::inbox::{Closed, Event, Sender};
+use crate::update::{FeedId, Update};
+
+/// Why a source could not go on; the text is a sentence for the log.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// A place that updates come from, read by a blocking thread of its own.
+pub trait Source: Send {
+    /// Connects, calls [`Sink::connected`], and delivers updates until `stop` is requested or [`Sink::deliver`] says [`Closed`].
+    /// Acknowledges an update, or deletes its row, only after [`Sink::deliver`] has returned.
+    ///
+    /// # Errors
+    /// Anything that ends the connection. The caller waits and runs the source again.
+    fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error>;
+}
+
+/// What a source does with what it reads: keeps it in the history file, then hands it to the loop.
+#[derive(Debug)]
+pub struct Sink {
+    feed: FeedId,
+    /// The source's name in the log, without its password.
+    name: String,
+    history_file: Option<HistoryFile>,
+    is_keeping: bool,
+    inbox: Sender,
+    state: State,
+}
+
+/// Whether a source works, as far as the log has been told.
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Starting,
+    Live,
+    Down { reason: String },
+}
+
+impl Sink {
+    /// A sink for `feed` that keeps updates in `history_file` (or nowhere) and names its source `name` in the log.
+    pub fn new(feed: FeedId, name: String, history_file: Option<HistoryFile>, inbox: Sender) -> Self {
+        Self { feed, name, history_file, is_keeping: true, inbox, state: State::Starting }
+    }
+
+    /// To be called by a source when it is ready to receive updates.
+    pub fn connected(&mut self) {
+        if self.state != State::Live {
+            info!("reading updates from {}", self.name);
+            self.state = State::Live;
+        }
+    }
+
+    /// Keeps the updates, then hands them to the loop. After it has returned, the source may forget them.
+    ///
+    /// # Errors
+    /// When the loop is gone; the updates are kept then, but should not be acknowledged.
+    pub fn deliver(&mut self, updates: Vec<Update>) -> Result<(), Closed> {
+        if updates.is_empty() {
+            return Ok(());
+        }
+        if let Some(file) = &mut self.history_file {
+            let result = file.keep(&updates);
+            self.report_keeping(result)?;
+        }
+        self.inbox.send(Event::Updates { feed: self.feed, updates })
+    }
+
+    /// To be called by a source that may have missed updates until now, such as after its queue was deleted, as soon as it is sure
+    /// to receive all that follow.
+    ///
+    /// # Errors
+    /// When the loop is gone.
+    pub fn missed(&mut self) -> Result<(), Closed> {
+        let until = unix_now();
+        warn!("updates from {} may have been missed up to now; clients that ask for them are told so", self.name);
+        if let Some(file) = &mut self.history_file {
+            let result = file.raise_floor(until);
+            self.report_keeping(result)?;
+        }
+        self.inbox.send(Event::Gap { feed: self.feed, until })
+    }
+
+    /// Live updates still go out while the history file fails; clients are told that it has a gap.
+    fn report_keeping(&mut self, result: rusqlite::Result<()>) -> Result<(), Closed> {
+        let was_keeping = self.is_keeping;
+        self.is_keeping = result.is_ok();
+        match result {
+            Ok(()) if !was_keeping => info!("the history file works again"),
+            Ok(()) => {}
+            Err(error) => {
+                if was_keeping {
+                    error!(
+                        "cannot write the history file (setting --history): {error}; updates still go out, but a restart would forget them"
+                    );
+                }
+                self.inbox.send(Event::Gap { feed: self.feed, until: unix_now() })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, error: &Error, pause: Duration) {
+        let reason = error.to_string();
+        let state = State::Down { reason: reason.clone() };
+        if self.state == state {
+            debug!("{}: still down: {reason}; trying again in {pause:.1?}", self.name);
+        } else {
+            warn!("{}: {reason}; trying again until it works", self.name);
+            self.state = state;
+        }
+    }
+}
+
+/// Runs a source until `stop` is requested or the loop is gone, and starts it again after each failure: after 0.2 s at first, after
+/// 30 s at most, each pause drawn at random up to its bound, so that many servers do not come back in step.
+pub fn supervise(source: &mut dyn Source, mut sink: Sink, stop: &Stop) {
+    const PAUSE_MIN: Duration = Duration::from_millis(200);
+    const PAUSE_MAX: Duration = Duration::from_secs(30);
+    let mut bound = PAUSE_MIN;
+    while let Err(error) = source.run(&mut sink, stop) {
+        if stop.is_requested() || error.is::<Closed>() {
+            break;
+        }
+        if sink.state == State::Live {
+            bound = PAUSE_MIN;
+        }
+        let pause = bound.mul_f64(fastrand::f64());
+        sink.failed(&error, pause);
+        if stop.wait(pause) {
+            break;
+        }
+        bound = (bound * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Seconds since 1970 by this machine's clock.
+pub fn unix_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
