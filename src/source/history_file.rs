@@ -76,7 +76,7 @@ impl HistoryFile {
             }
             file.surplus += updates.len() as i64;
             if file.surplus > SURPLUS_MAX {
-                evict(transaction, &file.feed, file.updates_max)?;
+                evict(transaction, file.feed, file.updates_max)?;
                 file.surplus = 0;
             }
             Ok(())
@@ -88,7 +88,7 @@ impl HistoryFile {
     /// # Errors
     /// When SQLite cannot write. The next write that succeeds records it.
     pub fn raise_floor(&mut self, floor: i64) -> rusqlite::Result<()> {
-        self.write(|file, transaction| raise_floor(transaction, &file.feed, floor))
+        self.write(|file, transaction| raise_floor(transaction, file.feed, floor))
     }
 
     fn write(&mut self, change: impl FnOnce(&mut State<'_>, &Transaction<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {

@@ -1,0 +1,94 @@
+//! One feed: answers its clients' commands and says who gets an update. Owns the feed's subscriptions and history. Knows no socket, no
+//! frame, no clock.
+
+use crate::history::History;
+use crate::protocol::{self, Command, Refusal};
+use crate::subscriptions::{ClientId, Subscriptions};
+use crate::update::{BugId, Update};
+
+/// A feed's subscriptions and history.
+#[derive(Debug)]
+pub struct Hub {
+    subscriptions: Subscriptions,
+    history: History,
+    /// Per client.
+    subscriptions_max: usize,
+}
+
+impl Hub {
+    /// A feed without subscriptions, in which a client may have `subscriptions_max` of them.
+    pub fn new(history: History, subscriptions_max: usize) -> Self {
+        Self { subscriptions: Subscriptions::default(), history, subscriptions_max }
+    }
+
+    /// Does what a message asks for. Each text of the answer goes to `send`, in order: the reply, then the updates it asked for.
+    pub fn answer(&mut self, client: ClientId, message: &[u8], mut send: impl FnMut(&[u8])) {
+        let mut text = Vec::with_capacity(128);
+        match protocol::parse(message) {
+            Ok(Command::Subscribe { bugs, since }) => self.subscribe(client, &bugs, since, send),
+            Ok(Command::Unsubscribe { bugs }) => {
+                self.subscriptions.unsubscribe(client, &bugs);
+                protocol::write_bugs(&mut text, "unsubscribe", self.subscriptions.of(client), None);
+                send(&text);
+            }
+            Ok(Command::Subscriptions) => {
+                protocol::write_bugs(&mut text, "subscriptions", self.subscriptions.of(client), None);
+                send(&text);
+            }
+            Ok(Command::Version) => {
+                protocol::write_version(&mut text);
+                send(&text);
+            }
+            Err(refusal) => {
+                protocol::write_refusal(&mut text, &refusal);
+                send(&text);
+            }
+        }
+    }
+
+    fn subscribe(&mut self, client: ClientId, bugs: &[BugId], since: Option<i64>, mut send: impl FnMut(&[u8])) {
+        let mut text = Vec::with_capacity(128);
+        if self.subscriptions.count_with(client, bugs) > self.subscriptions_max {
+            protocol::write_refusal(&mut text, &Refusal::too_many_subscriptions(self.subscriptions_max));
+            return send(&text);
+        }
+        self.subscriptions.subscribe(client, bugs);
+        let complete = since.map(|since| self.history.is_complete(since));
+        protocol::write_bugs(&mut text, "subscribe", self.subscriptions.of(client), complete);
+        send(&text);
+        for missed in since.into_iter().flat_map(|since| self.history.since(since)) {
+            if bugs.binary_search(&missed.bug).is_ok() {
+                text.clear();
+                protocol::write_update(&mut text, missed);
+                send(&text);
+            }
+        }
+    }
+
+    /// Remembers an update, and returns the clients that it must reach, in no order.
+    pub fn publish(&mut self, update: Update) -> impl Iterator<Item = ClientId> {
+        let bug = update.bug;
+        self.history.push(update);
+        self.subscriptions.subscribers(bug)
+    }
+
+    /// Records that updates up to `until` (Unix seconds) may have been missed.
+    pub fn gap(&mut self, until: i64) {
+        self.history.raise_floor(until);
+    }
+
+    /// Whether a client wants a bug's updates.
+    pub fn is_subscribed(&self, client: ClientId, bug: BugId) -> bool {
+        self.subscriptions.contains(client, bug)
+    }
+
+    /// Forgets a client.
+    pub fn leave(&mut self, client: ClientId) {
+        self.subscriptions.leave(client);
+    }
+
+    /// Panics where the feed's state contradicts itself; for tests.
+    pub fn check_invariants(&self) {
+        self.subscriptions.check_invariants();
+    }
+}

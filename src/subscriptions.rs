@@ -1,0 +1,314 @@
+//! Who wants which bug. Owns the two-way index, in which subscribing, unsubscribing and leaving cost as much as the client's own
+//! subscriptions, however many others wait for the same bug. Knows no socket and no update.
+//!
+//! Each bug lists its subscribers in no order; each client lists its bugs, ascending, with the client's place in each bug's list. To
+//! leave a list is to move its last subscriber into the gap and to tell that one its new place. Most clients have one bug and most
+//! bugs have one client, so both of those are stored inline: 20 bytes for a client with a bug of its own.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use slab::Slab;
+
+use crate::update::BugId;
+
+/// A connected client: its key in the server's slab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(pub u32);
+
+impl ClientId {
+    /// The client's place in any list that is indexed by client.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The two-way index between bugs and clients. Ids come from clients, so the hash is keyed.
+#[derive(Debug, Default)]
+pub struct Subscriptions {
+    subscribers: HashMap<BugId, Subscribers, RandomState>,
+    /// The lists of those bugs that several clients want.
+    crowds: Slab<Vec<ClientId>>,
+    /// By client.
+    own: Vec<Own>,
+    /// The lists of those clients that want several bugs.
+    lists: Slab<Vec<Subscription>>,
+}
+
+/// One client or a key of `crowds`, in four bytes.
+#[derive(Clone, Copy, Debug)]
+struct Subscribers(u32);
+
+impl Subscribers {
+    const CROWD: u32 = 1 << 31;
+
+    fn one(client: ClientId) -> Self {
+        debug_assert!(client.0 < Self::CROWD);
+        Self(client.0)
+    }
+
+    fn crowd(key: usize) -> Self {
+        Self(key as u32 | Self::CROWD)
+    }
+
+    fn crowd_key(self) -> Option<usize> {
+        (self.0 & Self::CROWD != 0).then_some((self.0 & !Self::CROWD) as usize)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Own {
+    #[default]
+    Nothing,
+    One(Subscription),
+    /// A key of `lists`.
+    Several(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Subscription {
+    bug: BugId,
+    /// The client's place in the list of the bug's subscribers.
+    place: u32,
+}
+
+impl Subscriptions {
+    /// The bugs that a client is subscribed to, ascending.
+    pub fn of(&self, client: ClientId) -> impl Iterator<Item = BugId> {
+        self.list(client).iter().map(|subscription| subscription.bug)
+    }
+
+    /// How many bugs a client would be subscribed to after subscribing to `bugs` (ascending, each once).
+    pub fn count_with(&self, client: ClientId, bugs: &[BugId]) -> usize {
+        let list = self.list(client);
+        let known = bugs.iter().filter(|bug| list.binary_search_by_key(bug, |own| &own.bug).is_ok()).count();
+        list.len() + bugs.len() - known
+    }
+
+    /// Whether a client is subscribed to a bug.
+    pub fn contains(&self, client: ClientId, bug: BugId) -> bool {
+        self.list(client).binary_search_by_key(&bug, |own| own.bug).is_ok()
+    }
+
+    /// The clients that are subscribed to a bug, each once, in no order.
+    pub fn subscribers(&self, bug: BugId) -> impl Iterator<Item = ClientId> {
+        let (one, crowd) = match self.subscribers.get(&bug) {
+            None => (None, [].as_slice()),
+            Some(entry) => match entry.crowd_key() {
+                None => (Some(ClientId(entry.0)), [].as_slice()),
+                Some(key) => (None, self.crowds[key].as_slice()),
+            },
+        };
+        one.into_iter().chain(crowd.iter().copied())
+    }
+
+    /// Subscribes a client to `bugs` (ascending, each once); those it has already stay.
+    pub fn subscribe(&mut self, client: ClientId, bugs: &[BugId]) {
+        if self.own.len() <= client.index() {
+            self.own.resize(client.index() + 1, Own::Nothing);
+        }
+        let before = self.take_list(client);
+        let mut list = Vec::with_capacity(before.len() + bugs.len());
+        let mut before = before.into_iter().peekable();
+        for &bug in bugs {
+            while let Some(own) = before.next_if(|own| own.bug < bug) {
+                list.push(own);
+            }
+            let own = before.next_if(|own| own.bug == bug);
+            list.push(own.unwrap_or_else(|| Subscription { bug, place: self.join(bug, client) }));
+        }
+        list.extend(before);
+        self.put_list(client, list);
+    }
+
+    /// Ends a client's subscriptions to `bugs` (ascending, each once); those it does not have are passed over.
+    pub fn unsubscribe(&mut self, client: ClientId, bugs: &[BugId]) {
+        let mut list = self.take_list(client);
+        list.retain(|own| {
+            let stays = bugs.binary_search(&own.bug).is_err();
+            if !stays {
+                self.quit(own);
+            }
+            stays
+        });
+        self.put_list(client, list);
+    }
+
+    /// Ends all subscriptions of a client.
+    pub fn leave(&mut self, client: ClientId) {
+        for own in self.take_list(client) {
+            self.quit(&own);
+        }
+    }
+
+    fn list(&self, client: ClientId) -> &[Subscription] {
+        match self.own.get(client.index()) {
+            None | Some(Own::Nothing) => &[],
+            Some(Own::One(own)) => std::slice::from_ref(own),
+            Some(Own::Several(key)) => &self.lists[*key as usize],
+        }
+    }
+
+    fn take_list(&mut self, client: ClientId) -> Vec<Subscription> {
+        match self.own.get_mut(client.index()).map(std::mem::take) {
+            None | Some(Own::Nothing) => Vec::new(),
+            Some(Own::One(own)) => vec![own],
+            Some(Own::Several(key)) => self.lists.remove(key as usize),
+        }
+    }
+
+    fn put_list(&mut self, client: ClientId, mut list: Vec<Subscription>) {
+        let own = match list[..] {
+            [] => return,
+            [own] => Own::One(own),
+            _ => {
+                list.shrink_to_fit();
+                Own::Several(self.lists.insert(list) as u32)
+            }
+        };
+        self.own[client.index()] = own;
+    }
+
+    /// Adds a client to a bug's list and returns its place there.
+    fn join(&mut self, bug: BugId, client: ClientId) -> u32 {
+        let crowds = &mut self.crowds;
+        let mut place = 0;
+        self.subscribers
+            .entry(bug)
+            .and_modify(|entry| {
+                let key = entry.crowd_key().unwrap_or_else(|| crowds.insert(vec![ClientId(entry.0)]));
+                place = crowds[key].len() as u32;
+                crowds[key].push(client);
+                *entry = Subscribers::crowd(key);
+            })
+            .or_insert(Subscribers::one(client));
+        place
+    }
+
+    /// Removes a client from a bug's list, given what the client's own list says of it.
+    fn quit(&mut self, own: &Subscription) {
+        let Some(entry) = self.subscribers.get_mut(&own.bug) else { return };
+        let Some(key) = entry.crowd_key() else {
+            self.subscribers.remove(&own.bug);
+            give_back(&mut self.subscribers);
+            return;
+        };
+        let crowd = &mut self.crowds[key];
+        crowd.swap_remove(own.place as usize);
+        let moved = crowd.get(own.place as usize).copied();
+        if let [last] = crowd[..] {
+            *entry = Subscribers::one(last);
+            self.crowds.remove(key);
+        } else if crowd.len() < crowd.capacity() / 4 {
+            crowd.shrink_to(crowd.len() * 2);
+        }
+        if let Some(moved) = moved {
+            self.set_place(moved, own.bug, own.place);
+        }
+    }
+
+    fn set_place(&mut self, client: ClientId, bug: BugId, place: u32) {
+        let list = match &mut self.own[client.index()] {
+            Own::Nothing => return,
+            Own::One(own) => std::slice::from_mut(own),
+            Own::Several(key) => &mut self.lists[*key as usize],
+        };
+        if let Ok(at) = list.binary_search_by_key(&bug, |own| own.bug) {
+            list[at].place = place;
+        }
+    }
+
+    /// Panics where the two directions of the index disagree; for tests.
+    pub fn check_invariants(&self) {
+        let mut subscriptions = 0;
+        for index in 0..self.own.len() {
+            let client = ClientId(index as u32);
+            let list = self.list(client);
+            assert!(list.is_sorted_by(|a, b| a.bug < b.bug), "{client:?}: {list:?}");
+            for own in list {
+                assert_eq!(self.subscribers(own.bug).nth(own.place as usize), Some(client), "{own:?}");
+            }
+            subscriptions += list.len();
+        }
+        assert_eq!(self.subscribers.keys().map(|&bug| self.subscribers(bug).count()).sum::<usize>(), subscriptions);
+        assert!(self.crowds.iter().all(|(_, crowd)| crowd.len() > 1));
+        assert!(self.lists.iter().all(|(_, list)| list.len() > 1));
+    }
+}
+
+/// Gives memory back when most of a map is unused.
+fn give_back(map: &mut HashMap<BugId, Subscribers, RandomState>) {
+    if map.capacity() > 1_024 && map.len() < map.capacity() / 8 {
+        map.shrink_to(map.len() * 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    fn bugs(numbers: &[u32]) -> Vec<BugId> {
+        numbers.iter().map(|&number| BugId::new(number).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_client_with_a_bug_of_its_own_costs_twenty_bytes() {
+        assert_eq!(size_of::<Own>() + size_of::<(BugId, Subscribers)>(), 20);
+    }
+
+    #[test]
+    fn what_a_client_has_is_ascending_and_each_once() {
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.subscribe(ClientId(3), &bugs(&[5, 9]));
+        assert_eq!(subscriptions.count_with(ClientId(3), &bugs(&[1, 5, 7])), 4);
+        subscriptions.subscribe(ClientId(3), &bugs(&[1, 5, 7]));
+        assert_eq!(subscriptions.of(ClientId(3)).collect::<Vec<_>>(), bugs(&[1, 5, 7, 9]));
+        subscriptions.unsubscribe(ClientId(3), &bugs(&[5, 6]));
+        assert_eq!(subscriptions.of(ClientId(3)).collect::<Vec<_>>(), bugs(&[1, 7, 9]));
+        assert_eq!(subscriptions.of(ClientId(4)).count(), 0);
+        subscriptions.check_invariants();
+    }
+
+    #[test]
+    fn the_index_agrees_with_a_naive_model() {
+        for seed in 0..50 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut subscriptions = Subscriptions::default();
+            let mut model: BTreeMap<ClientId, BTreeSet<BugId>> = BTreeMap::new();
+            for _ in 0..200 {
+                let client = ClientId(random.u32(0..8));
+                let chosen: BTreeSet<BugId> = (0..random.usize(0..6)).map(|_| BugId::new(random.u32(1..10)).unwrap()).collect();
+                let list: Vec<BugId> = chosen.iter().copied().collect();
+                let expected = model.entry(client).or_default();
+                match random.u8(0..5) {
+                    0..=2 => {
+                        assert_eq!(subscriptions.count_with(client, &list), expected.union(&chosen).count());
+                        subscriptions.subscribe(client, &list);
+                        expected.extend(chosen);
+                    }
+                    3 => {
+                        subscriptions.unsubscribe(client, &list);
+                        expected.retain(|bug| !chosen.contains(bug));
+                    }
+                    _ => {
+                        subscriptions.leave(client);
+                        expected.clear();
+                    }
+                }
+                subscriptions.check_invariants();
+                for (&client, expected) in &model {
+                    assert!(subscriptions.of(client).eq(expected.iter().copied()), "seed {seed}");
+                }
+                for bug in (1..10).filter_map(BugId::new) {
+                    let wanted: BTreeSet<ClientId> = subscriptions.subscribers(bug).collect();
+                    assert!(
+                        wanted.iter().eq(model.iter().filter(|(_, bugs)| bugs.contains(&bug)).map(|(client, _)| client)),
+                        "seed {seed}"
+                    );
+                }
+            }
+        }
+    }
+}
