@@ -1,12 +1,21 @@
 //! Pushes Bugzilla changes to WebSocket clients.
 
 pub mod command;
+pub mod connection;
 pub mod duration;
 pub mod failure;
+pub mod frame;
+pub mod handshake;
 pub mod history;
 pub mod hub;
 pub mod inbox;
+pub mod logging;
+pub mod moment;
+pub mod page;
 pub mod protocol;
+pub mod reactor;
+pub mod server;
 pub mod source;
 pub mod subscriptions;
+pub mod turn;
 pub mod update;

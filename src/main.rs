@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bugzfeed::command::notify;
+use bugzfeed::command::{notify, serve};
 use clap::{Parser, Subcommand};
 
 /// Pushes Bugzilla changes to WebSocket clients
@@ -15,12 +15,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the WebSocket server
+    Serve(serve::Options),
     /// Record that bugs changed, as Bugzilla would
     Notify(notify::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Serve(options) => serve::run(&options),
         Command::Notify(options) => notify::run(&options),
     };
     match result {

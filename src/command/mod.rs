@@ -1,3 +1,4 @@
 //! The commands, one file each: its settings, and what it does with them.
 
 pub mod notify;
+pub mod serve;

@@ -1,0 +1,56 @@
+//! WebSocket frames on tungstenite's pieces: finds where a client's frame ends, and writes the server's. Knows no client and no socket.
+
+use std::io::Cursor;
+
+use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
+use tungstenite::{Error, error::CapacityError};
+
+/// A complete frame at the start of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// The length of header and payload, in bytes.
+    pub bytes: usize,
+    /// Whether a message is complete with this frame: false for a control frame, which belongs to none.
+    pub ends_message: bool,
+    /// Whether it is a ping, a pong or a close.
+    pub is_control: bool,
+}
+
+/// Finds the first frame of `input`; `None` when it is not complete.
+///
+/// # Errors
+/// When no more bytes can make it a valid frame of at most `payload_max` bytes.
+pub fn find(input: &[u8], payload_max: usize) -> Result<Option<Whole>, Box<Error>> {
+    let mut cursor = Cursor::new(input);
+    let Some((header, payload)) = FrameHeader::parse(&mut cursor)? else { return Ok(None) };
+    let payload = usize::try_from(payload).unwrap_or(usize::MAX);
+    if payload > payload_max {
+        return Err(Box::new(CapacityError::MessageTooLong { size: payload, max_size: payload_max }.into()));
+    }
+    let bytes = cursor.position() as usize + payload;
+    let is_control = matches!(header.opcode, OpCode::Control(_));
+    Ok((bytes <= input.len()).then_some(Whole { bytes, ends_message: header.is_final && !is_control, is_control }))
+}
+
+/// Writes a text message. Its header is at most ten bytes.
+pub fn write_text(output: &mut Vec<u8>, text: &[u8]) {
+    write(output, OpCode::Data(Data::Text), text);
+}
+
+/// Writes a ping without payload.
+pub fn write_ping(output: &mut Vec<u8>) {
+    write(output, OpCode::Control(Control::Ping), &[]);
+}
+
+/// Writes a close with a code and a reason of at most 123 bytes.
+pub fn write_close(output: &mut Vec<u8>, code: u16, reason: &'static str) {
+    let close = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+    write(output, OpCode::Control(Control::Close), Frame::close(Some(close)).payload());
+}
+
+fn write(output: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
+    let header = FrameHeader { opcode, ..FrameHeader::default() };
+    header.format(payload.len() as u64, output).expect("a Vec takes all that is written to it");
+    output.extend_from_slice(payload);
+}

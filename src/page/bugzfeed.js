@@ -1,0 +1,470 @@
+// The built-in page: a client of the feed at whose path it was served. It speaks docs/protocol.md, keeps its
+// subscriptions in the address's fragment, and stores nothing.
+
+const ROWS_MAX = 500;
+// A server remembers 10,000 updates by default: what it can replay, the page can recognise.
+const SEEN_MAX = 10_000;
+// A replay follows its reply without a pause. After so long a silence it is over, and an equal update is a new one.
+const REPLAY_SILENCE_MS = 2_000;
+const BACKOFF_FIRST_MS = 500;
+const BACKOFF_MAX_MS = 30_000;
+// A connection that lived for so long was a good one. Forgetting earlier failures sooner would let a server that
+// accepts and closes at once be called twice a second, for ever.
+const STEADY_MS = 10_000;
+// Before the first update only this device's clock says where to resume. It may be a little ahead of Bugzilla's.
+const CLOCK_MARGIN_MS = 60_000;
+const BUG_MAX = 2 ** 31 - 1;
+// Keeps a link to a list of bugs well below the length that web servers accept in a request.
+const BUGS_PER_LINK_MAX = 200;
+
+const element = (id) => document.getElementById(id);
+const feedUrl = new URL(location.pathname, location.href);
+feedUrl.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+// Anything but an http address would become a link that does something else.
+const bugzilla = /^https?:/i.test(document.body.dataset.bugzilla) ? document.body.dataset.bugzilla.replace(/\/+$/, "") : null;
+
+// What the user wants: bug → { confirmed, item }. What a server has confirmed is part of a resume.
+const subscriptions = new Map();
+// Subscribe requests without a reply that must survive a reconnect: { bugs, since }.
+let unsent = [];
+
+let socket = null;
+let openedAt = 0;
+let failures = 0;
+let retryAt = 0;
+let retryTimer = 0;
+// Commands without a reply, oldest first. The server replies in order, and that is all that ties a reply to a command.
+let unanswered = [];
+
+// Where to resume: the newest `when` seen, and until there is one, where watching began.
+let newest = null;
+let watchingSince = null;
+// "bug when" → how often it was shown; the oldest keys are forgotten first.
+const seen = new Map();
+// "bug when" → how often the running replay may still repeat it.
+const repeats = new Map();
+// Requests for the past whose replay is still running: a connection that breaks now cuts it short.
+let replaying = [];
+let lastMessageAt = 0;
+
+// What stands in the feed, newest first: { bug, when, item }.
+const rows = [];
+let received = 0;
+let receivedHidden = 0;
+
+// ---- Connection ----
+
+function connect() {
+  clearTimeout(retryTimer);
+  showConnection("connecting", "Connecting");
+  socket = new WebSocket(feedUrl);
+  socket.addEventListener("open", opened);
+  socket.addEventListener("message", (event) => receive(event.data));
+  socket.addEventListener("close", closed);
+}
+
+function opened() {
+  openedAt = performance.now();
+  showConnection("live", "Live");
+  resume();
+  const requests = unsent;
+  unsent = [];
+  requests.forEach(requestSubscribe);
+}
+
+function closed(event) {
+  socket = null;
+  endReplayAfterSilence();
+  unsent = [...replaying, ...unanswered.map(({ request }) => request).filter(Boolean), ...unsent];
+  unanswered = [];
+  replaying = [];
+  repeats.clear();
+  if (openedAt && performance.now() - openedAt >= STEADY_MS) failures = 0;
+  openedAt = 0;
+  retryAt = performance.now() + Math.random() * Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** failures);
+  failures += 1;
+  // A server that goes away says so with 1001, and comes back. Any other reason is something to know.
+  if (event.reason && event.code !== 1001) addNotice(`The server closed the connection: ${event.reason}`);
+  waitToReconnect();
+}
+
+function waitToReconnect() {
+  const left = retryAt - performance.now();
+  if (left <= 0) return connect();
+  const seconds = `${Math.ceil(left / 1000)} s`;
+  // "Offline" is only the device's opinion: a server on the same machine can still be reached, so go on trying.
+  if (navigator.onLine) showConnection("waiting", "Reconnecting", ` in ${seconds}`);
+  else showConnection("offline", "Offline", `, next try in ${seconds}`);
+  retryTimer = setTimeout(waitToReconnect, left % 1000 || 1000);
+}
+
+// The network or the reader is back: no reason to sit out the rest of a wait.
+function retryNow() {
+  if (socket === null) connect();
+}
+
+// ---- Commands ----
+
+function send(command, request = null, isResume = false) {
+  unanswered.push({ request, isResume });
+  socket.send(JSON.stringify(command));
+}
+
+function isOpen() {
+  return socket !== null && socket.readyState === WebSocket.OPEN;
+}
+
+// One message for the whole set, and one `since`: everything that arrived after the last update seen comes again.
+function resume() {
+  const bugs = [...subscriptions].filter(([, { confirmed }]) => confirmed).map(([bug]) => bug);
+  if (bugs.length === 0) return;
+  send({ command: "subscribe", bugs, since: newest ?? watchingSince }, null, true);
+}
+
+function subscribe(bugs, since) {
+  for (const bug of bugs) {
+    if (!subscriptions.has(bug)) subscriptions.set(bug, { confirmed: false, item: subscriptionItem(bug) });
+  }
+  subscriptionsChanged();
+  requestSubscribe({ bugs, since });
+}
+
+function requestSubscribe({ bugs, since }) {
+  const wanted = bugs.filter((bug) => subscriptions.has(bug));
+  if (wanted.length === 0) return;
+  const request = { bugs: wanted, since };
+  if (!isOpen()) unsent.push(request);
+  else send({ command: "subscribe", bugs: wanted, ...(since && { since }) }, request);
+}
+
+function unsubscribe(bugs) {
+  for (const bug of bugs) subscriptions.delete(bug);
+  subscriptionsChanged();
+  if (isOpen()) send({ command: "unsubscribe", bugs });
+}
+
+// ---- Messages ----
+
+function receive(text) {
+  const message = JSON.parse(text);
+  endReplayAfterSilence();
+  lastMessageAt = performance.now();
+  if (message.command === "update") receiveUpdate(message.bug, message.when);
+  else receiveReply(message, unanswered.shift());
+}
+
+function receiveReply(reply, { request, isResume } = {}) {
+  if (reply.result === "error") {
+    addNotice(`The server refused: ${reply.error}`);
+    if (request) forget(request.bugs);
+    return;
+  }
+  if (isResume) return replayFollows(reply, newest ?? watchingSince, seen);
+  if (!request) return;
+  request.bugs.forEach(confirm);
+  watchingSince ??= request.since ?? new Date(Date.now() - CLOCK_MARGIN_MS).toISOString().slice(0, 19);
+  // Someone who asks for the past wants to see it, even what was cleared away: only what still stands there is a repeat.
+  if (request.since) {
+    replayFollows(reply, request.since, countRows(request.bugs), request);
+    replaying.push(request);
+  }
+}
+
+function confirm(bug) {
+  const subscription = subscriptions.get(bug);
+  // Unsubscribed meanwhile.
+  if (!subscription) return;
+  subscription.confirmed = true;
+  subscription.item.classList.remove("pending");
+  subscription.item.removeAttribute("title");
+}
+
+function replayFollows(reply, since, shown, request = null) {
+  for (const [key, count] of shown) repeats.set(key, count);
+  if (reply.complete !== false) return;
+  const bugs = request ? request.bugs : [...subscriptions.keys()];
+  if (request) addNotice(`The server does not remember all changes since ${since.replace("T", " ")} UTC. Some may be missing.`, bugs);
+  else addNotice("Some updates may have been missed while disconnected.", bugs);
+}
+
+function endReplayAfterSilence() {
+  if (performance.now() - lastMessageAt <= REPLAY_SILENCE_MS) return;
+  repeats.clear();
+  replaying = [];
+}
+
+// A refused request leaves nothing subscribed: what only it asked for is no subscription.
+function forget(bugs) {
+  for (const bug of bugs) if (subscriptions.get(bug)?.confirmed === false) subscriptions.delete(bug);
+  subscriptionsChanged();
+}
+
+function receiveUpdate(bug, when) {
+  // Sent before the server had read our unsubscribe.
+  if (!subscriptions.has(bug)) return;
+  if (newest === null || when > newest) newest = when;
+  const key = `${bug} ${when}`;
+  const left = repeats.get(key) ?? 0;
+  if (left > 0) return void repeats.set(key, left - 1);
+  seen.set(key, (seen.get(key) ?? 0) + 1);
+  if (seen.size > SEEN_MAX) seen.delete(seen.keys().next().value);
+  addRow(bug, when);
+}
+
+// ---- The feed ----
+
+function addRow(bug, when) {
+  // By time, not by arrival: a replay of last week's changes belongs below today's.
+  const place = rows.findIndex((row) => row.when <= when);
+  const row = { bug, when, item: rowItem(bug, when) };
+  if (place === -1) {
+    rows.push(row);
+    element("updates").append(row.item);
+  } else {
+    element("updates").insertBefore(row.item, rows[place].item);
+    rows.splice(place, 0, row);
+  }
+  if (rows.length > ROWS_MAX) rows.pop().item.remove();
+  received += 1;
+  if (document.hidden) receivedHidden += 1;
+  renderFeedHead();
+}
+
+function rowItem(bug, when) {
+  const item = element("update-template").content.cloneNode(true).firstElementChild;
+  item.querySelector(".bug").append(bugLabel(bug, `Bug ${bug}`));
+  const [, date, clock] = when.match(/^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)$/) ?? [];
+  const time = new Date(`${date}T${clock}Z`);
+  if (Number.isNaN(time.getTime())) {
+    // From a broker a time is passed on exactly as it came.
+    item.querySelector("time").textContent = when;
+    return item;
+  }
+  item.querySelector(".date").textContent = date;
+  item.querySelector(".clock").textContent = clock;
+  item.querySelector("time").dateTime = time.toISOString();
+  item.querySelector("time").title = `${time.toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" })}, local time`;
+  if (time.getTimezoneOffset() !== 0) item.querySelector(".local").textContent = localTime(time);
+  return item;
+}
+
+function localTime(time) {
+  const sameDay = time.getDate() === time.getUTCDate();
+  const day = sameDay ? {} : { day: "numeric", month: "short" };
+  return `${time.toLocaleString(undefined, { ...day, hour: "numeric", minute: "2-digit" })} local`;
+}
+
+function countRows(bugs) {
+  const counts = new Map();
+  for (const { bug, when } of rows) {
+    if (bugs.includes(bug)) counts.set(`${bug} ${when}`, (counts.get(`${bug} ${when}`) ?? 0) + 1);
+  }
+  return counts;
+}
+
+function clearFeed() {
+  rows.length = 0;
+  received = 0;
+  element("updates").replaceChildren();
+  renderFeedHead();
+}
+
+function renderFeedHead() {
+  const count = received === 0 ? "No updates yet" : received === 1 ? "1 update" : `${grouped(received)} updates`;
+  element("count").textContent = received > ROWS_MAX ? `${count}, the newest ${ROWS_MAX} shown` : count;
+  element("clear").hidden = received === 0;
+  element("empty").hidden = received > 0;
+  document.title = receivedHidden > 0 ? `(${grouped(receivedHidden)}) bugzfeed` : "bugzfeed";
+}
+
+// ---- Subscriptions ----
+
+function subscriptionsChanged() {
+  const fragment = sortedSubscriptions().join(",");
+  // A replaced address keeps the Back button for pages, and raises no hashchange.
+  history.replaceState(null, "", fragment ? `#${fragment}` : location.pathname + location.search);
+  renderSubscriptions();
+}
+
+function sortedSubscriptions() {
+  return [...subscriptions.keys()].sort((a, b) => a - b);
+}
+
+function renderSubscriptions() {
+  const bugs = sortedSubscriptions();
+  element("subscriptions").replaceChildren(...bugs.map((bug) => subscriptions.get(bug).item));
+  element("subscribed").hidden = bugs.length === 0;
+  element("subscribed-count").textContent = plural(bugs.length, "bug");
+  element("empty-newcomer").hidden = bugs.length > 0;
+  element("empty-waiting").hidden = bugs.length === 0;
+  element("empty-bugs").textContent = bugs.length === 1 ? `bug ${bugs[0]}` : `any of ${plural(bugs.length, "bug")}`;
+  element("empty-command").textContent = `bugzfeed notify ${bugs[0] ?? 1234}`;
+}
+
+function subscriptionItem(bug) {
+  const item = element("subscription-template").content.cloneNode(true).firstElementChild;
+  item.querySelector(".bug").append(bugLabel(bug, bug));
+  item.classList.add("pending");
+  item.title = "Not yet confirmed by the server";
+  const button = item.querySelector("button");
+  button.title = "Unsubscribe";
+  button.setAttribute("aria-label", `Unsubscribe from bug ${bug}`);
+  button.addEventListener("click", () => {
+    const place = sortedSubscriptions().indexOf(bug);
+    unsubscribe([bug]);
+    // The button is gone: its neighbour takes the focus, so that the keyboard keeps its place.
+    const buttons = element("subscriptions").querySelectorAll("button");
+    (buttons[Math.min(place, buttons.length - 1)] ?? element("bugs")).focus();
+  });
+  return item;
+}
+
+// ---- The form ----
+
+function submitForm(event) {
+  event.preventDefault();
+  const { bugs, wrong } = parseBugs(element("bugs").value);
+  const sinceText = element("since").value.trim();
+  const since = sinceText ? parseSince(sinceText) : null;
+  let bugsError = "";
+  if (wrong) bugsError = bugsHelp(wrong);
+  else if (bugs.length === 0) bugsError = "Type a bug number, such as 1234.";
+  showFieldError("since", sinceText && !since ? `“${shortened(sinceText)}” is not a time. Accepted are 2014-04-03 21:13:45 and 2014-04-03, in UTC.` : "");
+  showFieldError("bugs", bugsError);
+  const firstWrong = event.target.querySelector("[aria-invalid]");
+  if (firstWrong) return firstWrong.focus();
+  subscribe(bugs, since);
+  event.target.reset();
+}
+
+// Bug numbers as people have them at hand: typed, copied from a sentence, or as an address.
+function parseBugs(text) {
+  const bugs = new Set();
+  for (const word of text.replace(/\bbugs?[\s#:]*(?=\d)/gi, "").split(/\s+/)) {
+    // In attachment.cgi?id= stands an attachment's number.
+    const address = word.match(/^(?!.*attachment\.cgi).*[?&](?:bug_)?id=([^&#]+)/i);
+    const numbers = address ? address[1].replace(/%2c/gi, ",") : word;
+    for (const number of numbers.split(/[,;]/).filter(Boolean)) {
+      const bug = /^#?\d+$/.test(number) ? Number(number.replace("#", "")) : 0;
+      if (bug < 1 || bug > BUG_MAX) return { bugs: [...bugs], wrong: address ? word : number };
+      bugs.add(bug);
+    }
+  }
+  return { bugs: [...bugs], wrong: null };
+}
+
+function bugsHelp(wrong) {
+  return `“${shortened(wrong)}” is not a bug number. Accepted are 1234; several, as in 1234, 5678; bug 1234; and the address of a bug, as in …/show_bug.cgi?id=1234.`;
+}
+
+// The form that the server takes, or null. "UTC" is taken because the feed shows it, and people copy.
+function parseSince(text) {
+  const parts = text.match(/^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d(?:\.\d+)?)?(?:Z| ?UTC)?)?$/i);
+  if (!parts) return null;
+  const [, date, minutes = "00:00", seconds = ":00"] = parts;
+  const since = `${date}T${minutes}${seconds}`;
+  return Number.isNaN(Date.parse(`${since}Z`)) ? null : since;
+}
+
+function showFieldError(field, text) {
+  element(`${field}-error`).textContent = text;
+  element(`${field}-error`).hidden = !text;
+  if (text) element(field).setAttribute("aria-invalid", "true");
+  else element(field).removeAttribute("aria-invalid");
+}
+
+// The fragment is the subscriptions: at load, and whenever somebody edits it or follows a link to this page.
+function readFragment() {
+  const { bugs, wrong } = parseBugs(location.hash.slice(1).replace(/%20/g, " "));
+  if (wrong) showFieldError("bugs", bugsHelp(wrong));
+  const surplus = [...subscriptions.keys()].filter((bug) => !bugs.includes(bug));
+  const missing = bugs.filter((bug) => !subscriptions.has(bug));
+  if (surplus.length > 0) unsubscribe(surplus);
+  if (missing.length > 0) subscribe(missing, null);
+}
+
+// ---- Small pieces ----
+
+// The state is announced when it changes; the seconds that count down are for the eye only.
+function showConnection(name, text, detail = "") {
+  element("connection").dataset.state = name;
+  if (element("state").textContent !== text) element("state").textContent = text;
+  element("detail").textContent = detail;
+  element("retry").hidden = name !== "waiting" && name !== "offline";
+}
+
+function addNotice(text, bugs = []) {
+  const equal = [...element("notices").children].find((notice) => notice.dataset.text === text);
+  equal?.remove();
+  const notice = element("notice-template").content.cloneNode(true).firstElementChild;
+  notice.dataset.text = text;
+  notice.querySelector("p").append(text, ...checkLinks(bugs));
+  notice.querySelector("button").addEventListener("click", () => notice.remove());
+  element("notices").append(notice);
+}
+
+function checkLinks(bugs) {
+  if (!bugzilla || bugs.length === 0) return [];
+  if (bugs.length === 1) return [" ", link(bugAddress(bugs[0]), `Check bug ${bugs[0]} in Bugzilla`)];
+  const links = [];
+  for (let first = 0; first < bugs.length; first += BUGS_PER_LINK_MAX) {
+    const some = bugs.slice(first, first + BUGS_PER_LINK_MAX);
+    const address = `${bugzilla}/buglist.cgi?bug_id=${some.join(",")}&order=changeddate%20DESC`;
+    links.push(" ", link(address, `Check ${plural(some.length, "bug")} in Bugzilla`));
+  }
+  return links;
+}
+
+function bugLabel(bug, text) {
+  return bugzilla ? link(bugAddress(bug), text) : text;
+}
+
+function bugAddress(bug) {
+  return `${bugzilla}/show_bug.cgi?id=${bug}`;
+}
+
+// In a tab of its own: leaving this one would end the feed.
+function link(address, text) {
+  const anchor = document.createElement("a");
+  anchor.href = address;
+  anchor.target = "_blank";
+  anchor.rel = "noopener noreferrer";
+  anchor.append(text);
+  return anchor;
+}
+
+function grouped(number) {
+  return number.toLocaleString("en-GB");
+}
+
+function plural(count, noun) {
+  return `${grouped(count)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+function shortened(text) {
+  return text.length > 40 ? `${text.slice(0, 39)}…` : text;
+}
+
+// ---- Start ----
+
+element("address").textContent = feedUrl.href;
+if (location.pathname !== "/") element("path").textContent = location.pathname;
+if (bugzilla) {
+  element("bugzilla").hidden = false;
+  element("bugzilla").querySelector("a").href = bugzilla;
+  element("bugzilla").querySelector("a").textContent = bugzilla.replace(/^https?:\/\//i, "");
+}
+element("subscribe").addEventListener("submit", submitForm);
+element("clear").addEventListener("click", clearFeed);
+element("retry").addEventListener("click", retryNow);
+addEventListener("hashchange", readFragment);
+addEventListener("online", retryNow);
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return;
+  receivedHidden = 0;
+  renderFeedHead();
+  retryNow();
+});
+renderSubscriptions();
+readFragment();
+connect();

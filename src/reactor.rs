@@ -1,0 +1,252 @@
+//! The loop: one thread waits for sockets, signals and the inbox, and lets the server act on what came. Owns the poll, the listeners
+//! and the clock. Knows nothing of what clients say.
+
+mod listener;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use mio::{Events, Interest, Poll, Token};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+use crate::inbox::{self, Event, Inbox, Sender};
+use crate::moment::Moment;
+use crate::server::Server;
+use crate::subscriptions::ClientId;
+
+pub use listener::{Address, Listener, Socket};
+
+/// Tokens count down from the top for all that is no client; a client's token is its key in the server's slab.
+const INBOX: Token = Token(usize::MAX - 1);
+const SIGNALS: Token = Token(usize::MAX - 2);
+const FIRST_LISTENER: usize = usize::MAX - 1_000;
+
+/// Events taken from the kernel in one turn.
+const EVENTS_MAX: usize = 1_024;
+
+/// How long nothing is accepted after the process ran out of files. The kernel does not tell again that a connection waits.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
+
+/// The loop and all that it waits for.
+pub struct Reactor {
+    poll: Poll,
+    events: Events,
+    inbox: Inbox,
+    signals: Signals,
+    listeners: Vec<Listener>,
+    server: Server<Socket>,
+    started: Instant,
+    /// How long a departure may take, in milliseconds.
+    drain: u32,
+    /// Listeners may have connections waiting.
+    has_newcomers: bool,
+    accept_again_at: Option<Instant>,
+    /// Events were left in the inbox for the next turn.
+    has_inbox_left: bool,
+    departure: Option<Departure>,
+}
+
+enum Departure {
+    /// All is given up at this time at the latest.
+    Until(Instant),
+    Now,
+}
+
+impl Reactor {
+    /// A loop that serves what connects to `listeners`, and the sender through which sources reach it. Clients are closed within
+    /// `drain` milliseconds after the first SIGTERM or SIGINT.
+    ///
+    /// # Errors
+    /// When the kernel has no file left for the poll, the waker or the signals.
+    pub fn new(mut listeners: Vec<Listener>, server: Server<Socket>, drain: u32) -> io::Result<(Self, Sender)> {
+        let poll = Poll::new()?;
+        let (sender, inbox) = inbox::open(poll.registry(), INBOX)?;
+        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        for (at, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(listener, Token(FIRST_LISTENER + at), Interest::READABLE)?;
+        }
+        let reactor = Self {
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            inbox,
+            signals,
+            listeners,
+            server,
+            started: Instant::now(),
+            drain,
+            has_newcomers: true,
+            accept_again_at: None,
+            has_inbox_left: false,
+            departure: None,
+        };
+        Ok((reactor, sender))
+    }
+
+    /// Serves until a signal ends it.
+    ///
+    /// # Errors
+    /// When the poll itself fails; nothing that a client does leads to it.
+    pub fn run(mut self) -> io::Result<()> {
+        while !self.is_done() {
+            self.wait()?;
+            self.act();
+            self.publish();
+            self.flush();
+            self.reap();
+            self.accept();
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        match self.departure {
+            None => false,
+            Some(Departure::Now) => true,
+            Some(Departure::Until(end)) => self.server.is_empty() || Instant::now() >= end,
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment(self.started.elapsed().as_millis() as u32)
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let timeout = self.timeout();
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if self.server.has_left() || self.has_inbox_left {
+            return Some(Duration::ZERO);
+        }
+        let by_server = self.server.until_tick(self.now()).map(|milliseconds| Duration::from_millis(milliseconds.into()));
+        let by_listeners = self.accept_again_at.map(|at| at.saturating_duration_since(Instant::now()));
+        by_server.into_iter().chain(by_listeners).min()
+    }
+
+    /// Lets the server act on what sockets and clock say.
+    fn act(&mut self) {
+        let now = self.now();
+        self.server.resume(now);
+        let mut has_signals = false;
+        for event in &self.events {
+            match event.token() {
+                INBOX => self.has_inbox_left = true,
+                SIGNALS => has_signals = true,
+                Token(token) if token >= FIRST_LISTENER => self.has_newcomers = true,
+                Token(key) => {
+                    let client = ClientId(key as u32);
+                    if event.is_writable() {
+                        self.server.writable(client, now);
+                    }
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        self.server.readable(client, event.is_read_closed() || event.is_error(), now);
+                    }
+                }
+            }
+        }
+        if has_signals {
+            self.take_signals(now);
+        }
+        self.server.tick(now);
+    }
+
+    fn take_signals(&mut self, now: Moment) {
+        for _ in self.signals.pending() {
+            self.departure = Some(if self.departure.is_some() {
+                warn!("stopping at once");
+                Departure::Now
+            } else {
+                info!("stopping: closing {} connections; a second signal stops at once", self.server.len());
+                self.listeners.clear();
+                self.server.depart(self.drain, now);
+                // A moment more than the last one to be closed has.
+                Departure::Until(Instant::now() + Duration::from_millis(u64::from(self.drain) + 3_000))
+            });
+        }
+    }
+
+    /// Takes what the sources have sent, as much as fits one turn.
+    fn publish(&mut self) {
+        if !std::mem::take(&mut self.has_inbox_left) {
+            return;
+        }
+        self.inbox.begin();
+        while let Some(event) = self.inbox.take() {
+            match event {
+                Event::Updates { feed, updates } => updates.into_iter().for_each(|update| self.server.publish(feed, update)),
+                Event::Gap { feed, until } => self.server.gap(feed, until),
+            }
+            if self.server.has_enough() {
+                self.has_inbox_left = true;
+                break;
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let now = self.now();
+        self.server.flush(now);
+        for client in self.server.take_refused() {
+            // Most clients never refuse a byte, so only those that do are watched for taking some again.
+            if let Some(stream) = self.server.stream(client) {
+                let both = Interest::READABLE | Interest::WRITABLE;
+                if let Err(error) = self.poll.registry().reregister(stream, Token(client.index()), both) {
+                    warn!("cannot watch client {}: {error}", client.0);
+                }
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        self.server.reap();
+    }
+
+    /// Accepts all who wait; last in the turn, so that no event of it can reach a newcomer in the place of one who has gone.
+    fn accept(&mut self) {
+        let is_again = self.accept_again_at.take_if(|at| *at <= Instant::now()).is_some();
+        if (!self.has_newcomers && !is_again) || self.accept_again_at.is_some() {
+            return;
+        }
+        let now = self.now();
+        for listener in &self.listeners {
+            while self.server.has_room() {
+                match listener.accept() {
+                    Ok(socket) => {
+                        let client = self.server.accept(socket, now);
+                        let Some(stream) = self.server.stream(client) else { continue };
+                        if let Err(error) = self.poll.registry().register(stream, Token(client.index()), Interest::READABLE) {
+                            warn!("cannot watch a new connection: {error}");
+                            self.server.abandon(client);
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if is_out_of_resources(&error) => {
+                        warn!("cannot accept connections for the moment: {error}");
+                        self.accept_again_at = Some(Instant::now() + ACCEPT_PAUSE);
+                        return;
+                    }
+                    // The connection was gone before it was accepted; the next one need not be.
+                    Err(_) => {}
+                }
+            }
+        }
+        // Without room, those who wait are accepted as soon as others have gone.
+        self.has_newcomers = !self.server.has_room();
+    }
+}
+
+/// Whether an error of accept says that the process or the system has run out of something: EMFILE, ENFILE, ENOBUFS, ENOMEM.
+fn is_out_of_resources(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}

@@ -1,0 +1,211 @@
+//! Where connections come from: TCP over IPv4 and IPv6, and Unix sockets. Knows no server.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use mio::event::Source;
+use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockAddr, Type};
+
+use crate::connection::Stream;
+
+/// How many connections the kernel completes before they are accepted. mio's own bind, and Tornado's, stop at 128, which a storm of
+/// 15,000 clients does not survive.
+const BACKLOG: i32 = 4_096;
+
+/// An address to listen on, as the user writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// `HOST:PORT`; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// `unix:FILE`.
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(Address::Unix(path.into()));
+        }
+        let refuse =
+            |why: &str| format!("'{text}' is no address: {why}; accepted are 127.0.0.1:8844, [::1]:8844, localhost:8844 and unix:FILE");
+        let mut found = text.to_socket_addrs().map_err(|error| refuse(&error.to_string()))?;
+        found.next().map(Address::Tcp).ok_or_else(|| refuse("nothing has that name"))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => address.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A socket that connections are accepted from.
+#[derive(Debug)]
+pub enum Listener {
+    /// IPv4 or IPv6.
+    Tcp(TcpListener),
+    /// A Unix socket; its file goes with it.
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Binds to an address and listens.
+    ///
+    /// # Errors
+    /// When the address is taken, not this machine's, or not allowed.
+    pub fn bind(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => {
+                let socket = socket2::Socket::new(Domain::for_address(*address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+                if address.is_ipv6() {
+                    // So that [::]:8844 and 0.0.0.0:8844 can be listened on both.
+                    socket.set_only_v6(true)?;
+                }
+                socket.set_reuse_address(true)?;
+                // On Linux, accepted sockets inherit it: one system call here instead of one for each client.
+                socket.set_tcp_nodelay(true)?;
+                socket.bind(&SockAddr::from(*address))?;
+                socket.listen(BACKLOG)?;
+                Ok(Listener::Tcp(TcpListener::from_std(socket.into())))
+            }
+            Address::Unix(path) => {
+                let is_stale = path.metadata().is_ok_and(|file| file.file_type().is_socket())
+                    && std::os::unix::net::UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+                if is_stale {
+                    std::fs::remove_file(path)?;
+                }
+                let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+                socket.bind(&SockAddr::unix(path)?)?;
+                socket.listen(BACKLOG)?;
+                Ok(Listener::Unix(UnixListener::from_std(socket.into()), path.clone()))
+            }
+        }
+    }
+
+    /// The address that it listens on, with the port that was chosen.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn address(&self) -> io::Result<Address> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            Listener::Unix(_, path) => Ok(Address::Unix(path.clone())),
+        }
+    }
+
+    /// The next connection that waits.
+    ///
+    /// # Errors
+    /// `WouldBlock` when none waits; otherwise what the kernel says.
+    pub fn accept(&self) -> io::Result<Socket> {
+        match self {
+            Listener::Tcp(listener) => listener.accept().map(|(stream, _)| Socket::Tcp(stream)),
+            Listener::Unix(listener, _) => listener.accept().map(|(stream, _)| Socket::Unix(stream)),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Listener::Unix(_, path) = self {
+            // Somebody may have removed it already, which is as good.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A client's socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// Accepted from a TCP listener.
+    Tcp(TcpStream),
+    /// Accepted from a Unix listener.
+    Unix(UnixStream),
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.read(buffer),
+            Socket::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.write(bytes),
+            Socket::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for Socket {
+    fn shutdown_write(&self) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+}
+
+/// Makes a mio source of an enum whose variants hold one each.
+macro_rules! impl_source {
+    ($name:ident { $($variant:pat => $inner:ident),+ }) => {
+        impl Source for $name {
+            fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+                match self { $($variant => $inner.register(registry, token, interests)),+ }
+            }
+
+            fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+                match self { $($variant => $inner.reregister(registry, token, interests)),+ }
+            }
+
+            fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+                match self { $($variant => $inner.deregister(registry)),+ }
+            }
+        }
+    };
+}
+
+impl_source!(Socket { Socket::Tcp(stream) => stream, Socket::Unix(stream) => stream });
+impl_source!(Listener { Listener::Tcp(listener) => listener, Listener::Unix(listener, _) => listener });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In debug builds, mio's sockets also remember their poll.
+    #[cfg(not(debug_assertions))]
+    #[test]
+    fn a_socket_is_eight_bytes() {
+        assert_eq!(size_of::<Option<Socket>>(), 8);
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_a_port_or_a_file() {
+        for (text, shown) in [("127.0.0.1:1", "127.0.0.1:1"), ("[::1]:0", "[::1]:0"), ("unix:/run/b", "unix:/run/b")] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), shown);
+        }
+        for text in ["", "8844", "127.0.0.1", "127.0.0.1:99999", "::1:8844x", "unix:"] {
+            let why = text.parse::<Address>().unwrap_err();
+            assert!(why.contains(&format!("'{text}'")) && why.contains("accepted are"), "{why}");
+        }
+    }
+}

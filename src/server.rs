@@ -1,0 +1,396 @@
+//! All clients of all feeds: accepts them, answers them, sends them updates, and removes them. Owns the connections and the order in
+//! which things happen to them. Generic over the stream and given the time, so that a simulation can drive it; knows no poll, no
+//! thread, no clock.
+//!
+//! Nothing is written and nobody is removed while events are handled: [`Server::flush`] writes once per client and turn, and
+//! [`Server::reap`] is the one place that removes a client.
+
+mod deadlines;
+mod flush;
+
+use std::io;
+
+use log::debug;
+use slab::Slab;
+
+use crate::connection::{CloseReason, Connection, Phase, Stream};
+use crate::frame;
+use crate::handshake::{self, Outcome, Site};
+use crate::hub::Hub;
+use crate::moment::Moment;
+use crate::subscriptions::ClientId;
+use crate::turn::Turn;
+use crate::update::{FeedId, Update};
+
+/// How many more connections than allowed are taken, to be told 503.
+const REFUSALS_MAX: usize = 32;
+
+/// The size of the one buffer that all clients' bytes are received in.
+const RECEIVED_BYTES_MAX: usize = 64 * 1024;
+
+/// How often a client's socket is read in one turn before the others have theirs.
+const READS_PER_TURN: usize = 4;
+
+/// A client with more bytes of replies than this in one turn, or unsent, is not read until they are gone: one reply may be 700 KB.
+const REPLIES_BYTES_MAX: usize = 64 * 1024;
+
+/// What a client may do. Times are in milliseconds.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections; those beyond are told 503.
+    pub connections_max: usize,
+    /// The size of a message from a client, in bytes.
+    pub message_bytes_max: usize,
+    /// How many messages a client may send per second in the long run.
+    pub messages_per_second: u32,
+    /// How many messages a client may send at once.
+    pub messages_burst: u32,
+    /// How long a handshake may take.
+    pub handshake: u32,
+    /// How long a client may be silent before it is pinged.
+    pub ping: u32,
+    /// How long it may stay silent then.
+    pub pong: u32,
+    /// How long a client may take no bytes while there are some for it.
+    pub stall: u32,
+}
+
+/// The clients, and what is going on with them.
+#[derive(Debug)]
+pub struct Server<S> {
+    limits: Limits,
+    site: Site,
+    hubs: Vec<Hub>,
+    connections: Slab<Connection<S>>,
+    turn: Turn,
+    /// One for all clients: one that has nothing unfinished owns no buffer.
+    received: Box<[u8]>,
+    /// Clients that end with this turn.
+    ended: Vec<ClientId>,
+    /// Clients whose input was left for the next turn.
+    left: Vec<ClientId>,
+    /// Clients that the kernel refused bytes for in this turn.
+    refused: Vec<ClientId>,
+    /// When the next deadline of any client may be.
+    sweep_at: Option<Moment>,
+    departure: Option<deadlines::Departure>,
+}
+
+impl<S: Stream> Server<S> {
+    /// A server without clients, with one hub for each of the site's feeds.
+    pub fn new(limits: Limits, site: Site, hubs: Vec<Hub>) -> Self {
+        debug_assert_eq!(site.feeds.len(), hubs.len());
+        Self {
+            limits,
+            site,
+            hubs,
+            connections: Slab::new(),
+            turn: Turn::default(),
+            received: vec![0; RECEIVED_BYTES_MAX].into(),
+            ended: Vec::new(),
+            left: Vec::new(),
+            refused: Vec::new(),
+            sweep_at: None,
+            departure: None,
+        }
+    }
+
+    /// Whether another connection may be accepted, be it to be refused with a 503.
+    pub fn has_room(&self) -> bool {
+        self.connections.len() < self.limits.connections_max + REFUSALS_MAX
+    }
+
+    /// The number of connections.
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether there is no connection.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// Takes a new connection. To be called when no event of this turn is left, so that none can reach it in another's place.
+    pub fn accept(&mut self, stream: S, now: Moment) -> ClientId {
+        let key = self.connections.insert(Connection::new(stream, now));
+        self.sweep_by(now.plus(self.limits.handshake));
+        ClientId(key as u32)
+    }
+
+    /// The stream of a client that is still there.
+    pub fn stream(&mut self, client: ClientId) -> Option<&mut S> {
+        self.connections.get_mut(client.index()).map(|connection| &mut connection.stream)
+    }
+
+    /// To be called when a client's stream can be read. `is_ended` says that its end has been seen: it is read up to that end then;
+    /// otherwise a read that does not fill the buffer is the last one, which saves a read that would block.
+    pub fn readable(&mut self, client: ClientId, is_ended: bool, now: Moment) {
+        let mut received = std::mem::take(&mut self.received);
+        self.read(client, is_ended, now, &mut received);
+        self.received = received;
+    }
+
+    fn read(&mut self, client: ClientId, is_ended: bool, now: Moment, received: &mut [u8]) {
+        for _ in 0..READS_PER_TURN {
+            let Some(connection) = self.connections.get_mut(client.index()) else { return };
+            if !connection.is_reading() || connection.has_input_left {
+                return;
+            }
+            match connection.stream.read(received) {
+                Ok(0) => return self.end(client, CloseReason::Gone, now),
+                Ok(bytes) => {
+                    self.take_bytes(client, &received[..bytes], now);
+                    if bytes < received.len() && !is_ended {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.break_off(client, CloseReason::Gone),
+            }
+        }
+        self.leave_input(client);
+    }
+
+    /// Puts off the rest of a client's input until all others have had their turn and its replies are sent.
+    fn leave_input(&mut self, client: ClientId) {
+        if let Some(connection) = self.connections.get_mut(client.index())
+            && !connection.has_input_left
+        {
+            connection.has_input_left = true;
+            self.left.push(client);
+        }
+    }
+
+    /// To be called when a client's stream takes bytes again.
+    pub fn writable(&mut self, client: ClientId, now: Moment) {
+        let Some(connection) = self.connections.get_mut(client.index()) else { return };
+        if !connection.has_unsent() {
+            return;
+        }
+        match connection.write_unsent(now) {
+            Err(_) => self.break_off(client, CloseReason::Gone),
+            Ok(()) if connection.has_unsent() => {}
+            Ok(()) => {
+                if connection.has_input_left {
+                    self.left.push(client);
+                }
+                self.after_writing(client);
+            }
+        }
+    }
+
+    /// Goes on with the input that was left in the last turn. Returns whether there was any.
+    pub fn resume(&mut self, now: Moment) -> bool {
+        let left = std::mem::take(&mut self.left);
+        for &client in &left {
+            if let Some(connection) = self.connections.get_mut(client.index())
+                && !connection.has_unsent()
+            {
+                connection.has_input_left = false;
+                self.take_bytes(client, &[], now);
+                self.readable(client, true, now);
+            }
+        }
+        !left.is_empty()
+    }
+
+    /// Whether input was left that [`Server::resume`] can go on with.
+    pub fn has_left(&self) -> bool {
+        !self.left.is_empty()
+    }
+
+    /// Handles bytes from a client, after those that were kept before.
+    fn take_bytes(&mut self, client: ClientId, bytes: &[u8], now: Moment) {
+        let connection = &mut self.connections[client.index()];
+        let mut kept = connection.take_input();
+        if kept.is_empty() {
+            let used = self.consume(client, bytes, now);
+            self.connections[client.index()].keep_input(bytes[used..].to_vec());
+        } else {
+            kept.extend_from_slice(bytes);
+            let used = self.consume(client, &kept, now);
+            kept.drain(..used);
+            self.connections[client.index()].keep_input(kept);
+        }
+    }
+
+    /// Handles what is complete of `input`, and returns how much that was.
+    fn consume(&mut self, client: ClientId, input: &[u8], now: Moment) -> usize {
+        let mut used = 0;
+        loop {
+            let rest = &input[used..];
+            let connection = &mut self.connections[client.index()];
+            let step = match connection.phase {
+                Phase::Handshaking => self.shake_hands(client, rest, now),
+                Phase::Open => self.take_frame(client, rest, now),
+                Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => return input.len(),
+            };
+            match step {
+                Step::Used(0) => return used,
+                Step::Used(bytes) => used += bytes,
+                Step::Paused(bytes) => {
+                    self.leave_input(client);
+                    return used + bytes;
+                }
+            }
+        }
+    }
+
+    fn shake_hands(&mut self, client: ClientId, input: &[u8], now: Moment) -> Step {
+        if input.is_empty() {
+            return Step::Used(0);
+        }
+        let is_full = self.connections.len() > self.limits.connections_max || self.departure.is_some();
+        let connection = &mut self.connections[client.index()];
+        self.turn.begin_reply(client, &mut connection.place);
+        let outcome = handshake::answer(&self.site, input, is_full, self.turn.replies());
+        self.turn.end_reply(connection.place);
+        match outcome {
+            Outcome::Incomplete => Step::Used(0),
+            Outcome::Answered => {
+                self.end(client, CloseReason::Answered, now);
+                Step::Used(input.len())
+            }
+            Outcome::Upgraded { feed, head_bytes } => {
+                connection.phase = Phase::Open;
+                connection.feed = feed;
+                connection.heard = now;
+                self.sweep_by(now.plus(self.limits.ping));
+                Step::Used(head_bytes)
+            }
+        }
+    }
+
+    fn take_frame(&mut self, client: ClientId, input: &[u8], now: Moment) -> Step {
+        let connection = &mut self.connections[client.index()];
+        connection.heard = now;
+        connection.is_pinged = false;
+        let whole = match frame::find(input, self.limits.message_bytes_max) {
+            Ok(Some(whole)) => whole,
+            Ok(None) => return Step::Used(0),
+            Err(error) => {
+                self.end(client, CloseReason::from(&*error), now);
+                return Step::Used(input.len());
+            }
+        };
+        let interval = 1_000 / self.limits.messages_per_second.max(1);
+        if !connection.pay_for_message(now, interval, self.limits.messages_burst) {
+            self.end(client, CloseReason::TooManyMessages, now);
+            return Step::Used(input.len());
+        }
+        self.turn.begin_reply(client, &mut connection.place);
+        let received = connection.receive(whole, input, self.limits.message_bytes_max, self.turn.replies());
+        if let Ok(Some(message)) = &received {
+            let replies = self.turn.replies();
+            let hub = &mut self.hubs[usize::from(connection.feed.0)];
+            hub.answer(client, message, |text| frame::write_text(replies, text));
+            connection.retain_waiting(|bug| hub.is_subscribed(client, bug));
+        }
+        let replies_bytes = self.turn.end_reply(connection.place);
+        let has_too_much = replies_bytes > REPLIES_BYTES_MAX || connection.has_unsent();
+        match received {
+            Err(reason) => {
+                self.end(client, reason, now);
+                Step::Used(input.len())
+            }
+            Ok(_) if has_too_much => Step::Paused(whole.bytes),
+            Ok(_) => Step::Used(whole.bytes),
+        }
+    }
+
+    /// Remembers an update, and sends it to all who want it.
+    pub fn publish(&mut self, feed: FeedId, update: Update) {
+        let Some(hub) = self.hubs.get_mut(usize::from(feed.0)) else { return };
+        let mut push = None;
+        let turn = &mut self.turn;
+        for client in hub.publish(update.clone()) {
+            let connection = &mut self.connections[client.index()];
+            if connection.phase == Phase::Open {
+                let push = *push.get_or_insert_with(|| turn.push(feed, update.clone()));
+                turn.deliver(client, &mut connection.place, push);
+            }
+        }
+    }
+
+    /// Whether this turn sends so much already that further updates are better left for the next.
+    pub fn has_enough(&self) -> bool {
+        self.turn.frames_bytes() > RECEIVED_BYTES_MAX
+    }
+
+    /// Records that a feed may have missed updates up to `until` (Unix seconds).
+    pub fn gap(&mut self, feed: FeedId, until: i64) {
+        if let Some(hub) = self.hubs.get_mut(usize::from(feed.0)) {
+            hub.gap(until);
+        }
+    }
+
+    /// Ends a connection after all that it is owed is sent, with a close frame where the reason has one.
+    fn end(&mut self, client: ClientId, reason: CloseReason, now: Moment) {
+        let connection = &mut self.connections[client.index()];
+        if matches!(connection.phase, Phase::Ended(_) | Phase::Leaving(_)) {
+            return;
+        }
+        let was_open = connection.phase == Phase::Open;
+        connection.heard = now;
+        connection.phase = match reason {
+            CloseReason::ClosedByClient | CloseReason::Gone | CloseReason::Silent => Phase::Leaving(reason),
+            _ => Phase::Lingering(reason),
+        };
+        self.turn.begin_reply(client, &mut connection.place);
+        if was_open && let Some((code, text)) = reason.close_frame() {
+            frame::write_close(self.turn.replies(), code, text);
+        }
+        self.turn.end_reply(connection.place);
+        self.sweep_by(now.plus(deadlines::LINGER));
+    }
+
+    /// Ends a connection with this turn, without another byte.
+    fn break_off(&mut self, client: ClientId, reason: CloseReason) {
+        let connection = &mut self.connections[client.index()];
+        if !matches!(connection.phase, Phase::Ended(_)) {
+            connection.phase = Phase::Ended(reason);
+            self.ended.push(client);
+        }
+    }
+
+    /// Gives up a client that can't be watched.
+    pub fn abandon(&mut self, client: ClientId) {
+        if self.connections.contains(client.index()) {
+            self.break_off(client, CloseReason::Gone);
+        }
+    }
+
+    /// Removes the clients that have ended.
+    pub fn reap(&mut self) {
+        for client in std::mem::take(&mut self.ended) {
+            let connection = self.connections.remove(client.index());
+            self.hubs[usize::from(connection.feed.0)].leave(client);
+            debug!("client {} ended: {:?}", client.0, connection.phase);
+        }
+    }
+
+    /// Panics where the server's state contradicts itself; for tests, between two turns.
+    pub fn check_invariants(&self) {
+        assert!(self.ended.is_empty());
+        assert_eq!(self.turn.outgoing_len(), 0);
+        for (key, connection) in &self.connections {
+            assert_eq!(connection.place, 0, "client {key} is listed in a turn that is over");
+            assert!(!matches!(connection.phase, Phase::Ended(_)), "client {key} has ended and is still there");
+            assert!(
+                !connection.has_input_left || connection.has_unsent() || self.left.contains(&ClientId(key as u32)),
+                "client {key} is forgotten"
+            );
+            connection.check_invariants();
+        }
+        self.hubs.iter().for_each(Hub::check_invariants);
+    }
+}
+
+/// What came of a client's input.
+enum Step {
+    /// So many bytes were used; 0 when there is nothing complete.
+    Used(usize),
+    /// So many bytes were used, and no more may be in this turn.
+    Paused(usize),
+}

@@ -1,0 +1,110 @@
+//! The end of a turn: each client that gets something is written to, once. What the kernel refuses is kept.
+
+use super::Server;
+use crate::connection::{CloseReason, Phase, Stream, write_some};
+use crate::moment::Moment;
+use crate::subscriptions::ClientId;
+use crate::turn::Outgoing;
+
+impl<S: Stream> Server<S> {
+    /// Writes what this turn has for its clients: one write for each, however many replies and updates it gets.
+    pub fn flush(&mut self, now: Moment) {
+        let mut gathered = Vec::new();
+        for at in 0..self.turn.outgoing_len() {
+            let outgoing = self.turn.outgoing(at);
+            self.write(&outgoing, &mut gathered, now);
+            self.after_writing(outgoing.client);
+        }
+        self.turn.clear();
+    }
+
+    fn write(&mut self, outgoing: &Outgoing, gathered: &mut Vec<u8>, now: Moment) {
+        let client = outgoing.client;
+        let connection = &mut self.connections[client.index()];
+        connection.place = 0;
+        let replies = self.turn.replies_of(outgoing);
+        if matches!(connection.phase, Phase::Ended(_)) {
+            return;
+        }
+        if connection.has_unsent() {
+            connection.keep_unsent(replies, now);
+            return self.keep_waiting(outgoing, 0);
+        }
+        let output = if replies.is_empty() && outgoing.has_all() {
+            self.turn.frames_of(outgoing.pushes())
+        } else {
+            gathered.clear();
+            gathered.extend_from_slice(replies);
+            for push in self.pushes_to(outgoing) {
+                gathered.extend_from_slice(self.turn.frames_of(push..push + 1));
+            }
+            gathered
+        };
+        if output.is_empty() {
+            return;
+        }
+        let connection = &mut self.connections[client.index()];
+        match write_some(&mut connection.stream, output) {
+            Ok(taken) if taken == output.len() => {}
+            Ok(taken) => {
+                // A reply, and a frame that was begun, must be finished; the updates after that may wait.
+                let mut end = replies.len();
+                let mut waiting = 0;
+                for push in self.pushes_to(outgoing) {
+                    if end > taken {
+                        break;
+                    }
+                    end += self.turn.frames_of(push..push + 1).len();
+                    waiting = push + 1;
+                }
+                self.connections[client.index()].keep_unsent(&output[taken..end], now);
+                self.refused.push(client);
+                self.sweep_by(now.plus(self.limits.stall));
+                self.keep_waiting(outgoing, waiting);
+            }
+            Err(_) => self.break_off(client, CloseReason::Gone),
+        }
+    }
+
+    /// The numbers of the updates that a client gets, in order.
+    fn pushes_to(&self, outgoing: &Outgoing) -> impl Iterator<Item = usize> {
+        let client = outgoing.client;
+        let feed = self.connections[client.index()].feed;
+        let has_all = outgoing.has_all();
+        outgoing.pushes().filter(move |&push| {
+            let push = self.turn.push_at(push);
+            has_all || (push.feed == feed && self.hubs[usize::from(feed.0)].is_subscribed(client, push.update.bug))
+        })
+    }
+
+    /// Keeps the updates from number `from` on until the client takes bytes again.
+    fn keep_waiting(&mut self, outgoing: &Outgoing, from: usize) {
+        let pushes: Vec<usize> = self.pushes_to(outgoing).filter(|&push| push >= from).collect();
+        let connection = &mut self.connections[outgoing.client.index()];
+        for push in pushes {
+            connection.keep_waiting(&self.turn.push_at(push).update);
+        }
+    }
+
+    /// Takes the next step of a connection that was to end once all is sent.
+    pub(super) fn after_writing(&mut self, client: ClientId) {
+        let connection = &mut self.connections[client.index()];
+        if connection.has_unsent() {
+            return;
+        }
+        match connection.phase {
+            Phase::Leaving(reason) => self.break_off(client, reason),
+            Phase::Lingering(reason) => {
+                if connection.stream.shutdown_write().is_err() {
+                    self.break_off(client, reason);
+                }
+            }
+            Phase::Handshaking | Phase::Open | Phase::Ended(_) => {}
+        }
+    }
+
+    /// The clients that the kernel has refused bytes for since the last call: they wait for [`Server::writable`].
+    pub fn take_refused(&mut self) -> Vec<ClientId> {
+        std::mem::take(&mut self.refused)
+    }
+}
