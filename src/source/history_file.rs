@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::update::{BugId, Update};
 
@@ -17,12 +17,20 @@ pub struct HistoryFile {
     database: Connection,
     feed: String,
     updates_max: i64,
-    /// The watermark of the last update kept, in Unix seconds.
-    watermark: i64,
-    /// Rows beyond `updates_max` that have not been deleted yet.
-    surplus: i64,
+    progress: Progress,
     /// Set when a write failed: what it would have kept is missing.
     has_lost: bool,
+}
+
+/// How far the file has come; a write that fails changes nothing of it.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    /// Of the last update kept: they are numbered in order of arrival.
+    seq: i64,
+    /// Of the last update kept, in Unix seconds.
+    watermark: i64,
+    /// Rows beyond what is kept that have not been deleted yet.
+    surplus: i64,
 }
 
 /// What a file had kept when it was opened.
@@ -51,15 +59,17 @@ impl HistoryFile {
         database.pragma_update(None, "synchronous", "NORMAL")?;
         database.execute_batch(
             "CREATE TABLE IF NOT EXISTS history (
-                 seq INTEGER PRIMARY KEY AUTOINCREMENT, feed TEXT NOT NULL, bug_id INTEGER NOT NULL, time TEXT NOT NULL, watermark INTEGER NOT NULL);
-             CREATE INDEX IF NOT EXISTS history_feed ON history (feed, seq);
+                 feed TEXT NOT NULL, seq INTEGER NOT NULL, bug_id INTEGER NOT NULL, time TEXT NOT NULL, watermark INTEGER NOT NULL,
+                 PRIMARY KEY (feed, seq)) WITHOUT ROWID;
              CREATE TABLE IF NOT EXISTS history_feeds (feed TEXT PRIMARY KEY, source TEXT NOT NULL, floor INTEGER NOT NULL, boot_id TEXT NOT NULL);",
         )?;
-        let transaction = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let kept = begin(&transaction, feed, source, updates_max as i64, now)?;
         transaction.commit()?;
         let watermark = kept.updates.iter().map(|update| update.when.unix_seconds()).fold(kept.watermark, i64::max);
-        let file = Self { database, feed: feed.to_owned(), updates_max: updates_max as i64, watermark, surplus: 0, has_lost: false };
+        let seq = database.query_row("SELECT ifnull(max(seq), 0) FROM history WHERE feed = ?1", [feed], |row| row.get(0))?;
+        let progress = Progress { seq, watermark, surplus: 0 };
+        let file = Self { database, feed: feed.to_owned(), updates_max: updates_max as i64, progress, has_lost: false };
         Ok((file, kept))
     }
 
@@ -68,16 +78,19 @@ impl HistoryFile {
     /// # Errors
     /// When SQLite cannot write. The next write that succeeds records that updates are missing.
     pub fn keep(&mut self, updates: &[Update]) -> rusqlite::Result<()> {
-        self.write(|file, transaction| {
-            let mut insert = transaction.prepare_cached("INSERT INTO history (feed, bug_id, time, watermark) VALUES (?1, ?2, ?3, ?4)")?;
+        let (feed, updates_max) = (self.feed.clone(), self.updates_max);
+        self.write(|progress, transaction| {
+            let mut insert =
+                transaction.prepare_cached("INSERT INTO history (feed, seq, bug_id, time, watermark) VALUES (?1, ?2, ?3, ?4, ?5)")?;
             for update in updates {
-                file.watermark = file.watermark.max(update.when.unix_seconds());
-                insert.execute(params![file.feed, update.bug.get(), update.when.to_string(), file.watermark])?;
+                progress.seq += 1;
+                progress.watermark = progress.watermark.max(update.when.unix_seconds());
+                insert.execute(params![feed, progress.seq, update.bug.get(), update.when.to_string(), progress.watermark])?;
             }
-            file.surplus += updates.len() as i64;
-            if file.surplus > SURPLUS_MAX {
-                evict(transaction, file.feed, file.updates_max)?;
-                file.surplus = 0;
+            progress.surplus += updates.len() as i64;
+            if progress.surplus > SURPLUS_MAX {
+                evict(transaction, &feed, updates_max)?;
+                progress.surplus = 0;
             }
             Ok(())
         })
@@ -88,25 +101,22 @@ impl HistoryFile {
     /// # Errors
     /// When SQLite cannot write. The next write that succeeds records it.
     pub fn raise_floor(&mut self, floor: i64) -> rusqlite::Result<()> {
-        self.write(|file, transaction| raise_floor(transaction, file.feed, floor))
+        let feed = self.feed.clone();
+        self.write(|_, transaction| raise_floor(transaction, &feed, floor))
     }
 
-    fn write(&mut self, change: impl FnOnce(&mut State<'_>, &Transaction<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
-        let result = self.try_write(change);
-        self.has_lost = result.is_err();
-        result
-    }
-
-    fn try_write(&mut self, change: impl FnOnce(&mut State<'_>, &Transaction<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
-        let transaction = self.database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let mut state = State { feed: &self.feed, updates_max: self.updates_max, watermark: self.watermark, surplus: self.surplus };
-        if self.has_lost {
-            raise_floor(&transaction, &self.feed, super::unix_now().max(self.watermark))?;
+    /// Makes a change in one transaction, and notes whether it could be made.
+    fn write(&mut self, change: impl FnOnce(&mut Progress, &Transaction<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+        let mut progress = self.progress;
+        let had_lost = std::mem::replace(&mut self.has_lost, true);
+        let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if had_lost {
+            raise_floor(&transaction, &self.feed, super::unix_now().max(progress.watermark))?;
         }
-        change(&mut state, &transaction)?;
-        let (watermark, surplus) = (state.watermark, state.surplus);
+        change(&mut progress, &transaction)?;
         transaction.commit()?;
-        (self.watermark, self.surplus) = (watermark, surplus);
+        self.progress = progress;
+        self.has_lost = false;
         Ok(())
     }
 }
@@ -118,14 +128,6 @@ impl Drop for HistoryFile {
             log::warn!("cannot close the history file: {error}");
         }
     }
-}
-
-/// What a transaction changes of a [`HistoryFile`]; taken over only after the commit.
-struct State<'a> {
-    feed: &'a str,
-    updates_max: i64,
-    watermark: i64,
-    surplus: i64,
 }
 
 /// Reads what was kept and notes that this process writes from now on.
