@@ -1,5 +1,6 @@
 //! Pushes Bugzilla changes to WebSocket clients.
 
+pub mod backoff;
 pub mod command;
 pub mod connection;
 pub mod duration;
