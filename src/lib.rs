@@ -1,6 +1,7 @@
 //! Pushes Bugzilla changes to WebSocket clients.
 
 pub mod backoff;
+pub mod client;
 pub mod command;
 pub mod connection;
 pub mod duration;
@@ -19,4 +20,5 @@ pub mod server;
 pub mod source;
 pub mod subscriptions;
 pub mod turn;
+pub mod tls;
 pub mod update;

@@ -1,0 +1,71 @@
+//! TLS as this program uses it: rustls with ring. Owns which certificates are trusted. Knows no connection.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+/// Why no certificate could be trusted; a sentence without its full stop.
+#[derive(Debug)]
+pub enum Error {
+    /// The file of certificates cannot be read, or holds none that can be used.
+    CaFile {
+        /// The file as the user named it.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// This machine has no trusted certificates of its own.
+    NoNativeRoots(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::CaFile { file, reason } => write!(f, "cannot use the certificates in {}: {reason}", file.display()),
+            Error::NoNativeRoots(reason) => {
+                write!(f, "this machine has no trusted certificates (Debian: package ca-certificates){reason}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What a TLS client trusts: the certificates in the PEM file `ca_file` and no others, or this machine's own where none is given.
+///
+/// # Errors
+/// When no certificate is left to trust.
+pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
+    let roots = match ca_file {
+        Some(file) => roots_in(file).map_err(|reason| Error::CaFile { file: file.to_owned(), reason })?,
+        None => native_roots()?,
+    };
+    Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+}
+
+fn roots_in(file: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())? {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() {
+        return Err("it holds no certificate in PEM format".to_owned());
+    }
+    Ok(roots)
+}
+
+fn native_roots() -> Result<RootCertStore, Error> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let reasons = found.errors.iter().map(|error| format!(": {error}")).collect();
+        return Err(Error::NoNativeRoots(reasons));
+    }
+    Ok(roots)
+}
