@@ -19,6 +19,6 @@ pub mod reactor;
 pub mod server;
 pub mod source;
 pub mod subscriptions;
-pub mod turn;
 pub mod tls;
+pub mod turn;
 pub mod update;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bugzfeed::command::{notify, serve};
+use bugzfeed::command::{notify, serve, watch};
 use clap::{Parser, Subcommand};
 
 /// Pushes Bugzilla changes to WebSocket clients
@@ -19,12 +19,15 @@ enum Command {
     Serve(serve::Options),
     /// Record that bugs changed, as Bugzilla would
     Notify(notify::Options),
+    /// Print a line for each update of some bugs, and reconnect when the feed is lost
+    Watch(watch::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(options) => serve::run(&options),
         Command::Notify(options) => notify::run(&options),
+        Command::Watch(options) => watch::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,239 @@
+//! `bugzfeed watch`: prints a line for each update of some bugs, for as long as it runs. Owns the lines, and what happens when a
+//! connection ends. How a connection works is the client's business, what counts as a repeat is that of `resume`.
+
+mod exec;
+mod options;
+mod resume;
+
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::backoff::Backoff;
+use crate::client::{Client, ConnectError, Connector, Heard, Lost, Message, Reply};
+use crate::failure::Failure;
+use crate::source::unix_now;
+use crate::update::{BugId, Update};
+use exec::Runner;
+pub use options::Options;
+use resume::Resume;
+
+/// How long an attempt to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const PAUSE_FIRST: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Watches until the wanted number of updates has come, or nobody reads them any more.
+///
+/// # Errors
+/// When the settings make no sense, the server refuses the URL or the bugs for good, or a retry is not wanted.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let mut watch = Watch::new(options)?;
+    let result = watch.run();
+    if let Some(runner) = watch.runner.take() {
+        runner.finish();
+    }
+    result
+}
+
+/// How a connection ended, where the watch did not end with it as it should.
+enum Interruption {
+    /// Another attempt may help.
+    Lost(String),
+    Final(Failure),
+}
+
+impl From<Lost> for Interruption {
+    fn from(lost: Lost) -> Self {
+        Interruption::Lost(lost.to_string())
+    }
+}
+
+/// Whether the watch goes on.
+#[derive(PartialEq, Eq)]
+enum Next {
+    GoOn,
+    End,
+}
+
+/// A watch, over all its connections.
+struct Watch<'a> {
+    options: &'a Options,
+    bugs: BTreeSet<BugId>,
+    connector: Connector,
+    resume: Resume,
+    backoff: Backoff,
+    runner: Option<Runner>,
+    /// How many updates are still wanted, where there is a limit.
+    wanted: Option<u64>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(options: &'a Options) -> Result<Self, Failure> {
+        let (url, bugs) = options.feed_and_bugs()?;
+        if options.cacert.is_some() && !url.is_encrypted() {
+            return Err(Failure::Usage(format!("--cacert is for wss:// only, and {url} is not encrypted.")));
+        }
+        let connector = Connector::new(url, options.cacert.as_deref(), CONNECT_TIMEOUT)
+            .map_err(|error| Failure::Configuration(format!("{error} (setting --cacert).")))?;
+        let runner = options.exec.clone().map(Runner::start).transpose();
+        let runner = runner.map_err(|error| Failure::Unavailable(format!("cannot start a thread for --exec: {error}.")))?;
+        Ok(Self {
+            options,
+            bugs,
+            connector,
+            resume: Resume::new(options.since.as_ref()),
+            backoff: Backoff::new(PAUSE_FIRST, PAUSE_MAX),
+            runner,
+            wanted: options.count,
+        })
+    }
+
+    /// Connects again and again.
+    fn run(&mut self) -> Result<(), Failure> {
+        loop {
+            let why = match self.connect_and_follow() {
+                Ok(()) => return Ok(()),
+                Err(Interruption::Final(failure)) => return Err(failure),
+                Err(Interruption::Lost(why)) => why,
+            };
+            if self.options.no_retry {
+                return Err(Failure::Unavailable(format!("{why}.")));
+            }
+            let pause = self.backoff.next_pause(fastrand::f64());
+            self.report(&format!("{why}; retrying in {:.1} s", pause.as_secs_f64()));
+            thread::sleep(pause);
+        }
+    }
+
+    /// One connection, from its start to its end.
+    fn connect_and_follow(&mut self) -> Result<(), Interruption> {
+        let mut client = self.connect()?;
+        let result = self.subscribe(&mut client).and_then(|()| self.follow(&mut client));
+        match result {
+            Ok(()) => client.close(),
+            Err(Interruption::Lost(why)) => return Err(Interruption::Lost(format!("lost {}: {why}", self.connector.url()))),
+            Err(Interruption::Final(_)) => {}
+        }
+        result
+    }
+
+    fn connect(&self) -> Result<Client, Interruption> {
+        let url = self.connector.url();
+        self.connector.connect().map_err(|error| match error {
+            ConnectError::Refused(refusal) if refusal.is_final() => {
+                Interruption::Final(Failure::Unavailable(format!("there is no feed for us at {url}: the server answers {refusal}.")))
+            }
+            ConnectError::Refused(_) | ConnectError::Unreachable(_) => Interruption::Lost(format!("cannot connect to {url}: {error}")),
+        })
+    }
+
+    /// Subscribes to all bugs at once. The reply to `version` behind it tells where the missed updates end: replies come in the
+    /// order of the commands, and what was missed follows at once on the reply to `subscribe`.
+    fn subscribe(&mut self, client: &mut Client) -> Result<(), Interruption> {
+        let bugs = self.bugs.iter().map(BugId::to_string).collect::<Vec<_>>().join(",");
+        let since = self.resume.connected().map(|since| format!(r#","since":"{since}""#)).unwrap_or_default();
+        client.send(&format!(r#"{{"command":"subscribe","bugs":[{bugs}]{since}}}"#))?;
+        Ok(client.send(r#"{"command":"version"}"#)?)
+    }
+
+    /// Handles what comes, until no more is wanted. A connection that fell silent is asked for a sign of life.
+    fn follow(&mut self, client: &mut Client) -> Result<(), Interruption> {
+        let silence_max = self.options.silence_max;
+        let since = Instant::now();
+        let mut is_asked = false;
+        loop {
+            let patience = if is_asked { silence_max / 3 } else { silence_max };
+            let next = match client.read(Instant::now() + patience)? {
+                Heard::Nothing if is_asked => {
+                    return Err(Interruption::Lost(format!("silent for {:.1?} and does not answer", silence_max + patience)));
+                }
+                Heard::Nothing => {
+                    client.ping()?;
+                    is_asked = true;
+                    continue;
+                }
+                Heard::SignOfLife => Next::GoOn,
+                Heard::Text(text) => self.receive(&text)?,
+            };
+            if next == Next::End {
+                return Ok(());
+            }
+            is_asked = false;
+            if since.elapsed() > PAUSE_MAX {
+                self.backoff.reset();
+            }
+        }
+    }
+
+    fn receive(&mut self, text: &str) -> Result<Next, Interruption> {
+        match Message::read(text) {
+            Ok(Message::Update(update)) => self.show(update, text).map_err(Interruption::Final),
+            Ok(Message::Reply(reply)) => self.receive_reply(&reply).map(|()| Next::GoOn),
+            Err(_) => {
+                warn(&format!("passed over what is neither an update nor a reply: {}", text.escape_debug().take(200).collect::<String>()));
+                Ok(Next::GoOn)
+            }
+        }
+    }
+
+    fn receive_reply(&mut self, reply: &Reply) -> Result<(), Interruption> {
+        match (reply.command.as_str(), &reply.error) {
+            ("version", _) => self.resume.caught_up(),
+            (_, Some(error)) => {
+                let error = error.escape_debug();
+                let url = self.connector.url();
+                return Err(Interruption::Final(Failure::CheckFailed(format!("{url} refuses the subscription: {error}."))));
+            }
+            ("subscribe", None) => {
+                self.resume.subscribed(unix_now());
+                let count = self.bugs.len();
+                self.report(&format!("connected to {}, watching {count} bug{}", self.connector.url(), if count == 1 { "" } else { "s" }));
+                if reply.complete == Some(false) {
+                    warn("the server does not remember all that changed since then: ask Bugzilla once what became of these bugs");
+                }
+            }
+            (_, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Prints an update, and runs the command for it, unless it is one that was shown before.
+    fn show(&mut self, update: Update, text: &str) -> Result<Next, Failure> {
+        if !self.resume.is_new(&update) {
+            return Ok(Next::GoOn);
+        }
+        let mut line = if self.options.json {
+            // In JSON, a line break can only stand where a space can.
+            text.replace(['\n', '\r'], " ")
+        } else {
+            format!("{} bug {}", update.when, update.bug)
+        };
+        line.push('\n');
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Next::End),
+            Err(error) => return Err(Failure::Unavailable(format!("cannot write to stdout: {error}."))),
+        }
+        self.resume.shown(&update);
+        self.backoff.reset();
+        if let Some(runner) = &self.runner {
+            runner.run(update);
+        }
+        self.wanted = self.wanted.map(|wanted| wanted - 1);
+        Ok(if self.wanted == Some(0) { Next::End } else { Next::GoOn })
+    }
+
+    fn report(&self, state: &str) {
+        if !self.options.quiet {
+            warn(state);
+        }
+    }
+}
+
+/// Says something on stderr. Nobody can be told that it can't be written to.
+fn warn(text: &str) {
+    let _ = writeln!(io::stderr(), "bugzfeed: {text}");
+}
