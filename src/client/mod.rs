@@ -28,6 +28,7 @@ use stream::Stream;
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// tungstenite's own default is allocated for each connection, and 32 times as much.
 const READ_BUFFER_BYTES: usize = 4 << 10;
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A way to a feed: what is needed to connect to it again and again.
 #[derive(Clone, Debug)]
@@ -147,11 +148,12 @@ impl Client {
         }
     }
 
-    /// Says goodbye. Does not wait for the server's.
+    /// Says goodbye, and waits up to a second for the server's: with unread messages, hanging up at once could overtake ours.
     pub fn close(mut self) {
+        let deadline = Instant::now() + GOODBYE_TIMEOUT;
         // A connection that is lost already is closed as well.
         let _ = self.socket.close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() }));
-        let _ = self.socket.flush();
+        while Instant::now() < deadline && matches!(self.read(deadline), Ok(Heard::Text(_) | Heard::SignOfLife)) {}
     }
 }
 
