@@ -6,4 +6,5 @@ mod feed;
 mod output;
 mod program;
 mod reconnecting;
+mod serve;
 mod tls;
