@@ -15,6 +15,7 @@ pub mod logging;
 pub mod moment;
 pub mod page;
 pub mod protocol;
+pub mod pulse;
 pub mod reactor;
 pub mod server;
 pub mod source;
