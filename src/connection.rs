@@ -111,8 +111,6 @@ pub struct Connection<S> {
     pub feed: FeedId,
     /// Whether a ping is on its way since the client was last heard.
     pub is_pinged: bool,
-    /// Whether input was left for a later turn.
-    pub has_input_left: bool,
 }
 
 /// What a client has begun and not finished.
@@ -120,6 +118,8 @@ pub struct Connection<S> {
 struct Unfinished {
     /// The bytes of an incomplete head or frame, or what was left for a later turn.
     input: Vec<u8>,
+    /// Whether input, here or in the socket, was left for a later turn.
+    is_input_left: bool,
     /// A message of which some frames have come.
     message: Option<WebSocketContext>,
     /// What the kernel refused.
@@ -151,7 +151,6 @@ impl<S: Stream> Connection<S> {
             phase: Phase::Handshaking,
             feed: FeedId(0),
             is_pinged: false,
-            has_input_left: false,
         }
     }
 
@@ -170,6 +169,19 @@ impl<S: Stream> Connection<S> {
     /// Takes the bytes that were kept, to be continued with what has come now.
     pub fn take_input(&mut self) -> Vec<u8> {
         self.unfinished.as_mut().map(|unfinished| std::mem::take(&mut unfinished.input)).unwrap_or_default()
+    }
+
+    /// Whether input was left for a later turn.
+    pub fn is_input_left(&self) -> bool {
+        self.unfinished.as_ref().is_some_and(|unfinished| unfinished.is_input_left)
+    }
+
+    /// Notes that input is left for a later turn, or that this turn has come.
+    pub fn leave_input(&mut self, is_left: bool) {
+        if is_left || self.unfinished.is_some() {
+            self.unfinished.get_or_insert_default().is_input_left = is_left;
+        }
+        self.forget_if_finished();
     }
 
     /// Keeps bytes until more come.
@@ -314,7 +326,7 @@ impl Unfinished {
     }
 
     fn is_finished(&self) -> bool {
-        self.input.is_empty() && self.message.is_none() && self.unsent.is_empty()
+        self.input.is_empty() && !self.is_input_left && self.message.is_none() && self.unsent.is_empty()
     }
 }
 
@@ -375,8 +387,7 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_thirty_two_bytes() {
-        // A TCP socket is a file descriptor, four bytes.
-        assert_eq!(size_of::<slab::Slab<()>>(), size_of::<slab::Slab<Connection<u32>>>());
-        assert_eq!(size_of::<Option<Connection<u32>>>(), 32);
+        // A socket is a file descriptor and whether it is TCP; the slab needs no more for a taken slot than an Option does.
+        assert_eq!(size_of::<Option<Connection<(u32, u8)>>>(), 32);
     }
 }

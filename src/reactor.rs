@@ -151,6 +151,9 @@ impl Reactor {
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         self.server.readable(client, event.is_read_closed() || event.is_error(), now);
                     }
+                    if self.server.has_enough() {
+                        self.server.flush(now);
+                    }
                 }
             }
         }

@@ -34,6 +34,9 @@ const READS_PER_TURN: usize = 4;
 /// A client with more bytes of replies than this in one turn, or unsent, is not read until they are gone: one reply may be 700 KB.
 const REPLIES_BYTES_MAX: usize = 64 * 1024;
 
+/// A turn that has more bytes to send than this is flushed early: a thousand clients may each ask for a large reply at once.
+const TURN_BYTES_MAX: usize = 256 * 1024;
+
 /// What a client may do. Times are in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -133,7 +136,7 @@ impl<S: Stream> Server<S> {
     fn read(&mut self, client: ClientId, is_ended: bool, now: Moment, received: &mut [u8]) {
         for _ in 0..READS_PER_TURN {
             let Some(connection) = self.connections.get_mut(client.index()) else { return };
-            if !connection.is_reading() || connection.has_input_left {
+            if !connection.is_reading() || connection.is_input_left() {
                 return;
             }
             match connection.stream.read(received) {
@@ -155,9 +158,9 @@ impl<S: Stream> Server<S> {
     /// Puts off the rest of a client's input until all others have had their turn and its replies are sent.
     fn leave_input(&mut self, client: ClientId) {
         if let Some(connection) = self.connections.get_mut(client.index())
-            && !connection.has_input_left
+            && !connection.is_input_left()
         {
-            connection.has_input_left = true;
+            connection.leave_input(true);
             self.left.push(client);
         }
     }
@@ -172,7 +175,7 @@ impl<S: Stream> Server<S> {
             Err(_) => self.break_off(client, CloseReason::Gone),
             Ok(()) if connection.has_unsent() => {}
             Ok(()) => {
-                if connection.has_input_left {
+                if connection.is_input_left() {
                     self.left.push(client);
                 }
                 self.after_writing(client);
@@ -187,7 +190,7 @@ impl<S: Stream> Server<S> {
             if let Some(connection) = self.connections.get_mut(client.index())
                 && !connection.has_unsent()
             {
-                connection.has_input_left = false;
+                connection.leave_input(false);
                 self.take_bytes(client, &[], now);
                 self.readable(client, true, now);
             }
@@ -313,9 +316,9 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Whether this turn sends so much already that further updates are better left for the next.
+    /// Whether this turn sends so much already that it is better flushed before anything is added.
     pub fn has_enough(&self) -> bool {
-        self.turn.frames_bytes() > RECEIVED_BYTES_MAX
+        self.turn.bytes() > TURN_BYTES_MAX
     }
 
     /// Records that a feed may have missed updates up to `until` (Unix seconds).
@@ -378,7 +381,7 @@ impl<S: Stream> Server<S> {
             assert_eq!(connection.place, 0, "client {key} is listed in a turn that is over");
             assert!(!matches!(connection.phase, Phase::Ended(_)), "client {key} has ended and is still there");
             assert!(
-                !connection.has_input_left || connection.has_unsent() || self.left.contains(&ClientId(key as u32)),
+                !connection.is_input_left() || connection.has_unsent() || self.left.contains(&ClientId(key as u32)),
                 "client {key} is forgotten"
             );
             connection.check_invariants();

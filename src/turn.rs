@@ -112,9 +112,9 @@ impl Turn {
         entry.count += 1;
     }
 
-    /// How many bytes of updates go out so far; a turn is ended before they grow without bound.
-    pub fn frames_bytes(&self) -> usize {
-        self.frames.len()
+    /// How many bytes of replies and updates there are so far.
+    pub fn bytes(&self) -> usize {
+        self.replies.len() + self.frames.len()
     }
 
     /// The number of clients that get something.
