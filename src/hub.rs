@@ -87,6 +87,11 @@ impl Hub {
         self.subscriptions.leave(client);
     }
 
+    /// Gives back memory that was needed for more clients than there are now.
+    pub fn shrink(&mut self) {
+        self.subscriptions.shrink();
+    }
+
     /// Panics where the feed's state contradicts itself; for tests.
     pub fn check_invariants(&self) {
         self.subscriptions.check_invariants();

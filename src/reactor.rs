@@ -211,7 +211,7 @@ impl Reactor {
     }
 
     fn reap(&mut self) {
-        self.server.reap();
+        self.server.reap(self.now());
     }
 
     /// Accepts all who wait; last in the turn, so that no event of it can reach a newcomer in the place of one who has gone.

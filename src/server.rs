@@ -37,6 +37,9 @@ const REPLIES_BYTES_MAX: usize = 64 * 1024;
 /// A turn that has more bytes to send than this is flushed early: a thousand clients may each ask for a large reply at once.
 const TURN_BYTES_MAX: usize = 256 * 1024;
 
+/// Slots for clients that are never given back.
+const SLOTS_KEPT: usize = 1_024;
+
 /// What a client may do. Times are in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -365,12 +368,20 @@ impl<S: Stream> Server<S> {
     }
 
     /// Removes the clients that have ended.
-    pub fn reap(&mut self) {
+    pub fn reap(&mut self, now: Moment) {
         for client in std::mem::take(&mut self.ended) {
             let connection = self.connections.remove(client.index());
             self.hubs[usize::from(connection.feed.0)].leave(client);
             debug!("client {} ended: {:?}", client.0, connection.phase);
         }
+        if self.has_too_much_memory() {
+            self.sweep_by(now.plus(deadlines::SWEEP_INTERVAL));
+        }
+    }
+
+    /// Whether there were many more clients than there are now.
+    fn has_too_much_memory(&self) -> bool {
+        self.connections.capacity() > SLOTS_KEPT && self.connections.len() < self.connections.capacity() / 4
     }
 
     /// Panics where the server's state contradicts itself; for tests, between two turns.

@@ -141,6 +141,17 @@ impl Subscriptions {
         }
     }
 
+    /// Gives back memory that was needed for more clients and bugs than there are now. Costs as much as there were.
+    pub fn shrink(&mut self) {
+        while let Some(Own::Nothing) = self.own.last() {
+            self.own.pop();
+        }
+        self.own.shrink_to_fit();
+        self.subscribers.shrink_to_fit();
+        self.crowds.shrink_to_fit();
+        self.lists.shrink_to_fit();
+    }
+
     fn list(&self, client: ClientId) -> &[Subscription] {
         match self.own.get(client.index()) {
             None | Some(Own::Nothing) => &[],
@@ -190,7 +201,6 @@ impl Subscriptions {
         let Some(entry) = self.subscribers.get_mut(&own.bug) else { return };
         let Some(key) = entry.crowd_key() else {
             self.subscribers.remove(&own.bug);
-            give_back(&mut self.subscribers);
             return;
         };
         let crowd = &mut self.crowds[key];
@@ -233,13 +243,6 @@ impl Subscriptions {
         assert_eq!(self.subscribers.keys().map(|&bug| self.subscribers(bug).count()).sum::<usize>(), subscriptions);
         assert!(self.crowds.iter().all(|(_, crowd)| crowd.len() > 1));
         assert!(self.lists.iter().all(|(_, list)| list.len() > 1));
-    }
-}
-
-/// Gives memory back when most of a map is unused.
-fn give_back(map: &mut HashMap<BugId, Subscribers, RandomState>) {
-    if map.capacity() > 1_024 && map.len() < map.capacity() / 8 {
-        map.shrink_to(map.len() * 2);
     }
 }
 
@@ -289,6 +292,7 @@ mod tests {
                         expected.extend(chosen);
                     }
                     3 => {
+                        subscriptions.shrink();
                         subscriptions.unsubscribe(client, &list);
                         expected.retain(|bug| !chosen.contains(bug));
                     }

@@ -5,6 +5,7 @@ use super::Server;
 use crate::connection::{CloseReason, Connection, Phase, Stream};
 use crate::frame;
 use crate::handshake::Refusal;
+use crate::hub::Hub;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 
@@ -12,7 +13,7 @@ use crate::subscriptions::ClientId;
 pub const LINGER: u32 = 2_000;
 
 /// The least time between two sweeps, in milliseconds: deadlines are met that much late.
-const SWEEP_INTERVAL: u32 = 500;
+pub const SWEEP_INTERVAL: u32 = 500;
 
 /// The server's departure: it closes its clients in random order, spread over some time, so that they do not all come back at once.
 #[derive(Debug)]
@@ -69,6 +70,10 @@ impl<S: Stream> Server<S> {
         self.sweep_at = next.map(|wait| now.plus(wait.max(SWEEP_INTERVAL)));
         for (client, action) in due {
             self.act_on(client, action, now);
+        }
+        if self.has_too_much_memory() {
+            self.connections.shrink_to_fit();
+            self.hubs.iter_mut().for_each(Hub::shrink);
         }
     }
 
