@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Error, Source, sqlite};
+use super::{Error, Source, amqp, sqlite};
 use crate::update::BugId;
 
 /// A source as the user names it.
@@ -11,6 +11,8 @@ use crate::update::BugId;
 pub enum Address {
     /// `sqlite:FILE`: the table of notifications in an SQLite file.
     Sqlite(sqlite::Settings),
+    /// `amqp://…` or `amqps://…`: a queue of a broker.
+    Amqp(amqp::Settings),
 }
 
 impl Address {
@@ -18,6 +20,7 @@ impl Address {
     pub fn open(&self) -> Box<dyn Source> {
         match self {
             Address::Sqlite(settings) => Box::new(sqlite::Table::new(settings.clone())),
+            Address::Amqp(settings) => Box::new(amqp::Queue::new(settings.clone())),
         }
     }
 
@@ -28,6 +31,7 @@ impl Address {
     pub fn notify(&self, bugs: &[BugId]) -> Result<(), Error> {
         match self {
             Address::Sqlite(settings) => sqlite::notify(settings, bugs),
+            Address::Amqp(settings) => amqp::notify(settings, bugs),
         }
     }
 }
@@ -39,7 +43,9 @@ impl FromStr for Address {
         let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
         match scheme {
             "sqlite" => sqlite::Settings::parse(rest).map(Address::Sqlite),
-            _ => Err(format!("'{text}' is no source; accepted is sqlite:FILE")),
+            "amqp" | "amqps" => amqp::Settings::parse(text).map(Address::Amqp),
+            // Only the scheme is repeated: what follows may hold a password.
+            _ => Err(format!("'{scheme}' is no kind of source; accepted are sqlite:FILE, amqp://… and amqps://…")),
         }
     }
 }
@@ -49,6 +55,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Sqlite(settings) => settings.fmt(f),
+            Address::Amqp(settings) => settings.fmt(f),
         }
     }
 }

@@ -73,6 +73,11 @@ impl HistoryFile {
         Ok((file, kept))
     }
 
+    /// The largest time of an update that was kept, in Unix seconds.
+    pub fn watermark(&self) -> i64 {
+        self.watermark
+    }
+
     /// Keeps updates in order of arrival: all of them, or none.
     ///
     /// # Errors

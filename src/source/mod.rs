@@ -2,11 +2,13 @@
 //! the clean stop. Knows no client, and nothing of any one source.
 
 mod address;
+pub mod amqp;
 mod history_file;
 pub mod sqlite;
 mod stop;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::{debug, error, info, warn};
 
@@ -40,27 +42,40 @@ pub struct Sink {
     is_keeping: bool,
     inbox: Sender,
     state: State,
+    /// The largest time of an update that was delivered, in Unix seconds.
+    watermark: i64,
 }
 
 /// Whether a source works, as far as the log has been told.
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     Starting,
-    Live,
+    Live { since: Instant },
     Down { reason: String },
 }
 
 impl Sink {
     /// A sink for `feed` that keeps updates in `history_file` (or nowhere) and names its source `name` in the log.
     pub fn new(feed: FeedId, name: String, history_file: Option<HistoryFile>, inbox: Sender) -> Self {
-        Self { feed, name, history_file, is_keeping: true, inbox, state: State::Starting }
+        let watermark = history_file.as_ref().map_or(i64::MIN, HistoryFile::watermark);
+        Self { feed, name, history_file, is_keeping: true, inbox, state: State::Starting, watermark }
     }
 
     /// To be called by a source when it is ready to receive updates.
     pub fn connected(&mut self) {
-        if self.state != State::Live {
+        if !matches!(self.state, State::Live { .. }) {
             info!("reading updates from {}", self.name);
-            self.state = State::Live;
+            self.state = State::Live { since: Instant::now() };
+        }
+    }
+
+    /// To be called by a source that cannot read updates for now and tries again by itself. The log says so once per reason.
+    pub fn down(&mut self, reason: &str) {
+        if matches!(&self.state, State::Down { reason: known } if known == reason) {
+            debug!("{}: still down: {reason}", self.name);
+        } else {
+            warn!("{}: {reason}; trying again until it works", self.name);
+            self.state = State::Down { reason: reason.to_owned() };
         }
     }
 
@@ -76,17 +91,19 @@ impl Sink {
             let result = file.keep(&updates);
             self.report_keeping(result)?;
         }
+        self.watermark = updates.iter().map(|update| update.when.unix_seconds()).fold(self.watermark, i64::max);
         self.inbox.send(Event::Updates { feed: self.feed, updates })
     }
 
     /// To be called by a source that may have missed updates until now, such as after its queue was deleted, as soon as it is sure
-    /// to receive all that follow.
+    /// to receive all that follow. `reason` is for the log, behind a colon.
     ///
     /// # Errors
     /// When the loop is gone.
-    pub fn missed(&mut self) -> Result<(), Closed> {
-        let until = unix_now();
-        warn!("updates from {} may have been missed up to now; clients that ask for them are told so", self.name);
+    pub fn missed(&mut self, reason: &str) -> Result<(), Closed> {
+        // Where the database's clock is ahead of this machine's, what was missed may be as late as what arrived.
+        let until = unix_now().max(self.watermark);
+        warn!("updates from {} may have been missed up to now: {reason}; clients that ask for them are told so", self.name);
         if let Some(file) = &mut self.history_file {
             let result = file.raise_floor(until);
             self.report_keeping(result)?;
@@ -113,38 +130,37 @@ impl Sink {
         Ok(())
     }
 
-    fn failed(&mut self, error: &Error, pause: Duration) {
-        let reason = error.to_string();
-        let state = State::Down { reason: reason.clone() };
-        if self.state == state {
-            debug!("{}: still down: {reason}; trying again in {pause:.1?}", self.name);
-        } else {
-            warn!("{}: {reason}; trying again until it works", self.name);
-            self.state = state;
-        }
+    /// Whether the source has been reading updates for this long.
+    fn is_live_for(&self, duration: Duration) -> bool {
+        matches!(self.state, State::Live { since } if since.elapsed() >= duration)
     }
 }
 
 /// Runs a source until `stop` is requested or the loop is gone, and starts it again after each failure: after 0.2 s at first, after
-/// 30 s at most, each pause drawn at random up to its bound, so that many servers do not come back in step.
+/// 30 s at most, each pause drawn at random up to its bound, so that many servers do not come back in step. The bound falls back when
+/// the source worked for longer than the bound: one that fails as soon as it works must not do so ten times a second.
 pub fn supervise(source: &mut dyn Source, mut sink: Sink, stop: &Stop) {
     const PAUSE_MIN: Duration = Duration::from_millis(200);
     const PAUSE_MAX: Duration = Duration::from_secs(30);
     let mut bound = PAUSE_MIN;
-    while let Err(error) = source.run(&mut sink, stop) {
+    while let Err(error) = run_once(source, &mut sink, stop) {
         if stop.is_requested() || error.is::<Closed>() {
             break;
         }
-        if sink.state == State::Live {
+        if sink.is_live_for(bound) {
             bound = PAUSE_MIN;
         }
-        let pause = bound.mul_f64(fastrand::f64());
-        sink.failed(&error, pause);
-        if stop.wait(pause) {
+        sink.down(&error.to_string());
+        if stop.wait(bound.mul_f64(fastrand::f64())) {
             break;
         }
         bound = (bound * 2).min(PAUSE_MAX);
     }
+}
+
+/// A source that panics has failed like any other: its thread must not end in silence.
+fn run_once(source: &mut dyn Source, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
+    catch_unwind(AssertUnwindSafe(|| source.run(sink, stop))).unwrap_or_else(|_| Err("it panicked, which is a bug".into()))
 }
 
 /// Seconds since 1970 by this machine's clock.

@@ -1,0 +1,179 @@
+//! Source `amqp:` and `amqps:`: a queue of a RabbitMQ broker, such as Mozilla's Pulse. Reads what arrives in the queue and
+//! acknowledges it when it has been handed over. The only modules that know amiquip, and the old mio that it is built on.
+
+mod bind;
+mod connect;
+mod publish;
+mod session;
+mod settings;
+mod sieve;
+mod stream;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use amiquip::{Channel, ConsumerMessage, ConsumerOptions, Delivery};
+use log::{debug, warn};
+
+use self::bind::Gap;
+use self::session::{Ended, Session};
+use super::{Error, Sink, Source, Stop};
+use crate::pulse::{self, Unreadable};
+use crate::update::Update;
+
+pub use self::publish::notify;
+pub use self::settings::Settings;
+
+/// How many messages are handed over and acknowledged at once, when that many have arrived.
+const BATCH_MESSAGES_MAX: usize = 500;
+
+/// How often a quiet broker is asked whether the queue is still bound: nothing tells a consumer that its exchange was deleted.
+const CHECK_EVERY: Duration = Duration::from_secs(10);
+
+/// The queue, read by [`super::supervise`].
+#[derive(Debug)]
+pub struct Queue {
+    settings: Settings,
+    /// Why updates may be missing that no [`Sink::missed`] was called for.
+    gap: Option<Gap>,
+    /// How many messages were dropped, by reason.
+    dropped: HashMap<Drop, u64>,
+}
+
+/// Why a message is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Drop {
+    Unreadable(Unreadable),
+    /// The queue is bound to another exchange, too: that of another feed, or one that was read from in former times.
+    OtherExchange,
+}
+
+impl fmt::Display for Drop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Drop::Unreadable(why) => why.fmt(f),
+            Drop::OtherExchange => f.write_str("from another exchange"),
+        }
+    }
+}
+
+impl Queue {
+    /// A source that reads the queue that `settings` name.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, gap: None, dropped: HashMap::new() }
+    }
+}
+
+impl Source for Queue {
+    fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
+        let mut session = Session::open(&self.settings, stop)?;
+        self.read(&mut session, sink, stop).map_err(|error| session.why(error))
+    }
+}
+
+impl Queue {
+    fn read(&mut self, session: &mut Session, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
+        if !bind::wait_for_exchange(session, &self.settings, &mut self.gap, sink, stop)? {
+            return Ok(());
+        }
+        let queue = bind::bind(session, &self.settings, &mut self.gap)?;
+        let channel = session.channel()?;
+        let _hang_up = session.hang_up();
+        channel.qos(0, self.settings.prefetch, false).map_err(|error| session.error(error))?;
+        // Two servers that share a queue would each get half of the updates.
+        let options = ConsumerOptions { exclusive: true, ..ConsumerOptions::default() };
+        let consumer = channel.basic_consume(&*queue, options).map_err(|error| match error {
+            amiquip::Error::ServerClosedChannel { code: 403, message, .. } if message.contains("exclusive") => {
+                format!("another server reads from {queue}; give each its own queue=LABEL").into()
+            }
+            error => session.error(error),
+        })?;
+        // Dropped before the consumer, whose own end would wait for the broker's answer.
+        let _hang_up = session.hang_up();
+        self.tell_gap(sink)?;
+        bind::mark(session, &self.settings)?;
+        sink.connected();
+        let mut checked = Instant::now();
+        loop {
+            if checked.elapsed() >= CHECK_EVERY {
+                bind::check(session, &channel, &queue, &self.settings, &mut self.gap)?;
+                self.tell_gap(sink)?;
+                checked = Instant::now();
+            }
+            match consumer.receiver().recv_timeout(CHECK_EVERY.saturating_sub(checked.elapsed())) {
+                Ok(first) => self.take(std::iter::once(first).chain(consumer.receiver().try_iter()), session, &channel, sink)?,
+                Err(error) if error.is_timeout() => {}
+                Err(_) => return Err(Ended.into()),
+            }
+        }
+    }
+
+    /// Hands over what has arrived, then acknowledges it.
+    fn take(
+        &mut self,
+        messages: impl Iterator<Item = ConsumerMessage>,
+        session: &Session,
+        channel: &Channel,
+        sink: &mut Sink,
+    ) -> Result<(), Error> {
+        let mut updates = Vec::new();
+        let mut last = None;
+        let mut end = None;
+        for message in messages.take(BATCH_MESSAGES_MAX) {
+            match message {
+                ConsumerMessage::Delivery(delivery) => {
+                    updates.extend(self.update(&delivery));
+                    last = Some(delivery);
+                }
+                ConsumerMessage::ServerCancelled => {
+                    self.gap = Some(Gap::QueueDeleted);
+                    end = Some("the queue was deleted".into());
+                }
+                ConsumerMessage::ServerClosedChannel(error) | ConsumerMessage::ServerClosedConnection(error) => {
+                    end = Some(session.error(error));
+                }
+                ConsumerMessage::ClientCancelled | ConsumerMessage::ClientClosedChannel | ConsumerMessage::ClientClosedConnection => {
+                    end = Some(Ended.into());
+                }
+            }
+        }
+        sink.deliver(updates)?;
+        if let Some(end) = end {
+            return Err(end);
+        }
+        match last {
+            Some(last) => last.ack_multiple(channel).map_err(|error| session.error(error)),
+            None => Ok(()),
+        }
+    }
+
+    /// What a message says; one that says nothing is counted and goes, for it would say as little if it came again.
+    fn update(&mut self, delivery: &Delivery) -> Option<Update> {
+        let why = if delivery.exchange == self.settings.exchange {
+            match pulse::read(&delivery.body) {
+                Ok(update) => return Some(update),
+                Err(why) => Drop::Unreadable(why),
+            }
+        } else {
+            Drop::OtherExchange
+        };
+        let count = self.dropped.entry(why).or_default();
+        *count += 1;
+        let bytes = delivery.body.len();
+        if *count == 1 {
+            warn!("{}: dropped a message of {bytes} bytes: {why}; the log will not say so again", self.settings);
+        } else {
+            debug!("{}: dropped message {count} of its kind, of {bytes} bytes: {why}", self.settings);
+        }
+        None
+    }
+
+    fn tell_gap(&mut self, sink: &mut Sink) -> Result<(), Error> {
+        if let Some(gap) = self.gap {
+            sink.missed(&gap.to_string())?;
+            self.gap = None;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! What a publisher can put into a message, made harmless before amiquip parses it: its parser recurses into headers without a limit
+//! (900 nested arrays end the whole process with a stack overflow), believes that names are UTF-8, and stores a body of any size.
+//! Nothing that is lost here is ever looked at. Works on the bytes of AMQP frames; knows no socket and no channel's meaning.
+
+use std::collections::HashMap;
+use std::io;
+
+/// Type, channel and size in front of a frame's payload; one byte stands behind it.
+const HEAD_BYTES: usize = 7;
+const END_BYTES: usize = 1;
+
+/// The largest frame that is accepted from a broker; amiquip agrees to 128 KiB at most.
+const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// Passes AMQP frames on, without messages' properties, without bytes that are not ASCII in routing keys, and with bodies cut off.
+#[derive(Debug)]
+pub struct Sieve {
+    body_bytes_max: u64,
+    /// The start of a frame that has not arrived as a whole.
+    partial: Vec<u8>,
+    /// How many more bytes of the current message's body are passed on, by channel.
+    body_bytes_left: HashMap<[u8; 2], u64>,
+}
+
+impl Sieve {
+    /// A sieve that cuts off what is beyond `body_bytes_max` bytes of a message's body.
+    pub fn new(body_bytes_max: u64) -> Self {
+        Self { body_bytes_max, partial: Vec::new(), body_bytes_left: HashMap::new() }
+    }
+
+    /// Takes what has arrived, and appends to `out` what of it is passed on.
+    ///
+    /// # Errors
+    /// When a frame is too large to be one.
+    pub fn pass(&mut self, arrived: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        self.partial.extend_from_slice(arrived);
+        let mut frames = std::mem::take(&mut self.partial);
+        let mut passed = 0;
+        while let Some(frame) = first_frame(&frames[passed..])? {
+            self.pass_frame(frame, out);
+            passed += frame.len();
+        }
+        frames.drain(..passed);
+        self.partial = frames;
+        Ok(())
+    }
+
+    fn pass_frame(&mut self, frame: &[u8], out: &mut Vec<u8>) {
+        match frame[0] {
+            1 => pass_method(frame, out),
+            2 => self.pass_content_header(frame, out),
+            3 => self.pass_body(frame, out),
+            // Heartbeats; and what is no frame at all is for amiquip to refuse.
+            _ => out.extend_from_slice(frame),
+        }
+    }
+
+    /// A content header's payload: class (2), weight (2), size of the body (8), flags (2) and the properties that they announce.
+    fn pass_content_header(&mut self, frame: &[u8], out: &mut Vec<u8>) {
+        let (Some(class_and_weight), Some(size)) = (frame.get(7..11), frame.get(11..19)) else {
+            return out.extend_from_slice(frame);
+        };
+        let channel = [frame[1], frame[2]];
+        let size = size.iter().fold(0, |size, &byte| size << 8 | u64::from(byte)).min(self.body_bytes_max);
+        self.body_bytes_left.insert(channel, size);
+        let no_properties = [0, 0];
+        push_frame(2, channel, &[class_and_weight, &size.to_be_bytes(), &no_properties].concat(), out);
+    }
+
+    fn pass_body(&mut self, frame: &[u8], out: &mut Vec<u8>) {
+        let channel = [frame[1], frame[2]];
+        let body = &frame[HEAD_BYTES..frame.len() - END_BYTES];
+        let Some(left) = self.body_bytes_left.get_mut(&channel) else {
+            return out.extend_from_slice(frame);
+        };
+        let passed = body.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= passed as u64;
+        if passed > 0 {
+            push_frame(3, channel, &body[..passed], out);
+        }
+    }
+}
+
+/// The frame that starts here, if all of it has arrived.
+fn first_frame(arrived: &[u8]) -> io::Result<Option<&[u8]>> {
+    let Some(size) = arrived.get(3..7) else { return Ok(None) };
+    let size = size.iter().fold(0, |size, &byte| size << 8 | usize::from(byte));
+    // A broker of another version answers with eight bytes that are no frame: "AMQP" and its version.
+    let bytes = if arrived.starts_with(b"AMQP") { HEAD_BYTES + END_BYTES } else { HEAD_BYTES + size + END_BYTES };
+    if bytes > FRAME_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "what answers there does not speak AMQP"));
+    }
+    Ok(arrived.get(..bytes))
+}
+
+/// Passes a method on; in basic.deliver (60, 60) the routing key comes from the publisher. It stands last, behind the consumer's tag,
+/// the delivery's number (8) and flag (1), and the exchange; each name has its length in the byte before it.
+fn pass_method(frame: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(frame);
+    let frame = &mut out[start..];
+    if !frame[HEAD_BYTES..].starts_with(&[0, 60, 0, 60]) {
+        return;
+    }
+    let after_name = |frame: &[u8], at: usize| frame.get(at).map(|&length| at + 1 + usize::from(length));
+    let routing_key = after_name(frame, HEAD_BYTES + 4).and_then(|at| after_name(frame, at + 9)).map(|at| at + 1);
+    let end = frame.len() - END_BYTES;
+    if let Some(routing_key) = routing_key.and_then(|at| frame.get_mut(at..end)) {
+        routing_key.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');
+    }
+}
+
+fn push_frame(kind: u8, channel: [u8; 2], payload: &[u8], out: &mut Vec<u8>) {
+    const END: u8 = 0xce;
+    out.push(kind);
+    out.extend_from_slice(&channel);
+    out.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+    out.extend_from_slice(payload);
+    out.push(END);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, channel: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        push_frame(kind, [0, channel], payload, &mut frame);
+        frame
+    }
+
+    fn deliver(routing_key: &[u8]) -> Vec<u8> {
+        let name = |text: &[u8]| [&[text.len() as u8], text].concat();
+        let number_and_flag = [0, 0, 0, 0, 0, 0, 0, 1, 0];
+        frame(1, 1, &[&[0, 60, 0, 60], &name(b"tag")[..], &number_and_flag, &name("exchange/żółw".as_bytes()), &name(routing_key)].concat())
+    }
+
+    fn content_header(channel: u8, size: u64, properties: &[u8]) -> Vec<u8> {
+        frame(2, channel, &[&[0, 60, 0, 0], &size.to_be_bytes()[..], properties].concat())
+    }
+
+    fn sieved(arrived: &[u8], chunk: usize) -> Vec<u8> {
+        let mut sieve = Sieve::new(10);
+        let mut out = Vec::new();
+        for chunk in arrived.chunks(chunk) {
+            sieve.pass(chunk, &mut out).unwrap();
+        }
+        assert!(sieve.partial.is_empty());
+        out
+    }
+
+    #[test]
+    fn a_message_is_passed_on_without_what_its_publisher_can_break() {
+        let no_properties = [0, 0];
+        let arrived = [
+            frame(1, 0, b"\0\x0a\0\x0a \xff any other method \xff"),
+            deliver(b"1234"),
+            content_header(1, 4, &[0x20, 0, 0, 0, 0, 3, b'A', 0xff, 0xff]),
+            frame(3, 1, b"{}"),
+            frame(8, 0, b""),
+            // Another channel's message may come between.
+            content_header(2, 3, &no_properties),
+            frame(3, 1, b"[]"),
+            frame(3, 2, b"abc"),
+            deliver(b"\xff12\xc3"),
+            content_header(1, 12, &no_properties),
+            frame(3, 1, b"123456789"),
+            frame(3, 1, b"abc"),
+            content_header(1, 0, &no_properties),
+        ]
+        .concat();
+        let expected = [
+            frame(1, 0, b"\0\x0a\0\x0a \xff any other method \xff"),
+            deliver(b"1234"),
+            content_header(1, 4, &no_properties),
+            frame(3, 1, b"{}"),
+            frame(8, 0, b""),
+            content_header(2, 3, &no_properties),
+            frame(3, 1, b"[]"),
+            frame(3, 2, b"abc"),
+            deliver(b"?12?"),
+            content_header(1, 10, &no_properties),
+            frame(3, 1, b"123456789"),
+            frame(3, 1, b"a"),
+            content_header(1, 0, &no_properties),
+        ]
+        .concat();
+        for chunk in 1..arrived.len() {
+            assert_eq!(sieved(&arrived, chunk), expected, "in chunks of {chunk}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_frame_ends_the_connection_or_is_left_to_the_parser() {
+        assert_eq!(sieved(b"AMQP\0\0\x09\x01", 3), b"AMQP\0\0\x09\x01");
+        Sieve::new(10).pass(b"HTTP/1.1 400 Bad Request\r\n", &mut Vec::new()).unwrap_err();
+        for kind in 0..10 {
+            for bytes in 0..40 {
+                let cut = frame(kind, 1, &deliver(b"1234")[HEAD_BYTES..][..bytes]);
+                assert!(sieved(&cut, 5).len() <= cut.len() + 14);
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The streams that amiquip reads and writes: TCP, or TLS over it, behind the sieve. Knows no address, no message and no deadline but
+//! the handshake's.
+//!
+//! amiquip waits for readiness by the edge, reads until a stream would block, and writes again what a stream refused. It never calls
+//! `flush`, and does not write at all when it has nothing of its own left to send: a stream must not keep back what it accepted.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use amiquip::IoStream;
+use mio_amqp::{Evented, Poll, PollOpt, Ready, Token};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+
+use super::sieve::Sieve;
+
+const READ_BYTES: usize = 16 << 10;
+
+/// A stream whose reader gets only what passes the sieve.
+pub struct Sieved<S> {
+    stream: S,
+    sieve: Sieve,
+    passed: Vec<u8>,
+    /// How much of `passed` has been taken.
+    taken: usize,
+}
+
+impl<S> Sieved<S> {
+    pub fn new(stream: S, sieve: Sieve) -> Self {
+        Self { stream, sieve, passed: Vec::new(), taken: 0 }
+    }
+}
+
+impl<S: Read> Read for Sieved<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut arrived = [0; READ_BYTES];
+        while self.taken == self.passed.len() {
+            self.passed.clear();
+            self.taken = 0;
+            let bytes = self.stream.read(&mut arrived)?;
+            if bytes == 0 {
+                return Ok(0);
+            }
+            self.sieve.pass(&arrived[..bytes], &mut self.passed)?;
+        }
+        let bytes = (&self.passed[self.taken..]).read(buffer)?;
+        self.taken += bytes;
+        Ok(bytes)
+    }
+}
+
+impl<S: Write> Write for Sieved<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+impl<S: Evented> Evented for Sieved<S> {
+    fn register(&self, poll: &Poll, token: Token, interest: Ready, options: PollOpt) -> io::Result<()> {
+        self.stream.register(poll, token, interest, options)
+    }
+
+    fn reregister(&self, poll: &Poll, token: Token, interest: Ready, options: PollOpt) -> io::Result<()> {
+        self.stream.reregister(poll, token, interest, options)
+    }
+
+    fn deregister(&self, poll: &Poll) -> io::Result<()> {
+        self.stream.deregister(poll)
+    }
+}
+
+impl<S: Read + Write + Evented + Send + 'static> IoStream for Sieved<S> {}
+
+/// A TLS connection whose handshake is done.
+pub struct TlsStream<S: Read + Write> {
+    tls: ClientConnection,
+    stream: S,
+    /// Bytes of the current write that have been encrypted, but not sent as a whole.
+    encrypted: usize,
+}
+
+/// Shakes hands with the server `name` over a blocking stream, until `deadline` at the latest.
+pub fn handshake(
+    stream: &mut TcpStream,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    deadline: Instant,
+) -> io::Result<ClientConnection> {
+    let mut tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
+    while tls.is_handshaking() || tls.wants_write() {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        stream.set_read_timeout(Some(left))?;
+        stream.set_write_timeout(Some(left))?;
+        if tls.wants_write() {
+            tls.write_tls(stream)?;
+        } else {
+            if tls.read_tls(stream)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if let Err(error) = tls.process_new_packets() {
+                // Tells the server what was wrong, if it still listens.
+                let _ = tls.write_tls(stream);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+        }
+    }
+    stream.set_read_timeout(None)?;
+    stream.set_write_timeout(None)?;
+    Ok(tls)
+}
+
+impl<S: Read + Write> TlsStream<S> {
+    /// Goes on with a connection whose handshake is done, over the same stream, which does not block any more.
+    pub fn new(tls: ClientConnection, stream: S) -> Self {
+        Self { tls, stream, encrypted: 0 }
+    }
+}
+
+impl<S: Read + Write> Read for TlsStream<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.tls.reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // The end without TLS's farewell. Nothing can be cut off unnoticed: an AMQP frame has its length in front.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                read => return read,
+            }
+            self.tls.read_tls(&mut self.stream)?;
+            if let Err(error) = self.tls.process_new_packets() {
+                let _ = self.tls.write_tls(&mut self.stream);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+        }
+    }
+}
+
+impl<S: Read + Write> Write for TlsStream<S> {
+    /// Says that bytes were written only when all that they became has been sent; until then the same bytes must be written again.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.encrypted == 0 {
+            self.encrypted = self.tls.writer().write(bytes)?;
+        }
+        while self.tls.wants_write() {
+            self.tls.write_tls(&mut self.stream)?;
+        }
+        Ok(std::mem::take(&mut self.encrypted))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+impl<S: Read + Write> Drop for TlsStream<S> {
+    fn drop(&mut self) {
+        self.tls.send_close_notify();
+        // The farewell is a courtesy; often the connection is gone already.
+        let _ = self.tls.write_tls(&mut self.stream);
+    }
+}
+
+impl<S: Read + Write + Evented> Evented for TlsStream<S> {
+    fn register(&self, poll: &Poll, token: Token, interest: Ready, options: PollOpt) -> io::Result<()> {
+        self.stream.register(poll, token, interest, options)
+    }
+
+    fn reregister(&self, poll: &Poll, token: Token, interest: Ready, options: PollOpt) -> io::Result<()> {
+        self.stream.reregister(poll, token, interest, options)
+    }
+
+    fn deregister(&self, poll: &Poll) -> io::Result<()> {
+        self.stream.deregister(poll)
+    }
+}
