@@ -34,8 +34,13 @@ pub fn start(level: LevelFilter) -> io::Result<Log> {
         write_lines(&waiting);
         drop(ended);
     })?;
-    let config =
-        ConfigBuilder::new().set_time_format_rfc3339().set_thread_level(LevelFilter::Off).set_target_level(LevelFilter::Debug).build();
+    let config = ConfigBuilder::new()
+        .set_time_format_rfc3339()
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Debug)
+        // It warns at each look for an exchange that does not exist yet; what matters of what it says is said by the source.
+        .add_filter_ignore_str("amiquip")
+        .build();
     WriteLogger::init(level, config, Lines { lines: lines.clone(), line: Vec::new() }).map_err(io::Error::other)?;
     Ok(Log { lines, end })
 }

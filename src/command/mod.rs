@@ -1,5 +1,6 @@
 //! The commands, one file each: its settings, and what it does with them.
 
+mod address;
 pub mod notify;
 pub mod serve;
 pub mod watch;

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::address::Discreet;
 use crate::failure::Failure;
 use crate::source::Address;
 use crate::update::BugId;
@@ -13,7 +14,7 @@ pub struct Options {
     #[arg(required = true, value_name = "BUG")]
     bugs: Vec<BugId>,
     /// Where the server reads changes from: its own --source
-    #[arg(long, env = "BUGZFEED_SOURCE", value_name = "SOURCE", default_value = "sqlite:bugzfeed.db")]
+    #[arg(long, env = "BUGZFEED_SOURCE", hide_env_values = true, value_name = "SOURCE", default_value = "sqlite:bugzfeed.db", value_parser = Discreet(str::parse::<Address>))]
     source: Address,
 }
 

@@ -9,6 +9,7 @@ use clap::Args;
 use log::{LevelFilter, error, warn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::address::Discreet;
 use crate::duration;
 use crate::failure::Failure;
 use crate::handshake::Site;
@@ -35,10 +36,10 @@ pub struct Options {
     #[arg(long, env = "BUGZFEED_LISTEN", value_name = "ADDRESS", value_delimiter = ',', default_value = "127.0.0.1:8844")]
     listen: Vec<Address>,
     /// Where the default feed, at /, reads changes from
-    #[arg(long, env = "BUGZFEED_SOURCE", value_name = "SOURCE", default_value = "sqlite:bugzfeed.db")]
+    #[arg(long, env = "BUGZFEED_SOURCE", hide_env_values = true, value_name = "SOURCE", default_value = "sqlite:bugzfeed.db", value_parser = Discreet(str::parse::<source::Address>))]
     source: source::Address,
     /// Another feed, such as /dev/=amqp://…; may be given several times
-    #[arg(long, env = "BUGZFEED_FEED", value_name = "PATH=SOURCE", value_delimiter = ' ', value_parser = parse_feed)]
+    #[arg(long, env = "BUGZFEED_FEED", hide_env_values = true, value_name = "PATH=SOURCE", value_delimiter = ' ', value_parser = Discreet(parse_feed))]
     feed: Vec<(String, source::Address)>,
     /// SQLite file that keeps the history over a restart, or none
     #[arg(long, env = "BUGZFEED_HISTORY", value_name = "FILE", default_value = "bugzfeed.db")]
@@ -92,7 +93,8 @@ fn parse_feed(text: &str) -> Result<(String, source::Address), String> {
     let is_path =
         path.starts_with('/') && path.ends_with('/') && path.len() > 1 && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?');
     if !is_path {
-        return Err(format!("'{path}' is no path of a feed; accepted is one that starts and ends with a slash, such as /dev/"));
+        // Without a path, what stands before the first '=' may be a source with its password.
+        return Err("it has no path of a feed; accepted is one that starts and ends with a slash, such as /dev/=sqlite:dev.db".to_owned());
     }
     Ok((path.to_owned(), source.parse()?))
 }

@@ -44,8 +44,8 @@ impl FromStr for Address {
         match scheme {
             "sqlite" => sqlite::Settings::parse(rest).map(Address::Sqlite),
             "amqp" | "amqps" => amqp::Settings::parse(text).map(Address::Amqp),
-            // Only the scheme is repeated: what follows may hold a password.
-            _ => Err(format!("'{scheme}' is no kind of source; accepted are sqlite:FILE, amqp://… and amqps://…")),
+            // Nothing of it is repeated: with the scheme forgotten, it may start with a user and a password.
+            _ => Err("it is no source; accepted are sqlite:FILE, amqp://USER:PASSWORD@HOST/VHOST and amqps://…".to_owned()),
         }
     }
 }

@@ -75,7 +75,7 @@ impl HistoryFile {
 
     /// The largest time of an update that was kept, in Unix seconds.
     pub fn watermark(&self) -> i64 {
-        self.watermark
+        self.progress.watermark
     }
 
     /// Keeps updates in order of arrival: all of them, or none.

@@ -16,6 +16,7 @@ pub use address::Address;
 pub use history_file::{HistoryFile, Kept};
 pub use stop::Stop;
 
+use crate::backoff::Backoff;
 use crate::inbox::{Closed, Event, Sender};
 use crate::update::{FeedId, Update};
 
@@ -137,24 +138,22 @@ impl Sink {
 }
 
 /// Runs a source until `stop` is requested or the loop is gone, and starts it again after each failure: after 0.2 s at first, after
-/// 30 s at most, each pause drawn at random up to its bound, so that many servers do not come back in step. The bound falls back when
-/// the source worked for longer than the bound: one that fails as soon as it works must not do so ten times a second.
+/// 30 s at most. Only a source that worked for a while starts over with short pauses: one that fails as soon as it works would
+/// otherwise do so ten times a second.
 pub fn supervise(source: &mut dyn Source, mut sink: Sink, stop: &Stop) {
-    const PAUSE_MIN: Duration = Duration::from_millis(200);
-    const PAUSE_MAX: Duration = Duration::from_secs(30);
-    let mut bound = PAUSE_MIN;
+    const PROVEN: Duration = Duration::from_secs(10);
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
     while let Err(error) = run_once(source, &mut sink, stop) {
         if stop.is_requested() || error.is::<Closed>() {
             break;
         }
-        if sink.is_live_for(bound) {
-            bound = PAUSE_MIN;
+        if sink.is_live_for(PROVEN) {
+            backoff.reset();
         }
         sink.down(&error.to_string());
-        if stop.wait(bound.mul_f64(fastrand::f64())) {
+        if stop.wait(backoff.next_pause(fastrand::f64())) {
             break;
         }
-        bound = (bound * 2).min(PAUSE_MAX);
     }
 }
 
