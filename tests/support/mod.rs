@@ -4,3 +4,8 @@
 
 pub mod pika;
 pub mod rabbitmq;
+//! What several tests share: real programs to play against. Each test file uses a part of it.
+#![allow(dead_code)]
+
+pub mod client;
+pub mod server;

@@ -1,0 +1,519 @@
+//! The protocol by example: what a client says (`>`), what it gets (`<`), and changes of bugs (`+`). Each example is played twice, against
+//! the hub by itself and over a WebSocket against the real server, which must agree to the byte.
+
+mod support;
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+
+use bugzfeed::history::History;
+use bugzfeed::hub::Hub;
+use bugzfeed::protocol::VERSION;
+use bugzfeed::subscriptions::ClientId;
+use bugzfeed::update::{BugId, Update, When};
+use serde_json::{Value, json};
+
+use support::client::{BINARY, Client, FIN, frame};
+use support::server::Server;
+
+/// Where this server answers otherwise than the original did, and why. All else that was recorded must come as it was recorded, but
+/// for two keys: `version` is this package's, and `complete` is new in replies to a `subscribe` with `since`.
+const DIFFERENCES: &[(&str, &str, &[&str])] = &[
+    (
+        "what can be no bug's id is refused; the original kept 0, negative and too large numbers for ever, cut floats off, took true \
+         for 1, and read digits of all scripts",
+        r#"{"command":"subscribe","result":"error","error":"invalid bug id; must be integer"}"#,
+        &[
+            r#"{"command":"subscribe","bugs":0}"#,
+            r#"{"command":"subscribe","bugs":[-5]}"#,
+            r#"{"command":"subscribe","bugs":"-0"}"#,
+            r#"{"command":"subscribe","bugs":false}"#,
+            r#"{"command":"subscribe","bugs":[true,false]}"#,
+            r#"{"command":"subscribe","bugs":[1.5,2.9,-1.5]}"#,
+            r#"{"command":"subscribe","bugs":[1e3]}"#,
+            r#"{"command":"subscribe","bugs":[99999999999999999999]}"#,
+            r#"{"command":"subscribe","bugs":99999999999999999999}"#,
+            "{\"command\":\"subscribe\",\"bugs\":\"\u{ff11}\u{ff12}\"}",
+        ],
+    ),
+    (
+        "an object without a command is told so; the original dropped the connection",
+        r#"{"command":null,"result":"error","error":"missing mandatory arg: 'command'"}"#,
+        &[r#"{"Command":"version"}"#, "{}"],
+    ),
+    (
+        "JSON that is no object is told so; the original dropped the connection",
+        r#"{"command":null,"result":"error","error":"message must be a JSON object"}"#,
+        &["[]", r#"["command"]"#, r#""version""#, r#""command""#, "null", "true"],
+    ),
+    (
+        "what is not JSON, or more than one value, is told so; the original dropped the connection",
+        r#"{"command":null,"result":"error","error":"invalid JSON"}"#,
+        &[r#"{"command":"version""#, r#"{"command":"version"}{"command":"version"}"#, "{'command':'version'}"],
+    ),
+];
+
+/// One client of a feed.
+trait Feed {
+    fn say(&mut self, message: &str);
+    fn say_binary(&mut self, message: &str);
+    /// The next message that comes.
+    fn hear(&mut self) -> String;
+    /// Records a change, and waits until it has reached all whom it concerns.
+    fn change(&mut self, bug: u32, when: &str);
+}
+
+/// A hub with one client and nothing between them.
+struct Pure {
+    hub: Hub,
+    messages: VecDeque<String>,
+}
+
+const CLIENT: ClientId = ClientId(3);
+
+impl Pure {
+    /// A feed that promises nothing about the time up to the year 2020, as a server that started then would.
+    fn new(subscriptions_max: usize, history_max: usize) -> Self {
+        let floor = "2020-01-01".parse::<When>().unwrap().unix_seconds();
+        Self { hub: Hub::new(History::new(history_max, floor), subscriptions_max), messages: VecDeque::new() }
+    }
+}
+
+impl Feed for Pure {
+    fn say(&mut self, message: &str) {
+        let messages = &mut self.messages;
+        self.hub.answer(CLIENT, message.as_bytes(), |text| messages.push_back(String::from_utf8(text.to_vec()).unwrap()));
+        self.hub.check_invariants();
+    }
+
+    fn say_binary(&mut self, message: &str) {
+        self.say(message);
+    }
+
+    fn hear(&mut self) -> String {
+        self.messages.pop_front().expect("a message")
+    }
+
+    fn change(&mut self, bug: u32, when: &str) {
+        let update = Update { bug: BugId::new(bug).unwrap(), when: when.parse().unwrap() };
+        if self.hub.publish(update).any(|client| client == CLIENT) {
+            self.messages.push_back(format!(r#"{{"command":"update","bug":{bug},"when":"{when}"}}"#));
+        }
+    }
+}
+
+/// A client of a real server.
+struct Real {
+    server: Server,
+    client: Client,
+    /// Another client, which is sent something together with each change.
+    witness: Client,
+}
+
+/// A bug that no example names.
+const WITNESSED: u32 = 2_000_000_001;
+
+impl Real {
+    fn new(options: &[&str]) -> Self {
+        let server = Server::start(options);
+        let mut witness = server.connect();
+        witness.ask(&format!(r#"{{"command":"subscribe","bugs":{WITNESSED}}}"#));
+        Self { client: server.connect(), witness, server }
+    }
+}
+
+impl Feed for Real {
+    fn say(&mut self, message: &str) {
+        self.client.say(message);
+    }
+
+    fn say_binary(&mut self, message: &str) {
+        self.client.send(frame(FIN | BINARY, message.as_bytes()));
+    }
+
+    fn hear(&mut self) -> String {
+        self.client.hear()
+    }
+
+    fn change(&mut self, bug: u32, when: &str) {
+        self.server.record(&[(bug, when), (WITNESSED, when)]);
+        self.witness.hear();
+    }
+}
+
+/// Makes sure that nothing has come that nobody asked for.
+fn expect_silence(feed: &mut dyn Feed) {
+    feed.say("not JSON: the next message must be the answer to this");
+    assert_eq!(feed.hear(), r#"{"command":null,"result":"error","error":"invalid JSON"}"#);
+}
+
+/// Plays the lines of an example, in which VERSION stands for this package's version.
+fn play(feed: &mut dyn Feed, example: &str) {
+    for line in example.lines().map(|line| line.trim().replace("VERSION", VERSION)).filter(|line| !line.is_empty()) {
+        match line.split_at(2) {
+            ("> ", message) => feed.say(message),
+            ("< ", message) => assert_eq!(feed.hear(), message, "in {example}"),
+            ("+ ", change) => {
+                let (bug, when) = change.split_once(' ').unwrap();
+                feed.change(bug.parse().unwrap(), when);
+            }
+            _ => panic!("{line}"),
+        }
+    }
+    expect_silence(feed);
+}
+
+/// Plays an example against the hub and against the real server.
+#[track_caller]
+fn check(example: &str) {
+    play(&mut Pure::new(10_000, 10_000), example);
+    play(&mut Real::new(&[]), example);
+}
+
+// What was recorded of the original.
+
+struct Case {
+    id: u64,
+    steps: Vec<Value>,
+}
+
+fn recorded() -> Vec<Case> {
+    let cases = include_str!("compat/recorded.jsonl").lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    cases.map(|case| Case { id: case["id"].as_u64().unwrap(), steps: case["steps"].as_array().unwrap().clone() }).collect()
+}
+
+/// What must come in this step.
+fn expected(step: &Value) -> Vec<Value> {
+    let said = step["send"].as_str().unwrap_or_default();
+    if let Some((_, reply, _)) = DIFFERENCES.iter().find(|(_, _, messages)| messages.contains(&said)) {
+        return vec![serde_json::from_str(reply).unwrap()];
+    }
+    let mut expected = step["recv"].as_array().unwrap().clone();
+    for message in expected.iter_mut().filter(|message| message["command"] == "version") {
+        message["version"] = json!(VERSION);
+    }
+    expected
+}
+
+fn play_recorded(feed: &mut dyn Feed, case: &Case) {
+    for step in &case.steps {
+        if let Some(message) = step["send"].as_str() {
+            feed.say(message);
+        } else if let Some(message) = step["send_binary"].as_str() {
+            feed.say_binary(message);
+        } else {
+            feed.change(step["feed"]["bug"].as_u64().unwrap() as u32, step["feed"]["when"].as_str().unwrap());
+        }
+        for expected in expected(step) {
+            let mut message: Value = serde_json::from_str(&feed.hear()).unwrap();
+            message.as_object_mut().unwrap().remove("complete");
+            assert_eq!(message, expected, "case {}: {step}", case.id);
+        }
+    }
+    expect_silence(feed);
+}
+
+#[test]
+fn the_hub_answers_as_the_original_did() {
+    for case in recorded() {
+        play_recorded(&mut Pure::new(10_000, 10_000), &case);
+    }
+}
+
+#[test]
+fn the_server_answers_as_the_original_did() {
+    let mut shared = Real::new(&[]);
+    for case in recorded() {
+        if case.steps.iter().any(|step| step["feed"].is_object()) {
+            // What is remembered must not come from another case.
+            play_recorded(&mut Real::new(&[]), &case);
+        } else {
+            shared.client = shared.server.connect();
+            play_recorded(&mut shared, &case);
+        }
+    }
+}
+
+#[test]
+fn each_deliberate_difference_is_one() {
+    let cases = recorded();
+    for (reason, reply, messages) in DIFFERENCES {
+        for message in *messages {
+            let step = cases.iter().flat_map(|case| &case.steps).find(|step| step["send"] == *message);
+            let recorded = &step.unwrap_or_else(|| panic!("{message} was not recorded"))["recv"];
+            assert_ne!(*recorded, json!([serde_json::from_str::<Value>(reply).unwrap()]), "{message} is not different: {reason}");
+        }
+    }
+}
+
+// Examples, to the byte.
+
+#[test]
+fn the_official_example_starts_with_two_questions_at_once() {
+    check(
+        r#"
+        > {"command":"version"}
+        > {"command":"subscriptions"}
+        < {"command":"version","result":"ok","version":"VERSION"}
+        < {"command":"subscriptions","result":"ok","bugs":[]}
+        > {"command":"subscribe","bugs":[null],"since":""}
+        < {"command":"subscribe","result":"error","error":"invalid bug id; must be integer"}
+        > {"command":"subscribe","bugs":[1234,7],"since":""}
+        < {"command":"subscribe","result":"ok","bugs":[7,1234]}
+        > {"command":"unsubscribe","bugs":"1234"}
+        < {"command":"unsubscribe","result":"ok","bugs":[7]}
+        "#,
+    );
+}
+
+#[test]
+fn a_subscribed_bug_that_changes_is_pushed() {
+    check(
+        r#"
+        > {"command":"subscribe","bugs":[1234,77]}
+        < {"command":"subscribe","result":"ok","bugs":[77,1234]}
+        + 1234 2014-04-03T21:13:45
+        < {"command":"update","bug":1234,"when":"2014-04-03T21:13:45"}
+        + 1235 2014-04-03T21:13:45
+        + 1234 2014-04-03T21:13:45
+        < {"command":"update","bug":1234,"when":"2014-04-03T21:13:45"}
+        > {"command":"unsubscribe","bugs":1234}
+        < {"command":"unsubscribe","result":"ok","bugs":[77]}
+        + 1234 2014-04-03T21:13:46
+        + 77 2014-04-03T21:13:40
+        < {"command":"update","bug":77,"when":"2014-04-03T21:13:40"}
+        "#,
+    );
+}
+
+#[test]
+fn all_or_nothing() {
+    check(
+        r#"
+        > {"command":"subscribe","bugs":[5]}
+        < {"command":"subscribe","result":"ok","bugs":[5]}
+        > {"command":"subscribe","bugs":[6,"x",7]}
+        < {"command":"subscribe","result":"error","error":"invalid bug id; must be integer"}
+        > {"command":"unsubscribe","bugs":[5,0]}
+        < {"command":"unsubscribe","result":"error","error":"invalid bug id; must be integer"}
+        > {"command":"subscribe","bugs":[6],"since":"soon"}
+        < {"command":"subscribe","result":"error","error":"invalid since; must be YYYY-MM-DDTHH:MM:SS"}
+        > {"command":"subscriptions"}
+        < {"command":"subscriptions","result":"ok","bugs":[5]}
+        + 6 2014-04-03T21:13:45
+        + 5 2014-04-03T21:13:45
+        < {"command":"update","bug":5,"when":"2014-04-03T21:13:45"}
+        "#,
+    );
+}
+
+#[test]
+fn ids_are_read_in_every_form_that_clients_write_them_in() {
+    check(
+        r#"
+        > {"command":"subscribe","bugs":1}
+        < {"command":"subscribe","result":"ok","bugs":[1]}
+        > {"command":"subscribe","bugs":" 56 "}
+        < {"command":"subscribe","result":"ok","bugs":[1,56]}
+        > {"command":"subscribe","bugs":["+7","007",2147483647,"\u0038"]}
+        < {"command":"subscribe","result":"ok","bugs":[1,7,8,56,2147483647]}
+        > {"command":"subscribe","bugs":[2147483648]}
+        < {"command":"subscribe","result":"error","error":"invalid bug id; must be integer"}
+        > {"command":"unsubscribe","bugs":[99,8]}
+        < {"command":"unsubscribe","result":"ok","bugs":[1,7,56,2147483647]}
+        > {"command":"unsubscribe","bugs":null}
+        < {"command":"unsubscribe","result":"ok","bugs":[1,7,56,2147483647]}
+        > {"command":"subscribe","bugs":[]}
+        < {"command":"subscribe","result":"ok","bugs":[1,7,56,2147483647]}
+        > {"command":"subscribe","bugs":{"5":5}}
+        < {"command":"subscribe","result":"ok","bugs":[1,7,56,2147483647]}
+        > {"command":"subscribe","bugs":1.5}
+        < {"command":"subscribe","result":"ok","bugs":[1,7,56,2147483647]}
+        "#,
+    );
+}
+
+#[test]
+fn an_error_echoes_the_command_and_keeps_the_connection() {
+    check(
+        r#"
+        > {"command":"Subscribe","bugs":[1]}
+        < {"command":"Subscribe","result":"error","error":"invalid command"}
+        > {"command":7,"bugs":[1]}
+        < {"command":7,"result":"error","error":"invalid command"}
+        > {"command":["x"]}
+        < {"command":["x"],"result":"error","error":"invalid command"}
+        > {"command":{"a":1}}
+        < {"command":{"a":1},"result":"error","error":"invalid command"}
+        > {"command":"subscribe"}
+        < {"command":"subscribe","result":"error","error":"missing mandatory arg: 'bugs'"}
+        > {"command":"unsubscribe","bug":1}
+        < {"command":"unsubscribe","result":"error","error":"missing mandatory arg: 'bugs'"}
+        > {"bugs":[1]}
+        < {"command":null,"result":"error","error":"missing mandatory arg: 'command'"}
+        > [1]
+        < {"command":null,"result":"error","error":"message must be a JSON object"}
+        > {"command":"version"
+        < {"command":null,"result":"error","error":"invalid JSON"}
+        > {"command":"version","unknown":[{}]}
+        < {"command":"version","result":"ok","version":"VERSION"}
+        "#,
+    );
+}
+
+#[test]
+fn since_replays_what_was_missed_before_what_comes() {
+    check(
+        r#"
+        + 1 2030-01-01T00:00:01
+        + 2 2030-01-01T00:00:02
+        + 3 2030-01-01T00:00:02
+        + 1 2030-01-01T00:00:03
+        > {"command":"subscribe","bugs":[1,2],"since":"2030-01-01T00:00:02"}
+        < {"command":"subscribe","result":"ok","bugs":[1,2],"complete":true}
+        < {"command":"update","bug":2,"when":"2030-01-01T00:00:02"}
+        < {"command":"update","bug":1,"when":"2030-01-01T00:00:03"}
+        + 2 2030-01-01T00:00:04
+        < {"command":"update","bug":2,"when":"2030-01-01T00:00:04"}
+        > {"command":"subscribe","bugs":3,"since":"2030-01-01T01:00:02+01:00"}
+        < {"command":"subscribe","result":"ok","bugs":[1,2,3],"complete":true}
+        < {"command":"update","bug":3,"when":"2030-01-01T00:00:02"}
+        > {"command":"subscribe","bugs":[],"since":"2030-01-01"}
+        < {"command":"subscribe","result":"ok","bugs":[1,2,3],"complete":true}
+        > {"command":"subscribe","bugs":[3],"since":"2030-01-01T00:00:05"}
+        < {"command":"subscribe","result":"ok","bugs":[1,2,3],"complete":true}
+        "#,
+    );
+}
+
+#[test]
+fn since_that_reaches_back_too_far_is_not_complete() {
+    check(
+        r#"
+        + 1 2014-04-03T21:13:45
+        > {"command":"subscribe","bugs":1,"since":"2014-01-01 00:00:00.5Z"}
+        < {"command":"subscribe","result":"ok","bugs":[1],"complete":false}
+        < {"command":"update","bug":1,"when":"2014-04-03T21:13:45"}
+        "#,
+    );
+}
+
+#[test]
+fn an_edit_that_was_committed_late_is_replayed_to_who_cannot_have_seen_it() {
+    check(
+        r#"
+        + 1 2030-01-01T00:00:09
+        + 2 2030-01-01T00:00:05
+        > {"command":"subscribe","bugs":[1,2],"since":"2030-01-01T00:00:09"}
+        < {"command":"subscribe","result":"ok","bugs":[1,2],"complete":true}
+        < {"command":"update","bug":1,"when":"2030-01-01T00:00:09"}
+        < {"command":"update","bug":2,"when":"2030-01-01T00:00:05"}
+        "#,
+    );
+}
+
+#[test]
+fn what_is_forgotten_is_not_complete() {
+    let example = r#"
+        + 1 2030-01-01T00:00:01
+        + 1 2030-01-01T00:00:02
+        + 1 2030-01-01T00:00:03
+        > {"command":"subscribe","bugs":1,"since":"2030-01-01T00:00:01"}
+        < {"command":"subscribe","result":"ok","bugs":[1],"complete":false}
+        < {"command":"update","bug":1,"when":"2030-01-01T00:00:03"}
+        > {"command":"subscribe","bugs":1,"since":"2030-01-01T00:00:03"}
+        < {"command":"subscribe","result":"ok","bugs":[1],"complete":true}
+        < {"command":"update","bug":1,"when":"2030-01-01T00:00:03"}
+        "#;
+    play(&mut Pure::new(10, 1), example);
+    // Each change is followed by the witness's.
+    play(&mut Real::new(&["--history-size", "2"]), example);
+}
+
+#[test]
+fn beyond_the_limit_nothing_is_subscribed() {
+    let example = r#"
+        > {"command":"subscribe","bugs":[1,2]}
+        < {"command":"subscribe","result":"ok","bugs":[1,2]}
+        > {"command":"subscribe","bugs":[3,4],"since":"2030-01-01"}
+        < {"command":"subscribe","result":"error","error":"too many subscriptions; the limit is 3"}
+        > {"command":"subscribe","bugs":[3,1,2]}
+        < {"command":"subscribe","result":"ok","bugs":[1,2,3]}
+        > {"command":"subscribe","bugs":[4]}
+        < {"command":"subscribe","result":"error","error":"too many subscriptions; the limit is 3"}
+        > {"command":"unsubscribe","bugs":[1]}
+        < {"command":"unsubscribe","result":"ok","bugs":[2,3]}
+        > {"command":"subscribe","bugs":[4]}
+        < {"command":"subscribe","result":"ok","bugs":[2,3,4]}
+        "#;
+    play(&mut Pure::new(3, 10), example);
+    play(&mut Real::new(&["--subscriptions", "3"]), example);
+}
+
+// Large messages.
+
+/// So many different ids in no order, as long as ids are.
+fn many_bugs(count: u32) -> (String, String) {
+    let mut ids: Vec<u32> = (0..count).map(|at| 2_147_483_647 - at * 7).collect();
+    let list = |ids: &[u32]| {
+        let mut list = String::new();
+        ids.iter().for_each(|id| write!(list, "{}{id}", if list.is_empty() { "" } else { "," }).unwrap());
+        list
+    };
+    let said = list(&ids);
+    ids.sort_unstable();
+    (said, list(&ids))
+}
+
+#[track_caller]
+fn check_many(count: u32, options: &[&str]) {
+    let (said, heard) = many_bugs(count);
+    let mut real = Real::new(options);
+    let reply = real.client.ask(&format!(r#"{{"command":"subscribe","bugs":[{said}],"since":""}}"#));
+    assert_eq!(reply, format!(r#"{{"command":"subscribe","result":"ok","bugs":[{heard}]}}"#));
+    real.change(2_147_483_647 - 7 * (count - 1), "2030-01-01T00:00:00");
+    assert!(real.client.hear().starts_with(r#"{"command":"update","bug":2"#));
+    let reply = real.client.ask(&format!(r#"{{"command":"unsubscribe","bugs":[{said}]}}"#));
+    assert_eq!(reply, r#"{"command":"unsubscribe","result":"ok","bugs":[]}"#);
+    expect_silence(&mut real);
+}
+
+#[test]
+fn ten_thousand_ids_fit_one_message_by_default() {
+    check_many(10_000, &[]);
+}
+
+#[test]
+fn fifty_thousand_ids_fit_one_message_when_the_limits_are_raised() {
+    check_many(50_000, &["--subscriptions", "50000", "--message-size", "1000000"]);
+}
+
+#[test]
+fn all_that_is_remembered_can_be_asked_for_at_once() {
+    let mut real = Real::new(&[]);
+    let ids: Vec<u32> = (1..=9_999).collect();
+    let changes: Vec<(u32, &str)> = ids.iter().map(|&id| (id, "2030-01-01T00:00:00")).chain([(WITNESSED, "2030-01-01T00:00:00")]).collect();
+    real.server.record(&changes);
+    real.witness.hear();
+    let list = ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let reply = real.client.ask(&format!(r#"{{"command":"subscribe","bugs":[{list}],"since":"2030-01-01T00:00:00"}}"#));
+    assert_eq!(reply, format!(r#"{{"command":"subscribe","result":"ok","bugs":[{list}],"complete":true}}"#));
+    let replayed: Vec<String> = ids.iter().map(|_| real.hear()).collect();
+    let wanted: Vec<String> = ids.iter().map(|id| format!(r#"{{"command":"update","bug":{id},"when":"2030-01-01T00:00:00"}}"#)).collect();
+    assert_eq!(replayed, wanted);
+    expect_silence(&mut real);
+}
+
+#[test]
+fn a_client_of_one_feed_hears_nothing_of_another() {
+    let mut server = Real::new(&["--feed", "/dev/=sqlite:dev.db?poll=5ms"]);
+    let mut dev = Client::open(server.server.address, "/dev");
+    for client in [&mut dev, &mut server.client] {
+        assert_eq!(client.ask(r#"{"command":"subscribe","bugs":[5]}"#), r#"{"command":"subscribe","result":"ok","bugs":[5]}"#);
+    }
+    server.change(5, "2030-01-01T00:00:00");
+    assert_eq!(server.hear(), r#"{"command":"update","bug":5,"when":"2030-01-01T00:00:00"}"#);
+    expect_silence(&mut server);
+    // Its answer is the next thing that the other feed's client hears.
+    assert_eq!(dev.ask(r#"{"command":"subscriptions"}"#), r#"{"command":"subscriptions","result":"ok","bugs":[5]}"#);
+}
