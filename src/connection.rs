@@ -82,6 +82,8 @@ impl From<&Error> for CloseReason {
 pub enum Phase {
     /// The head of its request is not complete.
     Handshaking,
+    /// What it has posted is with a source; its response follows.
+    Posting,
     /// It speaks WebSocket.
     Open,
     /// Nothing more is read; what is unsent is sent, the peer is told of the end, and then has a moment to leave by itself: closing

@@ -3,14 +3,19 @@
 
 use std::fmt;
 use std::io::Write as _;
+use std::ops::Range;
 
 use httparse::{Header, Request, Status};
+use subtle::ConstantTimeEq as _;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::update::FeedId;
 
 /// The longest head that is read, in bytes.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// The largest body that is taken by a hook, in bytes; the messages of Bugzilla are smaller.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// More header fields than this are refused; browsers send some 20.
 const HEADERS_MAX: usize = 100;
@@ -22,8 +27,29 @@ pub struct Site {
     pub feeds: Vec<String>,
     /// What plain HTTP requests get.
     pub pages: Vec<Page>,
+    /// Where other programs post what has changed.
+    pub hooks: Vec<Hook>,
     /// The origins that browsers may connect from, each with at most one `*`; all when empty.
     pub origins: Vec<String>,
+}
+
+/// A path that takes POST requests of those who know a key.
+pub struct Hook {
+    /// Where it stands, such as `/webhook`.
+    pub path: String,
+    /// The feed that it fills.
+    pub feed: FeedId,
+    /// The header field that carries the key.
+    pub field: String,
+    /// The key.
+    pub key: String,
+}
+
+impl fmt::Debug for Hook {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook").field("path", &self.path).field("feed", &self.feed).field("field", &self.field).finish_non_exhaustive()
+    }
 }
 
 /// A file that is served to plain HTTP requests.
@@ -49,6 +75,13 @@ pub enum Outcome {
         /// The length of the head.
         head_bytes: usize,
     },
+    /// The client has posted something to a hook. There is no response yet: it follows when the feed's source has seen to it.
+    Posted {
+        /// The feed that is to get it.
+        feed: FeedId,
+        /// Where the body stands in the bytes.
+        body: Range<usize>,
+    },
     /// The response is all the client gets.
     Answered,
 }
@@ -58,49 +91,63 @@ pub enum Outcome {
 pub enum Refusal {
     /// The request is no HTTP, or contradicts itself.
     BadRequest(&'static str),
+    /// The key of a hook is missing or wrong.
+    Unauthorized,
     /// The page's origin is not on the list.
     ForbiddenOrigin,
     /// There is nothing at this path.
     NotFound,
-    /// Only GET and HEAD are answered.
-    MethodNotAllowed,
+    /// Only these methods are answered here.
+    MethodNotAllowed(&'static str),
     /// The head did not come in time.
     Timeout,
+    /// What is posted must come with its length.
+    LengthRequired,
+    /// What is posted is longer than [`BODY_BYTES_MAX`].
+    BodyTooLarge,
     /// Another version of WebSocket than 13 was asked for.
     UpgradeRequired,
     /// The head is longer than [`HEAD_BYTES_MAX`], or has too many fields.
     HeadTooLarge,
     /// The server has as many connections as it takes.
     Full,
+    /// What was posted could not be kept; it should be posted again.
+    NotKept,
 }
 
 impl Refusal {
     fn status(self) -> &'static str {
         match self {
             Refusal::BadRequest(_) => "400 Bad Request",
+            Refusal::Unauthorized => "401 Unauthorized",
             Refusal::ForbiddenOrigin => "403 Forbidden",
             Refusal::NotFound => "404 Not Found",
-            Refusal::MethodNotAllowed => "405 Method Not Allowed",
+            Refusal::MethodNotAllowed(_) => "405 Method Not Allowed",
             Refusal::Timeout => "408 Request Timeout",
+            Refusal::LengthRequired => "411 Length Required",
+            Refusal::BodyTooLarge => "413 Content Too Large",
             Refusal::UpgradeRequired => "426 Upgrade Required",
             Refusal::HeadTooLarge => "431 Request Header Fields Too Large",
-            Refusal::Full => "503 Service Unavailable",
+            Refusal::Full | Refusal::NotKept => "503 Service Unavailable",
         }
     }
 
-    /// The header fields that this status calls for: RFC 9110 sections 15.5.6 and 15.5.22, RFC 6455 section 4.4.
-    fn fields(self) -> &'static str {
+    /// The header fields that this status calls for: RFC 9110 sections 15.5.2, 15.5.6 and 15.5.22, RFC 6455 section 4.4.
+    fn fields(self) -> String {
         match self {
-            Refusal::MethodNotAllowed => "Allow: GET, HEAD\r\n",
+            Refusal::Unauthorized => "WWW-Authenticate: ApiKey\r\n",
+            Refusal::MethodNotAllowed(methods) => return format!("Allow: {methods}\r\n"),
             Refusal::UpgradeRequired => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-            Refusal::Full => "Retry-After: 30\r\n",
-            Refusal::BadRequest(_) | Refusal::ForbiddenOrigin | Refusal::NotFound | Refusal::Timeout | Refusal::HeadTooLarge => "",
+            Refusal::Full | Refusal::NotKept => "Retry-After: 30\r\n",
+            Refusal::BadRequest(_) | Refusal::ForbiddenOrigin | Refusal::NotFound | Refusal::Timeout => "",
+            Refusal::LengthRequired | Refusal::BodyTooLarge | Refusal::HeadTooLarge => "",
         }
+        .to_owned()
     }
 
     /// Writes the response.
     pub fn write(self, response: &mut Vec<u8>) {
-        write_response(response, self.status(), self.fields(), "text/plain; charset=utf-8", &format!("{self}\n"), false);
+        write_response(response, self.status(), &self.fields(), "text/plain; charset=utf-8", &format!("{self}\n"), false);
     }
 }
 
@@ -108,13 +155,17 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::BadRequest(why) => f.write_str(why),
+            Refusal::Unauthorized => f.write_str("The key is missing or wrong."),
             Refusal::ForbiddenOrigin => f.write_str("Pages of this origin may not connect to this server."),
             Refusal::NotFound => f.write_str("There is nothing at this path."),
-            Refusal::MethodNotAllowed => f.write_str("Only GET and HEAD are answered here."),
+            Refusal::MethodNotAllowed(methods) => write!(f, "Only {methods} is answered here."),
             Refusal::Timeout => f.write_str("The request did not come in time."),
+            Refusal::LengthRequired => f.write_str("The header field Content-Length is missing."),
+            Refusal::BodyTooLarge => write!(f, "The body is larger than {BODY_BYTES_MAX} bytes."),
             Refusal::UpgradeRequired => f.write_str("This server speaks WebSocket version 13."),
             Refusal::HeadTooLarge => write!(f, "The request's head is larger than {HEAD_BYTES_MAX} bytes or {HEADERS_MAX} fields."),
             Refusal::Full => f.write_str("The server has as many connections as it takes; try again later."),
+            Refusal::NotKept => f.write_str("The change could not be kept; post it again later."),
         }
     }
 }
@@ -124,7 +175,9 @@ pub fn answer(site: &Site, bytes: &[u8], is_full: bool, response: &mut Vec<u8>) 
     let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = Request::new(&mut fields);
     let result = match request.parse(bytes) {
-        Ok(Status::Complete(head_bytes)) if head_bytes <= HEAD_BYTES_MAX => respond(site, &request, head_bytes, is_full, response),
+        Ok(Status::Complete(head_bytes)) if head_bytes <= HEAD_BYTES_MAX => {
+            respond(site, &request, head_bytes, bytes.len(), is_full, response)
+        }
         Ok(Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Outcome::Incomplete,
         Ok(Status::Complete(_) | Status::Partial) | Err(httparse::Error::TooManyHeaders) => Err(Refusal::HeadTooLarge),
         Err(_) => Err(Refusal::BadRequest("The request is no HTTP/1.1.")),
@@ -135,7 +188,14 @@ pub fn answer(site: &Site, bytes: &[u8], is_full: bool, response: &mut Vec<u8>) 
     })
 }
 
-fn respond(site: &Site, request: &Request<'_, '_>, head_bytes: usize, is_full: bool, response: &mut Vec<u8>) -> Result<Outcome, Refusal> {
+fn respond(
+    site: &Site,
+    request: &Request<'_, '_>,
+    head_bytes: usize,
+    bytes_len: usize,
+    is_full: bool,
+    response: &mut Vec<u8>,
+) -> Result<Outcome, Refusal> {
     let fields = &*request.headers;
     if is_full {
         return Err(Refusal::Full);
@@ -148,6 +208,10 @@ fn respond(site: &Site, request: &Request<'_, '_>, head_bytes: usize, is_full: b
         _ => return Err(Refusal::BadRequest("The header field Host stands there twice.")),
     }
     let path = path_of(request.path.unwrap_or("/"));
+    if let Some(hook) = site.hooks.iter().find(|hook| hook.path == path) {
+        let body = head_bytes..head_bytes + check_post(hook, request)?;
+        return Ok(if body.end <= bytes_len { Outcome::Posted { feed: hook.feed, body } } else { Outcome::Incomplete });
+    }
     let feed = site.feeds.iter().position(|feed| feed == path || feed.strip_suffix('/') == Some(path).filter(|path| !path.is_empty()));
     let page = site.pages.iter().find(|page| page.path == path || (feed.is_some() && page.path == "/"));
     if feed.is_none() && page.is_none() {
@@ -155,7 +219,7 @@ fn respond(site: &Site, request: &Request<'_, '_>, head_bytes: usize, is_full: b
     }
     let is_head = request.method == Some("HEAD");
     if request.method != Some("GET") && !is_head {
-        return Err(Refusal::MethodNotAllowed);
+        return Err(Refusal::MethodNotAllowed("GET, HEAD"));
     }
     let wants_upgrade = has_token(fields, "Upgrade", "websocket");
     match (feed, page) {
@@ -178,6 +242,34 @@ fn respond(site: &Site, request: &Request<'_, '_>, head_bytes: usize, is_full: b
         }
         _ => Err(Refusal::NotFound),
     }
+}
+
+/// Checks a request to a hook, and returns the length of its body.
+fn check_post(hook: &Hook, request: &Request<'_, '_>) -> Result<usize, Refusal> {
+    let fields = &*request.headers;
+    if request.method != Some("POST") {
+        return Err(Refusal::MethodNotAllowed("POST"));
+    }
+    let mut keys = values(fields, &hook.field);
+    // In constant time: how long a comparison takes must not tell how much of a guess is right.
+    let is_authorized = keys.next().is_some_and(|key| bool::from(key.ct_eq(hook.key.as_bytes()))) && keys.next().is_none();
+    if !is_authorized {
+        return Err(Refusal::Unauthorized);
+    }
+    let mut lengths = values(fields, "Content-Length");
+    let (Some(length), None, None) = (lengths.next(), lengths.next(), values(fields, "Transfer-Encoding").next()) else {
+        return Err(Refusal::LengthRequired);
+    };
+    if length.is_empty() || !length.iter().all(u8::is_ascii_digit) {
+        return Err(Refusal::BadRequest("The header field Content-Length is no number."));
+    }
+    let length = std::str::from_utf8(length).ok().and_then(|length| length.parse().ok());
+    length.filter(|&length| length <= BODY_BYTES_MAX).ok_or(Refusal::BodyTooLarge)
+}
+
+/// Writes the response to a post that was kept.
+pub fn write_kept(response: &mut Vec<u8>) {
+    response.extend_from_slice(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
 }
 
 /// The page needs nothing from elsewhere, and nobody may frame it.
@@ -266,6 +358,7 @@ mod tests {
         Site {
             feeds: vec!["/".to_owned(), "/dev/".to_owned()],
             pages: vec![page("/", "text/html", "<p>the page</p>"), page("/bugzfeed.js", "text/javascript", "the script")],
+            hooks: vec![Hook { path: "/webhook".to_owned(), feed: FeedId(0), field: "X-Key".to_owned(), key: "secret".to_owned() }],
             origins: Vec::new(),
         }
     }
@@ -369,6 +462,41 @@ mod tests {
         assert!(get("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").starts_with("HTTP/1.1 404 "));
         let post = get("POST / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("\r\nAllow: GET, HEAD\r\n"));
+    }
+
+    #[test]
+    fn a_post_to_a_hook_is_taken_when_its_body_is_complete() {
+        let head = "POST /webhook HTTP/1.1\r\nHost: a\r\nx-key: secret\r\nContent-Length: 4\r\n\r\n";
+        for sent in ["", "b", "bod"] {
+            assert_eq!(answered(&site(), &format!("{head}{sent}"), false), (Outcome::Incomplete, String::new()));
+        }
+        let posted = Outcome::Posted { feed: FeedId(0), body: head.len()..head.len() + 4 };
+        assert_eq!(answered(&site(), &format!("{head}body and more"), false), (posted, String::new()));
+    }
+
+    #[test]
+    fn a_post_that_a_hook_cannot_take_is_told_why() {
+        let post = "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Key: secret\r\nContent-Length: 4\r\n\r\nbody";
+        for (from, to, status) in [
+            ("POST", "GET", "405"),
+            ("X-Key: secret\r\n", "", "401"),
+            ("secret", "Secret", "401"),
+            ("secret", "secretx", "401"),
+            ("secret", "", "401"),
+            ("X-Key: secret", "X-Key: secret\r\nX-Key: secret", "401"),
+            ("Content-Length: 4\r\n", "", "411"),
+            ("Content-Length: 4", "Content-Length: 4\r\nContent-Length: 4", "411"),
+            ("Content-Length: 4", "Content-Length: 4\r\nTransfer-Encoding: chunked", "411"),
+            ("Content-Length: 4", "Content-Length: +4", "400"),
+            ("Content-Length: 4", "Content-Length: 1048577", "413"),
+            ("Content-Length: 4", "Content-Length: 99999999999999999999", "413"),
+            ("/webhook", "/webhook/", "404"),
+        ] {
+            assert!(post.contains(from));
+            let (outcome, response) = answered(&site(), &post.replacen(from, to, 1), false);
+            assert_eq!(outcome, Outcome::Answered);
+            assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{from:?} → {to:?}: {response}");
+        }
     }
 
     #[test]

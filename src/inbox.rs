@@ -31,6 +31,33 @@ pub enum Event {
         /// The end of the gap, in Unix seconds.
         until: i64,
     },
+    /// What a client has posted was seen to.
+    Answer {
+        /// The post's number.
+        post: u64,
+        /// What came of it.
+        answer: Answer,
+    },
+}
+
+/// What came of something that a client has posted to a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is kept, and on its way to those who want it.
+    Kept,
+    /// It says nothing about any bug.
+    Unreadable,
+    /// It could not be kept, or there was no time for it.
+    NotKept,
+}
+
+/// What a client has posted to a hook: on its way from the loop to a source.
+#[derive(Debug)]
+pub struct Post {
+    /// Its number, for the answer.
+    pub number: u64,
+    /// What was posted.
+    pub body: Vec<u8>,
 }
 
 /// The loop is gone: nobody will read what is sent.

@@ -3,7 +3,7 @@
 //!
 //! Two kinds are read, each with or without Pulse's envelope `{"payload": …, "_meta": …}` around it: the original shim's
 //! `{"id": …, "delta_ts": …}`, and that of Bugzilla's Push extension, `{"event": {"target": "bug", "time": …}, "bug": {"id": …}}`,
-//! where a comment or an attachment carries its bug inside itself. `_meta` is never read: it may be wrong, or absent.
+//! where a comment or an attachment carries its bug inside itself, or, in a webhook's message, the bug its comment or attachment. `_meta` is never read: it may be wrong, or absent.
 
 use std::fmt;
 
@@ -120,7 +120,9 @@ impl<'a> Body<'a> {
             "attachment" => target(target(self.attachment)?.bug)?,
             _ => return Err(Unreadable::UnknownShape),
         };
-        Ok((bug.id, event.time))
+        // In a webhook's message, the bug always stands outside, and the comment or the attachment in it.
+        let id = bug.id.map_or_else(|| target(self.bug).map(|bug| bug.id), |id| Ok(Some(id)))?;
+        Ok((id, event.time))
     }
 }
 
@@ -203,6 +205,7 @@ mod tests {
             r#"{"event":{"target":"bug","time":"2014-04-03T21:13:45","action":"modify"},"bug":{"id":1234,"assigned_to":{"id":7}}}"#,
             r#"{"event":{"target":"comment","time":"2014-04-03T21:13:45"},"comment":{"id":7,"bug":{"id":1234}}}"#,
             r#"{"event":{"target":"attachment","time":"2014-04-03T21:13:45"},"attachment":{"id":7,"bug":{"id":"1234"}},"bug":{"id":8}}"#,
+            r#"{"webhook_id":1,"event":{"target":"comment","time":"2014-04-03T21:13:45"},"bug":{"id":1234,"comment":{"id":7}}}"#,
             r#"{"payload":{"event":{"target":"bug","time":"2014-04-03T21:13:45"},"bug":{"id":1234}},"_meta":{}}"#,
         ] {
             assert_eq!(read(message.as_bytes()), Ok(update(1234, WHEN)), "{message}");
@@ -258,7 +261,6 @@ mod tests {
             (r#"{"payload":{"id":{"id":1234},"delta_ts":"2014-04-03T21:13:45"}}"#, NoBugId),
             (r#"{"event":{"target":"bug","time":"2014-04-03T21:13:45"}}"#, NoBugId),
             (r#"{"event":{"target":"comment","time":"2014-04-03T21:13:45"},"comment":{"id":1234}}"#, NoBugId),
-            (r#"{"event":{"target":"comment","time":"2014-04-03T21:13:45"},"bug":{"id":1234}}"#, NoBugId),
             (r#"{"payload":{"id":1234}}"#, NoTime),
             (r#"{"payload":{"id":1234,"delta_ts":null}}"#, NoTime),
             (r#"{"payload":{"id":1234,"delta_ts":""}}"#, NoTime),

@@ -4,6 +4,7 @@
 mod listener;
 
 use std::io;
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -11,10 +12,11 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
-use crate::inbox::{self, Event, Inbox, Sender};
+use crate::inbox::{self, Answer, Event, Inbox, Post, Sender};
 use crate::moment::Moment;
 use crate::server::Server;
 use crate::subscriptions::ClientId;
+use crate::update::FeedId;
 
 pub use listener::{Address, Listener, Socket};
 
@@ -37,6 +39,8 @@ pub struct Reactor {
     signals: Signals,
     listeners: Vec<Listener>,
     server: Server<Socket>,
+    /// Where the sources that take posts wait for them.
+    post_boxes: Vec<(FeedId, SyncSender<Post>)>,
     started: Instant,
     /// How long a departure may take, in milliseconds.
     drain: u32,
@@ -75,6 +79,7 @@ impl Reactor {
             signals,
             listeners,
             server,
+            post_boxes: Vec::new(),
             started: Instant::now(),
             drain,
             has_newcomers: true,
@@ -83,6 +88,11 @@ impl Reactor {
             departure: None,
         };
         Ok((reactor, sender))
+    }
+
+    /// Has what is posted for `feed` handed to a source.
+    pub fn hand_posts_to(&mut self, feed: FeedId, posts: SyncSender<Post>) {
+        self.post_boxes.push((feed, posts));
     }
 
     /// Serves until a signal ends it.
@@ -160,6 +170,7 @@ impl Reactor {
         if has_signals {
             self.take_signals(now);
         }
+        self.hand_over_posts(now);
         self.server.tick(now);
     }
 
@@ -178,16 +189,29 @@ impl Reactor {
         }
     }
 
+    /// Hands what clients have posted to the sources. One that is too busy is not waited for.
+    fn hand_over_posts(&mut self, now: Moment) {
+        for (feed, post) in self.server.take_posts() {
+            let number = post.number;
+            let posts = self.post_boxes.iter().find(|(owner, _)| *owner == feed);
+            if posts.is_none_or(|(_, posts)| posts.try_send(post).is_err()) {
+                self.server.answer(number, Answer::NotKept, now);
+            }
+        }
+    }
+
     /// Takes what the sources have sent, as much as fits one turn.
     fn publish(&mut self) {
         if !std::mem::take(&mut self.has_inbox_left) {
             return;
         }
+        let now = self.now();
         self.inbox.begin();
         while let Some(event) = self.inbox.take() {
             match event {
                 Event::Updates { feed, updates } => updates.into_iter().for_each(|update| self.server.publish(feed, update)),
                 Event::Gap { feed, until } => self.server.gap(feed, until),
+                Event::Answer { post, answer } => self.server.answer(post, answer, now),
             }
             if self.server.has_enough() {
                 self.has_inbox_left = true;

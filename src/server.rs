@@ -7,6 +7,7 @@
 
 mod deadlines;
 mod flush;
+mod posts;
 
 use std::io;
 
@@ -80,6 +81,7 @@ pub struct Server<S> {
     /// When the next deadline of any client may be.
     sweep_at: Option<Moment>,
     departure: Option<deadlines::Departure>,
+    posts: posts::Posts,
 }
 
 impl<S: Stream> Server<S> {
@@ -98,6 +100,7 @@ impl<S: Stream> Server<S> {
             refused: Vec::new(),
             sweep_at: None,
             departure: None,
+            posts: posts::Posts::default(),
         }
     }
 
@@ -230,7 +233,7 @@ impl<S: Stream> Server<S> {
             let step = match connection.phase {
                 Phase::Handshaking => self.shake_hands(client, rest, now),
                 Phase::Open => self.take_frame(client, rest, now),
-                Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => return input.len(),
+                Phase::Posting | Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => return input.len(),
             };
             match step {
                 Step::Used(0) => return used,
@@ -256,6 +259,12 @@ impl<S: Stream> Server<S> {
             Outcome::Incomplete => Step::Used(0),
             Outcome::Answered => {
                 self.end(client, CloseReason::Answered, now);
+                Step::Used(input.len())
+            }
+            Outcome::Posted { feed, body } => {
+                connection.phase = Phase::Posting;
+                connection.heard = now;
+                self.posts.ask(client, feed, input[body].to_vec());
                 Step::Used(input.len())
             }
             Outcome::Upgraded { feed, head_bytes } => {
@@ -372,6 +381,7 @@ impl<S: Stream> Server<S> {
         for client in std::mem::take(&mut self.ended) {
             let connection = self.connections.remove(client.index());
             self.hubs[usize::from(connection.feed.0)].leave(client);
+            self.posts.forget(client);
             debug!("client {} ended: {:?}", client.0, connection.phase);
         }
         if self.has_too_much_memory() {

@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::address::Discreet;
 use crate::duration;
 use crate::failure::Failure;
-use crate::handshake::Site;
+use crate::handshake::{Hook, Site};
 use crate::history::History;
 use crate::hub::Hub;
 use crate::logging;
@@ -20,7 +20,7 @@ use crate::page;
 use crate::protocol::VERSION;
 use crate::reactor::{Address, Listener, Reactor};
 use crate::server::{Limits, Server};
-use crate::source::{self, HistoryFile, Sink, Stop};
+use crate::source::{self, HistoryFile, Sink, Source, Stop};
 use crate::update::FeedId;
 
 /// Files that are not clients' connections: listeners, the poll, the sources, the history, and connections that are told 503.
@@ -125,12 +125,17 @@ fn serve(options: &Options) -> Result<(), Failure> {
     let listeners = options.listeners()?;
     let addresses = addresses(&listeners)?;
     let (hubs, files): (Vec<_>, Vec<_>) = feeds.iter().map(|(path, source)| options.remember(path, source)).unzip();
-    let server = Server::new(options.limits(connections_max), options.site(&feeds), hubs);
-    let (reactor, inbox) = Reactor::new(listeners, server, options.drain)
+    let server = Server::new(options.limits(connections_max), options.site(&feeds)?, hubs);
+    let (mut reactor, inbox) = Reactor::new(listeners, server, options.drain)
         .map_err(|error| Failure::Unavailable(format!("cannot set up the loop: {error}.")))?;
     let mut sources = Sources::default();
     for (at, ((_, address), file)) in feeds.iter().zip(files).enumerate() {
-        sources.start(address, Sink::new(FeedId(at as u8), address.to_string(), file, inbox.clone()))?;
+        let feed = FeedId(at as u8);
+        let (source, posts) = address.open();
+        if let Some(posts) = posts {
+            reactor.hand_posts_to(feed, posts);
+        }
+        sources.start(source, Sink::new(feed, address.to_string(), file, inbox.clone()))?;
     }
     announce(&addresses, &feeds, connections_max);
     let result = reactor.run().map_err(|error| Failure::Unavailable(format!("the loop has failed: {error}.")));
@@ -222,12 +227,16 @@ impl Options {
         }
     }
 
-    fn site(&self, feeds: &[(String, source::Address)]) -> Site {
-        Site {
-            feeds: feeds.iter().map(|(path, _)| path.clone()).collect(),
-            pages: page::pages(&self.bugzilla),
-            origins: self.origin.clone(),
+    fn site(&self, feeds: &[(String, source::Address)]) -> Result<Site, Failure> {
+        let mut hooks = Vec::new();
+        for (at, (path, address)) in feeds.iter().enumerate() {
+            if let source::Address::Webhook(settings) = address {
+                let (field, key) = settings.credentials().map_err(|why| Failure::Configuration(format!("{address}: {why}.")))?;
+                hooks.push(Hook { path: format!("{path}webhook"), feed: FeedId(at as u8), field, key });
+            }
         }
+        let paths = feeds.iter().map(|(path, _)| path.clone()).collect();
+        Ok(Site { feeds: paths, pages: page::pages(&self.bugzilla), hooks, origins: self.origin.clone() })
     }
 }
 
@@ -256,14 +265,13 @@ struct Sources {
 }
 
 impl Sources {
-    fn start(&mut self, address: &source::Address, sink: Sink) -> Result<(), Failure> {
-        let mut source = address.open();
+    fn start(&mut self, mut source: Box<dyn Source>, sink: Sink) -> Result<(), Failure> {
         let stop = Stop::default();
         let seen = stop.clone();
         let thread = thread::Builder::new()
             .name("source".to_owned())
             .spawn(move || source::supervise(&mut *source, sink, &seen))
-            .map_err(|error| Failure::Unavailable(format!("cannot start a thread for {address}: {error}.")))?;
+            .map_err(|error| Failure::Unavailable(format!("cannot start a thread for a source: {error}.")))?;
         self.running.push((stop, thread));
         Ok(())
     }

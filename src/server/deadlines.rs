@@ -12,6 +12,9 @@ use crate::subscriptions::ClientId;
 /// How long a connection may take to end, in milliseconds, after it was told to.
 pub const LINGER: u32 = 2_000;
 
+/// How long a source may take to see to a post, in milliseconds.
+const POST: u32 = 10_000;
+
 /// The least time between two sweeps, in milliseconds: deadlines are met that much late.
 pub const SWEEP_INTERVAL: u32 = 500;
 
@@ -31,6 +34,7 @@ enum Due {
     In(u32),
     Ping,
     Timeout,
+    NotKept,
     End(CloseReason),
     BreakOff(CloseReason),
 }
@@ -91,6 +95,7 @@ impl<S: Stream> Server<S> {
         }
         match connection.phase {
             Phase::Handshaking => left(limits.handshake).map_or(Due::Timeout, Due::In),
+            Phase::Posting => left(POST).map_or(Due::NotKept, Due::In),
             Phase::Open if connection.is_pinged => {
                 left(limits.ping.saturating_add(limits.pong)).map_or(Due::End(CloseReason::Silent), Due::In)
             }
@@ -111,15 +116,19 @@ impl<S: Stream> Server<S> {
                 self.turn.end_reply(connection.place);
                 self.sweep_by(now.plus(self.limits.pong));
             }
-            Due::Timeout => {
-                self.turn.begin_reply(client, &mut connection.place);
-                Refusal::Timeout.write(self.turn.replies());
-                self.turn.end_reply(connection.place);
-                self.end(client, CloseReason::Answered, now);
-            }
+            Due::Timeout => self.refuse(client, Refusal::Timeout, now),
+            Due::NotKept => self.refuse(client, Refusal::NotKept, now),
             Due::End(reason) => self.end(client, reason, now),
             Due::BreakOff(reason) => self.break_off(client, reason),
         }
+    }
+
+    fn refuse(&mut self, client: ClientId, refusal: Refusal, now: Moment) {
+        let connection = &mut self.connections[client.index()];
+        self.turn.begin_reply(client, &mut connection.place);
+        refusal.write(self.turn.replies());
+        self.turn.end_reply(connection.place);
+        self.end(client, CloseReason::Answered, now);
     }
 
     /// Begins to close all clients, spread over at most `duration` milliseconds and at a thousand per second at least; newcomers are

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::mpsc::SyncSender;
 
-use super::{Error, Source, amqp, sqlite};
+use super::{Error, Source, amqp, sqlite, webhook};
+use crate::inbox::Post;
 use crate::update::BugId;
 
 /// A source as the user names it.
@@ -13,14 +15,20 @@ pub enum Address {
     Sqlite(sqlite::Settings),
     /// `amqp://…` or `amqps://…`: a queue of a broker.
     Amqp(amqp::Settings),
+    /// `webhook:`: what Bugzilla posts to the server.
+    Webhook(webhook::Settings),
 }
 
 impl Address {
-    /// The source behind this address, not yet connected.
-    pub fn open(&self) -> Box<dyn Source> {
+    /// The source behind this address, not yet connected, and where it takes posts, if it does.
+    pub fn open(&self) -> (Box<dyn Source>, Option<SyncSender<Post>>) {
         match self {
-            Address::Sqlite(settings) => Box::new(sqlite::Table::new(settings.clone())),
-            Address::Amqp(settings) => Box::new(amqp::Queue::new(settings.clone())),
+            Address::Sqlite(settings) => (Box::new(sqlite::Table::new(settings.clone())), None),
+            Address::Amqp(settings) => (Box::new(amqp::Queue::new(settings.clone())), None),
+            Address::Webhook(_) => {
+                let (source, posts) = webhook::Webhook::new();
+                (Box::new(source), Some(posts))
+            }
         }
     }
 
@@ -32,6 +40,7 @@ impl Address {
         match self {
             Address::Sqlite(settings) => sqlite::notify(settings, bugs),
             Address::Amqp(settings) => amqp::notify(settings, bugs),
+            Address::Webhook(_) => Err("a webhook takes posts, which bugzfeed notify does not send".into()),
         }
     }
 }
@@ -43,9 +52,11 @@ impl FromStr for Address {
         let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
         match scheme {
             "sqlite" => sqlite::Settings::parse(rest).map(Address::Sqlite),
+            "webhook" => webhook::Settings::parse(rest).map(Address::Webhook),
             "amqp" | "amqps" => amqp::Settings::parse(text).map(Address::Amqp),
             // Nothing of it is repeated: with the scheme forgotten, it may start with a user and a password.
-            _ => Err("it is no source; accepted are sqlite:FILE, amqp://USER:PASSWORD@HOST/VHOST and amqps://…".to_owned()),
+            _ => Err("it is no source; accepted are sqlite:FILE, amqp://USER:PASSWORD@HOST/VHOST, amqps://… and webhook:?key_file=FILE"
+                .to_owned()),
         }
     }
 }
@@ -56,6 +67,7 @@ impl fmt::Display for Address {
         match self {
             Address::Sqlite(settings) => settings.fmt(f),
             Address::Amqp(settings) => settings.fmt(f),
+            Address::Webhook(settings) => settings.fmt(f),
         }
     }
 }

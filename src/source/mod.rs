@@ -4,8 +4,10 @@
 mod address;
 pub mod amqp;
 mod history_file;
+mod password;
 pub mod sqlite;
 mod stop;
+pub mod webhook;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,7 +19,7 @@ pub use history_file::{HistoryFile, Kept};
 pub use stop::Stop;
 
 use crate::backoff::Backoff;
-use crate::inbox::{Closed, Event, Sender};
+use crate::inbox::{Answer, Closed, Event, Sender};
 use crate::update::{FeedId, Update};
 
 /// Why a source could not go on; the text is a sentence for the log.
@@ -94,6 +96,19 @@ impl Sink {
         }
         self.watermark = updates.iter().map(|update| update.when.unix_seconds()).fold(self.watermark, i64::max);
         self.inbox.send(Event::Updates { feed: self.feed, updates })
+    }
+
+    /// Whether what was delivered last is kept, or was not to be kept at all.
+    pub fn is_keeping(&self) -> bool {
+        self.is_keeping
+    }
+
+    /// Has a client told what came of its post.
+    ///
+    /// # Errors
+    /// When the loop is gone.
+    pub fn answer(&self, post: u64, answer: Answer) -> Result<(), Closed> {
+        self.inbox.send(Event::Answer { post, answer })
     }
 
     /// To be called by a source that may have missed updates until now, such as after its queue was deleted, as soon as it is sure

@@ -1,0 +1,54 @@
+//! A password that a user gave, or the file that holds it. Nothing prints it, not even a debugger's dump.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a password comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Password {
+    /// The password itself.
+    Text(String),
+    /// A file that holds nothing else; a line break at its end does not count.
+    File(PathBuf),
+}
+
+impl Password {
+    /// The password, from the file that holds it if need be: each time anew, so that it may change.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(&self) -> Result<String, String> {
+        match self {
+            Password::Text(text) => Ok(text.clone()),
+            Password::File(file) => match std::fs::read_to_string(file) {
+                Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
+                Err(error) => Err(format!("cannot read the password from {}: {error}", file.display())),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Password::Text(_) => f.write_str("Text(…)"),
+            Password::File(file) => f.debug_tuple("File").field(file).finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_may_stand_in_a_file_and_is_never_printed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        let password = Password::File(file.clone());
+        assert!(password.read().unwrap_err().contains(file.to_str().unwrap()));
+        std::fs::write(&file, " se cret \r\n").unwrap();
+        assert_eq!(password.read().as_deref(), Ok(" se cret "));
+        assert_eq!(format!("{:?}", Password::Text("secret".to_owned())), "Text(…)");
+    }
+}

@@ -1,0 +1,134 @@
+//! Source `webhook:`: takes what Bugzilla posts, as bugzilla.mozilla.org and its relatives do. The server receives the posts; this
+//! reads them, has them kept, and only then has them answered. Knows no HTTP.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+
+use log::warn;
+
+use super::password::Password;
+use super::{Error, Sink, Source, Stop};
+use crate::inbox::{Answer, Post};
+use crate::pulse;
+
+/// How many posts wait; those beyond are told to come again.
+const POSTS_MAX: usize = 64;
+
+const ACCEPTED: &str = "webhook:?key_file=FILE, with header=NAME where the key is not in X-Api-Key";
+
+/// Who may post.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The header field that carries the key.
+    field: String,
+    key: Password,
+}
+
+impl Settings {
+    /// Reads `?key_file=FILE&header=NAME` or `?key=KEY`, what stands behind `webhook:`.
+    ///
+    /// # Errors
+    /// A sentence that names what was wrong and what is accepted, without the key.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let query = text
+            .strip_prefix('?')
+            .filter(|query| !query.is_empty())
+            .ok_or_else(|| format!("the key is missing; accepted is {ACCEPTED}"))?;
+        let (mut field, mut key) = ("X-Api-Key".to_owned(), None);
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "header" if is_field_name(&value) => field = value.into_owned(),
+                "header" => return Err(format!("header: '{value}' is no name of a header field")),
+                "key" => key = Some(Password::Text(value.into_owned())),
+                "key_file" => key = Some(Password::File(PathBuf::from(&*value))),
+                _ => return Err(format!("'{name}' is no option of webhook:; accepted is {ACCEPTED}")),
+            }
+        }
+        let key = key.ok_or_else(|| format!("the key is missing; accepted is {ACCEPTED}"))?;
+        if key == Password::Text(String::new()) {
+            return Err("key: it is empty, so that anybody could post".to_owned());
+        }
+        Ok(Self { field, key })
+    }
+
+    /// The header field that carries the key, and the key.
+    ///
+    /// # Errors
+    /// When the key cannot be read, or is empty.
+    pub fn credentials(&self) -> Result<(String, String), String> {
+        let key = self.key.read()?;
+        if key.is_empty() { Err("the key is empty, so that anybody could post".to_owned()) } else { Ok((self.field.clone(), key)) }
+    }
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_field_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "webhook:?header={}", self.field)
+    }
+}
+
+/// The posts, read by [`super::supervise`].
+#[derive(Debug)]
+pub struct Webhook {
+    posts: Receiver<Post>,
+    /// Wakes the source when it is to stop: a post that no client sent.
+    own: SyncSender<Post>,
+}
+
+impl Webhook {
+    /// A source, and where its posts are to be sent.
+    pub fn new() -> (Self, SyncSender<Post>) {
+        let (sender, posts) = mpsc::sync_channel(POSTS_MAX);
+        (Self { posts, own: sender.clone() }, sender)
+    }
+}
+
+impl Source for Webhook {
+    fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
+        let own = self.own.clone();
+        stop.on_request(move || {
+            // A full channel wakes the source as well.
+            let _ = own.try_send(Post { number: 0, body: Vec::new() });
+        });
+        sink.connected();
+        while let Ok(post) = self.posts.recv() {
+            if stop.is_requested() {
+                break;
+            }
+            let answer = match pulse::read(&post.body) {
+                Ok(update) => {
+                    sink.deliver(vec![update])?;
+                    if sink.is_keeping() { Answer::Kept } else { Answer::NotKept }
+                }
+                Err(why) => {
+                    warn!("a post of {} bytes was refused: {why}", post.body.len());
+                    Answer::Unreadable
+                }
+            };
+            sink.answer(post.number, answer)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_must_be_given() {
+        for text in ["", "?", "?header=X", "?key=", "?key=a&colour=red", "?key=a&header=a%20b"] {
+            let why = Settings::parse(text).unwrap_err();
+            assert!(!why.is_empty(), "{text}");
+        }
+        let settings = Settings::parse("?header=X-Bugzilla-Key&key=s%26cret").unwrap();
+        assert_eq!(settings.credentials(), Ok(("X-Bugzilla-Key".to_owned(), "s&cret".to_owned())));
+        assert!(!format!("{settings} {settings:?}").contains("cret"));
+    }
+}
