@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::support::server::PATIENCE;
 
@@ -147,6 +148,18 @@ impl Client {
             Socket::Tcp(stream) => stream.write_all(bytes.as_ref()),
             Socket::Unix(stream) => stream.write_all(bytes.as_ref()),
         }
+    }
+
+    /// Sends byte after byte with a pause after each, until something comes; returns how many were sent then, or `None` when all were.
+    pub fn send_slowly(&mut self, bytes: impl Iterator<Item = u8>) -> Option<usize> {
+        let Socket::Tcp(stream) = &mut self.socket else { unimplemented!("nobody needs it") };
+        stream.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
+        let sent = bytes.enumerate().find_map(|(at, byte)| {
+            let has_come = stream.peek(&mut [0]).is_ok();
+            (has_come || stream.write_all(&[byte]).is_err()).then_some(at)
+        });
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        sent
     }
 
     /// Says that nothing more will be sent.
