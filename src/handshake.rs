@@ -132,12 +132,12 @@ impl Refusal {
         }
     }
 
-    /// The header fields that this status calls for: RFC 9110 sections 15.5.2, 15.5.6 and 15.5.22, RFC 6455 section 4.4.
+    /// The header fields that this status calls for: RFC 9110 sections 7.8, 15.5.2, 15.5.6 and 15.5.22, RFC 6455 section 4.4.
     fn fields(self) -> String {
         match self {
             Refusal::Unauthorized => "WWW-Authenticate: ApiKey\r\n",
             Refusal::MethodNotAllowed(methods) => return format!("Allow: {methods}\r\n"),
-            Refusal::UpgradeRequired => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+            Refusal::UpgradeRequired => "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
             Refusal::Full | Refusal::NotKept => "Retry-After: 30\r\n",
             Refusal::BadRequest(_) | Refusal::ForbiddenOrigin | Refusal::NotFound | Refusal::Timeout => "",
             Refusal::LengthRequired | Refusal::BodyTooLarge | Refusal::HeadTooLarge => "",

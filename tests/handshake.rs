@@ -136,7 +136,8 @@ fn another_version_is_told_which_one_is_spoken() {
         let answer = response(&server, UPGRADE.replacen("Sec-WebSocket-Version: 13\r\n", version, 1));
         let (status, fields, _) = parts(&answer);
         assert_eq!(status, "426 Upgrade Required");
-        assert!(fields.contains("Sec-WebSocket-Version: 13\r\n") && fields.contains("Upgrade: websocket\r\n"), "{answer}");
+        assert!(fields.contains("Sec-WebSocket-Version: 13\r\n"), "{answer}");
+        assert!(fields.contains("Connection: Upgrade\r\n") && fields.contains("Upgrade: websocket\r\n"), "{answer}");
     }
 }
 
