@@ -2,9 +2,10 @@
 
 use std::io::Cursor;
 
+use tungstenite::Error;
+use tungstenite::error::{CapacityError, ProtocolError};
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
-use tungstenite::{Error, error::CapacityError};
 
 /// A complete frame at the start of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +18,11 @@ pub struct Whole {
     pub is_control: bool,
 }
 
-/// Finds the first frame of `input`; `None` when it is not complete.
+/// The longest payload of a ping, a pong or a close: RFC 6455 section 5.5.
+const CONTROL_BYTES_MAX: usize = 125;
+
+/// Finds the first frame of `input`; `None` when it is not complete. What its header says already is not waited for: a client that
+/// does not mask would otherwise hold memory for a payload that is refused anyway.
 ///
 /// # Errors
 /// When no more bytes can make it a valid frame of at most `payload_max` bytes.
@@ -28,8 +33,18 @@ pub fn find(input: &[u8], payload_max: usize) -> Result<Option<Whole>, Box<Error
     if payload > payload_max {
         return Err(Box::new(CapacityError::MessageTooLong { size: payload, max_size: payload_max }.into()));
     }
-    let bytes = cursor.position() as usize + payload;
     let is_control = matches!(header.opcode, OpCode::Control(_));
+    if header.mask.is_none() {
+        return Err(Box::new(ProtocolError::UnmaskedFrameFromClient.into()));
+    }
+    if header.rsv1 || header.rsv2 || header.rsv3 {
+        return Err(Box::new(ProtocolError::NonZeroReservedBits.into()));
+    }
+    if is_control && payload > CONTROL_BYTES_MAX {
+        return Err(Box::new(ProtocolError::ControlFrameTooBig.into()));
+    }
+    // A limit may be as large as numbers go.
+    let bytes = payload.saturating_add(cursor.position() as usize);
     Ok((bytes <= input.len()).then_some(Whole { bytes, ends_message: header.is_final && !is_control, is_control }))
 }
 
