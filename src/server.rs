@@ -307,6 +307,10 @@ impl<S: Stream> Server<S> {
         match received {
             Err(reason) => {
                 self.end(client, reason, now);
+                if reason == CloseReason::ClosedByClient && whole.bytes < input.len() {
+                    // It sends on after its close: what it gets for that must not overtake the answer to the close.
+                    self.connections[client.index()].phase = Phase::Lingering(reason);
+                }
                 Step::Used(input.len())
             }
             Ok(_) if has_too_much => Step::Paused(whole.bytes),
