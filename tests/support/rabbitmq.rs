@@ -186,6 +186,8 @@ fn serve(folder: &Path, port: u16, distribution_port: u16, epmd_port: u16) -> Ch
 
 fn environment(command: &mut Command, folder: &Path, port: u16, distribution_port: u16, epmd_port: u16) {
     command
+        // Where Erlang writes its dump when it crashes.
+        .current_dir(folder)
         .env("HOME", folder.join("home"))
         .env("ERL_EPMD_PORT", epmd_port.to_string())
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")

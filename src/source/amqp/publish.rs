@@ -59,7 +59,7 @@ fn publish(session: &mut Session, settings: &Settings, bugs: &[BugId]) -> Result
         let mut unconfirmed = due.len();
         while unconfirmed > 0 {
             let confirm = confirms.recv_deadline(deadline).map_err(|error| match why_blocked() {
-                _ if !error.is_timeout() => Error::from(Ended),
+                _ if !error.is_timeout() => why_closed(session, &channel),
                 Some(why) => format!("the broker takes no messages now: {why}").into(),
                 None => format!("the broker did not confirm the message within {} seconds", CONFIRM_TIMEOUT.as_secs()).into(),
             })?;
@@ -79,6 +79,11 @@ fn publish(session: &mut Session, settings: &Settings, bugs: &[BugId]) -> Result
         }
         thread::sleep(LISTENER_PAUSE);
     }
+}
+
+/// Why a channel takes no more: whatever is asked, the answer is the reason.
+fn why_closed(session: &Session, channel: &Channel) -> Error {
+    channel.enable_publisher_confirms().err().map_or_else(|| Ended.into(), |error| session.error(error))
 }
 
 fn send(channel: &Channel, settings: &Settings, update: &Update) -> amiquip::Result<()> {

@@ -77,6 +77,10 @@ impl Session {
                     .into())
             }
             Err(amiquip::Error::InvalidCredentials) => Err(sentence(&amiquip::Error::ConnectionTimeout, settings.heartbeat).into()),
+            Err(error) if !settings.is_tls && started.elapsed() < CONNECT_TIMEOUT => {
+                let hint = "if this is its port for TLS, write amqps://";
+                Err(format!("{}; {hint}", sentence(&error, settings.heartbeat)).into())
+            }
             Err(error) => Err(sentence(&error, settings.heartbeat).into()),
         }
     }

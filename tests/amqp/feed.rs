@@ -1,0 +1,109 @@
+//! A source in its thread, seen from the loop's side of the inbox. Knows no broker.
+
+use std::collections::VecDeque;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use bugzfeed::inbox::{self, Event, Inbox};
+use bugzfeed::source::{self, Address, Sink, Stop, unix_now};
+use bugzfeed::update::FeedId;
+use mio::{Events, Poll, Token};
+
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running source. It is stopped when dropped, and must stop within a second.
+pub struct Feed {
+    poll: Poll,
+    inbox: Inbox,
+    updates: VecDeque<(u32, String)>,
+    gaps: VecDeque<i64>,
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Feed {
+    pub fn open(address: &str) -> Self {
+        let address: Address = address.parse().unwrap();
+        let poll = Poll::new().unwrap();
+        let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
+        let sink = Sink::new(FeedId(0), address.to_string(), None, sender);
+        let stop = Stop::default();
+        let mut source = address.open();
+        let thread = {
+            let stop = stop.clone();
+            thread::spawn(move || source::supervise(&mut *source, sink, &stop))
+        };
+        Self { poll, inbox, updates: VecDeque::new(), gaps: VecDeque::new(), stop, thread: Some(thread) }
+    }
+
+    /// Waits for the next update: its bug and its time.
+    pub fn update(&mut self) -> (u32, String) {
+        self.wait_for(|feed| feed.updates.pop_front())
+    }
+
+    /// Waits for the bugs of the next updates.
+    pub fn bugs(&mut self, count: usize) -> Vec<u32> {
+        (0..count).map(|_| self.update().0).collect()
+    }
+
+    /// Waits until the source says that updates may have been missed, as it does when it has made its queue.
+    pub fn gap(&mut self) {
+        let until = self.wait_for(|feed| feed.gaps.pop_front());
+        assert!((unix_now() - until).abs() < 60, "a gap until {until}");
+    }
+
+    /// How many gaps were told that nobody has waited for.
+    pub fn gaps(&self) -> usize {
+        self.gaps.len()
+    }
+
+    /// Asks for the stop, and waits until the thread has ended.
+    pub fn close(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        let asked = Instant::now();
+        self.stop.request();
+        thread.join().unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(1), "stopping took {:?}", asked.elapsed());
+    }
+
+    fn wait_for<T>(&mut self, look: impl Fn(&mut Self) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        let mut events = Events::with_capacity(1);
+        loop {
+            self.inbox.begin();
+            while let Some(event) = self.inbox.take() {
+                match event {
+                    Event::Updates { updates, .. } => {
+                        self.updates.extend(updates.into_iter().map(|update| (update.bug.get(), update.when.to_string())));
+                    }
+                    Event::Gap { until, .. } => self.gaps.push_back(until),
+                }
+            }
+            if let Some(found) = look(self) {
+                return found;
+            }
+            let left = deadline.checked_duration_since(Instant::now()).expect("the source says nothing");
+            self.poll.poll(&mut events, Some(left)).unwrap();
+        }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.end();
+        }
+    }
+}
+
+/// Looks until it is so.
+pub fn until(is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never came to be so");
+    }
+}

@@ -1,0 +1,15 @@
+//! The source `amqp:` and `bugzfeed notify` with real brokers. Each test has an exchange of its own; those that harm a broker have one
+//! of their own, too.
+
+mod feed;
+mod log;
+mod messages;
+mod notify;
+mod queue;
+mod refusals;
+#[path = "../support/mod.rs"]
+mod support;
+mod tls;
+mod trouble;
+
+const WHEN: &str = "2014-04-03T21:13:45";

@@ -1,0 +1,152 @@
+//! Queues and exchanges: which are made, what they keep, and when updates may be missing.
+
+use ::log::Level;
+
+use crate::WHEN;
+use crate::feed::{Feed, until};
+use crate::log;
+use crate::support::pika::Pika;
+use crate::support::rabbitmq;
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_queue_with_a_label_keeps_what_is_published_while_nobody_reads_it() {
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("kept");
+    let address = broker.url("guest", "kept") + "&queue=kept";
+    let mut feed = Feed::open(&address);
+    feed.gap();
+    pika.publish("kept", 1, WHEN);
+    assert_eq!(feed.bugs(1), [1]);
+    feed.close();
+    pika.publish("kept", 2, WHEN);
+    let mut feed = Feed::open(&address);
+    assert_eq!(feed.bugs(1), [2]);
+    assert_eq!(feed.gaps(), 0);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_queue_without_a_label_goes_with_its_connection_and_each_connection_is_a_known_gap() {
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("exchange/fleeting");
+    let address = broker.url("pulse", "exchange/fleeting");
+    let of_ours = || broker.queues().into_iter().filter(|name| name.starts_with("queue/pulse/bugzfeed-")).count();
+    for _ in 0..2 {
+        let mut feed = Feed::open(&address);
+        feed.gap();
+        assert_eq!(of_ours(), 1);
+        feed.close();
+    }
+    // The broker finds out about the end of a connection by itself, and soon.
+    until(|| of_ours() == 0);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_deleted_queue_is_made_again_and_what_it_held_is_a_known_gap() {
+    log::keep();
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("deleted-queue");
+    let mut feed = Feed::open(&(broker.url("guest", "deleted-queue") + "&queue=deleted"));
+    feed.gap();
+    pika.delete_queue("queue/guest/deleted");
+    feed.gap();
+    pika.publish("deleted-queue", 1, WHEN);
+    assert_eq!(feed.bugs(1), [1]);
+    log::warned("=deleted-queue", "the queue was deleted");
+    feed.close();
+    pika.delete_queue("queue/guest/deleted");
+    let mut feed = Feed::open(&(broker.url("guest", "deleted-queue") + "&queue=deleted"));
+    feed.gap();
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_full_queue_is_a_known_gap() {
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("full");
+    let address = broker.url("guest", "full") + "&queue=full&max_length=3";
+    let mut feed = Feed::open(&address);
+    feed.gap();
+    feed.close();
+    for bug in 1..=5 {
+        pika.publish("full", bug, WHEN);
+    }
+    let mut feed = Feed::open(&address);
+    feed.gap();
+    assert_eq!(feed.bugs(3), [3, 4, 5]);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn an_exchange_of_others_is_waited_for_and_named_once() {
+    log::keep();
+    let broker = rabbitmq::shared();
+    let mut feed = Feed::open(&(broker.url("pulse", "exchange/others/late") + "&queue=late"));
+    let missing = "the exchange exchange/others/late does not exist";
+    log::said("exchange/others/late", Level::Debug, missing);
+    assert_eq!(log::warned("exchange/others/late", missing).len(), 1);
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("exchange/others/late");
+    feed.gap();
+    pika.publish("exchange/others/late", 1, WHEN);
+    assert_eq!(feed.bugs(1), [1]);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn an_exchange_of_the_users_own_is_made() {
+    let broker = rabbitmq::shared();
+    let mut feed = Feed::open(&broker.url("pulse", "exchange/pulse/own"));
+    feed.gap();
+    let mut pika = Pika::connect(broker.port);
+    // A topic exchange, durable: RabbitMQ refuses any other declaration now.
+    pika.declare("exchange/pulse/own");
+    pika.publish("exchange/pulse/own", 1, WHEN);
+    assert_eq!(feed.bugs(1), [1]);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn an_exchange_that_was_made_again_while_nobody_looked_is_a_known_gap() {
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("exchange/others/again");
+    let address = broker.url("pulse", "exchange/others/again") + "&queue=again";
+    let mut feed = Feed::open(&address);
+    feed.gap();
+    feed.close();
+    pika.delete_exchange("exchange/others/again");
+    log::keep();
+    let feed = Feed::open(&address);
+    log::warned("exchange/others/again", "does not exist");
+    feed.close();
+    pika.declare("exchange/others/again");
+    pika.publish("exchange/others/again", 1, WHEN);
+    let mut feed = Feed::open(&address);
+    feed.gap();
+    pika.publish("exchange/others/again", 2, WHEN);
+    assert_eq!(feed.bugs(1), [2]);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn an_exchange_that_is_deleted_under_a_quiet_feed_is_noticed() {
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("exchange/others/gone");
+    let mut feed = Feed::open(&(broker.url("pulse", "exchange/others/gone") + "&queue=gone"));
+    feed.gap();
+    pika.delete_exchange("exchange/others/gone");
+    log::keep();
+    log::warned("exchange/others/gone", "does not exist");
+    pika.declare("exchange/others/gone");
+    feed.gap();
+    pika.publish("exchange/others/gone", 1, WHEN);
+    assert_eq!(feed.bugs(1), [1]);
+}

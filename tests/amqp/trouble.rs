@@ -1,0 +1,88 @@
+//! Brokers that die and brokers that hang.
+
+use std::net::TcpListener;
+
+use crate::WHEN;
+use crate::feed::Feed;
+use crate::log;
+use crate::support::pika::Pika;
+use crate::support::rabbitmq::Broker;
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_killed_broker_is_found_again_and_its_restart_is_a_known_gap() {
+    log::keep();
+    let broker = Broker::start();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("killed");
+    let mut named = Feed::open(&(broker.url("guest", "killed") + "&queue=killed"));
+    let mut unnamed = Feed::open(&broker.url("guest", "killed"));
+    named.gap();
+    unnamed.gap();
+    pika.publish("killed", 1, WHEN);
+    assert_eq!((named.bugs(1), unnamed.bugs(1)), (vec![1], vec![1]));
+    broker.kill();
+    log::warned("exchange=killed&queue=killed", "Connection refused");
+    log::warned("exchange=killed:", "Connection refused");
+    broker.restart();
+    named.gap();
+    unnamed.gap();
+    let mut pika = Pika::connect(broker.port);
+    pika.publish("killed", 2, WHEN);
+    assert_eq!(unnamed.bugs(1), [2]);
+    // The broker may have forgotten that the first was acknowledged.
+    assert!(named.bugs(1) == [2] || named.bugs(1) == [2]);
+    log::warned("exchange=killed&queue=killed", "the broker was restarted");
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_confirmed_update_outlives_a_killed_broker_while_nobody_reads() {
+    let broker = Broker::start();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("outlived");
+    let address = broker.url("guest", "outlived") + "&queue=outlived";
+    Feed::open(&address).gap();
+    pika.publish("outlived", 1, WHEN);
+    broker.kill();
+    broker.restart();
+    let mut feed = Feed::open(&address);
+    assert_eq!(feed.bugs(1), [1]);
+    // Not every publisher waits for a confirmation: others may have been lost.
+    feed.gap();
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_broker_that_hangs_is_noticed_by_its_silence_and_does_not_delay_the_stop() {
+    log::keep();
+    let broker = Broker::start();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("hung");
+    let mut feed = Feed::open(&(broker.url("guest", "hung") + "&queue=hung&heartbeat=1s"));
+    let mut other = Feed::open(&(broker.url("guest", "hung") + "&queue=other&heartbeat=30s"));
+    feed.gap();
+    other.gap();
+    broker.pause();
+    log::warned("queue=hung", "silent for 2 seconds");
+    // Still connected, for all it knows; closing it checks that it takes no second.
+    other.close();
+    broker.resume();
+    pika.publish("hung", 1, WHEN);
+    assert_eq!(feed.bugs(1), [1]);
+    assert_eq!(feed.gaps(), 0);
+    broker.pause();
+    log::warned("queue=hung", "silent for 2 seconds");
+    feed.close();
+}
+
+#[test]
+fn a_peer_that_accepts_and_never_answers_does_not_delay_the_stop() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for scheme in ["amqp", "amqps"] {
+        let feed = Feed::open(&format!("{scheme}://u:p@127.0.0.1:{port}/?exchange=silent"));
+        let _connection = listener.accept().unwrap();
+        feed.close();
+    }
+}
