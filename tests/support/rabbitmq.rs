@@ -1,7 +1,6 @@
 //! A RabbitMQ of the tests' own, on free ports and in a temporary directory, that ends with its owner. Knows nothing of bugzfeed.
 
 use std::fs::{self, File};
-use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -235,8 +234,10 @@ fn make_certificates(folder: &Path) {
     ));
 }
 
-/// Ports that were free a moment ago.
+/// Ports that are free. Outside of those that the system gives away by itself, which might be taken before the broker is there.
 fn free_ports() -> [u16; 4] {
-    let listeners: [io::Result<TcpListener>; 4] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0"));
-    listeners.map(|listener| listener.unwrap().local_addr().unwrap().port())
+    std::array::from_fn(|_| {
+        let listener = std::iter::repeat_with(|| TcpListener::bind(("127.0.0.1", fastrand::u16(10_000..32_000)))).find_map(Result::ok);
+        listener.unwrap().local_addr().unwrap().port()
+    })
 }
