@@ -28,7 +28,7 @@ impl Feed {
         let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
         let sink = Sink::new(FeedId(0), address.to_string(), None, sender);
         let stop = Stop::default();
-        let mut source = address.open();
+        let (mut source, _) = address.open();
         let thread = {
             let stop = stop.clone();
             thread::spawn(move || source::supervise(&mut *source, sink, &stop))
@@ -81,6 +81,7 @@ impl Feed {
                         self.updates.extend(updates.into_iter().map(|update| (update.bug.get(), update.when.to_string())));
                     }
                     Event::Gap { until, .. } => self.gaps.push_back(until),
+                    Event::Answer { .. } => panic!("a broker posts nothing"),
                 }
             }
             if let Some(found) = look(self) {
