@@ -54,7 +54,8 @@ fn messages_that_cannot_be_read_are_named_once_per_kind_and_stop_nothing() {
     pika.put("queue/guest/poisoned", &format!(r#"{{"payload":{{"id":99,"delta_ts":"{WHEN}"}}}}"#));
     expect_no_harm(&mut pika);
     feed.close();
-    assert_eq!(pika.count("queue/guest/poisoned"), 0);
+    // The last update may have been handed over, and the source stopped, before it was acknowledged.
+    assert!(pika.count("queue/guest/poisoned") <= 1);
     let said = log::warned("=poisoned", "dropped a message of");
     let kinds = ["7 bytes: no JSON", "2 bytes: neither", "id", "time", "1048577 bytes: larger than 1048576", "another exchange"];
     assert_eq!(said.len(), kinds.len(), "{said:#?}");
