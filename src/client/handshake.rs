@@ -1,9 +1,9 @@
 //! The client's side of the upgrade from HTTP to WebSocket. Knows no socket, only bytes in and out.
 //!
-//! tungstenite's own would do, but gives away the rest of the answer when a server refuses, and with it the server's words.
+//! tungstenite's own would do, but gives away the rest of the answer when a server rejects the request, and with it the server's words.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 
 use tungstenite::client::IntoClientRequest;
 use tungstenite::handshake::client::generate_request;
@@ -14,21 +14,21 @@ use super::{ConnectError, FeedUrl};
 
 /// The longest head of an answer that is read, in bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
-/// How much of a refusal's body is read for the server's words, in bytes.
+/// How much of a rejection's body is read for the server's words, in bytes.
 const BODY_BYTES_MAX: usize = 1 << 10;
 /// How many of the server's words are shown, in characters.
 const WORDS_CHARS_MAX: usize = 200;
 
 /// An HTTP answer other than "switching protocols".
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Rejection {
     /// The HTTP status, such as 404.
     pub status: u16,
     /// The status's name and, where the server gave some, its explanation; fit to be shown on a terminal.
     pub words: String,
 }
 
-impl Refusal {
+impl Rejection {
     /// Whether another attempt cannot end differently: the URL is wrong, has moved, or is not open to this client.
     pub fn is_final(&self) -> bool {
         match self.status {
@@ -39,7 +39,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.status, self.words)
     }
@@ -72,7 +72,7 @@ pub(super) fn upgrade<S: Read + Write>(stream: &mut S, url: &FeedUrl) -> Result<
     let mut tail = received.split_off(head.bytes);
     if head.status != 101 {
         read_body(stream, &head, &mut tail);
-        return Err(ConnectError::Refused(head.refusal(&tail)));
+        return Err(ConnectError::Rejected(head.rejection(&tail)));
     }
     if head.is_upgrade(&derive_accept_key(key.as_bytes())) {
         Ok(tail)
@@ -88,13 +88,9 @@ fn request(url: &FeedUrl) -> tungstenite::Result<(Vec<u8>, String)> {
     generate_request(request)
 }
 
-/// Reads once. Silence until the deadline is an error here: the answer is due.
 fn receive<S: Read>(stream: &mut S, received: &mut Vec<u8>) -> io::Result<usize> {
     let mut buffer = [0; 2048];
-    let count = stream.read(&mut buffer).map_err(|error| match error.kind() {
-        ErrorKind::WouldBlock => io::Error::new(ErrorKind::TimedOut, "the server does not answer"),
-        _ => error,
-    })?;
+    let count = stream.read(&mut buffer)?;
     received.extend_from_slice(&buffer[..count]);
     Ok(count)
 }
@@ -142,7 +138,7 @@ impl Head {
             && self.header("sec-websocket-protocol").is_none()
     }
 
-    fn refusal(&self, body: &[u8]) -> Refusal {
+    fn rejection(&self, body: &[u8]) -> Rejection {
         let is_plain = self.header("content-type").is_none_or(|kind| kind.starts_with("text/plain"));
         let body = if is_plain { String::from_utf8_lossy(body) } else { "".into() };
         let location = self.header("location").unwrap_or_default();
@@ -150,7 +146,7 @@ impl Head {
         let words = parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(": ");
         // A terminal must not obey what a server wrote.
         let words = words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS_CHARS_MAX).collect();
-        Refusal { status: self.status, words }
+        Rejection { status: self.status, words }
     }
 }
 
@@ -226,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_carries_the_servers_words_however_they_arrive() {
+    fn a_rejection_carries_the_servers_words_however_they_arrive() {
         for (answer, words) in [
             ("HTTP/1.1 404 Not Found\r\nContent-Length: 7\r\n\r\nno feedXXX", "404 Not Found: no feed"),
             ("HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nno\x1b[1m\nfeed\n", "404 Not Found: no [1m feed"),
@@ -235,15 +231,15 @@ mod tests {
             ("HTTP/1.1 403 \r\nContent-Length: 0\r\n\r\n", "403 "),
         ] {
             for piece in [1, 1000] {
-                let Err(ConnectError::Refused(refusal)) = answered(answer, piece) else { panic!("{answer} is no refusal") };
-                assert_eq!(refusal.to_string(), words);
+                let Err(ConnectError::Rejected(rejection)) = answered(answer, piece) else { panic!("{answer} is no rejection") };
+                assert_eq!(rejection.to_string(), words);
             }
         }
     }
 
     #[test]
-    fn a_refusal_is_final_where_another_attempt_cannot_help() {
-        let is_final = |status: &u16| Refusal { status: *status, words: String::new() }.is_final();
+    fn a_rejection_is_final_where_another_attempt_cannot_help() {
+        let is_final = |status: &u16| Rejection { status: *status, words: String::new() }.is_final();
         assert!([301, 308, 400, 401, 403, 404, 405, 426].iter().all(is_final));
         assert!(![200, 408, 425, 429, 500, 502, 503, 504].iter().any(is_final));
     }

@@ -17,7 +17,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Bytes, Message as Frame, Utf8Bytes, WebSocket};
 
-pub use handshake::Refusal;
+pub use handshake::Rejection;
 pub use message::{Message, Reply, Unreadable};
 pub use url::FeedUrl;
 
@@ -45,7 +45,7 @@ pub enum ConnectError {
     /// The host cannot be reached, does not answer in time, or does not speak WebSocket.
     Unreachable(String),
     /// The server answered with an HTTP status that says no.
-    Refused(Refusal),
+    Rejected(Rejection),
 }
 
 /// How a connection ended. The text is a part of a sentence.
@@ -197,7 +197,11 @@ impl std::error::Error for Lost {}
 
 impl From<io::Error> for ConnectError {
     fn from(error: io::Error) -> Self {
-        ConnectError::Unreachable(error.to_string())
+        ConnectError::Unreachable(match error.kind() {
+            // Reading has reached its deadline.
+            ErrorKind::WouldBlock => "the server does not answer".to_owned(),
+            _ => error.to_string(),
+        })
     }
 }
 
@@ -205,7 +209,7 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ConnectError::Unreachable(reason) => f.write_str(reason),
-            ConnectError::Refused(refusal) => write!(f, "the server answers {refusal}"),
+            ConnectError::Rejected(rejection) => write!(f, "the server answers {rejection}"),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -46,22 +47,24 @@ impl Program {
 
     /// Waits for a line on stderr that contains `text`, and returns those up to it.
     pub fn says(&self, text: &str) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
         let mut said = Vec::new();
-        loop {
-            let line = self.stderr.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("never said '{text}', but {said:#?}"));
+        while let Ok(line) = self.stderr.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             said.push(line);
             if said.last().is_some_and(|line| line.contains(text)) {
                 return said;
             }
         }
+        panic!("never said '{text}', but {said:#?}")
     }
 
     /// Waits for the end. Returns the exit code, and the lines of stdout and stderr that nobody has asked for.
     pub fn ends(mut self) -> (Option<i32>, Vec<String>, String) {
+        let deadline = Instant::now() + PATIENCE;
         let rest = |lines: &Receiver<String>| {
             let mut rest = Vec::new();
             loop {
-                match lines.recv_timeout(PATIENCE) {
+                match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                     Ok(line) => rest.push(line),
                     Err(RecvTimeoutError::Disconnected) => return rest,
                     Err(RecvTimeoutError::Timeout) => panic!("still running, and printed {rest:#?}"),

@@ -122,10 +122,10 @@ impl<'a> Watch<'a> {
     fn connect(&self) -> Result<Client, Interruption> {
         let url = self.connector.url();
         self.connector.connect().map_err(|error| match error {
-            ConnectError::Refused(refusal) if refusal.is_final() => {
-                Interruption::Final(Failure::Unavailable(format!("there is no feed for us at {url}: the server answers {refusal}.")))
+            ConnectError::Rejected(rejection) if rejection.is_final() => {
+                Interruption::Final(Failure::Unavailable(format!("there is no feed for us at {url}: the server answers {rejection}.")))
             }
-            ConnectError::Refused(_) | ConnectError::Unreachable(_) => Interruption::Lost(format!("cannot connect to {url}: {error}")),
+            ConnectError::Rejected(_) | ConnectError::Unreachable(_) => Interruption::Lost(format!("cannot connect to {url}: {error}")),
         })
     }
 
@@ -187,12 +187,14 @@ impl<'a> Watch<'a> {
                 return Err(Interruption::Final(Failure::CheckFailed(format!("{url} refuses the subscription: {error}."))));
             }
             ("subscribe", None) => {
-                self.resume.subscribed(unix_now());
                 let count = self.bugs.len();
                 self.report(&format!("connected to {}, watching {count} bug{}", self.connector.url(), if count == 1 { "" } else { "s" }));
-                if reply.complete == Some(false) {
-                    warn("the server does not remember all that changed since then: ask Bugzilla once what became of these bugs");
+                if let (Some(false), Some(since)) = (reply.complete, self.resume.since()) {
+                    warn(&format!(
+                        "the server does not remember all that changed since {since}: ask Bugzilla once what became of these bugs"
+                    ));
                 }
+                self.resume.subscribed(unix_now());
             }
             (_, None) => {}
         }

@@ -40,6 +40,11 @@ impl Resume {
         for shown in &self.shown {
             *self.repeats.entry(*shown).or_default() += 1;
         }
+        self.since()
+    }
+
+    /// The time from which on nothing must be missed.
+    pub(super) fn since(&self) -> Option<When> {
         self.newest.or(self.first_since).map(When::from_unix_seconds)
     }
 
