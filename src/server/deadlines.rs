@@ -71,7 +71,8 @@ impl<S: Stream> Server<S> {
                 action => due.push((ClientId(key as u32), action)),
             }
         }
-        self.sweep_at = next.map(|wait| now.plus(wait.max(SWEEP_INTERVAL)));
+        // Whoever is heard of in the meantime is due after `ping`, which may be sooner than what was due before.
+        self.sweep_at = next.map(|wait| now.plus(wait.min(self.limits.ping).max(SWEEP_INTERVAL)));
         for (client, action) in due {
             self.act_on(client, action, now);
         }
@@ -114,7 +115,7 @@ impl<S: Stream> Server<S> {
                 self.turn.begin_reply(client, &mut connection.place);
                 frame::write_ping(self.turn.replies());
                 self.turn.end_reply(connection.place);
-                self.sweep_by(now.plus(self.limits.pong));
+                self.sweep_by(now.plus(self.limits.pong.min(self.limits.ping)));
             }
             Due::Timeout => self.refuse(client, Refusal::Timeout, now),
             Due::NotKept => self.refuse(client, Refusal::NotKept, now),
