@@ -48,7 +48,7 @@ pub struct Limits {
     pub connections_max: usize,
     /// The size of a message from a client, in bytes.
     pub message_bytes_max: usize,
-    /// How many messages a client may send per second in the long run.
+    /// How many messages a client may send per second in the long run: at most 1,000, since each is counted as whole milliseconds.
     pub messages_per_second: u32,
     /// How many messages a client may send at once.
     pub messages_burst: u32,

@@ -63,7 +63,7 @@ pub struct Options {
     #[arg(long, env = "BUGZFEED_MESSAGE_SIZE", value_name = "BYTES", default_value_t = 256 * 1024)]
     message_size: usize,
     /// Messages per second from one client in the long run
-    #[arg(long, env = "BUGZFEED_MESSAGE_RATE", value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "BUGZFEED_MESSAGE_RATE", value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     message_rate: u32,
     /// Messages at once from one client
     #[arg(long, env = "BUGZFEED_MESSAGE_BURST", value_name = "NUMBER", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
