@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tempfile::TempDir;
 
 use crate::support::client::Client;
@@ -83,10 +83,9 @@ impl Server {
         &self.program
     }
 
-    /// Sends a signal and waits for the end.
-    pub fn end(self, signal: Signal) -> ExitStatus {
-        self.program.signal(signal);
-        self.program.wait().0
+    /// Waits for the end; returns it with all that was written to stderr.
+    pub fn wait(self) -> (ExitStatus, String) {
+        self.program.wait()
     }
 }
 
@@ -164,8 +163,10 @@ impl Program {
 
     /// Changes how many files it may have open; returns how many it could open before.
     pub fn limit_files(&self, files: u64) -> u64 {
-        let limit = prlimit(Some(self.pid()), Resource::Nofile, Rlimit { current: Some(files), maximum: None }).unwrap();
-        limit.current.unwrap()
+        // The server has raised its own limit to the maximum, which it has in common with this process.
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let before = prlimit(Some(self.pid()), Resource::Nofile, Rlimit { current: Some(files), maximum }).unwrap();
+        before.current.or(maximum).expect("a limit of open files")
     }
 
     /// How many files it has open.
