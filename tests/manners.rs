@@ -202,6 +202,7 @@ fn sigterm_closes_all_with_1001_and_the_end_is_a_success() {
             client.expect_close(Some(1001));
         }
         assert_eq!(half.rest(), b"");
+        drop(half);
         let (status, log) = server.wait();
         assert_eq!((status.code(), log.contains("stopping: closing 22 connections")), (Some(0), true), "{log}");
     }
