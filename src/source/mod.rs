@@ -3,10 +3,19 @@
 
 mod address;
 pub mod amqp;
+mod bugs;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod database;
 mod history_file;
+#[cfg(feature = "mysql")]
+mod mysql;
+mod options;
 mod password;
+#[cfg(feature = "postgres")]
+mod postgres;
 pub mod sqlite;
 mod stop;
+mod table;
 pub mod webhook;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +26,7 @@ use log::{debug, error, info, warn};
 pub use address::Address;
 pub use history_file::{HistoryFile, Kept};
 pub use stop::Stop;
+pub use table::{Batch, Connect, Reader, Row, Table};
 
 use crate::backoff::Backoff;
 use crate::inbox::{Answer, Closed, Event, Sender};
@@ -27,7 +37,8 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// A place that updates come from, read by a blocking thread of its own.
 pub trait Source: Send {
-    /// Connects, calls [`Sink::connected`], and delivers updates until `stop` is requested or [`Sink::deliver`] says [`Closed`].
+    /// Connects, calls [`Sink::connected`] when all is known to work, and delivers updates until `stop` is requested or
+    /// [`Sink::deliver`] says [`Closed`].
     /// Acknowledges an update, or deletes its row, only after [`Sink::deliver`] has returned.
     ///
     /// # Errors

@@ -1,27 +1,29 @@
-//! Source `sqlite:FILE`: the table of notifications in an SQLite file, polled. Bugzilla's triggers, or `bugzfeed notify`, insert rows;
-//! this deletes exactly those it has handed over.
+//! Source `sqlite:FILE`: Bugzilla's own SQLite file, or one that holds nothing but the table of notifications.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, Row as SqlRow, TransactionBehavior, params};
 
-use super::{Error, Sink, Source, Stop};
-use crate::update::{BugId, Update, When};
+use super::bugs::{self, Bugs, From, Largest, Look};
+use super::options::{self, Mode, Options, Zone, offset_text};
+use super::table::{self, BATCH_ROWS, Poller, Row};
+use super::{Error, Source};
+use crate::update::BugId;
 
-/// How many rows are read at once; a full batch is followed by the next without a pause.
-const BATCH_ROWS: u32 = 500;
+/// How long a lock of Bugzilla's is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
 
-/// Where the table is and how often it is read.
+/// Which file, and how to read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     file: PathBuf,
-    poll: Duration,
+    options: Options,
 }
 
 impl Settings {
-    /// Reads `FILE[?poll=DURATION]`, what stands behind `sqlite:`.
+    /// Reads `FILE[?OPTION=VALUE&…]`, what stands behind `sqlite:`.
     ///
     /// # Errors
     /// A sentence that names what was wrong and what is accepted.
@@ -30,128 +32,188 @@ impl Settings {
         if file.is_empty() {
             return Err("the file's name is missing; accepted is sqlite:FILE".to_owned());
         }
-        let mut settings = Self { file: file.into(), poll: Duration::from_millis(250) };
+        let mut settings = Self { file: file.into(), options: Options::default() };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("poll", text)) => settings.poll = crate::duration::parse(text).map_err(|why| format!("poll: {why}"))?,
-                _ => return Err(format!("'{pair}' is no option of sqlite:; accepted is poll=DURATION")),
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if !settings.options.set(name, value)? {
+                return Err(format!("'{pair}' is no option of sqlite:; accepted are {}", options::ACCEPTED));
             }
+        }
+        if let Zone::Named(name) = &settings.options.zone {
+            return Err(format!("tz: SQLite knows no zone '{name}'; accepted are UTC and offsets such as +02:00, or set TZ for bugzfeed"));
         }
         Ok(settings)
     }
 
-    /// Opens the file, creating it and the table where they are not there.
-    fn open(&self) -> rusqlite::Result<Connection> {
-        let database = Connection::open(&self.file)?;
-        database.busy_timeout(Duration::from_secs(5))?;
-        database.execute_batch(
-            "CREATE TABLE IF NOT EXISTS push_notify (id INTEGER PRIMARY KEY AUTOINCREMENT, bug_id INTEGER NOT NULL, delta_ts TEXT NOT NULL)",
-        )?;
-        Ok(database)
+    /// The file.
+    pub fn file(&self) -> &Path {
+        &self.file
     }
+
+    /// A source that reads the file, not yet open.
+    pub fn source(&self) -> Box<dyn Source> {
+        let (settings, poll) = (self.clone(), self.options.poll);
+        match self.options.mode {
+            Mode::Table => Box::new(Poller::new(Box::new(move || settings.table()), poll)),
+            Mode::Bugs => Box::new(bugs::Watcher::new(Box::new(move || settings.bugs()), poll, self.options.window)),
+        }
+    }
+
+    /// Opens the table of notifications; creates it, and the file, where they are not there.
+    ///
+    /// # Errors
+    /// When that fails, or the file cannot be written.
+    pub fn table(&self) -> Result<Box<dyn table::Table>, Error> {
+        if self.options.mode == Mode::Bugs {
+            return Err("mode=bugs has no table of notifications".into());
+        }
+        let mut database = Connection::open(&self.file).map_err(cannot_open)?;
+        let create = format!(
+            "CREATE TABLE IF NOT EXISTS {} (id INTEGER PRIMARY KEY AUTOINCREMENT, bug_id INTEGER NOT NULL, delta_ts TEXT NOT NULL)",
+            self.options.table.quoted('"')
+        );
+        database.busy_timeout(LOCK_WAIT).and_then(|()| database.execute_batch(&create)).map_err(cannot_open)?;
+        // A file that cannot be written is better known now than after the first update.
+        database.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot_open)?.rollback().map_err(cannot_open)?;
+        Ok(Box::new(Table::new(database, &self.options)))
+    }
+
+    fn bugs(&self) -> Result<Box<dyn Bugs>, Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let database = Connection::open_with_flags(&self.file, flags).map_err(cannot_open)?;
+        database.busy_timeout(LOCK_WAIT).map_err(cannot_open)?;
+        Ok(Box::new(BugsTable { database, utc: utc(&self.options.zone), local: local(&self.options.zone) }))
+    }
+}
+
+fn cannot_open(error: rusqlite::Error) -> Error {
+    format!("cannot open the file: {error}").into()
 }
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sqlite:{}", self.file.display())
+        write!(f, "sqlite:{}", self.file.display())?;
+        match self.options.mode {
+            Mode::Bugs => f.write_str("?mode=bugs"),
+            Mode::Table if self.options.table != Options::default().table => write!(f, "?table={}", self.options.table),
+            Mode::Table => Ok(()),
+        }
     }
 }
 
-/// Records that bugs changed just now.
-///
-/// # Errors
-/// When the file cannot be opened or written.
-pub fn notify(settings: &Settings, bugs: &[BugId]) -> Result<(), Error> {
-    let mut database = settings.open()?;
-    let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let now = When::from_unix_seconds(super::unix_now()).to_string();
-    for bug in bugs {
-        transaction.execute("INSERT INTO push_notify (bug_id, delta_ts) VALUES (?1, ?2)", params![bug.get(), now])?;
-    }
-    Ok(transaction.commit()?)
+/// SQL for `delta_ts` in UTC. What SQLite cannot read is passed on as it is.
+fn utc(zone: &Zone) -> String {
+    let shift = match zone {
+        Zone::Own | Zone::Named(_) => "utc".to_owned(),
+        Zone::Offset(seconds) => offset_text(-seconds),
+    };
+    format!("COALESCE(strftime('%Y-%m-%dT%H:%M:%S', delta_ts, '{shift}'), CAST(delta_ts AS TEXT))")
 }
 
-/// The table, read by [`super::supervise`].
-#[derive(Debug)]
-pub struct Table {
-    settings: Settings,
+/// SQL for the time now, as Bugzilla writes it.
+fn local(zone: &Zone) -> String {
+    let shift = match zone {
+        Zone::Own | Zone::Named(_) => "localtime".to_owned(),
+        Zone::Offset(seconds) => offset_text(*seconds),
+    };
+    format!("strftime('%Y-%m-%d %H:%M:%S', 'now', '{shift}')")
+}
+
+/// The table of notifications.
+struct Table {
+    database: Connection,
+    select: String,
+    delete: String,
+    insert: String,
 }
 
 impl Table {
-    /// A source that reads the table that `settings` name.
-    pub fn new(settings: Settings) -> Self {
-        Self { settings }
-    }
-}
-
-impl Source for Table {
-    fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
-        let mut database = self.settings.open().map_err(|error| format!("cannot open the file: {error}"))?;
-        sink.connected();
-        loop {
-            let rows = read(&database).map_err(|error| format!("cannot read the table push_notify: {error}"))?;
-            let is_full = rows.len() == BATCH_ROWS as usize;
-            if !rows.is_empty() {
-                let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-                sink.deliver(rows.into_iter().filter_map(Row::into_update).collect())?;
-                delete(&mut database, &ids).map_err(|error| format!("cannot delete from the table push_notify: {error}"))?;
-            }
-            if stop.wait(if is_full { Duration::ZERO } else { self.settings.poll }) {
-                return Ok(());
-            }
+    fn new(database: Connection, options: &Options) -> Self {
+        let (table, utc, local) = (options.table.quoted('"'), utc(&options.zone), local(&options.zone));
+        Self {
+            database,
+            select: format!(
+                "SELECT id, CAST(bug_id AS INTEGER), CAST(delta_ts AS TEXT), {utc} FROM {table} ORDER BY id LIMIT {BATCH_ROWS}"
+            ),
+            delete: format!("DELETE FROM {table} WHERE id = ?1"),
+            insert: format!("INSERT INTO {table} (bug_id, delta_ts) VALUES (?1, {local})"),
         }
     }
 }
 
-struct Row {
-    id: i64,
-    bug_id: i64,
-    delta_ts: String,
-}
+impl table::Table for Table {
+    fn read(&mut self) -> Result<Vec<Row>, Error> {
+        let mut select = self.database.prepare_cached(&self.select)?;
+        let rows = select.query_map([], |row| Ok(Row { id: row.get(0)?, ..bug(row, 1)? }))?.collect::<Result<_, _>>();
+        rows.map_err(|error| format!("cannot read the table of notifications: {error}").into())
+    }
 
-impl Row {
-    /// The update that the row records; a row that records none is logged and goes.
-    fn into_update(self) -> Option<Update> {
-        let bug = u32::try_from(self.bug_id).ok().and_then(BugId::new);
-        let when = self.delta_ts.parse::<When>().ok();
-        match (bug, when) {
-            // Bugzilla writes a space where its REST interface, and so every client, has a T.
-            (Some(bug), Some(when)) => Some(Update { bug, when: When::from_unix_seconds(when.unix_seconds()) }),
-            _ => {
-                log::warn!(
-                    "row {} of push_notify is no notification (bug_id {}, delta_ts {:?}); it is dropped",
-                    self.id,
-                    self.bug_id,
-                    self.delta_ts
-                );
-                None
+    fn delete(&mut self, rows: &[Row]) -> Result<(), Error> {
+        let delete = |database: &mut Connection, statement: &str| {
+            // The SELECT is over: a read lock that was to become a write lock would fail at once when Bugzilla writes.
+            let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            {
+                let mut delete = transaction.prepare_cached(statement)?;
+                for row in rows {
+                    delete.execute([row.id])?;
+                }
             }
+            transaction.commit()
+        };
+        delete(&mut self.database, &self.delete).map_err(|error| format!("cannot delete from the table of notifications: {error}").into())
+    }
+
+    fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
+        let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for bug in bugs {
+            transaction.execute(&self.insert, params![bug.get()])?;
         }
+        Ok(transaction.commit()?)
     }
 }
 
-fn read(database: &Connection) -> rusqlite::Result<Vec<Row>> {
-    let mut select =
-        database.prepare_cached("SELECT id, CAST(bug_id AS INTEGER), CAST(delta_ts AS TEXT) FROM push_notify ORDER BY id LIMIT ?1")?;
-    select
-        .query_map([BATCH_ROWS], |row| {
-            Ok(Row {
-                id: row.get(0)?,
-                bug_id: row.get::<_, Option<i64>>(1)?.unwrap_or(0),
-                delta_ts: row.get::<_, Option<String>>(2)?.unwrap_or_default(),
-            })
-        })?
-        .collect()
+/// A row from the columns `bug_id`, `delta_ts` and the latter in UTC.
+fn bug(row: &SqlRow<'_>, first: usize) -> rusqlite::Result<Row> {
+    Ok(Row {
+        id: 0,
+        bug_id: row.get::<_, Option<i64>>(first)?.unwrap_or(0),
+        delta_ts: row.get::<_, Option<String>>(first + 1)?.unwrap_or_default(),
+        utc: row.get(first + 2)?,
+    })
 }
 
-/// Deletes exactly these rows: ids commit out of order, so "all up to the last" would take rows that were never read.
-fn delete(database: &mut Connection, ids: &[i64]) -> rusqlite::Result<()> {
-    let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    {
-        let mut delete = transaction.prepare_cached("DELETE FROM push_notify WHERE id = ?1")?;
-        for id in ids {
-            delete.execute([id])?;
-        }
+/// Bugzilla's own tables.
+struct BugsTable {
+    database: Connection,
+    utc: String,
+    local: String,
+}
+
+impl Bugs for BugsTable {
+    fn look(&mut self, from: &From) -> Result<Look, Error> {
+        self.try_look(from).map_err(|error| format!("cannot read Bugzilla's tables: {error}").into())
     }
-    transaction.commit()
+}
+
+impl BugsTable {
+    fn try_look(&mut self, from: &From) -> rusqlite::Result<Look> {
+        let transaction = self.database.transaction()?;
+        let columns = format!("SELECT bug_id, CAST(delta_ts AS TEXT), {} FROM bugs", self.utc);
+        let now: String = transaction.query_row(&format!("SELECT {}", self.local), [], |row| row.get(0))?;
+        // A Bugzilla before 5.0 has no ids there.
+        let largest = transaction.query_row(bugs::LARGEST, [], |row| Ok(Largest { activity: row.get(0)?, comment: row.get(1)? })).ok();
+        let newest = from.newest.as_deref().map_or(now.as_str(), |newest| newest.min(&now));
+        let window = format!("-{} seconds", from.window.as_secs());
+        let in_window = format!("{columns} WHERE delta_ts >= datetime(?1, ?2) ORDER BY delta_ts, bug_id");
+        let in_window = rows(&transaction, &in_window, params![newest, window])?;
+        let touched = match (from.largest, largest) {
+            (Some(before), Some(largest)) if before != largest => rows(&transaction, &format!("{columns} {}", bugs::touched(before)), [])?,
+            _ => Vec::new(),
+        };
+        Ok(Look { now, in_window, touched, largest })
+    }
+}
+
+fn rows(database: &Connection, select: &str, values: impl rusqlite::Params) -> rusqlite::Result<Vec<Row>> {
+    database.prepare_cached(select)?.query_map(values, |row| bug(row, 0))?.collect()
 }

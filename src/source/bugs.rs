@@ -1,0 +1,202 @@
+//! `mode=bugs`: finds out what changed by looking at Bugzilla's own tables, without a trigger or the right to write. Owns what is
+//! remembered between two looks. Knows no database.
+//!
+//! `bugs.delta_ts` has a resolution of one second, and a long transaction commits with an old one. So each look goes back by a window,
+//! and what it finds is compared with what was found before. A second edit within one second leaves no trace in `bugs`, but mostly
+//! one in `bugs_activity` or `longdescs`, whose largest ids are compared, too.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use super::table::Row;
+use super::{Error, Sink, Source, Stop};
+use crate::update::{BugId, Update, When};
+
+/// How much longer than the window is remembered what was found: when the database's clock goes back by up to that much, as local
+/// time does in autumn, old edits must not look new.
+const SLACK: Duration = Duration::from_secs(2 * 3600);
+
+/// A connection to Bugzilla's tables.
+pub trait Bugs: Send {
+    /// Looks once, in one snapshot of the database.
+    ///
+    /// # Errors
+    /// When the database does not answer, or refuses.
+    fn look(&mut self, from: &From) -> Result<Look, Error>;
+}
+
+/// Where a look begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct From {
+    /// The newest `delta_ts` found so far, without a time zone; none at the first look, which begins at the database's own time.
+    pub newest: Option<String>,
+    /// How long before that.
+    pub window: Duration,
+    /// The largest ids found so far, if any.
+    pub largest: Option<Largest>,
+}
+
+/// The largest ids of the tables that have a row for most edits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Largest {
+    /// `bugs_activity.id`
+    pub activity: i64,
+    /// `longdescs.comment_id`
+    pub comment: i64,
+}
+
+/// What a look found. The rows' ids mean nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// The database's time, without a time zone.
+    pub now: String,
+    /// Bugs with a `delta_ts` in the window, by `delta_ts`.
+    pub in_window: Vec<Row>,
+    /// Bugs with activity or a comment above the largest ids that were found before.
+    pub touched: Vec<Row>,
+    /// The largest ids; none where the account may not read them, or a Bugzilla before 5.0 has none.
+    pub largest: Option<Largest>,
+}
+
+/// The statement that reads [`Largest`], in each database's SQL.
+pub const LARGEST: &str = "SELECT COALESCE((SELECT MAX(id) FROM bugs_activity), 0), COALESCE((SELECT MAX(comment_id) FROM longdescs), 0)";
+
+/// What a `SELECT … FROM bugs` is joined with to read [`Look::touched`], in each database's SQL.
+pub fn touched(before: Largest) -> String {
+    let Largest { activity, comment } = before;
+    format!(
+        "JOIN (SELECT bug_id FROM bugs_activity WHERE id > {activity} \
+         UNION SELECT bug_id FROM longdescs WHERE comment_id > {comment}) AS touched USING (bug_id)"
+    )
+}
+
+/// What is remembered between two looks.
+#[derive(Debug, Default)]
+struct Memory {
+    from: From,
+    window: Duration,
+    /// `delta_ts` of each bug found lately, in seconds of the database's local time.
+    seen: HashMap<BugId, i64>,
+}
+
+impl Memory {
+    fn new(window: Duration) -> Self {
+        Self { from: From { newest: None, window: window + SLACK, largest: None }, window, seen: HashMap::new() }
+    }
+
+    /// What has changed since the look before; after the first look, nothing.
+    fn learn(&mut self, look: Look) -> Vec<Update> {
+        let is_first = self.from.newest.is_none();
+        let mut updates = Vec::new();
+        let mut newest = self.from.newest.take().unwrap_or(look.now);
+        let found = look.in_window.iter().map(|row| (row, false)).chain(look.touched.iter().map(|row| (row, true)));
+        let mut reported = HashSet::new();
+        for (row, was_touched) in found {
+            let (Some(update), Some(local)) = (row.update(), seconds(&row.delta_ts)) else { continue };
+            let is_new = self.seen.insert(update.bug, local) != Some(local);
+            if (is_new || was_touched) && reported.insert(update.bug) {
+                updates.push(update);
+            }
+            if seconds(&newest).is_none_or(|newest| newest < local) {
+                newest.clone_from(&row.delta_ts);
+            }
+        }
+        if let Some(newest) = seconds(&newest) {
+            let oldest = newest - (self.window + SLACK).as_secs() as i64;
+            self.seen.retain(|_, local| *local >= oldest);
+        }
+        self.from = From { newest: Some(newest), window: self.window, largest: look.largest.or(self.from.largest) };
+        if is_first { Vec::new() } else { updates }
+    }
+}
+
+/// Seconds since 1970 in local time.
+fn seconds(local: &str) -> Option<i64> {
+    local.parse::<When>().ok().map(|when| when.unix_seconds())
+}
+
+/// Opens the connection anew: at the start, and after each failure.
+pub type Connect = Box<dyn FnMut() -> Result<Box<dyn Bugs>, Error> + Send>;
+
+/// The source that hands over what changed in Bugzilla's tables.
+pub struct Watcher {
+    connect: Connect,
+    poll: Duration,
+    memory: Memory,
+}
+
+impl Watcher {
+    /// A source that looks after each `poll` at what changed up to `window` before the newest edit.
+    pub fn new(connect: Connect, poll: Duration, window: Duration) -> Self {
+        Self { connect, poll, memory: Memory::new(window) }
+    }
+}
+
+impl Source for Watcher {
+    fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
+        let mut bugs = (self.connect)()?;
+        loop {
+            let is_first = self.memory.from.newest.is_none();
+            let look = bugs.look(&self.memory.from)?;
+            sink.deliver(self.memory.learn(look))?;
+            sink.connected();
+            if is_first {
+                // What changed while this program did not run is not known.
+                sink.missed("what changed before bugzfeed started is not known")?;
+            }
+            if stop.wait(self.poll) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(bug_id: i64, time: &str) -> Row {
+        let delta_ts = format!("2026-11-20 {time}");
+        Row { id: 0, bug_id, utc: Some(delta_ts.clone()), delta_ts }
+    }
+
+    fn look(in_window: &[(i64, &str)], touched: &[(i64, &str)]) -> Look {
+        let rows = |rows: &[(i64, &str)]| rows.iter().map(|(bug, time)| row(*bug, time)).collect();
+        Look { now: "2026-11-20 12:00:00".to_owned(), in_window: rows(in_window), touched: rows(touched), largest: None }
+    }
+
+    fn learned(memory: &mut Memory, in_window: &[(i64, &str)], touched: &[(i64, &str)]) -> Vec<u32> {
+        memory.learn(look(in_window, touched)).iter().map(|update| update.bug.get()).collect()
+    }
+
+    #[test]
+    fn a_bug_is_reported_when_its_time_differs_from_the_one_seen_before() {
+        let mut memory = Memory::new(Duration::from_secs(60));
+        assert_eq!(learned(&mut memory, &[(1, "11:59:00")], &[]), [0; 0]);
+        assert_eq!(learned(&mut memory, &[(1, "11:59:00")], &[]), [0; 0]);
+        assert_eq!(learned(&mut memory, &[(1, "12:00:05"), (2, "12:00:07")], &[]), [1, 2]);
+        assert_eq!(memory.from.newest.as_deref(), Some("2026-11-20 12:00:07"));
+        // Bug 3 was committed late.
+        assert_eq!(learned(&mut memory, &[(3, "12:00:01"), (1, "12:00:05"), (2, "12:00:07")], &[]), [3]);
+        assert_eq!(memory.from.newest.as_deref(), Some("2026-11-20 12:00:07"));
+    }
+
+    #[test]
+    fn a_second_edit_within_a_second_is_reported_once_when_it_left_a_trace_elsewhere() {
+        let mut memory = Memory::new(Duration::from_secs(60));
+        learned(&mut memory, &[], &[]);
+        assert_eq!(learned(&mut memory, &[(1, "12:00:05")], &[(1, "12:00:05")]), [1]);
+        assert_eq!(learned(&mut memory, &[(1, "12:00:05")], &[(1, "12:00:05")]), [1]);
+        assert_eq!(learned(&mut memory, &[(1, "12:00:05")], &[]), [0; 0]);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_by_an_hour_makes_nothing_new_and_what_is_old_is_forgotten() {
+        let mut memory = Memory::new(Duration::from_secs(60));
+        assert_eq!(learned(&mut memory, &[(1, "10:30:00"), (2, "11:00:00")], &[]), [0; 0]);
+        assert_eq!(learned(&mut memory, &[(2, "11:00:00"), (3, "11:00:05")], &[]), [3]);
+        assert_eq!(memory.seen.len(), 3);
+        assert_eq!(learned(&mut memory, &[(4, "12:32:00")], &[]), [4]);
+        assert_eq!(memory.seen.len(), 3);
+    }
+}

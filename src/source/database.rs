@@ -1,0 +1,276 @@
+//! What a `mysql:` or `postgres:` address says, and its defaults. Knows no database.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use url::Url;
+
+use super::options::{self, Mode, Options};
+use super::password::Password;
+
+const OPTIONS: &str = "sslmode=disable|require|verify-full, cacert=FILE, password_file=FILE and socket=PATH";
+
+/// A kind of database server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// MariaDB or MySQL.
+    Mysql,
+    /// PostgreSQL.
+    Postgres,
+}
+
+impl Engine {
+    fn scheme(self) -> &'static str {
+        match self {
+            Engine::Mysql => "mysql",
+            Engine::Postgres => "postgres",
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Engine::Mysql => 3306,
+            Engine::Postgres => 5432,
+        }
+    }
+}
+
+/// How to reach a database, and how to read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub engine: Engine,
+    pub host: String,
+    pub port: u16,
+    /// The socket (MariaDB, MySQL) or its folder (PostgreSQL), in place of host and port.
+    pub socket: Option<PathBuf>,
+    pub user: String,
+    password: Option<Password>,
+    pub database: String,
+    pub tls: Tls,
+    pub options: Options,
+}
+
+/// How a connection is encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Not at all.
+    Off,
+    /// Whoever answers is believed: no one can listen, but someone can stand in between.
+    Unverified,
+    /// The server must prove its name.
+    Verified {
+        /// Certificates that are believed.
+        ca_file: Option<PathBuf>,
+    },
+}
+
+impl Settings {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// A sentence that names what was wrong and what is accepted, without any part of the address that may hold the password.
+    pub fn parse(engine: Engine, address: &str) -> Result<Self, String> {
+        let accepted = format!("accepted is {}://USER:PASSWORD@HOST[:PORT]/DATABASE", engine.scheme());
+        let url = Url::parse(address).map_err(|why| {
+            format!("it is no URL ({why}); {accepted}; in a password, '/' must be written %2F, '?' %3F, '#' %23 and '@' %40")
+        })?;
+        if url.fragment().is_some() {
+            return Err("a '#' in it must be written %23".to_owned());
+        }
+        let database = decode(url.path().trim_start_matches('/'))?;
+        if database.is_empty() || database.contains('/') {
+            return Err(format!("it names no database; {accepted}"));
+        }
+        if url.username().is_empty() {
+            return Err(format!("the user is missing; {accepted}"));
+        }
+        let mut settings = Self {
+            engine,
+            host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
+            port: url.port().unwrap_or(engine.port()),
+            socket: None,
+            user: decode(url.username())?,
+            password: url.password().map(decode).transpose()?.map(Password::Text),
+            database,
+            tls: Tls::Verified { ca_file: None },
+            options: Options::default(),
+        };
+        settings.set_options(url.query().unwrap_or_default())?;
+        Ok(settings)
+    }
+
+    fn set_options(&mut self, query: &str) -> Result<(), String> {
+        let (mut sslmode, mut ca_file) = (None, None);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = decode(value)?;
+            match name {
+                "sslmode" => sslmode = Some(value),
+                "cacert" => ca_file = Some(PathBuf::from(value)),
+                "socket" => self.socket = Some(value.into()),
+                "password_file" if self.password.is_some() => {
+                    return Err("it has a password and a password_file; one is enough".to_owned());
+                }
+                "password_file" => self.password = Some(Password::File(value.into())),
+                _ if self.options.set(name, &value)? => {}
+                // The option is not repeated: a '?' in a password that was not written as %3F makes options of its rest.
+                _ => return Err(format!("it has an option that is none; accepted are {}, {OPTIONS}", options::ACCEPTED)),
+            }
+        }
+        self.tls = self.tls(sslmode.as_deref(), ca_file)?;
+        Ok(())
+    }
+
+    /// A password must not cross a network in clear unless the user wants that; within one machine, encryption is of no use.
+    fn tls(&self, sslmode: Option<&str>, ca_file: Option<PathBuf>) -> Result<Tls, String> {
+        match (sslmode, ca_file) {
+            (Some("disable"), None) => Ok(Tls::Off),
+            (Some("require"), None) => Ok(Tls::Unverified),
+            (Some("disable" | "require"), Some(_)) => Err("cacert: only sslmode=verify-full uses certificates".to_owned()),
+            (Some("verify-full"), ca_file) | (None, ca_file @ Some(_)) => Ok(Tls::Verified { ca_file }),
+            (None, None) if self.is_local() => Ok(Tls::Off),
+            (None, None) => Ok(Tls::Verified { ca_file: None }),
+            (Some(other), _) => Err(format!("sslmode: '{other}' is none; accepted are disable, require and verify-full")),
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        self.socket.is_some()
+            || self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    /// The password, if there is one, from the file that holds it if need be.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn password(&self) -> Result<Option<String>, String> {
+        self.password.as_ref().map(Password::read).transpose()
+    }
+
+    /// What helps where TLS has failed.
+    pub fn tls_hint(&self) -> &'static str {
+        match self.tls {
+            Tls::Verified { .. } => " (the address may name the server's CA by cacert=FILE, or say sslmode=require or sslmode=disable)",
+            Tls::Unverified => " (the address may say sslmode=disable)",
+            Tls::Off => "",
+        }
+    }
+}
+
+impl fmt::Display for Settings {
+    /// The address without its password, and with what says which updates come from it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const PART: &AsciiSet = &CONTROLS.add(b' ').add(b'/').add(b'?').add(b'#').add(b'@').add(b'%').add(b':').add(b'&');
+        let (scheme, user) = (self.engine.scheme(), utf8_percent_encode(&self.user, PART));
+        match self.host.contains(':') {
+            true => write!(f, "{scheme}://{user}@[{}]:{}", self.host, self.port)?,
+            false => write!(f, "{scheme}://{user}@{}:{}", self.host, self.port)?,
+        }
+        write!(f, "/{}", utf8_percent_encode(&self.database, PART))?;
+        let mut separator = '?';
+        let mut option = |f: &mut fmt::Formatter<'_>, name: &str, value: &str| {
+            let separator = std::mem::replace(&mut separator, '&');
+            write!(f, "{separator}{name}={value}")
+        };
+        if let Some(socket) = self.socket.as_deref().and_then(Path::to_str) {
+            option(f, "socket", socket)?;
+        }
+        match self.options.mode {
+            Mode::Bugs => option(f, "mode", "bugs"),
+            Mode::Table if self.options.table != Options::default().table => option(f, "table", &self.options.table.to_string()),
+            Mode::Table => Ok(()),
+        }
+    }
+}
+
+fn decode(text: &str) -> Result<String, String> {
+    match percent_decode_str(text).decode_utf8() {
+        Ok(text) => Ok(text.into_owned()),
+        Err(_) => Err("what is written with '%' in it is not UTF-8".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(address: &str) -> Settings {
+        let engine = if address.starts_with("mysql") { Engine::Mysql } else { Engine::Postgres };
+        Settings::parse(engine, address).unwrap_or_else(|why| panic!("{address}: {why}"))
+    }
+
+    #[test]
+    fn an_address_says_everything() {
+        let settings = parse(
+            "mysql://u%40x:p%2Fw%3a%25@[::1]:1234/my%20bugs?table=push_notify_2&poll=1s&tz=UTC&mode=bugs&window=5m&cacert=/a+b/ca%20.pem",
+        );
+        assert_eq!(
+            (settings.host.as_str(), settings.port, settings.user.as_str(), settings.database.as_str()),
+            ("::1", 1234, "u@x", "my bugs")
+        );
+        assert_eq!(settings.password(), Ok(Some("p/w:%".to_owned())));
+        assert_eq!(settings.tls, Tls::Verified { ca_file: Some("/a+b/ca .pem".into()) });
+        assert_eq!((settings.options.mode, settings.options.poll.as_millis()), (Mode::Bugs, 1_000));
+        assert_eq!((parse("mysql://u@h/b").port, parse("postgres://u@h/b").port), (3306, 5432));
+        assert_eq!(parse("postgres://u@h/b").password(), Ok(None));
+    }
+
+    #[test]
+    fn what_leaves_the_machine_is_encrypted_and_verified_unless_the_user_says_otherwise() {
+        for (address, tls) in [
+            ("mysql://u@127.0.0.1/b", Tls::Off),
+            ("postgres://u@localhost/b", Tls::Off),
+            ("postgres://u@[::1]/b", Tls::Off),
+            ("postgres://u@db.example/b?socket=/run/postgresql", Tls::Off),
+            ("mysql://u@db.example/b", Tls::Verified { ca_file: None }),
+            ("mysql://u@localhost/b?sslmode=verify-full", Tls::Verified { ca_file: None }),
+            ("mysql://u@localhost/b?cacert=x", Tls::Verified { ca_file: Some("x".into()) }),
+            ("mysql://u@db.example/b?sslmode=require", Tls::Unverified),
+            ("mysql://u@db.example/b?sslmode=disable", Tls::Off),
+        ] {
+            assert_eq!(parse(address).tls, tls, "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_holds_no_password_and_is_an_address_of_the_same_updates() {
+        for (address, printed) in [
+            ("mysql://u:secret@h/b?poll=1s&tz=UTC", "mysql://u@h:3306/b"),
+            ("postgres://u%40x:secret@[::1]/my%20bugs?table=x", "postgres://u%40x@[::1]:5432/my%20bugs?table=x"),
+            ("mysql://u:secret@localhost/b?mode=bugs&socket=/run/s", "mysql://u@localhost:3306/b?socket=/run/s&mode=bugs"),
+        ] {
+            let settings = parse(address);
+            assert_eq!(settings.to_string(), printed);
+            assert_eq!(parse(printed).to_string(), printed);
+            assert!(!format!("{settings:?}").contains("secret"), "{settings:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_address_is_said_without_its_password() {
+        for (address, said) in [
+            ("mysql:", "names no database"),
+            ("mysql://u:secret@h", "names no database"),
+            ("mysql://u:secret@h/a/b", "names no database"),
+            ("mysql://:secret@h/b", "user is missing"),
+            ("mysql:///b", "user is missing"),
+            ("mysql://u:secret@/b", "no URL"),
+            ("mysql://u:sec/ret@h/b", "no URL"),
+            ("mysql://u:1?secret@h/b", "names no database"),
+            ("mysql://u:1#secret@h/b", "%23"),
+            ("mysql://u:secret%ff@h/b", "UTF-8"),
+            ("mysql://u:secret@h/b?password_file=/x", "one is enough"),
+            ("mysql://u:secret@h/b?secret=1", "accepted are table=NAME"),
+            ("mysql://u:secret@h/b?poll=0s", "poll: "),
+            ("mysql://u:secret@h/b?sslmode=prefer", "accepted are disable"),
+            ("mysql://u:secret@h/b?sslmode=disable&cacert=x", "verify-full"),
+        ] {
+            let why = Settings::parse(Engine::Mysql, address).unwrap_err();
+            assert!(why.contains(said), "{address}: {why}");
+            assert!(!why.contains("secret"), "{address}: {why}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What the addresses of all databases can say behind their `?`: which table, how often, in which time zone. Knows no database.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The options that each database has, for the user.
+pub const ACCEPTED: &str = "table=NAME, poll=DURATION, tz=ZONE, mode=table|bugs and window=DURATION";
+
+/// How a database is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The table of notifications.
+    pub table: TableName,
+    /// The pause between two looks.
+    pub poll: Duration,
+    /// The time zone of `delta_ts`.
+    pub zone: Zone,
+    /// What is read.
+    pub mode: Mode,
+    /// In [`Mode::Bugs`], how long after a newer edit an older one is still found.
+    pub window: Duration,
+}
+
+/// What is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The table of notifications, which triggers fill.
+    Table,
+    /// Bugzilla's own `bugs`, without any trigger or right to write.
+    Bugs,
+}
+
+/// The time zone of `delta_ts`, which says none itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Zone {
+    /// The zone that the database (SQLite: this process) takes for its own.
+    Own,
+    /// A fixed distance from UTC, in seconds to the east.
+    Offset(i32),
+    /// A zone by a name that the database knows, such as `Europe/Berlin`.
+    Named(String),
+}
+
+/// A table's name, with its schema if need be. It holds nothing that could end a quotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableName(String);
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            table: TableName("push_notify".to_owned()),
+            poll: Duration::from_millis(250),
+            zone: Zone::Own,
+            mode: Mode::Table,
+            window: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Options {
+    /// Sets the option `name`; returns whether it is one of those that each database has.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the value.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
+        let result = match name {
+            "table" => TableName::parse(value).map(|table| self.table = table),
+            "poll" => duration(value).map(|poll| self.poll = poll),
+            "tz" => Zone::parse(value).map(|zone| self.zone = zone),
+            "mode" => Mode::parse(value).map(|mode| self.mode = mode),
+            "window" => duration(value).map(|window| self.window = window),
+            _ => return Ok(false),
+        };
+        result.map(|()| true).map_err(|why| format!("{name}: {why}"))
+    }
+}
+
+/// A pause of nothing would keep a processor busy.
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = crate::duration::parse(text)?;
+    if duration.is_zero() { Err(format!("'{text}' is too short; accepted is 1ms and more")) } else { Ok(duration) }
+}
+
+impl Mode {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "table" => Ok(Mode::Table),
+            "bugs" => Ok(Mode::Bugs),
+            _ => Err(format!("'{text}' is none; accepted are table and bugs")),
+        }
+    }
+}
+
+impl Zone {
+    fn parse(text: &str) -> Result<Self, String> {
+        if matches!(text, "UTC" | "utc" | "Z" | "GMT") {
+            return Ok(Zone::Offset(0));
+        }
+        if let Some(digits) = text.strip_prefix(['+', '-']) {
+            let seconds = offset(digits).ok_or_else(|| format!("'{text}' is no offset; accepted are those such as +02:00"))?;
+            return Ok(Zone::Offset(if text.starts_with('-') { -seconds } else { seconds }));
+        }
+        let is_name = text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_/+-".contains(&byte));
+        if is_name {
+            Ok(Zone::Named(text.to_owned()))
+        } else {
+            Err(format!("'{text}' is no time zone; accepted are UTC, an offset such as +02:00 and a name such as Europe/Berlin"))
+        }
+    }
+}
+
+/// Seconds of `HH:MM`.
+fn offset(text: &str) -> Option<i32> {
+    let (hours, minutes) = text.split_once(':')?;
+    let two = |text: &str| {
+        if text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse::<i32>().ok() } else { None }
+    };
+    let (hours, minutes) = (two(hours)?, two(minutes)?);
+    (hours <= 14 && minutes <= 59).then_some(hours * 3600 + minutes * 60)
+}
+
+/// `+HH:MM`, as every database reads it.
+pub fn offset_text(seconds: i32) -> String {
+    let sign = if seconds < 0 { '-' } else { '+' };
+    let minutes = seconds.abs() / 60;
+    format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+}
+
+impl TableName {
+    fn parse(text: &str) -> Result<Self, String> {
+        let is_name = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if text.split('.').count() <= 2 && text.split('.').all(is_name) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("'{text}' is no name of a table; accepted are letters, digits and _, and SCHEMA.TABLE"))
+        }
+    }
+
+    /// The name between `quote`s.
+    pub fn quoted(&self, quote: char) -> String {
+        let parts: Vec<String> = self.0.split('.').map(|part| format!("{quote}{part}{quote}")).collect();
+        parts.join(".")
+    }
+
+    /// The schema, where the name has one.
+    #[cfg(feature = "mysql")]
+    pub fn schema(&self) -> Option<&str> {
+        self.0.split_once('.').map(|(schema, _)| schema)
+    }
+
+    /// The name without its schema.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    pub fn unqualified(&self) -> &str {
+        self.0.rsplit('.').next().unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_is_set_or_refused_with_its_name() {
+        let mut options = Options::default();
+        for (name, value) in [("table", "b.Push_2"), ("poll", "1s"), ("tz", "-03:30"), ("mode", "bugs"), ("window", "2m")] {
+            assert_eq!(options.set(name, value), Ok(true), "{name}={value}");
+        }
+        let expected = Options {
+            table: TableName("b.Push_2".to_owned()),
+            poll: Duration::from_secs(1),
+            zone: Zone::Offset(-12_600),
+            mode: Mode::Bugs,
+            window: Duration::from_secs(120),
+        };
+        assert_eq!(options, expected);
+        assert_eq!(options.table.quoted('`'), "`b`.`Push_2`");
+        assert_eq!(options.set("colour", "red"), Ok(false));
+        for (name, value) in [("table", "x`; DROP"), ("table", "a.b.c"), ("table", ""), ("poll", "0s"), ("poll", "1"), ("mode", "x")] {
+            assert!(options.set(name, value).unwrap_err().starts_with(name), "{name}={value}");
+        }
+        assert_eq!(options, expected);
+    }
+
+    #[test]
+    fn a_time_zone_is_an_offset_or_a_name() {
+        for (text, seconds) in [("UTC", 0), ("+00:00", 0), ("+02:00", 7_200), ("-09:30", -34_200), ("+14:00", 50_400)] {
+            assert_eq!(Zone::parse(text), Ok(Zone::Offset(seconds)), "{text}");
+        }
+        assert_eq!((offset_text(-34_200), offset_text(7_200)), ("-09:30".to_owned(), "+02:00".to_owned()));
+        for text in ["Europe/Berlin", "Etc/GMT+2", "US/Eastern", "CET"] {
+            assert_eq!(Zone::parse(text), Ok(Zone::Named(text.to_owned())));
+        }
+        for text in ["", "+2", "+02", "+0200", "+15:00", "+02:60", "'", "x'; DROP", "2", "/x"] {
+            assert!(Zone::parse(text).is_err(), "{text}");
+        }
+    }
+}
