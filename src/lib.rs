@@ -1,6 +1,7 @@
 //! Pushes Bugzilla changes to WebSocket clients.
 
 pub mod backoff;
+pub mod bench;
 pub mod client;
 pub mod command;
 pub mod connection;

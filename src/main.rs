@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bugzfeed::command::{notify, serve, watch};
+use bugzfeed::command::{bench, notify, serve, watch};
 use clap::{Parser, Subcommand};
 
 /// Pushes Bugzilla changes to WebSocket clients
@@ -21,6 +21,8 @@ enum Command {
     Notify(notify::Options),
     /// Print a line for each update of some bugs, and reconnect when the feed is lost
     Watch(watch::Options),
+    /// Measure a server, and verify every delivery
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(&options),
         Command::Notify(options) => notify::run(&options),
         Command::Watch(options) => watch::run(&options),
+        Command::Bench(options) => bench::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

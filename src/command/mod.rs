@@ -1,6 +1,7 @@
 //! The commands, one file each: its settings, and what it does with them.
 
 mod address;
+pub mod bench;
 pub mod notify;
 pub mod serve;
 pub mod watch;

@@ -1,0 +1,278 @@
+//! One server and its clients, and what a scenario does with them step by step. Owns the order of things: updates are announced to the
+//! clients before they are published, and never in two places at once.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::Duration;
+
+use super::clients::{Setup, now};
+use super::cores::{self, Role};
+use super::fleet::Fleet;
+use super::ledger::Segment;
+use super::plan::{Choice, Plan};
+use super::progress::Line;
+use super::sample::Sample;
+use super::target::{Kind, Target};
+use super::worker::{Order, Progress, Report};
+
+/// How long updates may take to arrive before they count as missing.
+const PATIENCE_SECONDS: u64 = 30;
+
+/// How long a server may take to read an update that nobody waits for.
+const UNSEEN: Duration = Duration::from_millis(600);
+
+/// How the clients connect.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Who subscribes to what.
+    pub plan: Plan,
+    /// How many processes hold the clients.
+    pub processes: u32,
+    /// The addresses that clients connect from.
+    pub sources: Vec<Ipv4Addr>,
+    /// How many connect at the same time.
+    pub in_flight: u32,
+    /// How many begin to connect per second; 0 for no limit.
+    pub connect_rate: u32,
+    /// Whether clients leave without a close frame.
+    pub is_abrupt: bool,
+}
+
+/// A server with clients.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// The server.
+    pub target: Target,
+    fleet: Fleet,
+    load: Load,
+    next_seq: u32,
+    line: &'a Line,
+    /// CPU time of the load, and wall time, over the parts that were measured.
+    busy: (u64, u64),
+}
+
+/// When updates are published.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How many are due at the same time.
+    pub burst: u32,
+    /// How many bursts are due per second; 0: each as soon as all have the one before.
+    pub rate: f64,
+}
+
+impl<'a> Run<'a> {
+    /// Starts or finds the server, and the processes of the load.
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub fn start(kind: &Kind, load: &Load, line: &'a Line) -> io::Result<Self> {
+        let target = cores::on(Role::Server, || Target::start(kind))?;
+        let share = load.plan.clients.div_ceil(load.processes);
+        let setup = |at: u32| Setup {
+            address: target.address,
+            host: target.host.clone(),
+            path: target.path.clone(),
+            plan: load.plan.clone(),
+            clients: (at * share).min(load.plan.clients)..((at + 1) * share).min(load.plan.clients),
+            sources: load.sources.clone(),
+            is_abrupt: load.is_abrupt,
+        };
+        let setups: Vec<Setup> = (0..load.processes).map(setup).collect();
+        let fleet = cores::on(Role::Load, || Fleet::start(&setups))?;
+        Ok(Self { target, fleet, load: load.clone(), next_seq: 0, line, busy: (0, 0) })
+    }
+
+    /// What the server has used so far; nothing where its process is not known.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn sample(&self) -> io::Result<Sample> {
+        self.target.pid.map_or(Ok(Sample::default()), Sample::take)
+    }
+
+    /// Gives the load an order, and shows how far it is.
+    ///
+    /// # Errors
+    /// When a process of the load is gone.
+    pub fn order(&mut self, order: &Order, what: &str, total: u64, left: impl Fn(&Progress) -> u64) -> io::Result<Progress> {
+        let line = self.line;
+        line.begin(what, total);
+        let progress = self.fleet.order(order, &mut |progress| line.show(total.saturating_sub(left(progress))))?;
+        Ok(progress)
+    }
+
+    /// All clients connect and subscribe, `in_flight` at the same time.
+    ///
+    /// # Errors
+    /// When a process of the load is gone.
+    pub fn connect(&mut self, with_since: bool, in_flight: u32) -> io::Result<Progress> {
+        let clients = u64::from(self.load.plan.clients);
+        let order = Order::Connect {
+            with_since,
+            in_flight: in_flight.div_ceil(self.load.processes),
+            rate: self.load.connect_rate.div_ceil(self.load.processes),
+        };
+        self.order(&order, "connecting", clients, |progress| clients.saturating_sub(u64::from(progress.open)))
+    }
+
+    /// All clients connect and subscribe, as the settings say.
+    ///
+    /// # Errors
+    /// When a process of the load is gone.
+    pub fn connect_all(&mut self) -> io::Result<Progress> {
+        self.connect(false, self.load.in_flight)
+    }
+
+    /// Clients connect, subscribe and leave, so many times.
+    ///
+    /// # Errors
+    /// When a process of the load is gone.
+    pub fn churn(&mut self, cycles: u64, what: &str) -> io::Result<Progress> {
+        let processes = self.load.processes;
+        let order = Order::Churn { cycles: cycles.div_ceil(u64::from(processes)), in_flight: self.load.in_flight.div_ceil(processes) };
+        self.order(&order, what, cycles, |progress| cycles.saturating_sub(progress.closed))
+    }
+
+    /// Gives the load an order that takes no time.
+    ///
+    /// # Errors
+    /// When a process of the load is gone.
+    pub fn tell(&mut self, order: &Order) -> io::Result<Progress> {
+        self.fleet.order(order, &mut |_| ())
+    }
+
+    /// Publishes updates. Returns the number of deliveries that were still to come when patience ended: 0 where all have come.
+    ///
+    /// # Errors
+    /// When the server takes no updates, or a process of the load is gone.
+    pub fn publish(&mut self, updates: u32, choice: Choice, pace: Pace, what: &str) -> io::Result<u64> {
+        self.line.begin(what, u64::from(updates));
+        let burst = pace.burst.max(1);
+        if pace.rate > 0.0 {
+            let interval = (1e9 / pace.rate) as u64;
+            // A moment ahead, so that the load knows of it before the first one is due.
+            let segment = self.announce(updates, choice, burst, interval)?;
+            let mut seq = segment.first_seq;
+            while seq < segment.seqs().end {
+                let due = segment.due(seq);
+                thread::sleep(Duration::from_nanos(due.saturating_sub(now())));
+                // All that is due by now: when this is late, it is not late for ever.
+                let overdue = now().saturating_sub(due) / interval.max(1);
+                let end = segment.seqs().end.min(seq + burst.saturating_mul(u32::try_from(overdue + 1).unwrap_or(u32::MAX)));
+                self.send(seq..end, choice)?;
+                seq = end;
+                self.line.show(u64::from(seq - segment.first_seq));
+            }
+            if choice == Choice::Unwanted {
+                thread::sleep(UNSEEN);
+            }
+            return self.await_all();
+        }
+        let mut done = 0;
+        while done < updates {
+            let count = burst.min(updates - done);
+            let segment = self.announce(count, choice, burst, 0)?;
+            self.send(segment.seqs(), choice)?;
+            if choice == Choice::Wanted {
+                let missing = self.await_all()?;
+                if missing > 0 {
+                    return Ok(missing);
+                }
+            }
+            done += count;
+            self.line.show(u64::from(done));
+        }
+        Ok(0)
+    }
+
+    /// Publishes updates while nobody is connected, and gives the server the time to learn of them.
+    ///
+    /// # Errors
+    /// When the server takes no updates, or a process of the load is gone.
+    pub fn publish_unseen(&mut self, updates: u32) -> io::Result<()> {
+        let segment = self.announce(updates, Choice::Wanted, updates, 0)?;
+        self.send(segment.seqs(), Choice::Wanted)?;
+        thread::sleep(UNSEEN);
+        Ok(())
+    }
+
+    fn announce(&mut self, count: u32, choice: Choice, burst: u32, interval: u64) -> io::Result<Segment> {
+        let ahead = if interval > 0 { 20_000_000 } else { 0 };
+        let mut segment = Segment { first_seq: self.next_seq, count, choice, start: now() + ahead, interval, burst };
+        self.next_seq += count;
+        if interval == 0 {
+            // The next one is published when this has been delivered, so its time counts from when it is sent.
+            segment.start = now();
+        }
+        self.tell(&Order::Expect(segment.clone()))?;
+        Ok(segment)
+    }
+
+    fn send(&mut self, seqs: std::ops::Range<u32>, choice: Choice) -> io::Result<()> {
+        let plan = &self.load.plan;
+        let changes: Vec<_> = seqs.map(|seq| (plan.bug(seq, choice), plan.when(seq))).collect();
+        let publisher =
+            self.target.publisher.as_mut().ok_or_else(|| io::Error::other("nowhere to publish is known; --publish says where"))?;
+        publisher.publish(&changes)
+    }
+
+    /// Waits until all have what they should get; returns how much is missing.
+    ///
+    /// # Errors
+    /// When a process of the load is gone.
+    pub fn await_all(&mut self) -> io::Result<u64> {
+        Ok(self.tell(&Order::Await { seconds: PATIENCE_SECONDS })?.outstanding)
+    }
+
+    /// Does something and returns what it cost the server, and how long it took in nanoseconds.
+    ///
+    /// # Errors
+    /// Those of what is done, and when the server is gone.
+    pub fn measure<T>(&mut self, act: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<(T, Cost)> {
+        let (load, begun, before) = (self.fleet.cpu_max(), now(), self.sample()?);
+        let result = act(self)?;
+        let (after, wall) = (self.sample()?, now() - begun);
+        self.busy.0 += self.fleet.cpu_max() - load;
+        self.busy.1 += wall;
+        let switches = (after.switches.0 - before.switches.0) + (after.switches.1 - before.switches.1);
+        Ok((
+            result,
+            Cost {
+                cpu: after.cpu - before.cpu,
+                cpu_first: after.cpu_first - before.cpu_first,
+                switches,
+                wall,
+                rss: (before.rss, after.rss),
+            },
+        ))
+    }
+
+    /// How busy the busiest process of the load was while something was measured, from 0 to 1.
+    pub fn load_share(&self) -> f64 {
+        self.busy.0 as f64 / self.busy.1.max(1) as f64
+    }
+
+    /// All that the load knows.
+    ///
+    /// # Errors
+    /// When a process of the load is gone.
+    pub fn report(&mut self) -> io::Result<Report> {
+        self.fleet.report()
+    }
+}
+
+/// What something has cost a server. Times are in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// CPU time of all threads.
+    pub cpu: u64,
+    /// CPU time of the first thread.
+    pub cpu_first: u64,
+    /// Context switches of the first thread.
+    pub switches: u64,
+    /// Time on the wall.
+    pub wall: u64,
+    /// Memory in RAM before and after, in bytes.
+    pub rss: (u64, u64),
+}

@@ -1,0 +1,180 @@
+//! The server that is measured: one that runs already, or one that is started for the purpose, be it `bugzfeed serve` or the floor.
+//! Knows no client.
+
+use std::env;
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::publisher::{Address, Publisher};
+
+/// Which server to measure.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// `bugzfeed serve` of this program, with these further arguments.
+    Serve(Vec<String>),
+    /// The floor, whose updates go to all clients if the bug is below this number, or to the bug's owner where there is none.
+    Floor(Option<u32>),
+    /// A server that runs already.
+    Running {
+        /// Its URL.
+        url: Url,
+        /// Its process.
+        pid: Option<u32>,
+        /// Where it learns of updates.
+        publish: Option<Address>,
+    },
+}
+
+/// `ws://HOST:PORT/PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// `HOST:PORT`.
+    pub authority: String,
+    /// The path.
+    pub path: String,
+}
+
+impl std::str::FromStr for Url {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rest = text.strip_prefix("ws://").ok_or_else(|| format!("'{text}' is no URL of a server; accepted is ws://HOST:PORT/PATH"))?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let authority = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
+        Ok(Self { authority, path: format!("/{path}") })
+    }
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Target {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What the header field Host says.
+    pub host: String,
+    /// The feed's path.
+    pub path: String,
+    /// Its process, where that is known.
+    pub pid: Option<u32>,
+    /// How it learns of updates, where that is known.
+    pub publisher: Option<Publisher>,
+    process: Option<Child>,
+    folder: Option<PathBuf>,
+}
+
+impl Target {
+    /// Starts the server, or finds it.
+    ///
+    /// # Errors
+    /// When it does not start, or is not there.
+    pub fn start(kind: &Kind) -> io::Result<Self> {
+        match kind {
+            Kind::Serve(arguments) => serve(arguments),
+            Kind::Floor(audience) => floor(*audience),
+            Kind::Running { url, pid, publish } => {
+                let address = url.authority.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the name has no address"))?;
+                let publisher = publish.as_ref().map(Publisher::open).transpose()?;
+                Ok(Self { address, host: url.authority.clone(), path: url.path.clone(), pid: *pid, publisher, process: None, folder: None })
+            }
+        }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        if let Some(folder) = &self.folder {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// Starts `bugzfeed serve` on a free port, with a table of its own in a new folder.
+fn serve(arguments: &[String]) -> io::Result<Target> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let folder = env::temp_dir().join(format!("bugzfeed-bench-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+    fs::create_dir_all(&folder)?;
+    let table = folder.join("bench.db");
+    let mut process = Command::new(env::current_exe()?)
+        .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
+        .arg("--source")
+        .arg(format!("sqlite:{}?poll=5ms", table.display()))
+        .arg("--history")
+        .arg(folder.join("history.db"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let lines = process.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let mut target = Target {
+        address: (Ipv4Addr::LOCALHOST, 0).into(),
+        host: String::new(),
+        path: "/".to_owned(),
+        pid: Some(process.id()),
+        publisher: None,
+        process: Some(process),
+        folder: Some(folder),
+    };
+    let mut lines = BufReader::new(lines).lines();
+    for line in &mut lines {
+        let line = line?;
+        if let Some((_, rest)) = line.split_once("ws://") {
+            let authority = rest.split('/').next().unwrap_or_default();
+            target.address = authority.parse().map_err(io::Error::other)?;
+            target.host = authority.to_owned();
+            break;
+        }
+        eprintln!("serve: {line}");
+    }
+    if target.host.is_empty() {
+        return Err(io::Error::other("bugzfeed serve ended at once"));
+    }
+    // Whatever else it says is of interest, and it must not wait for somebody to read it.
+    thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("serve: {line}")));
+    target.publisher = Some(open_when_there(&Address::Sqlite(table))?);
+    Ok(target)
+}
+
+/// Waits until the server's source has made its table.
+fn open_when_there(address: &Address) -> io::Result<Publisher> {
+    let mut tries = 0;
+    loop {
+        match Publisher::open(address).and_then(|mut publisher| publisher.publish(&[]).map(|()| publisher)) {
+            Err(_) if tries < 100 => tries += 1,
+            result => return result,
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn floor(audience: Option<u32>) -> io::Result<Target> {
+    let audience = audience.map_or("owner".to_owned(), |end| end.to_string());
+    let mut process = Command::new(env::current_exe()?)
+        .args(["bench", "floor", "--audience", &audience])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).read_line(&mut line)?;
+    let ports: Vec<u16> = line.split_whitespace().filter_map(|port| port.parse().ok()).collect();
+    let [port, control] = ports[..] else { return Err(io::Error::other("the floor ended at once")) };
+    let publisher = Publisher::open(&Address::Lines(format!("127.0.0.1:{control}")))?;
+    Ok(Target {
+        address: (Ipv4Addr::LOCALHOST, port).into(),
+        host: format!("127.0.0.1:{port}"),
+        path: "/".to_owned(),
+        pid: Some(process.id()),
+        publisher: Some(publisher),
+        process: Some(process),
+        folder: None,
+    })
+}
