@@ -4,7 +4,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::clients::{Setup, now};
 use super::cores::{self, Role};
@@ -68,6 +68,9 @@ impl<'a> Run<'a> {
     /// When one of them does not start.
     pub fn start(kind: &Kind, load: &Load, line: &'a Line) -> io::Result<Self> {
         let target = cores::on(Role::Server, || Target::start(kind))?;
+        let mut load = load.clone();
+        // Later than the server's start, before which its history cannot reach.
+        load.plan.first_when = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64) + 2;
         let share = load.plan.clients.div_ceil(load.processes);
         let setup = |at: u32| Setup {
             address: target.address,
@@ -80,7 +83,7 @@ impl<'a> Run<'a> {
         };
         let setups: Vec<Setup> = (0..load.processes).map(setup).collect();
         let fleet = cores::on(Role::Load, || Fleet::start(&setups))?;
-        Ok(Self { target, fleet, load: load.clone(), next_seq: 0, line, busy: (0, 0) })
+        Ok(Self { target, fleet, load, next_seq: 0, line, busy: (0, 0) })
     }
 
     /// What the server has used so far; nothing where its process is not known.

@@ -1,7 +1,7 @@
 //! `bugzfeed bench`: measures a server. Puts together what the settings ask for, runs the rounds, and says what came out.
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use std::{env, fs, io};
 
 use clap::{Args, ValueEnum};
@@ -211,14 +211,13 @@ impl Options {
             Scenario::Idle | Scenario::Sparse | Scenario::Churn | Scenario::Soak => Pattern::Own,
             Scenario::Fanout | Scenario::Storm | Scenario::Slow => Pattern::Shared,
         });
-        let first_when = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         let is_near = self.url.as_ref().is_none_or(|url| url.authority.starts_with("127."));
         let sources = match &self.source_ip[..] {
             [] if is_near => (1..=16).map(|last| Ipv4Addr::new(127, 1, 0, last)).collect(),
             given => given.to_vec(),
         };
         Load {
-            plan: Plan { pattern, clients, bugs_per_client: self.bugs, first_when },
+            plan: Plan { pattern, clients, bugs_per_client: self.bugs, first_when: 0 },
             processes: self.processes.unwrap_or(clients.div_ceil(files as u32)),
             sources,
             in_flight: self.in_flight.unwrap_or(200),
