@@ -1,6 +1,8 @@
 //! The HTTP part: reads a request's head and writes the answer to it, be it the upgrade to a WebSocket (RFC 6455 section 4.2), a page
 //! or a refusal. A pure function over bytes. Knows no socket, no client, no clock.
 
+mod refusal;
+
 use std::fmt;
 use std::io::Write as _;
 use std::ops::Range;
@@ -8,6 +10,8 @@ use std::ops::Range;
 use httparse::{Header, Request, Status};
 use subtle::ConstantTimeEq as _;
 use tungstenite::handshake::derive_accept_key;
+
+pub use refusal::Refusal;
 
 use crate::update::FeedId;
 
@@ -84,90 +88,6 @@ pub enum Outcome {
     },
     /// The response is all the client gets.
     Answered,
-}
-
-/// Why a request gets nothing but a status and a sentence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The request is no HTTP, or contradicts itself.
-    BadRequest(&'static str),
-    /// The key of a hook is missing or wrong.
-    Unauthorized,
-    /// The page's origin is not on the list.
-    ForbiddenOrigin,
-    /// There is nothing at this path.
-    NotFound,
-    /// Only these methods are answered here.
-    MethodNotAllowed(&'static str),
-    /// The head did not come in time.
-    Timeout,
-    /// What is posted must come with its length.
-    LengthRequired,
-    /// What is posted is longer than [`BODY_BYTES_MAX`].
-    BodyTooLarge,
-    /// Another version of WebSocket than 13 was asked for.
-    UpgradeRequired,
-    /// The head is longer than [`HEAD_BYTES_MAX`], or has too many fields.
-    HeadTooLarge,
-    /// The server has as many connections as it takes.
-    Full,
-    /// What was posted could not be kept; it should be posted again.
-    NotKept,
-}
-
-impl Refusal {
-    fn status(self) -> &'static str {
-        match self {
-            Refusal::BadRequest(_) => "400 Bad Request",
-            Refusal::Unauthorized => "401 Unauthorized",
-            Refusal::ForbiddenOrigin => "403 Forbidden",
-            Refusal::NotFound => "404 Not Found",
-            Refusal::MethodNotAllowed(_) => "405 Method Not Allowed",
-            Refusal::Timeout => "408 Request Timeout",
-            Refusal::LengthRequired => "411 Length Required",
-            Refusal::BodyTooLarge => "413 Content Too Large",
-            Refusal::UpgradeRequired => "426 Upgrade Required",
-            Refusal::HeadTooLarge => "431 Request Header Fields Too Large",
-            Refusal::Full | Refusal::NotKept => "503 Service Unavailable",
-        }
-    }
-
-    /// The header fields that this status calls for: RFC 9110 sections 7.8, 15.5.2, 15.5.6 and 15.5.22, RFC 6455 section 4.4.
-    fn fields(self) -> String {
-        match self {
-            Refusal::Unauthorized => "WWW-Authenticate: ApiKey\r\n",
-            Refusal::MethodNotAllowed(methods) => return format!("Allow: {methods}\r\n"),
-            Refusal::UpgradeRequired => "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-            Refusal::Full | Refusal::NotKept => "Retry-After: 30\r\n",
-            Refusal::BadRequest(_) | Refusal::ForbiddenOrigin | Refusal::NotFound | Refusal::Timeout => "",
-            Refusal::LengthRequired | Refusal::BodyTooLarge | Refusal::HeadTooLarge => "",
-        }
-        .to_owned()
-    }
-
-    /// Writes the response.
-    pub fn write(self, response: &mut Vec<u8>) {
-        write_response(response, self.status(), &self.fields(), "text/plain; charset=utf-8", &format!("{self}\n"), false);
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::BadRequest(why) => f.write_str(why),
-            Refusal::Unauthorized => f.write_str("The key is missing or wrong."),
-            Refusal::ForbiddenOrigin => f.write_str("Pages of this origin may not connect to this server."),
-            Refusal::NotFound => f.write_str("There is nothing at this path."),
-            Refusal::MethodNotAllowed(methods) => write!(f, "Only {methods} is answered here."),
-            Refusal::Timeout => f.write_str("The request did not come in time."),
-            Refusal::LengthRequired => f.write_str("The header field Content-Length is missing."),
-            Refusal::BodyTooLarge => write!(f, "The body is larger than {BODY_BYTES_MAX} bytes."),
-            Refusal::UpgradeRequired => f.write_str("This server speaks WebSocket version 13."),
-            Refusal::HeadTooLarge => write!(f, "The request's head is larger than {HEAD_BYTES_MAX} bytes or {HEADERS_MAX} fields."),
-            Refusal::Full => f.write_str("The server has as many connections as it takes; try again later."),
-            Refusal::NotKept => f.write_str("The change could not be kept; post it again later."),
-        }
-    }
 }
 
 /// Answers the request whose head stands at the start of `bytes`, once it is complete. A server that is full refuses every request.

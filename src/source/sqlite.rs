@@ -73,6 +73,12 @@ impl Settings {
             self.options.table.quoted('"')
         );
         database.busy_timeout(LOCK_WAIT).and_then(|()| database.execute_batch(&create)).map_err(cannot_open)?;
+        // In WAL mode, which our own file is in, a deletion need not wait for the disk: a power failure may bring rows back, and they
+        // are delivered again. Bugzilla's own file is in another mode, and left alone.
+        let journal: String = database.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(cannot_open)?;
+        if journal == "wal" {
+            database.pragma_update(None, "synchronous", "NORMAL").map_err(cannot_open)?;
+        }
         // A file that cannot be written is better known now than after the first update.
         database.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot_open)?.rollback().map_err(cannot_open)?;
         Ok(Box::new(Table::new(database, &self.options)))
