@@ -36,8 +36,7 @@ fn what_is_posted_reaches_every_subscriber_and_is_kept() {
     assert_eq!(client.hear(), r#"{"command":"subscribe","result":"ok","bugs":[1234]}"#);
     assert_eq!(post(server.address, "/webhook", "secret", MESSAGE), "HTTP/1.1 204 No Content");
     assert_eq!(client.hear(), r#"{"command":"update","bug":1234,"when":"2014-04-03T21:13:45"}"#);
-    server.program().signal(rustix::process::Signal::KILL);
-    server.wait();
+    server.end(rustix::process::Signal::KILL);
 
     let server = Server::start_in(folder.path(), &SOURCE);
     let mut client = server.connect();

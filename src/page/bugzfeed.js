@@ -23,6 +23,12 @@ feedUrl.protocol = location.protocol === "https:" ? "wss:" : "ws:";
 // Anything but an http address would become a link that does something else.
 const bugzilla = /^https?:/i.test(document.body.dataset.bugzilla) ? document.body.dataset.bugzilla.replace(/\/+$/, "") : null;
 
+// Made once: a formatter costs a hundred times what it formats, and a replay is up to 10,000 updates.
+const localMoment = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+const localDayAndClock = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "numeric", minute: "2-digit" });
+const localClock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
+const wholeNumber = new Intl.NumberFormat("en-GB");
+
 // What the user wants: bug → { confirmed, item }. What a server has confirmed is part of a resume.
 const subscriptions = new Map();
 // Subscribe requests without a reply that must survive a reconnect: { bugs, since }.
@@ -159,14 +165,25 @@ function receiveReply(reply, { request, isResume } = {}) {
     if (request) forget(request.bugs);
     return;
   }
-  if (isResume) return replayFollows(reply, newest ?? watchingSince, seen);
-  if (!request) return;
-  request.bugs.forEach(confirm);
-  watchingSince ??= request.since ?? new Date(Date.now() - CLOCK_MARGIN_MS).toISOString().slice(0, 19);
+  if (isResume) resumed(reply);
+  else if (request) subscribed(reply, request);
+}
+
+function resumed(reply) {
+  expectRepeats(seen);
+  if (reply.complete === false) addNotice("Some updates may have been missed while disconnected.", sortedSubscriptions());
+}
+
+function subscribed(reply, request) {
+  const { bugs, since } = request;
+  bugs.forEach(confirm);
+  watchingSince ??= since ?? new Date(Date.now() - CLOCK_MARGIN_MS).toISOString().slice(0, 19);
+  if (!since) return;
   // Someone who asks for the past wants to see it, even what was cleared away: only what still stands there is a repeat.
-  if (request.since) {
-    replayFollows(reply, request.since, countRows(request.bugs), request);
-    replaying.push(request);
+  expectRepeats(countRows(bugs));
+  replaying.push(request);
+  if (reply.complete === false) {
+    addNotice(`The server does not remember all changes since ${since.replace("T", " ")} UTC. Some may be missing.`, bugs);
   }
 }
 
@@ -179,12 +196,9 @@ function confirm(bug) {
   subscription.item.removeAttribute("title");
 }
 
-function replayFollows(reply, since, shown, request = null) {
+// A replay may bring each update as often as it was shown, and no more often: one more is a second edit within that second.
+function expectRepeats(shown) {
   for (const [key, count] of shown) repeats.set(key, count);
-  if (reply.complete !== false) return;
-  const bugs = request ? request.bugs : [...subscriptions.keys()];
-  if (request) addNotice(`The server does not remember all changes since ${since.replace("T", " ")} UTC. Some may be missing.`, bugs);
-  else addNotice("Some updates may have been missed while disconnected.", bugs);
 }
 
 function endReplayAfterSilence() {
@@ -243,15 +257,12 @@ function rowItem(bug, when) {
   item.querySelector(".date").textContent = date;
   item.querySelector(".clock").textContent = clock;
   item.querySelector("time").dateTime = time.toISOString();
-  item.querySelector("time").title = `${time.toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" })}, local time`;
-  if (time.getTimezoneOffset() !== 0) item.querySelector(".local").textContent = localTime(time);
+  item.querySelector("time").title = `${localMoment.format(time)}, local time`;
+  if (time.getTimezoneOffset() !== 0) {
+    const format = time.getDate() === time.getUTCDate() ? localClock : localDayAndClock;
+    item.querySelector(".local").textContent = `${format.format(time)} local`;
+  }
   return item;
-}
-
-function localTime(time) {
-  const sameDay = time.getDate() === time.getUTCDate();
-  const day = sameDay ? {} : { day: "numeric", month: "short" };
-  return `${time.toLocaleString(undefined, { ...day, hour: "numeric", minute: "2-digit" })} local`;
 }
 
 function countRows(bugs) {
@@ -270,11 +281,11 @@ function clearFeed() {
 }
 
 function renderFeedHead() {
-  const count = received === 0 ? "No updates yet" : received === 1 ? "1 update" : `${grouped(received)} updates`;
+  const count = received === 0 ? "No updates yet" : plural(received, "update");
   element("count").textContent = received > ROWS_MAX ? `${count}, the newest ${ROWS_MAX} shown` : count;
   element("clear").hidden = received === 0;
   element("empty").hidden = received > 0;
-  document.title = receivedHidden > 0 ? `(${grouped(receivedHidden)}) bugzfeed` : "bugzfeed";
+  document.title = receivedHidden > 0 ? `(${wholeNumber.format(receivedHidden)}) bugzfeed` : "bugzfeed";
 }
 
 // ---- Subscriptions ----
@@ -326,35 +337,36 @@ function submitForm(event) {
   const { bugs, wrong } = parseBugs(element("bugs").value);
   const sinceText = element("since").value.trim();
   const since = sinceText ? parseSince(sinceText) : null;
-  let bugsError = "";
-  if (wrong) bugsError = bugsHelp(wrong);
-  else if (bugs.length === 0) bugsError = "Type a bug number, such as 1234.";
-  showFieldError("since", sinceText && !since ? `“${shortened(sinceText)}” is not a time. Accepted are 2014-04-03 21:13:45 and 2014-04-03, in UTC.` : "");
-  showFieldError("bugs", bugsError);
+  if (bugs.length === 0 && !wrong) showFieldError("bugs", "Type a bug number, such as 1234.");
+  else showFieldError("bugs", bugsError(wrong));
+  showFieldError("since", sinceText && !since ? sinceError(sinceText) : "");
   const firstWrong = event.target.querySelector("[aria-invalid]");
   if (firstWrong) return firstWrong.focus();
   subscribe(bugs, since);
   event.target.reset();
 }
 
-// Bug numbers as people have them at hand: typed, copied from a sentence, or as an address.
+// Bug numbers as people have them at hand: typed, copied from a sentence, or as an address. With what is none, if anything.
 function parseBugs(text) {
   const bugs = new Set();
+  let wrong = null;
   for (const word of text.replace(/\bbugs?[\s#:]*(?=\d)/gi, "").split(/\s+/)) {
     // In attachment.cgi?id= stands an attachment's number.
     const address = word.match(/^(?!.*attachment\.cgi).*[?&](?:bug_)?id=([^&#]+)/i);
     const numbers = address ? address[1].replace(/%2c/gi, ",") : word;
     for (const number of numbers.split(/[,;]/).filter(Boolean)) {
       const bug = /^#?\d+$/.test(number) ? Number(number.replace("#", "")) : 0;
-      if (bug < 1 || bug > BUG_MAX) return { bugs: [...bugs], wrong: address ? word : number };
-      bugs.add(bug);
+      if (bug >= 1 && bug <= BUG_MAX) bugs.add(bug);
+      else wrong ??= address ? word : number;
     }
   }
-  return { bugs: [...bugs], wrong: null };
+  return { bugs: [...bugs], wrong };
 }
 
-function bugsHelp(wrong) {
-  return `“${shortened(wrong)}” is not a bug number. Accepted are 1234; several, as in 1234, 5678; bug 1234; and the address of a bug, as in …/show_bug.cgi?id=1234.`;
+function bugsError(wrong) {
+  if (!wrong) return "";
+  return `“${shortened(wrong)}” is not a bug number. Accepted are 1234; several, as in 1234, 5678; bug 1234; `
+    + "and the address of a bug, as in …/show_bug.cgi?id=1234.";
 }
 
 // The form that the server takes, or null. "UTC" is taken because the feed shows it, and people copy.
@@ -366,6 +378,10 @@ function parseSince(text) {
   return Number.isNaN(Date.parse(`${since}Z`)) ? null : since;
 }
 
+function sinceError(wrong) {
+  return `“${shortened(wrong)}” is not a time. Accepted are 2014-04-03 21:13:45 and 2014-04-03, in UTC.`;
+}
+
 function showFieldError(field, text) {
   element(`${field}-error`).textContent = text;
   element(`${field}-error`).hidden = !text;
@@ -373,10 +389,11 @@ function showFieldError(field, text) {
   else element(field).removeAttribute("aria-invalid");
 }
 
-// The fragment is the subscriptions: at load, and whenever somebody edits it or follows a link to this page.
+// The fragment is the subscriptions: at load, and whenever somebody edits it or follows a link to this page. Of a link that was
+// damaged on its way, what can be read is taken.
 function readFragment() {
-  const { bugs, wrong } = parseBugs(location.hash.slice(1).replace(/%20/g, " "));
-  if (wrong) showFieldError("bugs", bugsHelp(wrong));
+  const { bugs, wrong } = parseBugs(location.hash.slice(1).replace(/%2c|%20/gi, " "));
+  showFieldError("bugs", bugsError(wrong));
   const surplus = [...subscriptions.keys()].filter((bug) => !bugs.includes(bug));
   const missing = bugs.filter((bug) => !subscriptions.has(bug));
   if (surplus.length > 0) unsubscribe(surplus);
@@ -433,12 +450,8 @@ function link(address, text) {
   return anchor;
 }
 
-function grouped(number) {
-  return number.toLocaleString("en-GB");
-}
-
 function plural(count, noun) {
-  return `${grouped(count)} ${noun}${count === 1 ? "" : "s"}`;
+  return `${wholeNumber.format(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 function shortened(text) {

@@ -83,6 +83,12 @@ impl Server {
         &self.program
     }
 
+    /// Sends a signal and waits for the end.
+    pub fn end(self, signal: Signal) -> ExitStatus {
+        self.program.signal(signal);
+        self.wait().0
+    }
+
     /// Waits for the end; returns it with all that was written to stderr.
     pub fn wait(self) -> (ExitStatus, String) {
         self.program.wait()

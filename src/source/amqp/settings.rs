@@ -7,6 +7,8 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
+use super::super::password::Password;
+
 /// Mozilla's exchange of production, and what an own broker should use, too.
 const EXCHANGE: &str = "exchange/bugzilla/simple";
 
@@ -38,22 +40,6 @@ pub struct Settings {
     pub(super) heartbeat: Duration,
     /// Certificates that are believed in place of the system's.
     pub(super) ca_file: Option<PathBuf>,
-}
-
-/// Nothing prints a password, not even a debugger's dump.
-#[derive(Clone, PartialEq, Eq)]
-enum Password {
-    Text(String),
-    File(PathBuf),
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Password::Text(_) => f.write_str("Text(…)"),
-            Password::File(file) => f.debug_tuple("File").field(file).finish(),
-        }
-    }
 }
 
 impl Settings {
@@ -144,13 +130,7 @@ impl Settings {
     /// # Errors
     /// When the file cannot be read.
     pub(super) fn password(&self) -> Result<String, String> {
-        match &self.password {
-            Password::Text(text) => Ok(text.clone()),
-            Password::File(file) => match std::fs::read_to_string(file) {
-                Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
-                Err(error) => Err(format!("cannot read the password from {}: {error}", file.display())),
-            },
-        }
+        self.password.read()
     }
 
     /// The name of the queue, if it has a label: what belongs to a user must say so in its name.

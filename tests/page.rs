@@ -1,0 +1,573 @@
+//! The built-in page in a real browser, against the real server: what a reader of the page may rely on.
+
+mod support;
+
+use std::fs;
+
+use rusqlite::Connection;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use support::chromium::Chromium;
+use support::server::{Program, Server, wait_until};
+
+const BUGZILLA: &str = "https://bugzilla.example.org";
+
+/// The texts of the feed's rows from top to bottom, without the local time.
+const ROWS: &str = "[...document.querySelectorAll('#updates li')].map((row) => \
+    `${row.querySelector('.bug').textContent} ${row.querySelector('time').textContent}`)";
+const SUBSCRIPTIONS: &str = "[...document.querySelectorAll('#subscriptions li')].map((item) => item.textContent.trim())";
+const ALL_CONFIRMED: &str = "!document.querySelector('#subscriptions li.pending')";
+const LIVE: &str = "document.querySelector('[role=status]').textContent === 'Live'";
+/// No wait for a reconnect ends by itself any more.
+const WAIT_FOR_EVER: &str = "Math.random = () => 1e6";
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn a_newcomer_is_told_what_to_type_and_sees_the_change_arrive() {
+    let mut page = Page::open("");
+    assert!(page.shows("Subscribe to a bug, say 1234."));
+    assert!(page.shows("bugzfeed notify 1234"));
+
+    page.subscribe("1234", "");
+    assert!(page.shows("Waiting for the next change to bug 1234."));
+
+    page.notify(1234);
+    page.wait_for_rows(1);
+    assert!(page.shows("1 update"));
+    assert!(!page.shows("bugzfeed notify"), "who has seen an update needs no introduction");
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn an_update_shows_its_time_in_utc_and_links_to_its_bug() {
+    let mut page = Page::open("#1234");
+    page.record(&[(1234, "2014-04-03 01:13:45")]);
+    page.wait_for_rows(1);
+    assert_eq!(page.rows(), json!(["Bug 1234 2014-04-03 01:13:45 UTC"]));
+    assert_eq!(page.value("document.querySelector('#updates time').dateTime"), "2014-04-03T01:13:45.000Z");
+    // In New York it is still the evening of the day before.
+    let local = page.value("document.querySelector('#updates .local').textContent");
+    assert!(local.as_str().is_some_and(|local| local.contains("Apr 2") && local.contains("9:13")), "{local}");
+    assert_eq!(page.value("document.querySelector('#updates a').href"), format!("{BUGZILLA}/show_bug.cgi?id=1234"));
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn the_newest_update_stands_on_top_also_when_it_arrives_before_older_ones() {
+    let mut page = Page::open("#1,2,3");
+    page.record(&[(1, "2014-04-03 21:13:45"), (2, "2014-04-03 21:13:47"), (3, "2014-04-03 21:13:46")]);
+    page.wait_for_rows(3);
+    let expected = ["Bug 2 2014-04-03 21:13:47 UTC", "Bug 3 2014-04-03 21:13:46 UTC", "Bug 1 2014-04-03 21:13:45 UTC"];
+    assert_eq!(page.rows(), json!(expected));
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn two_edits_within_one_second_are_two_updates() {
+    let mut page = Page::open("#1234");
+    page.record(&[(1234, "2014-04-03 21:13:45"), (1234, "2014-04-03 21:13:45")]);
+    page.wait_for_rows(2);
+    assert!(page.shows("2 updates"));
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn bugs_are_taken_as_people_have_them_at_hand() {
+    let mut page = Page::open("");
+    let accepted = [
+        ("7", json!(["7"])),
+        ("1234, 5678", json!(["1234", "5678"])),
+        ("12 0034;56", json!(["12", "34", "56"])),
+        ("bug 1234", json!(["1234"])),
+        ("Bug 1234, bug 5", json!(["5", "1234"])),
+        ("bugs #12, #34", json!(["12", "34"])),
+        ("https://bugzilla.example.org/show_bug.cgi?id=1234", json!(["1234"])),
+        ("bugzilla.example.org/show_bug.cgi?format=x&id=1234#c5", json!(["1234"])),
+        ("https://bugzilla.example.org/buglist.cgi?bug_id=12%2C34", json!(["12", "34"])),
+        ("2147483647", json!(["2147483647"])),
+    ];
+    for (text, bugs) in accepted {
+        page.subscribe(text, "");
+        assert_eq!(page.subscriptions(), bugs, "from {text:?}");
+        page.unsubscribe_all();
+    }
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn what_is_no_bug_gets_an_answer_that_names_what_is_accepted() {
+    let mut page = Page::open("");
+    for text in ["12a4", "0", "-1", "1.5", "2147483648", "https://bugzilla.example.org/", "attachment.cgi?id=5"] {
+        page.submit(&format!("1234 {text}"), "");
+        assert!(page.shows(&format!("“{text}” is not a bug number.")), "for {text:?}");
+        assert!(page.shows("…/show_bug.cgi?id=1234"));
+        assert_eq!(page.subscriptions(), json!([]), "all or nothing, as in the protocol");
+        assert_eq!(page.value("document.activeElement.id"), "bugs");
+    }
+    page.submit("", "");
+    assert!(page.shows("Type a bug number, such as 1234."));
+    page.submit("1234", "yesterday");
+    assert!(page.shows("“yesterday” is not a time. Accepted are 2014-04-03 21:13:45 and 2014-04-03, in UTC."));
+    assert_eq!(page.value("document.activeElement.id"), "since");
+
+    page.subscribe("1234", "");
+    assert!(!page.shows("is not a"), "an error goes when it is mended");
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn an_error_from_the_server_is_shown_as_it_came_and_subscribes_nothing() {
+    let mut page = Page::open("");
+    page.submit("1234", "2014-02-31");
+    page.wait_for_text("The server refused: invalid since; must be YYYY-MM-DDTHH:MM:SS");
+    assert_eq!(page.subscriptions(), json!([]));
+    assert_eq!(page.value("location.hash"), "");
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn nothing_more_arrives_for_a_bug_after_unsubscribing() {
+    let mut page = Page::open("#1234,5678");
+    page.click("[aria-label='Unsubscribe from bug 1234']");
+    assert_eq!(page.subscriptions(), json!(["5678"]));
+    page.record(&[(1234, "2014-04-03 21:13:45"), (5678, "2014-04-03 21:13:46")]);
+    page.wait_for_rows(1);
+    assert_eq!(page.rows(), json!(["Bug 5678 2014-04-03 21:13:46 UTC"]));
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn an_update_that_was_on_its_way_when_its_bug_was_unsubscribed_is_not_shown() {
+    let mut page = Page::open("#1234,5678");
+    // The server never learns of it.
+    page.value("WebSocket.prototype.send = () => {}");
+    page.click("[aria-label='Unsubscribe from bug 1234']");
+    page.record(&[(1234, "2014-04-03 21:13:45"), (5678, "2014-04-03 21:13:46")]);
+    page.wait_for_rows(1);
+    assert_eq!(page.rows(), json!(["Bug 5678 2014-04-03 21:13:46 UTC"]));
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn the_since_box_shows_what_was_missed() {
+    let mut page = Page::open("#1234");
+    let changes = [(1234, "2014-04-03 21:13:44"), (1234, "2014-04-03 21:13:45"), (1234, "2014-04-03 21:13:46")];
+    page.record(&changes);
+    page.wait_for_rows(3);
+
+    page.load("");
+    page.subscribe("1234", "2014-04-03 21:13:45");
+    page.wait_for_rows(2);
+    assert_eq!(page.rows(), json!(["Bug 1234 2014-04-03 21:13:46 UTC", "Bug 1234 2014-04-03 21:13:45 UTC"]));
+
+    // A wider request repeats what is there already, and that is no new update.
+    page.subscribe("1234", "2014-04-03");
+    page.wait_for_rows(3);
+    assert!(page.shows("3 updates"));
+
+    // But who has cleared the feed wants to see it again.
+    page.click("#clear");
+    page.subscribe("1234", "2014-04-03");
+    page.wait_for_rows(3);
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn after_a_crash_of_the_server_the_page_comes_back_and_shows_what_it_missed_exactly_once() {
+    // Later than the server's start: of what was before that, no history can be complete.
+    let mut page = Page::open("#1234,5678");
+    page.record(&[(1234, "2099-04-03 21:13:45"), (5678, "2099-04-03 21:13:45"), (1234, "2099-04-03 21:13:45")]);
+    page.wait_for_rows(3);
+
+    page.kill();
+    page.wait_for("/^(Connecting|Reconnecting in \\d+ s)$/.test(document.querySelector('[role=status]').textContent)");
+    page.record(&[(1234, "2099-04-03 21:13:45"), (5678, "2099-04-03 21:13:46")]);
+    page.restart();
+    page.wait_for_rows(5);
+
+    // The replay is through when something newer has arrived, so nothing can be repeated any more.
+    page.record(&[(1234, "2099-04-03 21:13:47")]);
+    page.wait_for(&format!("{ROWS}[0] === 'Bug 1234 2099-04-03 21:13:47 UTC'"));
+    let expected = [
+        "Bug 1234 2099-04-03 21:13:47 UTC",
+        "Bug 5678 2099-04-03 21:13:46 UTC",
+        "Bug 1234 2099-04-03 21:13:45 UTC",
+        "Bug 1234 2099-04-03 21:13:45 UTC",
+        "Bug 5678 2099-04-03 21:13:45 UTC",
+        "Bug 1234 2099-04-03 21:13:45 UTC",
+    ];
+    assert_eq!(page.rows(), json!(expected));
+    assert!(page.is_live());
+    assert!(!page.shows("may have been missed"));
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn what_the_server_learnt_before_the_page_was_back_is_replayed_late_commits_included() {
+    let mut page = Page::open("#1234");
+    page.record(&[(1234, "2014-04-03 21:13:44"), (1234, "2014-04-03 21:13:45")]);
+    page.wait_for_rows(2);
+
+    page.value(WAIT_FOR_EVER);
+    page.kill();
+    page.wait_for_text("Reconnecting in");
+    page.record(&[(1234, "2014-04-03 21:13:45"), (1234, "2014-04-03 21:13:40")]);
+    page.restart();
+    page.wait_until_table_is_empty();
+    page.value("dispatchEvent(new Event('online'))");
+    page.wait_for_rows(4);
+
+    // After the replay an equal update is a new edit.
+    page.record(&[(1234, "2014-04-03 21:13:45")]);
+    page.wait_for_rows(5);
+    let expected = ["45", "45", "45", "44", "40"].map(|second| format!("Bug 1234 2014-04-03 21:13:{second} UTC"));
+    assert_eq!(page.rows(), json!(expected));
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn a_subscription_made_while_disconnected_is_sent_when_the_server_is_back() {
+    let mut page = Page::open("#1234");
+    page.kill();
+    page.wait_for(&format!("!({LIVE})"));
+    page.submit("5678", "");
+    assert_eq!(page.subscriptions(), json!(["1234", "5678"]));
+    page.restart();
+    page.wait_for(&format!("{LIVE} && {ALL_CONFIRMED}"));
+    page.record(&[(5678, "2014-04-03 21:13:45")]);
+    page.wait_for_rows(1);
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn updates_that_the_server_has_forgotten_are_admitted_with_a_link_to_check() {
+    let mut page = Page::open("#1234");
+    page.notify(1234);
+    page.wait_for_rows(1);
+    page.kill();
+    page.forget();
+    page.restart();
+    page.wait_for_text("Some updates may have been missed while disconnected.");
+    assert_eq!(page.value("document.querySelector('.notice a').href"), format!("{BUGZILLA}/show_bug.cgi?id=1234"));
+    page.click(".notice button");
+    assert!(!page.shows("may have been missed"));
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn the_network_coming_back_the_reader_coming_back_and_a_button_each_end_the_wait() {
+    let mut page = Page::open("#1234");
+    let signs = [
+        "dispatchEvent(new Event('online'))",
+        "document.dispatchEvent(new Event('visibilitychange'))",
+        "document.querySelector('#retry').click()",
+    ];
+    for sign in signs {
+        page.value(WAIT_FOR_EVER);
+        page.kill();
+        page.wait_for("document.querySelector('[role=status]').textContent.startsWith('Reconnecting in')");
+        page.restart();
+        page.value(sign);
+        page.wait_for(LIVE);
+    }
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn the_address_keeps_the_subscriptions() {
+    let mut page = Page::open("");
+    page.subscribe("5678, 1234", "");
+    assert_eq!(page.value("location.hash"), "#1234,5678");
+
+    let address = page.value("location.href");
+    page.chromium.open(address.as_str().expect("an address"));
+    page.wait_for(&format!("{LIVE} && {ALL_CONFIRMED}"));
+    assert_eq!(page.subscriptions(), json!(["1234", "5678"]));
+
+    page.value("location.hash = '#5678,9'");
+    page.wait_for(&format!("{SUBSCRIPTIONS}.join() === '9,5678' && {ALL_CONFIRMED}"));
+    page.record(&[(1234, "2014-04-03 21:13:45"), (9, "2014-04-03 21:13:46")]);
+    page.wait_for_rows(1);
+    assert_eq!(page.rows(), json!(["Bug 9 2014-04-03 21:13:46 UTC"]));
+    page.value("location.hash = '#7%2Cseven,8'");
+    page.wait_for(&format!("{SUBSCRIPTIONS}.join() === '7,8' && {ALL_CONFIRMED}"));
+    assert!(page.shows("“seven” is not a bug number."));
+    assert_eq!(page.value("localStorage.length + document.cookie.length"), 0);
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn the_feed_keeps_the_newest_500_updates_and_can_be_cleared() {
+    let mut page = Page::open("#1234");
+    let times: Vec<String> = (0..520).map(|n| format!("2014-04-03 21:{:02}:{:02}", n / 60, n % 60)).collect();
+    let changes: Vec<(u32, &str)> = times.iter().map(|time| (1234, time.as_str())).collect();
+    page.record(&changes);
+    page.wait_for_text("520 updates, the newest 500 shown");
+    page.wait_for_rows(500);
+    assert_eq!(page.rows()[499], "Bug 1234 2014-04-03 21:00:20 UTC");
+
+    page.click("#clear");
+    assert_eq!(page.rows(), json!([]));
+    assert!(page.shows("No updates yet"));
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn everything_can_be_done_by_keyboard_and_the_focus_is_always_seen() {
+    let mut page = Page::open("");
+    page.tab_to("document.activeElement.id === 'bugs'");
+    page.chromium.type_text("1234, 5678");
+    page.chromium.press("Enter");
+    page.wait_for(&format!("{SUBSCRIPTIONS}.length === 2 && {ALL_CONFIRMED}"));
+
+    page.tab_to("document.activeElement.ariaLabel === 'Unsubscribe from bug 1234'");
+    page.chromium.press("Space");
+    assert_eq!(page.subscriptions(), json!(["5678"]));
+    assert_eq!(page.value("document.activeElement.ariaLabel"), "Unsubscribe from bug 5678", "the keyboard keeps its place");
+    page.chromium.press("Enter");
+    assert_eq!(page.subscriptions(), json!([]));
+    assert_eq!(page.value("document.activeElement.id"), "bugs");
+
+    page.chromium.type_text("9");
+    page.tab_to("document.activeElement.id === 'since'");
+    page.chromium.type_text("2014-04-03");
+    page.tab_to("document.activeElement.type === 'submit'");
+    page.chromium.press("Enter");
+    page.wait_for(&format!("{SUBSCRIPTIONS}.join() === '9' && {ALL_CONFIRMED}"));
+
+    page.record(&[(9, "2014-04-03 21:13:45")]);
+    page.wait_for_rows(1);
+    page.tab_to("document.activeElement.id === 'clear'");
+    page.chromium.press("Enter");
+    assert_eq!(page.rows(), json!([]));
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn on_a_phone_nothing_scrolls_sideways() {
+    let mut page = Page::open("");
+    page.fill_every_part();
+    for width in [360, 320] {
+        page.chromium.resize(width, 740);
+        // Not innerWidth: on a phone it grows with what is too wide.
+        let needed = page.value("document.documentElement.scrollWidth");
+        assert!(needed.as_u64().is_some_and(|needed| needed <= u64::from(width)), "{width} pixels are there, {needed} needed");
+    }
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn every_text_has_a_contrast_of_at_least_four_and_a_half_in_light_and_dark() {
+    let mut page = Page::open("");
+    page.check_contrast();
+    page.fill_every_part();
+    page.check_contrast();
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn the_page_breaks_no_content_security_policy_and_loads_nothing_from_elsewhere() {
+    let mut page = Page::open("");
+    let policy = page.value("fetch('/').then((answer) => answer.headers.get('Content-Security-Policy'))");
+    assert!(policy.as_str().is_some_and(|policy| policy.contains("default-src 'none'")), "{policy}");
+    page.fill_every_part();
+    assert_eq!(page.chromium.complaints(), [] as [String; 0]);
+    let foreign = "performance.getEntriesByType('resource').map((entry) => entry.name).filter((name) => !name.startsWith(origin))";
+    assert_eq!(page.value(foreign), json!([]));
+}
+
+/// Each visible text and placeholder, with the contrast between it and the first opaque background behind it.
+const CONTRASTS: &str = r#"(() => {
+    const channels = (colour) => colour.match(/[\d.]+/g).map(Number);
+    const luminance = (colour) => {
+        const [r, g, b] = channels(colour).map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const background = (element) => {
+        const colour = getComputedStyle(element).backgroundColor;
+        return (channels(colour)[3] ?? 1) === 1 || element === document.documentElement ? colour : background(element.parentElement);
+    };
+    const contrast = (element, style) => {
+        const [lighter, darker] = [luminance(style.color), luminance(background(element))].sort((a, b) => b - a);
+        return (lighter + 0.05) / (darker + 0.05);
+    };
+    const texts = [...document.body.querySelectorAll("*")].filter((element) => element.checkVisibility()
+        && [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim()));
+    return [
+        ...texts.map((element) => ({ text: element.textContent.trim(), contrast: contrast(element, getComputedStyle(element)) })),
+        ...[...document.querySelectorAll("input")].map((input) =>
+            ({ text: input.placeholder, contrast: contrast(input, getComputedStyle(input, "::placeholder")) })),
+    ];
+})()"#;
+
+/// The page, in a browser of its own, served by a server of its own.
+struct Page {
+    chromium: Chromium,
+    /// None after a crash.
+    server: Option<Server>,
+    /// Host and port, which a restart keeps.
+    address: String,
+    table: Connection,
+    folder: TempDir,
+}
+
+impl Page {
+    /// Opens the page with a fragment, and waits until it is live and what the fragment asks for is subscribed.
+    fn open(fragment: &str) -> Page {
+        let folder = TempDir::new().expect("a temporary folder");
+        let server = start_server(&folder, "127.0.0.1:0");
+        let (address, table) = (server.address.to_string(), server.table());
+        let mut page = Page { chromium: Chromium::start(), server: Some(server), address, table, folder };
+        // Somewhere where the local time isn't UTC.
+        page.chromium.emulate_timezone("America/New_York");
+        page.load(fragment);
+        page
+    }
+
+    fn load(&mut self, fragment: &str) {
+        self.chromium.open(&format!("http://{}/{fragment}", self.address));
+        self.wait_for(&format!("{LIVE} && {ALL_CONFIRMED}"));
+    }
+
+    /// Records changes as Bugzilla would, all in one transaction, so that they arrive in this order. Works without a server, too.
+    fn record(&mut self, changes: &[(u32, &str)]) {
+        let transaction = self.table.transaction().expect("a transaction begins");
+        for change in changes {
+            transaction.execute("INSERT INTO push_notify (bug_id, delta_ts) VALUES (?1, ?2)", *change).expect("a row is inserted");
+        }
+        transaction.commit().expect("the rows are committed");
+    }
+
+    /// Records a change as a newcomer does.
+    fn notify(&self, bug: u32) {
+        let (status, log) = Program::start(self.folder.path(), &["notify", &bug.to_string()]).wait();
+        assert!(status.success(), "{log}");
+    }
+
+    fn wait_until_table_is_empty(&self) {
+        let is_empty = || self.table.query_row("SELECT NOT EXISTS (SELECT * FROM push_notify)", [], |row| row.get(0));
+        wait_until("the server takes all recorded changes", || is_empty().is_ok_and(|empty: bool| empty).then_some(()));
+    }
+
+    /// Ends the server as a crash would, but not in the middle of its work: a row that it has published and not yet deleted would
+    /// be published again after the restart, which is right, but another story.
+    fn kill(&mut self) {
+        self.wait_until_table_is_empty();
+        self.server.take().expect("the server runs").end(Signal::KILL);
+    }
+
+    fn restart(&mut self) {
+        self.server = Some(start_server(&self.folder, &self.address));
+    }
+
+    /// Removes a killed server's history.
+    fn forget(&self) {
+        fs::remove_file(self.folder.path().join("history.db")).expect("the server has kept a history");
+    }
+
+    fn submit(&mut self, bugs: &str, since: &str) {
+        self.value(&format!(
+            "document.querySelector('#bugs').value = {};
+             document.querySelector('#since').value = {};
+             document.querySelector('form').requestSubmit()",
+            json!(bugs),
+            json!(since)
+        ));
+    }
+
+    /// Submits the form and waits for the server's reply.
+    fn subscribe(&mut self, bugs: &str, since: &str) {
+        self.submit(bugs, since);
+        self.wait_for(&format!("{SUBSCRIPTIONS}.length > 0 && {ALL_CONFIRMED}"));
+    }
+
+    fn unsubscribe_all(&mut self) {
+        self.value("document.querySelectorAll('#subscriptions button').forEach((button) => button.click())");
+        assert_eq!(self.subscriptions(), json!([]));
+    }
+
+    fn click(&mut self, selector: &str) {
+        self.value(&format!("document.querySelector({}).click()", json!(selector)));
+    }
+
+    /// Presses Tab until the condition holds, and sees the focus at each step.
+    fn tab_to(&mut self, condition: &str) {
+        for _ in 0..20 {
+            self.chromium.press("Tab");
+            let outline = self.value("document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle");
+            assert!(outline == true || outline == "solid", "{} shows no focus", self.value("document.activeElement.outerHTML"));
+            if self.value(condition) == true {
+                return;
+            }
+        }
+        panic!("never reached by Tab: {condition}");
+    }
+
+    fn check_contrast(&mut self) {
+        for (scheme, page_is_dark) in [("light", false), ("dark", true)] {
+            self.chromium.emulate_media("prefers-color-scheme", scheme);
+            let texts = self.value(CONTRASTS);
+            let texts = texts.as_array().expect("a list of texts");
+            assert!(texts.len() > 10, "{scheme}: there are more texts than {}", texts.len());
+            for text in texts {
+                assert!(text["contrast"].as_f64().is_some_and(|contrast| contrast >= 4.5), "{scheme}: {text}");
+            }
+            let background = self.value("getComputedStyle(document.body).backgroundColor");
+            assert_eq!(background.as_str().is_some_and(|colour| colour.starts_with("rgb(25")), !page_is_dark, "{background}");
+        }
+    }
+
+    /// Brings every part of the page into view at once: updates with their local time, subscriptions, both errors, a notice,
+    /// and the wait for a server, which is gone at the end.
+    fn fill_every_part(&mut self) {
+        self.subscribe("1, 22, 333, 4444, 55555, 666666, 7777777, 2147483647", "");
+        self.record(&[(1, "2014-04-03 21:13:45"), (2147483647, "2014-04-03 21:13:45")]);
+        self.wait_for("document.querySelectorAll('#updates li').length > 1");
+        self.submit("8", "2014-02-31");
+        self.wait_for_text("The server refused");
+        self.submit(&"x".repeat(200), &"y".repeat(200));
+        self.value(WAIT_FOR_EVER);
+        self.kill();
+        self.wait_for_text("Reconnecting in");
+        // Updates arrive with a background that fades, which must not be measured halfway.
+        self.wait_for("document.getAnimations().length === 0");
+    }
+
+    fn value(&mut self, expression: &str) -> Value {
+        self.chromium.evaluate(expression)
+    }
+
+    fn wait_for(&mut self, condition: &str) {
+        self.chromium.wait_for(condition);
+    }
+
+    fn wait_for_rows(&mut self, count: usize) {
+        self.wait_for(&format!("{ROWS}.length === {count}"));
+    }
+
+    fn wait_for_text(&mut self, text: &str) {
+        self.wait_for(&format!("document.body.innerText.includes({})", json!(text)));
+    }
+
+    fn shows(&mut self, text: &str) -> bool {
+        self.value(&format!("document.body.innerText.includes({})", json!(text))) == true
+    }
+
+    fn is_live(&mut self) -> bool {
+        self.value(LIVE) == true
+    }
+
+    fn rows(&mut self) -> Value {
+        self.value(ROWS)
+    }
+
+    fn subscriptions(&mut self) -> Value {
+        self.value(SUBSCRIPTIONS)
+    }
+}
+
+fn start_server(folder: &TempDir, listen: &str) -> Server {
+    Server::start_in(folder.path(), &["--listen", listen, "--history", "history.db", "--bugzilla", BUGZILLA])
+}
