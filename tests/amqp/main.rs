@@ -7,6 +7,7 @@ mod messages;
 mod notify;
 mod queue;
 mod refusals;
+mod serve;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

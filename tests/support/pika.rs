@@ -60,6 +60,16 @@ impl Pika {
         self.tell(json!({"do": "publish_many", "exchange": exchange, "first": bugs.start, "end": bugs.end, "when": when}));
     }
 
+    /// Publishes updates of now, numbered by their bugs: each until the broker has confirmed it, whatever happens to the broker.
+    pub fn stream(&mut self, exchange: &str, bugs: std::ops::Range<u32>) {
+        self.tell(json!({"do": "stream", "exchange": exchange, "first": bugs.start, "end": bugs.end}));
+    }
+
+    /// Publishes an update of now that need not outlive a restart of the broker.
+    pub fn publish_transient(&mut self, exchange: &str, bug: u32) {
+        self.tell(json!({"do": "publish_transient", "exchange": exchange, "bug": bug}));
+    }
+
     /// Publishes what a well-behaved publisher would not: `kind` names it.
     pub fn publish_hostile(&mut self, exchange: &str, kind: &str) {
         self.tell(json!({"do": "publish_hostile", "exchange": exchange, "kind": kind}));

@@ -3,9 +3,11 @@
 import json
 import struct
 import sys
+import time
 
 import pika
 import pika.data
+import pika.exceptions
 
 
 class Raw(bytes):
@@ -45,10 +47,19 @@ BODIES = {
 }
 
 
+def update(bug):
+    now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    return json.dumps({"payload": {"id": bug, "delta_ts": now}, "_meta": {"exchange": "not to be trusted"}})
+
+
 class Commands:
     def __init__(self, port):
+        self.port = port
+        self.connect()
+
+    def connect(self):
         credentials = pika.PlainCredentials("guest", "guest")
-        parameters = pika.ConnectionParameters("127.0.0.1", port, credentials=credentials, heartbeat=0)
+        parameters = pika.ConnectionParameters("127.0.0.1", self.port, credentials=credentials, heartbeat=0)
         self.connection = pika.BlockingConnection(parameters)
         self.channel = self.connection.channel()
         self.confirmed = self.connection.channel()
@@ -73,6 +84,25 @@ class Commands:
         for bug in range(first, end):
             body = json.dumps({"payload": {"id": bug, "delta_ts": when}})
             self.channel.basic_publish(exchange, str(bug), body, properties)
+
+    def stream(self, exchange, first, end):
+        for bug in range(first, end):
+            while True:
+                try:
+                    self.publish(exchange, update(bug), key=str(bug))
+                    break
+                except (pika.exceptions.AMQPError, OSError):
+                    self.connect_again()
+
+    def publish_transient(self, exchange, bug):
+        self.confirmed.basic_publish(exchange, str(bug), update(bug), pika.BasicProperties(delivery_mode=1))
+
+    def connect_again(self):
+        while True:
+            try:
+                return self.connect()
+            except (pika.exceptions.AMQPError, OSError):
+                time.sleep(0.05)
 
     def publish_hostile(self, exchange, kind):
         body = '{"payload":{"id":1,"delta_ts":"2014-04-03T21:13:45"}}'
