@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
+const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/watch/tls");
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Users, virtual hosts and permissions. `pulse` has what Mozilla's Pulse gives to its users.
@@ -60,7 +61,6 @@ impl Broker {
     fn try_start() -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("bugzfeed-rabbitmq-").tempdir().unwrap();
         let [port, tls_port, distribution_port, epmd_port] = free_ports();
-        make_certificates(folder.path());
         fs::create_dir(folder.path().join("home")).unwrap();
         fs::write(folder.path().join("plugins"), "[].").unwrap();
         fs::write(folder.path().join("definitions.json"), DEFINITIONS).unwrap();
@@ -80,9 +80,9 @@ impl Broker {
         format!("amqp://{user}:{password}@127.0.0.1:{}/?exchange={exchange}", self.port)
     }
 
-    /// The file of the certificate that issued the broker's.
+    /// The file of the certificate that issued the broker's; `stranger.pem` beside it did not.
     pub fn ca_file(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
+        Path::new(CERTIFICATES).join("ca.pem")
     }
 
     /// Runs `rabbitmqctl`.
@@ -207,9 +207,9 @@ fn write_configuration(folder: &Path, port: u16, tls_port: u16) {
     let text = format!(
         "listeners.tcp.default = 127.0.0.1:{port}
 listeners.ssl.default = 127.0.0.1:{tls_port}
-ssl_options.cacertfile = {at}/ca.pem
-ssl_options.certfile = {at}/server.pem
-ssl_options.keyfile = {at}/server.key
+ssl_options.cacertfile = {CERTIFICATES}/ca.pem
+ssl_options.certfile = {CERTIFICATES}/server.pem
+ssl_options.keyfile = {CERTIFICATES}/server.key
 ssl_options.verify = verify_none
 load_definitions = {at}/definitions.json
 disk_free_limit.absolute = 1MB
@@ -217,21 +217,6 @@ log.console = false
 "
     );
     fs::write(folder.join("rabbitmq.conf"), text).unwrap();
-}
-
-/// A certificate for `localhost` and 127.0.0.1, the certificate that issued it, and one of a stranger, who issued nothing.
-fn make_certificates(folder: &Path) {
-    let openssl = |arguments: &str| {
-        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().expect("openssl is needed");
-        assert!(output.status.success(), "openssl {arguments}: {output:?}");
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
-    for name in ["ca", "stranger"] {
-        openssl(&format!("req -x509 {key} -subj /CN={name} -keyout {name}.key -out {name}.pem"));
-    }
-    openssl(&format!(
-        "req -x509 {key} -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=CA:FALSE -CA ca.pem -CAkey ca.key -keyout server.key -out server.pem"
-    ));
 }
 
 /// Ports that are free. Outside of those that the system gives away by itself, which might be taken before the broker is there.
