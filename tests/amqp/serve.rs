@@ -192,6 +192,7 @@ fn a_server_whose_broker_hangs_stops_at_once() {
     let server = start(&folder, &broker.url("guest", "hung"));
     broker.pause();
     let asked = Instant::now();
-    assert!(server.end(Signal::TERM).success());
+    server.program().signal(Signal::TERM);
+    assert!(server.wait().0.success());
     assert!(asked.elapsed() < Duration::from_secs(1), "stopping took {:?}", asked.elapsed());
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,11 @@ const UNCONFIRMED_MAX: Duration = Duration::from_secs(60);
 pub struct HangUp(Option<Arc<Socket>>);
 
 impl HangUp {
+    /// The same for one who must not keep the connection open.
+    pub fn later(&self) -> HangUpLater {
+        HangUpLater(self.0.as_ref().map(Arc::downgrade).unwrap_or_default())
+    }
+
     /// Leaves the connection as it is.
     pub fn let_be(mut self) {
         self.0 = None;
@@ -28,14 +33,21 @@ impl HangUp {
 impl Drop for HangUp {
     fn drop(&mut self) {
         if let Some(socket) = &self.0 {
-            cut(socket);
+            // It may have ended by itself.
+            let _ = socket.shutdown(Shutdown::Both);
         }
     }
 }
 
-fn cut(socket: &Socket) {
-    // It may have ended by itself.
-    let _ = socket.shutdown(Shutdown::Both);
+/// What becomes a [`HangUp`] if there still is a connection to cut.
+#[derive(Clone, Debug)]
+pub struct HangUpLater(Weak<Socket>);
+
+impl HangUpLater {
+    /// The connection, if it has not ended.
+    pub fn upgrade(&self) -> Option<HangUp> {
+        self.0.upgrade().map(|socket| HangUp(Some(socket)))
+    }
 }
 
 /// Connects to the first address of `host` that accepts, until `deadline` at the latest, or until `stop` is requested, which cuts the
@@ -77,14 +89,9 @@ fn resolve(host: &str, port: u16, stop: &Stop, deadline: Instant) -> Result<Vec<
 fn connect_to(address: SocketAddr, stop: &Stop, timeout: Duration) -> io::Result<(TcpStream, HangUp)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     let twin = Arc::new(socket.try_clone()?);
-    // The connection's end must not wait for that of the program, so what is kept there does not hold it.
-    let connection = Arc::downgrade(&twin);
-    stop.on_request(move || {
-        if let Some(socket) = connection.upgrade() {
-            cut(&socket);
-        }
-    });
     let hang_up = HangUp(Some(twin));
+    let cut = hang_up.later();
+    stop.on_request(move || drop(cut.upgrade()));
     if stop.is_requested() {
         return Err(io::ErrorKind::Interrupted.into());
     }

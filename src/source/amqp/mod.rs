@@ -14,6 +14,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use amiquip::{Channel, ConsumerMessage, ConsumerOptions, Delivery};
+use crossbeam_channel::select;
 use log::{debug, warn};
 
 use self::bind::Gap;
@@ -68,7 +69,12 @@ impl Queue {
 impl Source for Queue {
     fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
         let mut session = Session::open(&self.settings, stop)?;
-        self.read(&mut session, sink, stop).map_err(|error| session.why(error))
+        if let Err(error) = self.read(&mut session, sink, stop) {
+            return Err(session.why(error));
+        }
+        // All is acknowledged; what becomes of the farewell matters no more.
+        let _ = session.close();
+        Ok(())
     }
 }
 
@@ -79,7 +85,7 @@ impl Queue {
         }
         let queue = bind::bind(session, &self.settings, &mut self.gap)?;
         let channel = session.channel()?;
-        let _hang_up = session.hang_up();
+        let hang_up = session.hang_up();
         channel.qos(0, self.settings.prefetch, false).map_err(|error| session.error(error))?;
         // Two servers that share a queue would each get half of the updates.
         let options = ConsumerOptions { exclusive: true, ..ConsumerOptions::default() };
@@ -90,10 +96,11 @@ impl Queue {
             error => session.error(error),
         })?;
         // Dropped before the consumer, whose own end would wait for the broker's answer.
-        let _hang_up = session.hang_up();
+        let hang_up_first = session.hang_up();
         self.tell_gap(sink)?;
         bind::mark(session, &self.settings)?;
         sink.connected();
+        let stopped = session.end_gently(stop);
         let mut checked = Instant::now();
         loop {
             if checked.elapsed() >= CHECK_EVERY {
@@ -101,12 +108,18 @@ impl Queue {
                 self.tell_gap(sink)?;
                 checked = Instant::now();
             }
-            match consumer.receiver().recv_timeout(CHECK_EVERY.saturating_sub(checked.elapsed())) {
-                Ok(first) => self.take(std::iter::once(first).chain(consumer.receiver().try_iter()), session, &channel, sink)?,
-                Err(error) if error.is_timeout() => {}
-                Err(_) => return Err(Ended.into()),
+            select! {
+                recv(consumer.receiver()) -> first => {
+                    let first = first.map_err(|_| Ended)?;
+                    self.take(std::iter::once(first).chain(consumer.receiver().try_iter()), session, &channel, sink)?;
+                }
+                recv(stopped) -> _ => break,
+                default(CHECK_EVERY.saturating_sub(checked.elapsed())) => {}
             }
         }
+        hang_up_first.let_be();
+        hang_up.let_be();
+        Ok(())
     }
 
     /// Hands over what has arrived, then acknowledges it.

@@ -1,10 +1,13 @@
 //! A connection to a broker: how it is made, and what went wrong with it, as a sentence. Knows no queue and no message.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use amiquip::{Auth, Channel, Connection, ConnectionBlockedNotification, ConnectionOptions, ConnectionTuning};
+use crossbeam_channel::Receiver;
 use mio_amqp::net::TcpStream;
 use rustls::pki_types::ServerName;
 
@@ -17,6 +20,9 @@ use crate::pulse;
 
 /// For each step of connecting: to the address, TLS, and AMQP.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a broker has to answer to a farewell.
+const FAREWELL_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// RabbitMQ's own default. The sieve relies on it.
 const FRAME_BYTES_MAX: u32 = 128 << 10;
@@ -47,7 +53,7 @@ impl Session {
     /// # Errors
     /// A sentence that says which step failed, and why.
     pub fn open(settings: &Settings, stop: &Stop) -> Result<Self, Error> {
-        let password = settings.password()?;
+        let password = settings.password.read()?;
         let options = ConnectionOptions::default()
             .auth(Auth::Plain { username: settings.user.clone(), password })
             .virtual_host(&*settings.vhost)
@@ -109,6 +115,21 @@ impl Session {
     /// answer.
     pub fn hang_up(&self) -> HangUp {
         self.hang_up.clone()
+    }
+
+    /// From now on, a request to stop is told by the channel that is returned, which disconnects, and the connection is cut only after
+    /// a moment: what was handed over can be acknowledged, and need not come again.
+    pub fn end_gently(&self, stop: &Stop) -> Receiver<Infallible> {
+        let (asked, is_asked) = crossbeam_channel::bounded(0);
+        let cut = self.hang_up.later();
+        stop.on_request(move || {
+            drop(asked);
+            thread::spawn(move || {
+                thread::sleep(FAREWELL_TIMEOUT);
+                drop(cut.upgrade());
+            });
+        });
+        is_asked
     }
 
     /// What went wrong, as a sentence.

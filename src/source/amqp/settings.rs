@@ -29,7 +29,7 @@ pub struct Settings {
     pub(super) port: u16,
     pub(super) vhost: String,
     pub(super) user: String,
-    password: Password,
+    pub(super) password: Password,
     pub(super) exchange: String,
     /// The queue's label; a queue without one goes with its connection.
     pub(super) queue: Option<String>,
@@ -123,14 +123,6 @@ impl Settings {
             return Err(format!("the name '{name}' is longer than {NAME_BYTES_MAX} bytes"));
         }
         Ok(())
-    }
-
-    /// The password, from the file that holds it if need be: each time anew, so that it may change.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub(super) fn password(&self) -> Result<String, String> {
-        self.password.read()
     }
 
     /// The name of the queue, if it has a label: what belongs to a user must say so in its name.
@@ -242,7 +234,8 @@ mod tests {
             (settings.is_tls, settings.host.as_str(), settings.port, settings.vhost.as_str(), settings.user.as_str()),
             (true, "::1", 1234, "my/host", "u@x")
         );
-        assert_eq!(settings.password().as_deref(), Ok("p/w:%"));
+        assert_eq!(settings.password, Password::Text("p/w:%".to_owned()));
+        assert_eq!(parse("amqp://u@h?password_file=/x").password, Password::File("/x".into()));
         assert_eq!((settings.messages_max, settings.prefetch, settings.heartbeat), (1500, 1, Duration::from_secs(4)));
         assert_eq!(settings.ca_file, Some("/a+b/ca .pem".into()));
         assert_eq!(settings.queue_name().as_deref(), Some("queue/u@x/blue"));
@@ -267,16 +260,6 @@ mod tests {
             assert!(!format!("{settings:?}").contains("secret"), "{settings:?}");
             assert_eq!(parse(&format!("{settings}&password_file=/x")).to_string(), printed);
         }
-    }
-
-    #[test]
-    fn a_password_may_stand_in_a_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("password");
-        let settings = parse(&format!("amqp://u@h?password_file={}", file.display()));
-        assert!(settings.password().unwrap_err().contains(file.to_str().unwrap()));
-        std::fs::write(&file, " se cret \r\n").unwrap();
-        assert_eq!(settings.password().as_deref(), Ok(" se cret "));
     }
 
     #[test]
