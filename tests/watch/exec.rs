@@ -8,8 +8,9 @@ use std::thread;
 
 use tungstenite::Message;
 
-use crate::feed::{Feed, PATIENCE, update};
+use crate::feed::{Feed, update};
 use crate::program::Program;
+use crate::support::server::PATIENCE;
 
 const SUBSCRIBE: &str = r#"{"command":"subscribe","bugs":[1,2]}"#;
 const OK: &str = r#"{"command":"subscribe","result":"ok","bugs":[1,2]}"#;

@@ -2,14 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Bytes, Message, Utf8Bytes, WebSocket};
 
-/// How long anything may take before a test gives up. Nothing waits for it to pass.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::server::PATIENCE;
 
 /// A feed's address on this machine.
 pub struct Feed {

@@ -7,4 +7,6 @@ mod output;
 mod program;
 mod reconnecting;
 mod serve;
+#[path = "../support/mod.rs"]
+mod support;
 mod tls;

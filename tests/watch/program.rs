@@ -6,9 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process};
-
-use crate::feed::PATIENCE;
+use crate::support::server::PATIENCE;
 
 /// A running command; killed when the test ends.
 pub struct Program {
@@ -36,7 +34,10 @@ impl Program {
 
     fn command<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
-        command.args(arguments).env_remove("BUGZFEED_URL").env_remove("BUGZFEED_SOURCE").stdin(Stdio::piped()).stderr(Stdio::piped());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BUGZFEED_")) {
+            command.env_remove(name);
+        }
+        command.args(arguments).stdin(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
@@ -74,13 +75,6 @@ impl Program {
         let stderr = rest(&self.stderr).join("\n");
         let stdout = self.stdout.as_ref().map(rest).unwrap_or_default();
         (self.child.wait().unwrap().code(), stdout, stderr)
-    }
-
-    /// Ends the program as `kill` does, and waits until it is gone.
-    pub fn terminate(self) {
-        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
-        kill_process(id, Signal::TERM).unwrap();
-        assert_eq!(self.ends().0, Some(0));
     }
 }
 
