@@ -47,6 +47,8 @@ pub struct Counts {
     pub received: u64,
     /// Deliveries that were passed over by a later one of the same bug.
     pub skipped: u64,
+    /// The same to clients that had stopped reading, which is as it should be.
+    pub coalesced: u64,
     /// Deliveries that came again, or after a later one, to a client that had not asked for a repetition.
     pub repeated: u64,
     /// Deliveries that came again since the client had asked for them by `since`.
@@ -60,10 +62,22 @@ impl Counts {
     pub fn add(&mut self, other: &Self) {
         self.received += other.received;
         self.skipped += other.skipped;
+        self.coalesced += other.coalesced;
         self.repeated += other.repeated;
         self.replayed += other.replayed;
         self.foreign += other.foreign;
     }
+}
+
+/// What a client must put up with at a delivery.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Grace {
+    /// It connected with `since`, so that it may get again what it had.
+    pub has_asked: bool,
+    /// It did not read for a time, so that newer updates may stand for older ones.
+    pub was_stopped: bool,
+    /// For how long it has been subscribed, in nanoseconds: what was due earlier is not late.
+    pub open_for: u64,
 }
 
 /// What a range of clients should get, and did.
@@ -146,8 +160,8 @@ impl Ledger {
         Delivery { bug, position: position.map(|position| position as u32), due }
     }
 
-    /// Enters a delivery. `has_asked` says that the client connected with `since`, so that it may get again what it had.
-    pub fn enter(&mut self, client: usize, delivery: &Delivery, has_asked: bool, now: u64) {
+    /// Enters a delivery that has come `now`.
+    pub fn enter(&mut self, client: usize, delivery: &Delivery, grace: Grace, now: u64) {
         let slots = self.slots(client);
         let (Ok(at), Some(position)) = (self.bugs[slots.clone()].binary_search(&delivery.bug), delivery.position) else {
             self.counts.foreign += 1;
@@ -155,15 +169,18 @@ impl Ledger {
         };
         let cursor = &mut self.cursors[slots.start + at];
         if position < *cursor {
-            *(if has_asked { &mut self.counts.replayed } else { &mut self.counts.repeated }) += 1;
+            *(if grace.has_asked { &mut self.counts.replayed } else { &mut self.counts.repeated }) += 1;
             return;
         }
         let skipped = u64::from(position - *cursor);
         *cursor = position + 1;
         self.counts.received += 1;
-        self.counts.skipped += skipped;
+        *(if grace.was_stopped { &mut self.counts.coalesced } else { &mut self.counts.skipped }) += skipped;
         self.outstanding -= 1 + skipped;
-        self.latency.record(now.saturating_sub(delivery.due), 1);
+        let latency = now.saturating_sub(delivery.due);
+        if !grace.was_stopped && latency <= grace.open_for {
+            self.latency.record(latency, 1);
+        }
     }
 
     /// The time that a client names when it comes back: that of the latest update it got, or of the first one.
@@ -193,7 +210,7 @@ mod tests {
 
     fn get(ledger: &mut Ledger, client: usize, bug: u32, seq: i64, has_asked: bool) {
         let delivery = ledger.identify(bug, 1_000 + seq);
-        ledger.enter(client, &delivery, has_asked, 20);
+        ledger.enter(client, &delivery, Grace { has_asked, was_stopped: false, open_for: 1_000 }, 20);
     }
 
     #[test]
@@ -223,6 +240,26 @@ mod tests {
         }
         assert_eq!(ledger.counts.foreign, 4);
         assert!(!ledger.is_up_to_date(0));
+    }
+
+    #[test]
+    fn a_client_that_did_not_read_may_miss_all_but_the_newest() {
+        let mut ledger = ledger();
+        let grace = Grace { was_stopped: true, open_for: 1_000, ..Grace::default() };
+        for (bug, seq) in [(1, 2), (2, 3)] {
+            let delivery = ledger.identify(bug, 1_000 + seq);
+            ledger.enter(0, &delivery, grace, 20);
+        }
+        assert!(ledger.is_up_to_date(0) && ledger.latency.is_empty());
+        assert_eq!((ledger.counts.coalesced, ledger.counts.skipped, ledger.outstanding), (2, 0, 4));
+    }
+
+    #[test]
+    fn what_was_due_before_a_client_came_is_not_late() {
+        let mut ledger = ledger();
+        let delivery = ledger.identify(1, 1_000);
+        ledger.enter(0, &delivery, Grace { open_for: 5, ..Grace::default() }, 20);
+        assert!(ledger.latency.is_empty());
     }
 
     #[test]

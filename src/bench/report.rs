@@ -1,13 +1,34 @@
-//! What came out of all rounds: medians, ratios to the floor, faults. Owns the numbers; how they are drawn is another's.
+//! What came out of all rounds: medians, ratios to the floor, faults. Owns the numbers; how they are shown is another's.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
-use super::scenario::{Measure, Measures};
+use super::measure::{Measure, Measures, Series};
 use super::worker;
+
+/// All results.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// The scenario, and how much of it.
+    pub title: String,
+    /// The command line.
+    pub command: String,
+    /// The machine.
+    pub machine: String,
+    /// One for each number of clients.
+    pub points: Vec<Point>,
+}
+
+/// The results with one number of clients.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Point {
+    /// How many clients there were.
+    pub clients: u32,
+    /// The servers, the one in question first, the floor last.
+    pub sides: Vec<Side>,
+}
 
 /// One server's results.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -16,6 +37,10 @@ pub struct Side {
     pub name: String,
     /// The measures of each round.
     pub rounds: Vec<Vec<Measure>>,
+    /// What changed over time, in the last round.
+    pub series: Vec<Series>,
+    /// What else there is to say of the last round.
+    pub notes: Vec<String>,
     /// How late deliveries were, in nanoseconds.
     pub latency: Histogram,
     /// How long it took to be subscribed, in nanoseconds.
@@ -30,23 +55,12 @@ pub struct Side {
     pub load_share: f64,
 }
 
-/// All results.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Report {
-    /// The scenario, and how much of it.
-    pub title: String,
-    /// The command line.
-    pub command: String,
-    /// The machine.
-    pub machine: String,
-    /// The servers, the one in question first.
-    pub sides: Vec<Side>,
-}
-
 impl Side {
     /// Adds what came out of a round.
     pub fn add_round(&mut self, measures: Measures, told: worker::Report, load_share: f64) {
-        self.rounds.push(measures.0);
+        self.rounds.push(measures.values);
+        self.series = measures.series;
+        self.notes = measures.notes;
         self.latency.merge(&told.latency);
         self.connect.merge(&told.tally.connect);
         self.received += told.counts.received;
@@ -68,6 +82,11 @@ impl Side {
     pub fn median(&self, key: &str) -> Option<f64> {
         median(self.rounds.iter().filter_map(|round| value(round, key)).collect())
     }
+
+    /// Whether it delivered what it should, and nothing else.
+    pub fn is_reconciled(&self) -> bool {
+        self.missing == 0 && self.faults.is_empty()
+    }
 }
 
 fn value(round: &[Measure], key: &str) -> Option<f64> {
@@ -75,7 +94,7 @@ fn value(round: &[Measure], key: &str) -> Option<f64> {
 }
 
 /// The median; `None` of nothing.
-pub fn median(mut values: Vec<f64>) -> Option<f64> {
+fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {
@@ -85,14 +104,14 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
     }
 }
 
-impl Report {
+impl Point {
     /// A measure of a side as a multiple of the last side's: the median of the rounds' ratios, since both sides of a round had the same
     /// machine.
     pub fn ratio(&self, side: usize, key: &str) -> Option<f64> {
-        let floor = self.sides.last()?;
+        let floor = self.sides.last().filter(|_| self.sides.len() > 1)?;
         let ratios = self.sides[side].rounds.iter().zip(&floor.rounds).filter_map(|(ours, floors)| {
-            let floor = value(floors, key)?;
-            (floor > 0.0).then(|| value(ours, key).map(|ours| ours / floor))?
+            let floor = value(floors, key).filter(|&floor| floor > 0.0)?;
+            value(ours, key).map(|ours| ours / floor)
         });
         median(ratios.collect())
     }
@@ -107,78 +126,57 @@ impl Report {
         }
         measures
     }
+}
 
-    /// Whether every side got what it should, and nothing else.
+impl Report {
+    /// Whether the servers in question got everything right. The floor counts too: where it fails, the machine did.
     pub fn is_reconciled(&self) -> bool {
-        self.sides.iter().all(|side| side.missing == 0 && side.faults.is_empty())
+        self.points.iter().flat_map(|point| &point.sides).all(Side::is_reconciled)
     }
 
-    /// The results for people.
-    pub fn table(&self) -> String {
-        let mut text = format!("{}\n\n{:50}", self.title, "");
-        for side in &self.sides {
-            let _ = write!(text, "{:>14}", side.name);
-        }
-        text.push_str(if self.sides.len() > 1 { "     ratio\n" } else { "\n" });
-        for measure in self.measures() {
-            let _ = write!(text, "{:50}", format!("{}, {}", measure.name, measure.unit));
-            for side in &self.sides {
-                let _ = write!(text, "{:>14}", side.median(&measure.key).map_or("–".to_owned(), number));
-            }
-            if self.sides.len() > 1 {
-                let _ = write!(text, "{:>10}", self.ratio(0, &measure.key).map_or("–".to_owned(), |ratio| format!("{ratio:.3}")));
-            }
-            text.push('\n');
-        }
-        self.table_histograms(&mut text);
-        self.table_faults(&mut text);
-        text
-    }
-
-    fn table_histograms(&self, text: &mut String) {
-        let latency: Vec<&Histogram> = self.sides.iter().map(|side| &side.latency).collect();
-        let connect: Vec<&Histogram> = self.sides.iter().map(|side| &side.connect).collect();
-        for (name, histograms) in [("latency", latency), ("connect", connect)] {
-            if histograms.iter().all(|histogram| histogram.is_empty()) {
+    /// Adds the servers of another report, where both have the same number of clients, before the last one of this.
+    pub fn add_sides(&mut self, other: &Report) {
+        for theirs in &other.points {
+            let Some(point) = self.points.iter_mut().find(|point| point.clients == theirs.clients) else {
+                self.points.push(theirs.clone());
                 continue;
-            }
-            for (label, share) in [("median", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
-                let _ = write!(text, "{:50}", format!("{name} {label}, ms"));
-                for histogram in &histograms {
-                    let _ = write!(text, "{:>14}", number(histogram.quantile(share) as f64 / 1e6));
+            };
+            for side in &theirs.sides {
+                if !point.sides.iter().any(|known| known.name == side.name) {
+                    let before_floor = point.sides.iter().position(|known| known.name == FLOOR).unwrap_or(point.sides.len());
+                    point.sides.insert(before_floor, side.clone());
                 }
-                text.push('\n');
             }
         }
-    }
-
-    fn table_faults(&self, text: &mut String) {
-        text.push('\n');
-        for side in &self.sides {
-            let verdict = if side.missing == 0 && side.faults.is_empty() { "all there, each once, in order" } else { "NOT RECONCILED" };
-            let _ = writeln!(text, "{}: {} deliveries, {} missing: {verdict}", side.name, side.received, side.missing);
-            for (fault, times) in &side.faults {
-                let _ = writeln!(text, "  {times} × {fault}");
-            }
-            if side.load_share > 0.95 {
-                let _ = writeln!(
-                    text,
-                    "  the load was busy {:.0} % of the time: times on the wall are its own, not the server's",
-                    side.load_share * 100.0
-                );
-            }
-        }
+        self.points.sort_by_key(|point| point.clients);
     }
 }
 
-/// A number with as many digits as mean something.
-pub fn number(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".to_owned(),
-        large if large >= 1e7 => format!("{:.1}M", value / 1e6),
-        large if large >= 100.0 => format!("{value:.0}"),
-        medium if medium >= 10.0 => format!("{value:.1}"),
-        medium if medium >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
+/// What the floor is called.
+pub const FLOOR: &str = "floor";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn side(name: &str, values: &[f64]) -> Side {
+        let round = |&value: &f64| vec![Measure { key: "a".to_owned(), name: String::new(), unit: String::new(), value }];
+        Side { name: name.to_owned(), rounds: values.iter().map(round).collect(), ..Side::default() }
+    }
+
+    #[test]
+    fn a_ratio_is_the_median_of_the_rounds_ratios() {
+        let point = Point { clients: 1, sides: vec![side("serve", &[1.0, 10.0, 3.0]), side(FLOOR, &[1.0, 5.0, 2.0])] };
+        assert_eq!((point.sides[0].median("a"), point.ratio(0, "a"), point.ratio(0, "b")), (Some(3.0), Some(1.5), None));
+        assert_eq!(median(vec![1.0, 2.0]), Some(1.5));
+    }
+
+    #[test]
+    fn servers_of_other_reports_stand_before_the_floor() {
+        let report = |sides: Vec<Side>| Report { points: vec![Point { clients: 1, sides }], ..Report::default() };
+        let mut ours = report(vec![side("serve", &[1.0]), side(FLOOR, &[1.0])]);
+        ours.add_sides(&report(vec![side("ws", &[1.0]), side(FLOOR, &[9.0])]));
+        let names: Vec<&str> = ours.points[0].sides.iter().map(|side| side.name.as_str()).collect();
+        assert_eq!(names, ["serve", "ws", FLOOR]);
     }
 }

@@ -16,11 +16,11 @@ use super::sample::Sample;
 use super::target::{Kind, Target};
 use super::worker::{Order, Progress, Report};
 
-/// How long updates may take to arrive before they count as missing.
-const PATIENCE_SECONDS: u64 = 30;
-
 /// How long a server may take to read an update that nobody waits for.
 const UNSEEN: Duration = Duration::from_millis(600);
+
+/// How long before the first update is due the load is told of it.
+const AHEAD: Duration = Duration::from_millis(20);
 
 /// How the clients connect.
 #[derive(Clone, Debug)]
@@ -37,6 +37,10 @@ pub struct Load {
     pub connect_rate: u32,
     /// Whether clients leave without a close frame.
     pub is_abrupt: bool,
+    /// How long updates may take to arrive before they count as missing.
+    pub patience: Duration,
+    /// Whether the kernel is to buffer little for a client, so that it does not take megabytes to make one slow.
+    pub has_small_buffers: bool,
 }
 
 /// A server with clients.
@@ -80,6 +84,7 @@ impl<'a> Run<'a> {
             clients: (at * share).min(load.plan.clients)..((at + 1) * share).min(load.plan.clients),
             sources: load.sources.clone(),
             is_abrupt: load.is_abrupt,
+            has_small_buffers: load.has_small_buffers,
         };
         let setups: Vec<Setup> = (0..load.processes).map(setup).collect();
         let fleet = cores::on(Role::Load, || Fleet::start(&setups))?;
@@ -145,48 +150,64 @@ impl<'a> Run<'a> {
         self.fleet.order(order, &mut |_| ())
     }
 
-    /// Publishes updates. Returns the number of deliveries that were still to come when patience ended: 0 where all have come.
+    /// Publishes updates and waits until all have them. Returns the number of deliveries that were still to come when patience ended.
     ///
     /// # Errors
     /// When the server takes no updates, or a process of the load is gone.
     pub fn publish(&mut self, updates: u32, choice: Choice, pace: Pace, what: &str) -> io::Result<u64> {
-        self.line.begin(what, u64::from(updates));
-        let burst = pace.burst.max(1);
         if pace.rate > 0.0 {
-            let interval = (1e9 / pace.rate) as u64;
-            // A moment ahead, so that the load knows of it before the first one is due.
-            let segment = self.announce(updates, choice, burst, interval)?;
-            let mut seq = segment.first_seq;
-            while seq < segment.seqs().end {
-                let due = segment.due(seq);
-                thread::sleep(Duration::from_nanos(due.saturating_sub(now())));
-                // All that is due by now: when this is late, it is not late for ever.
-                let overdue = now().saturating_sub(due) / interval.max(1);
-                let end = segment.seqs().end.min(seq + burst.saturating_mul(u32::try_from(overdue + 1).unwrap_or(u32::MAX)));
-                self.send(seq..end, choice)?;
-                seq = end;
-                self.line.show(u64::from(seq - segment.first_seq));
-            }
-            if choice == Choice::Unwanted {
-                thread::sleep(UNSEEN);
-            }
+            self.publish_without_waiting(updates, choice, pace, what)?;
             return self.await_all();
         }
+        self.line.begin(what, u64::from(updates));
         let mut done = 0;
-        while done < updates {
-            let count = burst.min(updates - done);
-            let segment = self.announce(count, choice, burst, 0)?;
+        let mut missing = 0;
+        while done < updates && missing == 0 {
+            let count = pace.burst.min(updates - done);
+            let segment = self.announce(count, choice, pace.burst, 0)?;
             self.send(segment.seqs(), choice)?;
-            if choice == Choice::Wanted {
-                let missing = self.await_all()?;
-                if missing > 0 {
-                    return Ok(missing);
-                }
-            }
+            missing = self.await_all()?;
             done += count;
             self.line.show(u64::from(done));
         }
-        Ok(0)
+        Ok(missing)
+    }
+
+    /// Publishes updates when they are due, whatever has become of those before.
+    ///
+    /// # Errors
+    /// When the server takes no updates, or a process of the load is gone.
+    pub fn publish_without_waiting(&mut self, updates: u32, choice: Choice, pace: Pace, what: &str) -> io::Result<()> {
+        self.line.begin(what, u64::from(updates));
+        let interval = (1e9 / pace.rate.max(1e-3)) as u64;
+        let segment = self.announce(updates, choice, pace.burst, interval)?;
+        let end = segment.seqs().end;
+        let mut seq = segment.first_seq;
+        while seq < end {
+            let due = segment.due(seq);
+            thread::sleep(Duration::from_nanos(due.saturating_sub(now())));
+            // All that is due by now: when this is late, it is not late for ever.
+            let overdue = now().saturating_sub(due) / interval.max(1);
+            let next = end.min(seq.saturating_add(pace.burst.saturating_mul(u32::try_from(overdue + 1).unwrap_or(u32::MAX))));
+            self.send(seq..next, choice)?;
+            seq = next;
+            self.line.show(u64::from(seq - segment.first_seq));
+        }
+        // The last one has its interval too, so that a rate holds over several calls.
+        thread::sleep(Duration::from_nanos((segment.due(end - 1) + interval).saturating_sub(now())));
+        if choice == Choice::Unwanted {
+            thread::sleep(UNSEEN);
+        }
+        Ok(())
+    }
+
+    /// Lets so many clients per second lose their connection and come back, from now on; 0 ends it.
+    ///
+    /// # Errors
+    /// When a process of the load is gone.
+    pub fn roam(&mut self, per_second: u32) -> io::Result<()> {
+        let processes = self.load.processes;
+        self.tell(&Order::Roam { per_second: per_second.div_ceil(processes), in_flight: self.load.in_flight }).map(drop)
     }
 
     /// Publishes updates while nobody is connected, and gives the server the time to learn of them.
@@ -200,14 +221,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Tells the load of updates before they are published: the first one is due in a moment, or as soon as the load knows.
     fn announce(&mut self, count: u32, choice: Choice, burst: u32, interval: u64) -> io::Result<Segment> {
-        let ahead = if interval > 0 { 20_000_000 } else { 0 };
-        let mut segment = Segment { first_seq: self.next_seq, count, choice, start: now() + ahead, interval, burst };
+        let ahead = if interval > 0 { AHEAD } else { Duration::ZERO };
+        let start = now() + ahead.as_nanos() as u64;
+        let segment = Segment { first_seq: self.next_seq, count, choice, start, interval, burst };
         self.next_seq += count;
-        if interval == 0 {
-            // The next one is published when this has been delivered, so its time counts from when it is sent.
-            segment.start = now();
-        }
         self.tell(&Order::Expect(segment.clone()))?;
         Ok(segment)
     }
@@ -225,7 +244,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When a process of the load is gone.
     pub fn await_all(&mut self) -> io::Result<u64> {
-        Ok(self.tell(&Order::Await { seconds: PATIENCE_SECONDS })?.outstanding)
+        Ok(self.tell(&Order::Await { seconds: self.load.patience.as_secs() })?.outstanding)
     }
 
     /// Does something and returns what it cost the server, and how long it took in nanoseconds.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::measure::{Measures, Series};
 use super::plan::Choice;
-use super::run::{Cost, Pace, Run};
+use super::run::{Pace, Run};
 use super::worker::Order;
 
 /// What is measured.
@@ -26,9 +27,9 @@ pub enum Scenario {
     Churn,
     /// All clients connect again at once, and ask for what they missed
     Storm,
-    /// Some clients stop reading
+    /// Some clients stop reading, while the others must not notice
     Slow,
-    /// Everything at once, for long
+    /// Updates, and clients that come and go, for long
     Soak,
 }
 
@@ -45,40 +46,14 @@ pub struct Amount {
     pub cycles: u64,
     /// How many connect at the same time in a storm.
     pub storm_in_flight: u32,
+    /// Each so-many-th client stops reading.
+    pub slow_every: u32,
+    /// How many clients per second lose their connection in a soak.
+    pub roaming: u32,
     /// How long clients are idle, and how long a soak lasts.
     pub duration: Duration,
-    /// Whether the server knows nothing but the system calls: it replays nothing and keeps nothing for the slow.
+    /// Whether the server knows nothing but the system calls, and so remembers nothing.
     pub is_floor: bool,
-}
-
-/// A number that came out.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Measure {
-    /// Its name, for machines.
-    pub key: String,
-    /// What it is, for people.
-    pub name: String,
-    /// Its unit.
-    pub unit: String,
-    /// How much it is; less is better.
-    pub value: f64,
-}
-
-/// Measures of one run.
-#[derive(Clone, Debug, Default)]
-pub struct Measures(pub Vec<Measure>);
-
-impl Measures {
-    fn add(&mut self, key: &str, name: &str, unit: &str, value: f64) {
-        self.0.push(Measure { key: key.to_owned(), name: name.to_owned(), unit: unit.to_owned(), value });
-    }
-
-    /// CPU time of the loop and of the whole process, for each of `count` units.
-    fn add_cpu(&mut self, key: &str, per: &str, cost: &Cost, count: u64) {
-        let each = |nanoseconds: u64| nanoseconds as f64 / 1_000.0 / count.max(1) as f64;
-        self.add(key, &format!("CPU per {per}, its loop"), "µs", each(cost.cpu_first));
-        self.add(&format!("{key}_all"), &format!("CPU per {per}, all threads"), "µs", each(cost.cpu));
-    }
 }
 
 /// Runs a scenario.
@@ -93,7 +68,8 @@ pub fn run(scenario: Scenario, amount: &Amount, run: &mut Run<'_>) -> io::Result
         Scenario::Sparse => sparse(amount, run, &mut measures)?,
         Scenario::Churn => churn(amount, run, &mut measures)?,
         Scenario::Storm => storm(amount, run, &mut measures)?,
-        Scenario::Slow | Scenario::Soak => return Err(io::Error::other("not there yet")),
+        Scenario::Slow => slow(amount, run, &mut measures)?,
+        Scenario::Soak => soak(amount, run, &mut measures)?,
     }
     Ok(measures)
 }
@@ -104,6 +80,11 @@ const WARM_UP_CYCLES: u64 = 64;
 /// How long the kernel and the server have to come to rest.
 const REST: Duration = Duration::from_millis(300);
 
+/// Each burst as soon as all have got the one before.
+fn at_once(amount: &Amount) -> Pace {
+    Pace { rate: 0.0, ..amount.pace }
+}
+
 fn idle(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Result<()> {
     run.churn(WARM_UP_CYCLES, "warming up")?;
     thread::sleep(REST);
@@ -111,32 +92,31 @@ fn idle(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Resu
     run.connect_all()?;
     thread::sleep(REST);
     let full = run.sample()?;
-    let each = |after: u64, before: u64| (after as f64 - before as f64) / f64::from(amount.clients);
-    measures.add("rss", "RSS per client", "bytes", each(full.rss, before.rss));
-    measures.add("pss", "PSS per client", "bytes", each(full.pss, before.pss));
-    measures.add("kernel", "kernel memory per client, both ends", "bytes", each(full.slab + full.buffers, before.slab + before.buffers));
-    measures.add("rss_base", "RSS before", "bytes", before.rss as f64);
+    measures.add_memory("rss", "RSS per client", full.rss, before.rss, amount.clients);
+    measures.add_memory("pss", "PSS per client", full.pss, before.pss, amount.clients);
+    let (kernel, kernel_before) = (full.slab + full.buffers, before.slab + before.buffers);
+    measures.add_memory("kernel", "kernel memory per client, both ends", kernel, kernel_before, amount.clients);
+    measures.add("rss_base", "RSS before the first client", "bytes", before.rss as f64);
     let ((), cost) = run.measure(|_| {
         thread::sleep(amount.duration);
         Ok(())
     })?;
-    measures.add("cpu_idle", "CPU while idle, per second", "µs", cost.cpu as f64 / 1e3 / amount.duration.as_secs_f64().max(1e-9));
+    measures.add("cpu_idle", "CPU per second while idle", "µs", cost.cpu as f64 / 1e3 / amount.duration.as_secs_f64().max(1e-9));
     run.tell(&Order::Cut)?;
-    thread::sleep(REST * 3);
-    let after = run.sample()?;
-    measures.add("rss_kept", "RSS kept after all left, per client", "bytes", each(after.rss, before.rss));
+    thread::sleep(REST * 5);
+    measures.add_memory("rss_kept", "RSS kept after all left, per client", run.sample()?.rss, before.rss, amount.clients);
     Ok(())
 }
 
 fn fanout(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Result<()> {
     run.connect_all()?;
-    run.publish(2 * amount.pace.burst, Choice::Wanted, Pace { rate: 0.0, ..amount.pace }, "warming up")?;
+    run.publish(2 * amount.pace.burst, Choice::Wanted, at_once(amount), "warming up")?;
     run.tell(&Order::Forget)?;
     let received = run.report()?.counts.received;
     let (_, cost) = run.measure(|run| run.publish(amount.updates, Choice::Wanted, amount.pace, "publishing"))?;
     let deliveries = run.report()?.counts.received - received;
     measures.add_cpu("delivery", "delivery", &cost, deliveries);
-    measures.add("deliveries_time", "time per delivery", "µs", cost.wall as f64 / 1e3 / deliveries.max(1) as f64);
+    measures.add("delivery_time", "time per delivery", "µs", cost.wall as f64 / 1e3 / deliveries.max(1) as f64);
     Ok(())
 }
 
@@ -145,7 +125,7 @@ fn sparse(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Re
     run.publish(50, Choice::Wanted, amount.pace, "warming up")?;
     run.tell(&Order::Forget)?;
     let (_, cost) = run.measure(|run| run.publish(amount.updates, Choice::Wanted, amount.pace, "publishing"))?;
-    measures.add_cpu("update", "update that one client wants", &cost, u64::from(amount.updates));
+    measures.add_cpu("update", "update that some want", &cost, u64::from(amount.updates));
     let (_, cost) = run.measure(|run| run.publish(amount.updates, Choice::Unwanted, amount.pace, "publishing what nobody wants"))?;
     measures.add_cpu("unwanted", "update that nobody wants", &cost, u64::from(amount.updates));
     Ok(())
@@ -156,40 +136,93 @@ fn churn(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Res
     run.tell(&Order::Forget)?;
     let ((), cost) = run.measure(|run| run.churn(amount.cycles, "connecting and leaving").map(drop))?;
     measures.add_cpu("cycle", "connect, subscribe and close", &cost, amount.cycles);
-    measures.add("cycle_time", "time per cycle", "µs", cost.wall as f64 / 1e3 / amount.cycles as f64);
+    measures.add("cycle_time", "time per cycle", "µs", cost.wall as f64 / 1e3 / amount.cycles.max(1) as f64);
     Ok(())
 }
 
 fn storm(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Result<()> {
+    let clients = u64::from(amount.clients);
     run.churn(WARM_UP_CYCLES, "warming up")?;
     thread::sleep(REST);
     let empty = run.sample()?;
     let (progress, cost) = run.measure(|run| run.connect(false, amount.storm_in_flight))?;
     measures.add("storm", "time until all are subscribed", "s", progress.took as f64 / 1e9);
-    measures.add_cpu("storm_cpu", "client", &cost, u64::from(amount.clients));
+    measures.add_cpu("storm_cpu", "client", &cost, clients);
     run.publish(2, Choice::Wanted, Pace { burst: 1, rate: 0.0 }, "publishing")?;
     let ((), cost) = run.measure(|run| {
         run.tell(&Order::Cut)?;
         thread::sleep(REST);
         Ok(())
     })?;
-    measures.add_cpu("leave_cpu", "client that is cut off", &cost, u64::from(amount.clients));
+    measures.add_cpu("leave_cpu", "client that is cut off", &cost, clients);
     if !amount.is_floor {
-        run.publish_unseen(amount.updates.min(100))?;
-        let (progress, cost) = run.measure(|run| run.connect(true, amount.storm_in_flight))?;
-        run.await_all()?;
-        // They were late since nobody was there.
-        run.tell(&Order::Forget)?;
-        measures.add("resume", "time until all are subscribed again, with since", "s", progress.took as f64 / 1e9);
-        measures.add_cpu("resume_cpu", "client that comes back", &cost, u64::from(amount.clients));
+        let missed = amount.updates.min(100);
+        run.publish_unseen(missed)?;
+        let ((progress, _), cost) = run.measure(|run| Ok((run.connect(true, amount.storm_in_flight)?, run.await_all()?)))?;
+        measures.add(
+            "resume",
+            &format!("time until all are back, with since and {missed} missed updates"),
+            "s",
+            progress.took as f64 / 1e9,
+        );
+        measures.add_cpu("resume_cpu", "client that comes back", &cost, clients);
         run.tell(&Order::Cut)?;
     }
-    thread::sleep(REST * 3);
-    measures.add(
-        "rss_kept",
-        "RSS kept after all left, per client",
-        "bytes",
-        (run.sample()?.rss as f64 - empty.rss as f64) / f64::from(amount.clients),
-    );
+    thread::sleep(REST * 5);
+    measures.add_memory("rss_kept", "RSS kept after all left, per client", run.sample()?.rss, empty.rss, amount.clients);
+    Ok(())
+}
+
+fn slow(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Result<()> {
+    run.connect_all()?;
+    run.publish(2 * amount.pace.burst, Choice::Wanted, at_once(amount), "warming up")?;
+    run.tell(&Order::Forget)?;
+    let before = run.sample()?;
+    let slow = amount.clients.div_ceil(amount.slow_every);
+    run.tell(&Order::StopReading { every: amount.slow_every })?;
+    let ((), cost) = run.measure(|run| run.publish_without_waiting(amount.updates, Choice::Wanted, amount.pace, "publishing"))?;
+    // The others have got all; the slow ones what the kernel took for them.
+    thread::sleep(REST);
+    let full = run.sample()?;
+    measures.add_memory("slow_rss", &format!("RSS for each of the {slow} slow clients"), full.rss, before.rss, slow);
+    measures.add_cpu("slow_cpu", "update", &cost, u64::from(amount.updates));
+    run.tell(&Order::ResumeReading)?;
+    let progress = run.tell(&Order::AwaitNewest { seconds: 30 })?;
+    measures.add("catch_up", "time until the slow have the newest of each bug", "s", progress.took as f64 / 1e9);
+    let left_out = run.report()?.counts.coalesced;
+    measures.notes.push(match left_out {
+        0 => "the kernel took everything for the slow clients: more --updates would show what the server does".to_owned(),
+        _ => format!("{left_out} deliveries to slow clients were left out, since newer ones of the same bug stood for them"),
+    });
+    Ok(())
+}
+
+fn soak(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Result<()> {
+    run.connect_all()?;
+    run.publish(50, Choice::Wanted, amount.pace, "warming up")?;
+    run.roam(amount.roaming)?;
+    let seconds = amount.duration.as_secs().max(2);
+    let updates = (amount.pace.rate * f64::from(amount.pace.burst)).max(1.0) as u32;
+    let (mut memory, mut cpu) = (Vec::new(), Vec::new());
+    let ((), cost) = run.measure(|run| {
+        let mut last = run.sample()?;
+        for second in 1..=seconds {
+            run.publish_without_waiting(updates, Choice::Wanted, amount.pace, &format!("second {second} of {seconds}: publishing"))?;
+            let sample = run.sample()?;
+            memory.push((second as f64, sample.rss as f64 / 1e6));
+            cpu.push((second as f64, (sample.cpu - last.cpu) as f64 / 1e7));
+            last = sample;
+        }
+        Ok(())
+    })?;
+    run.roam(0)?;
+    run.await_all()?;
+    // What grows for ever is seen in the second half; the first one has what a server needs to get going.
+    let half = memory.len() / 2;
+    let growth = (memory[memory.len() - 1].1 - memory[half].1) * 1e6 / (memory.len() - half).max(1) as f64 * 60.0;
+    measures.add("soak_cpu", "CPU per second", "ms", cost.cpu as f64 / 1e6 / seconds as f64);
+    measures.add("soak_growth", "growth of RSS per minute, second half", "bytes", growth);
+    measures.series.push(Series { name: "RSS, MB".to_owned(), points: memory });
+    measures.series.push(Series { name: "CPU, percent of a core".to_owned(), points: cpu });
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -79,6 +79,8 @@ impl Target {
             Kind::Floor(audience) => floor(*audience),
             Kind::Running { url, pid, publish } => {
                 let address = url.authority.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the name has no address"))?;
+                // Once, so that a server that is not there is told at once and not by each client.
+                TcpStream::connect(address)?;
                 let publisher = publish.as_ref().map(Publisher::open).transpose()?;
                 Ok(Self { address, host: url.authority.clone(), path: url.path.clone(), pid: *pid, publisher, process: None, folder: None })
             }

@@ -63,6 +63,13 @@ pub enum Order {
     },
     /// All read again.
     ResumeReading,
+    /// So many clients per second lose their connection and come back with `since`, until told otherwise.
+    Roam {
+        /// How many; 0 ends it, and waits until all are back.
+        per_second: u32,
+        /// How many may be connecting at the same time.
+        in_flight: u32,
+    },
     /// What was measured so far was a warm-up: latencies count from here.
     Forget,
     /// Tell everything.
@@ -184,6 +191,10 @@ impl Current {
             Order::Await { .. } | Order::AwaitNewest { .. } => {}
             Order::StopReading { every } => clients.stop_reading(*every),
             Order::ResumeReading => clients.resume_reading(),
+            Order::Roam { per_second, in_flight } => {
+                clients.pace(*in_flight, 0);
+                clients.roam(*per_second);
+            }
             Order::Forget => {
                 clients.ledger.latency = Histogram::default();
                 clients.tally.connect = Histogram::default();
@@ -216,14 +227,20 @@ impl Current {
         let time = now();
         let is_over = |seconds: u64| time - self.begun > seconds * 1_000_000_000;
         let is_done = match self.order {
-            Order::Connect { .. } | Order::Churn { .. } | Order::Close => clients.is_settled(),
+            Order::Connect { .. } | Order::Churn { .. } | Order::Close | Order::Roam { per_second: 0, .. } => clients.is_settled(),
             Order::Await { seconds } => clients.ledger.outstanding == 0 || is_over(seconds),
             Order::AwaitNewest { .. } if time - self.looked < LOOK.as_nanos() as u64 => false,
             Order::AwaitNewest { seconds } => {
                 self.looked = time;
                 is_over(seconds) || clients.behind() == 0
             }
-            Order::Cut | Order::Expect(_) | Order::StopReading { .. } | Order::ResumeReading | Order::Forget | Order::Report => true,
+            Order::Cut
+            | Order::Expect(_)
+            | Order::StopReading { .. }
+            | Order::ResumeReading
+            | Order::Roam { .. }
+            | Order::Forget
+            | Order::Report => true,
         };
         if !is_done && time - self.told < PROGRESS.as_nanos() as u64 {
             return Ok(false);

@@ -167,6 +167,11 @@ impl Program {
         kill_process(self.pid(), signal).unwrap();
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Changes how many files it may have open; returns how many it could open before.
     pub fn limit_files(&self, files: u64) -> u64 {
         // The server has raised its own limit to the maximum, which it has in common with this process.

@@ -1,0 +1,140 @@
+//! What the clients read, and what they make of it: heads, updates, replies, pings and closes.
+
+use std::io::{self, Read};
+
+use super::{Client, Clients, State, TICK, now, ticks};
+use crate::bench::ledger::Grace;
+use crate::bench::wire::{self, Said};
+
+impl Clients {
+    pub(super) fn readable(&mut self, client: u32) {
+        let mut received = std::mem::take(&mut self.received);
+        while let Some(Client { stream: Some(stream), is_stopped: false, .. }) = self.clients.get_mut(client as usize) {
+            match stream.read(&mut received) {
+                Ok(0) => {
+                    self.ended(client, "closed without a close frame");
+                    break;
+                }
+                Ok(bytes) => {
+                    self.tally.bytes += bytes as u64;
+                    self.take(client, &received[..bytes]);
+                    if bytes < received.len() && self.state(client) != Some(State::Closing) {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.ended(client, &error.to_string());
+                    break;
+                }
+            }
+        }
+        self.received = received;
+    }
+
+    fn take(&mut self, client: u32, bytes: &[u8]) {
+        if !self.partial.is_empty()
+            && let Some(mut begun) = self.partial.remove(&client)
+        {
+            begun.extend_from_slice(bytes);
+            return self.take_whole(client, &begun);
+        }
+        self.take_whole(client, bytes);
+    }
+
+    fn take_whole(&mut self, client: u32, bytes: &[u8]) {
+        let state = self.clients[client as usize].state;
+        if state == State::Open && bytes == self.seen.0 {
+            let time = now();
+            let grace = self.grace(client, time);
+            for at in 0..self.seen.1.len() {
+                self.ledger.enter(client as usize, &self.seen.1[at], grace, time);
+            }
+            return;
+        }
+        let mut rest = bytes;
+        if state == State::Upgrading {
+            match wire::upgraded(rest) {
+                Ok(Some(head)) => {
+                    rest = &rest[head..];
+                    self.subscribe(client);
+                }
+                Ok(None) => {
+                    self.partial.insert(client, rest.to_vec());
+                    return;
+                }
+                Err(why) => return self.fail(client, &why),
+            }
+        }
+        self.take_frames(client, rest);
+    }
+
+    fn take_frames(&mut self, client: u32, bytes: &[u8]) {
+        let mut rest = bytes;
+        let mut deliveries = std::mem::take(&mut self.seen.1);
+        deliveries.clear();
+        let mut is_pure = true;
+        let time = now();
+        while !rest.is_empty() && !matches!(self.clients[client as usize].state, State::Absent) {
+            let frame = match wire::frame(rest) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    self.partial.insert(client, rest.to_vec());
+                    is_pure = false;
+                    break;
+                }
+                Err(why) => {
+                    self.ended(client, why);
+                    break;
+                }
+            };
+            match (frame.opcode, if frame.opcode == wire::TEXT { wire::read(frame.payload) } else { Said::Other }) {
+                (_, Said::Update { bug, when }) => {
+                    let delivery = self.ledger.identify(bug, when);
+                    self.ledger.enter(client as usize, &delivery, self.grace(client, time), time);
+                    deliveries.push(delivery);
+                }
+                (opcode, said) => {
+                    is_pure = false;
+                    self.take_other(client, opcode, said, frame.payload);
+                }
+            }
+            rest = &rest[frame.bytes..];
+        }
+        self.seen.1 = deliveries;
+        self.seen.0.clear();
+        if is_pure {
+            self.seen.0.extend_from_slice(bytes);
+        }
+    }
+
+    fn take_other(&mut self, client: u32, opcode: u8, said: Said, payload: &[u8]) {
+        match (opcode, said) {
+            (wire::TEXT, Said::Ok { is_incomplete }) => {
+                self.tally.incomplete += u64::from(is_incomplete);
+                if self.state(client) == Some(State::Subscribing) {
+                    self.opened(client);
+                }
+            }
+            (wire::TEXT, _) => self.fail(client, &format!("answered {:?}", String::from_utf8_lossy(payload))),
+            (wire::PING, _) => {
+                let mut pong = Vec::new();
+                wire::write_frame(&mut pong, wire::PONG, payload);
+                self.write(client, &pong);
+            }
+            (wire::CLOSE, _) => {
+                let code = payload.first_chunk::<2>().map_or(1005, |code| u16::from_be_bytes(*code));
+                self.ended(client, &format!("closed with {code}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// What a client must put up with. What was due before it came was late by its own doing.
+    fn grace(&self, client: u32, time: u64) -> Grace {
+        let client = &self.clients[client as usize];
+        let open_for = if client.state == State::Open { ticks(time).wrapping_sub(client.begun) } else { 0 };
+        Grace { has_asked: client.has_asked, was_stopped: client.was_stopped, open_for: u64::from(open_for) * TICK }
+    }
+}

@@ -1,0 +1,135 @@
+//! The machine: what it is, and whether it has enough of everything before a run begins. Changes nothing.
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use rustix::process::{Resource, getrlimit};
+
+/// Files of a process of the load that are no clients.
+const FILES_OF_LOAD: u64 = 32;
+
+/// Files of `bugzfeed serve` that are no clients, and some to spare.
+const FILES_OF_SERVER: u64 = 128;
+
+/// The kernel's memory for a connection with both ends here, in bytes: some 4 KB for each.
+const KERNEL_BYTES: u64 = 9_000;
+
+/// What a run will need.
+#[derive(Clone, Debug)]
+pub struct Need {
+    /// Clients.
+    pub clients: u32,
+    /// Processes that hold them.
+    pub processes: u32,
+    /// The addresses that they connect from; any where there are none.
+    pub sources: Vec<Ipv4Addr>,
+    /// Whether the server runs here and is started by the bench.
+    pub has_server: bool,
+}
+
+/// How many clients one process of the load can hold.
+pub fn clients_max() -> u32 {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(1 << 30);
+    u32::try_from(files.saturating_sub(FILES_OF_LOAD)).unwrap_or(u32::MAX)
+}
+
+/// How many clients a server that is started here can hold.
+pub fn clients_max_of_server() -> u32 {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(1 << 30);
+    u32::try_from(files.saturating_sub(FILES_OF_SERVER)).unwrap_or(u32::MAX)
+}
+
+impl Need {
+    /// Finds out what will run out.
+    ///
+    /// # Errors
+    /// A sentence that says what, and what to do.
+    pub fn check(&self) -> Result<(), String> {
+        let clients = self.clients;
+        let each = clients.div_ceil(self.processes.max(1));
+        if each > clients_max() {
+            return Err(format!(
+                "{clients} clients in {} processes need {each} open files each, and the limit leaves {}; raise it (ulimit -n) or add --processes",
+                self.processes,
+                clients_max()
+            ));
+        }
+        if self.has_server && clients > clients_max_of_server() {
+            return Err(format!(
+                "{clients} clients need as many open files of the server, and the limit leaves {}; raise it (ulimit -n), or start the server yourself and name its URL",
+                clients_max_of_server()
+            ));
+        }
+        let ports = ports() * self.sources.len().max(1) as u64;
+        if u64::from(clients) > ports {
+            return Err(format!(
+                "{clients} clients need as many ports, and net.ipv4.ip_local_port_range has {ports} for {} addresses; add addresses by --source-ip",
+                self.sources.len().max(1)
+            ));
+        }
+        let memory = meminfo("MemAvailable:");
+        let needed = u64::from(clients) * KERNEL_BYTES;
+        if memory > 0 && needed > memory {
+            return Err(format!(
+                "{clients} clients need some {} MB of kernel memory, and {} MB are available",
+                needed / 1_000_000,
+                memory / 1_000_000
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// How many ports the kernel gives to those who ask for any.
+fn ports() -> u64 {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ends = range.split_whitespace().filter_map(|end| end.parse::<u64>().ok());
+    ends.next().zip(ends.next()).map_or(28_232, |(first, last)| last - first + 1)
+}
+
+fn meminfo(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kilobytes = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or_default() * 1_024
+}
+
+/// The machine in one line.
+pub fn describe() -> String {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).and_then(|rest| rest.split(": ").nth(1));
+    let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let congestion = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_default();
+    format!(
+        "{cores} × {}, {:.1} GB, Linux {}, TCP {}; {} of bugzfeed {}",
+        model.unwrap_or("unknown processor"),
+        meminfo("MemTotal:") as f64 / 1e9,
+        kernel.trim(),
+        congestion.trim(),
+        if cfg!(debug_assertions) { "a debug build" } else { "a release build" },
+        crate::protocol::VERSION
+    )
+}
+
+/// How many processes wait for a core on average, over the last minute: others that take its time.
+pub fn load_average() -> f64 {
+    fs::read_to_string("/proc/loadavg").ok().and_then(|text| text.split(' ').next()?.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_out_is_told_with_what_to_do() {
+        let need = Need { clients: 100, processes: 1, sources: Vec::new(), has_server: true };
+        assert_eq!(need.check(), Ok(()));
+        let why = |clients, processes, sources: usize, has_server| {
+            let sources = vec![Ipv4Addr::LOCALHOST; sources];
+            Need { clients, processes, sources, has_server }.check().unwrap_err()
+        };
+        assert!(why(u32::MAX, 1, 1, false).contains("--processes"));
+        assert!(why(clients_max(), 1, 16, true).contains("of the server"));
+        assert!(why(1_000_000, 100_000, 1, false).contains("--source-ip"));
+    }
+}

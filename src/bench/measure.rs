@@ -1,0 +1,109 @@
+//! The numbers that a scenario gives: their names for machines and for people, and their units. Knows no scenario.
+
+use serde::{Deserialize, Serialize};
+
+use super::run::Cost;
+
+/// A number that came out. Less is better.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Measure {
+    /// Its name, for `--assert` and other machines.
+    pub key: String,
+    /// What it is, for people.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// How much it is.
+    pub value: f64,
+}
+
+/// A number over time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Series {
+    /// What it is, with its unit.
+    pub name: String,
+    /// Seconds since the begin, and the number.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// All that came out of one run.
+#[derive(Clone, Debug, Default)]
+pub struct Measures {
+    /// The numbers, in the order in which they are shown.
+    pub values: Vec<Measure>,
+    /// Those that change over time.
+    pub series: Vec<Series>,
+    /// Deliveries that came late since the client had stopped reading; they are not missing.
+    pub notes: Vec<String>,
+}
+
+impl Measures {
+    /// Adds a number.
+    pub fn add(&mut self, key: &str, name: &str, unit: &str, value: f64) {
+        self.values.push(Measure { key: key.to_owned(), name: name.to_owned(), unit: unit.to_owned(), value });
+    }
+
+    /// Adds the CPU time of the whole process and of its first thread, for each of `count` units.
+    pub fn add_cpu(&mut self, key: &str, per: &str, cost: &Cost, count: u64) {
+        let each = |nanoseconds: u64| nanoseconds as f64 / 1_000.0 / count.max(1) as f64;
+        self.add(key, &format!("CPU per {per}"), "µs", each(cost.cpu));
+        self.add(&format!("{key}_loop"), &format!("CPU per {per}, first thread"), "µs", each(cost.cpu_first));
+    }
+
+    /// Adds how much memory there is more than before, for each of `clients`.
+    pub fn add_memory(&mut self, key: &str, name: &str, after: u64, before: u64, clients: u32) {
+        self.add(key, name, "bytes", (after as f64 - before as f64) / f64::from(clients.max(1)));
+    }
+}
+
+/// All keys that a scenario may give, so that a wrong name is told before anything is measured.
+pub const KEYS: &[&str] = &[
+    "rss",
+    "pss",
+    "kernel",
+    "rss_base",
+    "rss_kept",
+    "cpu_idle",
+    "delivery",
+    "delivery_loop",
+    "delivery_time",
+    "update",
+    "update_loop",
+    "unwanted",
+    "unwanted_loop",
+    "cycle",
+    "cycle_loop",
+    "cycle_time",
+    "storm",
+    "storm_cpu",
+    "storm_cpu_loop",
+    "leave_cpu",
+    "leave_cpu_loop",
+    "resume",
+    "resume_cpu",
+    "resume_cpu_loop",
+    "slow_rss",
+    "slow_cpu",
+    "slow_cpu_loop",
+    "catch_up",
+    "soak_cpu",
+    "soak_growth",
+];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_key_of_a_scenario_is_known() {
+        let source = include_str!("scenario.rs");
+        let calls = ["measures.add(\"", "measures.add_memory(\"", "measures.add_cpu(\""];
+        let mut found = 0;
+        for call in calls {
+            for rest in source.split(call).skip(1) {
+                let key = rest.split('"').next().unwrap();
+                assert!(super::KEYS.contains(&key), "{key}");
+                found += 1;
+            }
+        }
+        assert!(found > 15, "{found}");
+    }
+}

@@ -1,0 +1,180 @@
+//! `bugzfeed bench`: each scenario against a real server, and servers with faults that it must find.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use support::server::Server;
+
+fn bench(arguments: &str, more: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
+    command.arg("bench").args(arguments.split(' ')).args(["--quiet", "--rounds", "1"]).args(more).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn each_scenario_verifies_what_a_real_server_delivers() {
+    for arguments in [
+        "idle -n 50 --duration 100ms",
+        "idle -n 50 --pattern shared --duration 100ms",
+        "fanout -n 50 --updates 3",
+        "fanout -n 50 --bugs 8 --burst 8 --updates 24",
+        "sparse -n 50 --updates 20 --rate 200",
+        "churn -n 50 --cycles 200",
+        "churn -n 50 --cycles 200 --abrupt",
+        "storm -n 50 --processes 2",
+        "slow -n 20 --updates 1000 --burst 100",
+        "soak -n 50 --bugs 3 --duration 2s --rate 50",
+        "fanout -n 50 --updates 3 --raw",
+    ] {
+        let output = bench(arguments, &["--assert", "missing=0,faults=0"]);
+        let said = said(&output);
+        assert!(output.status.success() && said.contains("all there, each once, in order"), "{arguments}: {said}");
+        let has_floor = !["slow", "soak"].iter().any(|name| arguments.starts_with(name));
+        assert_eq!(said.contains("\nfloor: "), has_floor, "{arguments}: {said}");
+    }
+}
+
+#[test]
+fn a_server_that_runs_is_measured_by_its_url() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_in(folder.path(), &["--history", "none"]);
+    drop(server.table());
+    let url = format!("ws://{}/", server.address);
+    let table = format!("sqlite:{}", folder.path().join("bugzfeed.db").display());
+    let pid = server.program().id().to_string();
+    let output = bench("fanout -n 20 --updates 3", &[&url, "--publish", &table, "--pid", &pid, "--name", "ours"]);
+    let said = said(&output);
+    assert!(output.status.success() && said.contains("ours: 100 deliveries, 0 missing: all there"), "{said}");
+}
+
+#[test]
+fn results_are_written_compared_and_shown_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (json, html, svg) = (path("a.json"), path("a.html"), path("svg"));
+    let output = bench("fanout -n 10,20 --updates 3", &["--json", &json, "--html", &html, "--svg", &svg]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(fs::read_to_string(&html).unwrap().contains("</svg>"));
+    for plot in ["delivery.svg", "latency.svg"] {
+        assert!(fs::read_to_string(Path::new(&svg).join(plot)).unwrap().starts_with("<svg "), "{plot}");
+    }
+    let output = bench("fanout -n 10 --updates 3", &["--compare", &json]);
+    assert!(output.status.success() && said(&output).contains("10 clients: delivery"), "{}", said(&output));
+    let output = bench("show", &["--beside", &json]);
+    assert!(output.status.success() && said(&output).contains("20 clients"), "{}", said(&output));
+}
+
+#[test]
+fn a_condition_that_does_not_hold_is_exit_code_1() {
+    let output = bench("churn -n 5 --cycles 20", &["--assert", "cycle<0.001"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("cycle<0.001 does not hold at 5 clients"), "{}", said(&output));
+}
+
+#[test]
+fn what_cannot_work_is_told_before_it_begins() {
+    for (arguments, more, word) in [
+        ("idle -n 4000000000", &[] as &[&str], "open files"),
+        ("fanout ws://127.0.0.1:1/", &[], "--publish"),
+        ("idle", &["--assert", "nonsense=1"], "known are"),
+    ] {
+        let output = bench(arguments, more);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {}", said(&output));
+        assert!(said(&output).contains(word), "{arguments}: {}", said(&output));
+    }
+    assert_eq!(bench("idle ws://127.0.0.1:1/ -n 5", &[]).status.code(), Some(69));
+}
+
+/// What a server does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    None,
+    Drops,
+    Repeats,
+    Swaps,
+    Invents,
+    Closes,
+}
+
+/// A server that gives the updates of `lines:` to all its clients, with a fault. Returns both ports.
+fn faulty(fault: Fault) -> (u16, u16) {
+    let clients: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let control = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ports = (listener.local_addr().unwrap().port(), control.local_addr().unwrap().port());
+    let all = Arc::clone(&clients);
+    thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            serve(stream, &all);
+        }
+    });
+    thread::spawn(move || {
+        let (stream, _) = control.accept().unwrap();
+        let mut held = Vec::new();
+        for (at, line) in BufReader::new(stream).lines().map_while(Result::ok).enumerate() {
+            let (bug, when) = line.split_once(' ').unwrap();
+            let frame = text(&format!(r#"{{"when": "{when}", "bug": {bug}, "command": "update"}}"#));
+            for client in clients.lock().unwrap().iter_mut() {
+                let wrong = at == 5;
+                match fault {
+                    Fault::Drops if wrong => {}
+                    Fault::Repeats if wrong => client.write_all(&[&frame[..], &frame].concat()).unwrap(),
+                    Fault::Invents if wrong => client
+                        .write_all(&[&frame[..], &text(r#"{"command":"update","bug":9,"when":"2014-04-03T21:13:45"}"#)].concat())
+                        .unwrap(),
+                    Fault::Closes if wrong => client.write_all(&[0x88, 2, 3, 0xe9]).unwrap(),
+                    Fault::Swaps if wrong => held.clone_from(&frame),
+                    Fault::Swaps if at == 6 => client.write_all(&[&frame[..], &held].concat()).unwrap(),
+                    _ => client.write_all(&frame).unwrap(),
+                }
+            }
+        }
+    });
+    ports
+}
+
+fn text(payload: &str) -> Vec<u8> {
+    [&[0x81, payload.len() as u8], payload.as_bytes()].concat()
+}
+
+/// Shakes hands, answers one subscription, and keeps the client.
+fn serve(mut stream: TcpStream, all: &Mutex<Vec<TcpStream>>) {
+    let mut buffer = [0; 4_096];
+    let bytes = stream.read(&mut buffer).unwrap();
+    let head = String::from_utf8_lossy(&buffer[..bytes]).into_owned();
+    let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    write!(stream, "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").unwrap();
+    assert_ne!(stream.read(&mut buffer).unwrap(), 0);
+    stream.write_all(&text(r#"{"result": "ok", "command": "subscribe", "bugs": [1]}"#)).unwrap();
+    all.lock().unwrap().push(stream);
+}
+
+#[test]
+fn each_fault_of_a_server_is_found() {
+    for (fault, word) in [
+        (Fault::None, "0 missing: all there, each once, in order"),
+        (Fault::Drops, "3 missing: NOT as it should be"),
+        (Fault::Repeats, "3 × delivered again or out of order"),
+        (Fault::Swaps, "3 × delivered again or out of order"),
+        (Fault::Invents, "3 × delivered what was not subscribed to or not published"),
+        (Fault::Closes, "3 × dropped by the server: closed with 1001"),
+    ] {
+        let (port, control) = faulty(fault);
+        let (url, publish) = (format!("ws://127.0.0.1:{port}/"), format!("lines:127.0.0.1:{control}"));
+        let output = bench("fanout -n 3 --updates 10 --rate 100 --patience 1s", &[&url, "--publish", &publish]);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(i32::from(fault != Fault::None)), "{fault:?}: {said}");
+        assert!(said.contains(word), "{fault:?}: {said}");
+    }
+}
