@@ -130,7 +130,11 @@ impl Sink {
     pub fn missed(&mut self, reason: &str) -> Result<(), Closed> {
         // Where the database's clock is ahead of this machine's, what was missed may be as late as what arrived.
         let until = unix_now().max(self.watermark);
-        warn!("updates from {} may have been missed up to now: {reason}; clients that ask for them are told so", self.name);
+        if self.watermark == i64::MIN {
+            info!("updates from {} are known from now on: {reason}", self.name);
+        } else {
+            warn!("updates from {} may have been missed up to now: {reason}; clients that ask for them are told so", self.name);
+        }
         if let Some(file) = &mut self.history_file {
             let result = file.raise_floor(until);
             self.report_keeping(result)?;
@@ -191,4 +195,67 @@ fn run_once(source: &mut dyn Source, sink: &mut Sink, stop: &Stop) -> Result<(),
 /// Seconds since 1970 by this machine's clock.
 pub fn unix_now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::{Poll, Token};
+
+    use super::*;
+    use crate::inbox;
+
+    type Step = fn(&mut Sink, &Stop) -> Result<(), Error>;
+
+    /// Does at each run what the next of its steps says.
+    struct Script(std::vec::IntoIter<Step>);
+
+    impl Source for Script {
+        fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
+            (self.0.next().unwrap())(sink, stop)
+        }
+    }
+
+    /// Supervises a script to its end; returns what the loop was told.
+    fn supervised(steps: Vec<Step>) -> Vec<Event> {
+        let poll = Poll::new().unwrap();
+        let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
+        let sink = Sink::new(FeedId(0), "script".to_owned(), None, sender);
+        let mut script = Script(steps.into_iter());
+        supervise(&mut script, sink, &Stop::default());
+        assert_eq!(script.0.len(), 0);
+        std::iter::from_fn(|| inbox.take()).collect()
+    }
+
+    #[test]
+    fn a_source_that_fails_or_panics_is_run_again_until_it_is_stopped() {
+        supervised(vec![
+            |_, _| Err("refused".into()),
+            |_, _| panic!("this panic is expected"),
+            |sink, _| {
+                sink.connected();
+                Err("lost".into())
+            },
+            |_, stop| {
+                stop.request();
+                Err("cut by the stop".into())
+            },
+        ]);
+        supervised(vec![|_, _| Err(Closed.into())]);
+        supervised(vec![|_, _| Ok(())]);
+    }
+
+    #[test]
+    fn what_was_missed_ends_with_the_latest_that_is_known_where_the_database_is_ahead_of_us() {
+        let events = supervised(vec![|sink, _| {
+            sink.missed("a test")?;
+            let ahead = Update { bug: crate::update::BugId::new(1).unwrap(), when: "2999-01-01".parse()? };
+            sink.deliver(vec![ahead])?;
+            Ok(sink.missed("a test")?)
+        }]);
+        let untils: Vec<i64> =
+            events.iter().filter_map(|event| if let Event::Gap { until, .. } = event { Some(*until) } else { None }).collect();
+        assert_eq!(untils.len(), 2);
+        assert!((untils[0] - unix_now()).abs() < 60, "{untils:?}");
+        assert_eq!(untils[1], "2999-01-01".parse::<crate::update::When>().unwrap().unix_seconds());
+    }
 }

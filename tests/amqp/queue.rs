@@ -53,10 +53,12 @@ fn a_deleted_queue_is_made_again_and_what_it_held_is_a_known_gap() {
     pika.declare("deleted-queue");
     let mut feed = Feed::open(&(broker.url("guest", "deleted-queue") + "&queue=deleted"));
     feed.gap();
-    pika.delete_queue("queue/guest/deleted");
-    feed.gap();
     pika.publish("deleted-queue", 1, WHEN);
     assert_eq!(feed.bugs(1), [1]);
+    pika.delete_queue("queue/guest/deleted");
+    feed.gap();
+    pika.publish("deleted-queue", 2, WHEN);
+    assert_eq!(feed.bugs(1), [2]);
     log::warned("=deleted-queue", "the queue was deleted");
     feed.close();
     pika.delete_queue("queue/guest/deleted");
@@ -73,6 +75,8 @@ fn a_full_queue_is_a_known_gap() {
     let address = broker.url("guest", "full") + "&queue=full&max_length=3";
     let mut feed = Feed::open(&address);
     feed.gap();
+    pika.publish("full", 9, WHEN);
+    assert_eq!(feed.bugs(1), [9]);
     feed.close();
     for bug in 1..=5 {
         pika.publish("full", bug, WHEN);
@@ -120,6 +124,8 @@ fn an_exchange_that_was_made_again_while_nobody_looked_is_a_known_gap() {
     let address = broker.url("pulse", "exchange/others/again") + "&queue=again";
     let mut feed = Feed::open(&address);
     feed.gap();
+    pika.publish("exchange/others/again", 1, WHEN);
+    assert_eq!(feed.bugs(1), [1]);
     feed.close();
     pika.delete_exchange("exchange/others/again");
     log::keep();
@@ -127,11 +133,11 @@ fn an_exchange_that_was_made_again_while_nobody_looked_is_a_known_gap() {
     log::warned("exchange/others/again", "does not exist");
     feed.close();
     pika.declare("exchange/others/again");
-    pika.publish("exchange/others/again", 1, WHEN);
+    pika.publish("exchange/others/again", 2, WHEN);
     let mut feed = Feed::open(&address);
     feed.gap();
-    pika.publish("exchange/others/again", 2, WHEN);
-    assert_eq!(feed.bugs(1), [2]);
+    pika.publish("exchange/others/again", 3, WHEN);
+    assert_eq!(feed.bugs(1), [3]);
 }
 
 #[test]

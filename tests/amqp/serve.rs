@@ -177,7 +177,7 @@ fn what_a_deleted_queue_held_is_known_to_be_missing() {
     let server = start(&folder, &(broker.url("guest", "forgotten") + "&queue=forgotten"));
     let (seen, _) = begin(&server, 1);
     pika.delete_queue("queue/guest/forgotten");
-    server.program().wait_for_line("the queue was deleted; clients");
+    server.program().wait_for_line("from now on: the queue was deleted");
     assert!(!seen.resume(&server, 1).1);
     // From now on the feed is whole again.
     begin(&server, 1);

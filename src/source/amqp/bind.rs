@@ -13,13 +13,14 @@ use std::fmt;
 use std::time::Duration;
 
 use amiquip::{AmqpValue, Channel, ExchangeDeclareOptions, ExchangeType, FieldTable, QueueDeclareOptions};
+use log::warn;
 
 use super::session::Session;
 use super::settings::Settings;
 use super::{Error, Sink, Stop};
 
-/// How long a missing exchange is waited for before the next look: short, since the broker is there and asking costs it nothing.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often a missing exchange is looked for: often, since the broker is there, and asking costs it a line in its log.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why updates may be missing up to the moment when the queue was bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +120,9 @@ pub fn bind(session: &mut Session, settings: &Settings, gap: &mut Option<Gap>) -
 pub fn mark(session: &mut Session, settings: &Settings) -> Result<(), Error> {
     if let Some(marker) = settings.marker_name() {
         let options = ExchangeDeclareOptions::default();
-        // A user who may not make it has no marker, and so a gap at each connection.
-        let _ = attempt(session, |channel| channel.exchange_declare(ExchangeType::Fanout, &*marker, options).map(drop))?;
+        if let Err(why) = attempt(session, |channel| channel.exchange_declare(ExchangeType::Fanout, &*marker, options).map(drop))? {
+            warn!("{settings}: without the exchange {marker}, each connection counts as one that may have missed updates: {why}");
+        }
     }
     Ok(())
 }

@@ -39,22 +39,22 @@ pub struct Queue {
     /// Why updates may be missing that no [`Sink::missed`] was called for.
     gap: Option<Gap>,
     /// How many messages were dropped, by reason.
-    dropped: HashMap<Drop, u64>,
+    dropped: HashMap<Unusable, u64>,
 }
 
 /// Why a message is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Drop {
+enum Unusable {
     Unreadable(Unreadable),
     /// The queue is bound to another exchange, too: that of another feed, or one that was read from in former times.
     OtherExchange,
 }
 
-impl fmt::Display for Drop {
+impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Drop::Unreadable(why) => why.fmt(f),
-            Drop::OtherExchange => f.write_str("from another exchange"),
+            Unusable::Unreadable(why) => why.fmt(f),
+            Unusable::OtherExchange => f.write_str("from another exchange"),
         }
     }
 }
@@ -166,10 +166,10 @@ impl Queue {
         let why = if delivery.exchange == self.settings.exchange {
             match pulse::read(&delivery.body) {
                 Ok(update) => return Some(update),
-                Err(why) => Drop::Unreadable(why),
+                Err(why) => Unusable::Unreadable(why),
             }
         } else {
-            Drop::OtherExchange
+            Unusable::OtherExchange
         };
         let count = self.dropped.entry(why).or_default();
         *count += 1;
