@@ -231,6 +231,11 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    /// Whether it owns more than its place: something is begun and not finished.
+    pub fn has_unfinished(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
     /// Whether the kernel has refused bytes that are not sent yet.
     pub fn has_unsent(&self) -> bool {
         self.unfinished.as_ref().is_some_and(|unfinished| !unfinished.unsent.is_empty())
@@ -241,10 +246,12 @@ impl<S: Stream> Connection<S> {
         self.unfinished.as_ref().and_then(|unfinished| unfinished.progress).map(|progress| now.since(progress))
     }
 
-    /// Keeps bytes that the kernel refused.
+    /// Keeps bytes that the kernel refused. They come after the updates that wait, which happened before: a replay must not tell of a
+    /// newer time first, and nothing may follow a close.
     pub fn keep_unsent(&mut self, bytes: &[u8], now: Moment) {
         if !bytes.is_empty() {
             let unfinished = self.unfinished.get_or_insert_default();
+            unfinished.encode_waiting();
             unfinished.unsent.extend_from_slice(bytes);
             unfinished.progress.get_or_insert(now);
         }
@@ -312,19 +319,23 @@ impl Unfinished {
     fn fill(&mut self) -> bool {
         if self.sent == self.unsent.len() {
             (self.unsent, self.sent) = (Vec::new(), 0);
-            let mut waiting: Vec<_> = std::mem::take(&mut self.waiting).into_iter().collect();
-            waiting.sort_unstable_by_key(|(_, waiting)| waiting.arrival);
-            let mut text = Vec::new();
-            for (bug, Waiting { when, .. }) in waiting {
-                text.clear();
-                protocol::write_update(&mut text, &Update { bug, when });
-                frame::write_text(&mut self.unsent, &text);
-            }
+            self.encode_waiting();
         }
         if self.unsent.is_empty() {
             self.progress = None;
         }
         !self.unsent.is_empty()
+    }
+
+    fn encode_waiting(&mut self) {
+        let mut waiting: Vec<_> = std::mem::take(&mut self.waiting).into_iter().collect();
+        waiting.sort_unstable_by_key(|(_, waiting)| waiting.arrival);
+        let mut text = Vec::new();
+        for (bug, Waiting { when, .. }) in waiting {
+            text.clear();
+            protocol::write_update(&mut text, &Update { bug, when });
+            frame::write_text(&mut self.unsent, &text);
+        }
     }
 
     fn is_finished(&self) -> bool {
