@@ -119,6 +119,11 @@ impl<S: Stream> Server<S> {
         self.connections.is_empty()
     }
 
+    /// How many clients own more than their place: something that they have begun and not finished, or that the kernel refuses.
+    pub fn unfinished_len(&self) -> usize {
+        self.connections.iter().filter(|(_, connection)| connection.has_unfinished()).count()
+    }
+
     /// Takes a new connection. To be called when no event of this turn is left, so that none can reach it in another's place.
     pub fn accept(&mut self, stream: S, now: Moment) -> ClientId {
         let key = self.connections.insert(Connection::new(stream, now));
