@@ -1,0 +1,234 @@
+//! A client of the simulated world: what it says, byte by byte, and what becomes of it.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bugzfeed::subscriptions::ClientId;
+use fastrand::Rng;
+
+use crate::session::{Said, Session};
+use crate::wire::Handle;
+
+/// What is to become of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Stays as long as the server does.
+    Stays,
+    /// Has said something that ends in a close with this code.
+    Closes(Option<u16>),
+    /// Says no more, but reads on.
+    HalfCloses,
+    /// Is gone without a word.
+    Vanishes,
+    /// Answers no ping.
+    IsDeaf,
+    /// Takes no byte.
+    IsStuck,
+}
+
+#[derive(Debug)]
+pub enum Kind {
+    /// Speaks WebSocket, for a user.
+    Socket { session: Box<Session>, user: usize },
+    /// Gets a response over plain HTTP.
+    Http { response: Vec<u8> },
+    /// Does not finish its request.
+    Silent,
+}
+
+#[derive(Debug)]
+pub struct Client {
+    pub kind: Kind,
+    pub fate: Fate,
+    /// Its place at the server, once it is accepted.
+    pub id: Option<ClientId>,
+    pub handle: Handle,
+    pub is_fast: bool,
+    /// What it has said and the network has not brought yet.
+    pub outbox: VecDeque<u8>,
+    /// The length of its stream, with and without the outbox.
+    pub said_bytes: usize,
+    pub reached_bytes: usize,
+    /// How much of the server's stream was looked at.
+    pub seen_bytes: usize,
+    /// Whether the head of the server's response was seen.
+    pub is_open: bool,
+    /// What the kernel has to tell the server's loop.
+    pub is_readable: bool,
+    pub is_writable: bool,
+    /// The loop wants to know when there is room.
+    pub is_watched_for_room: bool,
+}
+
+impl Client {
+    pub fn new(kind: Kind, is_fast: bool, request: &str, random: &mut Rng) -> Self {
+        let handle = Handle::default();
+        handle.wire_mut().room = if is_fast { usize::MAX } else { random.usize(0..2_000) };
+        handle.wire_mut().until_interrupted = random.u32(1..40);
+        Self {
+            kind,
+            fate: Fate::Stays,
+            id: None,
+            handle,
+            is_fast,
+            outbox: request.bytes().collect(),
+            said_bytes: request.len(),
+            reached_bytes: 0,
+            seen_bytes: 0,
+            is_open: false,
+            is_readable: false,
+            is_writable: false,
+            is_watched_for_room: false,
+        }
+    }
+
+    pub fn session(&mut self) -> Option<&mut Session> {
+        match &mut self.kind {
+            Kind::Socket { session, .. } => Some(session),
+            Kind::Http { .. } | Kind::Silent => None,
+        }
+    }
+
+    /// Whether it goes on speaking WebSocket.
+    pub fn is_talking(&self) -> bool {
+        matches!(&self.kind, Kind::Socket { session, .. } if session.close.is_none()) && self.fate == Fate::Stays
+    }
+
+    /// The kernel takes more bytes from the server.
+    pub fn give_room(&mut self, bytes: usize) {
+        let mut wire = self.handle.wire_mut();
+        wire.room = wire.room.saturating_add(bytes);
+        if wire.room > 0 && wire.is_refused && self.is_watched_for_room {
+            wire.is_refused = false;
+            self.is_writable = true;
+        }
+    }
+
+    /// The server's loop asks to be told of room.
+    pub fn watch_for_room(&mut self) {
+        self.is_watched_for_room = true;
+        self.give_room(0);
+    }
+
+    /// The network brings some bytes to the server's kernel.
+    pub fn deliver(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.outbox.len());
+        let mut wire = self.handle.wire_mut();
+        if bytes > 0 {
+            wire.to_server.extend(self.outbox.drain(..bytes));
+            self.reached_bytes += bytes;
+            self.is_readable = true;
+        }
+        if self.outbox.is_empty() && self.fate == Fate::HalfCloses && !wire.is_client_done {
+            wire.is_client_done = true;
+            self.is_readable = true;
+        }
+    }
+
+    /// Closes the socket, or has it reset.
+    pub fn vanish(&mut self, by_reset: bool) {
+        let mut wire = self.handle.wire_mut();
+        wire.is_client_done = true;
+        wire.is_client_gone = true;
+        wire.is_reset |= by_reset;
+        self.is_readable = true;
+        self.outbox.clear();
+    }
+
+    /// Says something that is to be answered, in as many frames as it likes.
+    pub fn say(&mut self, said: Said, random: &mut Rng) {
+        let (opcode, mut payload) = match &said {
+            Said::Ping { payload } => (9, payload.clone()),
+            Said::Close { code } => (8, code.iter().flat_map(|code| code.to_be_bytes()).collect()),
+            command => (if random.u8(0..10) == 0 { 2 } else { 1 }, message(command, random)),
+        };
+        if random.u8(0..60) == 0 && opcode < 8 {
+            // White space, as much as makes the server read several times.
+            payload.extend(std::iter::repeat_n(b' ', random.usize(0..120_000)));
+        }
+        let cuts = if opcode < 8 && random.u8(0..4) == 0 { random.usize(1..4) } else { 0 };
+        let mut first = opcode;
+        for at in 0..=cuts {
+            let is_last = at == cuts;
+            let part: Vec<u8> =
+                if is_last { std::mem::take(&mut payload) } else { payload.drain(..random.usize(0..=payload.len())).collect() };
+            self.send(&frame(first | if is_last { 0x80 } else { 0 }, &part, random));
+            first = 0;
+            if !is_last && random.bool() {
+                let payload = vec![at as u8; random.usize(0..=125)];
+                self.send(&frame(0x89, &payload, random));
+                let end = self.said_bytes;
+                self.session().unwrap().ask(Said::Ping { payload }, end);
+            }
+        }
+        let end = self.said_bytes;
+        self.session().unwrap().ask(said, end);
+    }
+
+    /// Sends a pong that nobody needs to answer.
+    pub fn pong(&mut self, random: &mut Rng) {
+        self.send(&frame(0x8a, b"", random));
+    }
+
+    /// Breaks RFC 6455; returns the code of the close that must come.
+    pub fn break_rules(&mut self, random: &mut Rng) -> u16 {
+        // The bytes, and how many of them show the fault.
+        let (bytes, shown, code) = match random.u8(0..6) {
+            0 => (vec![0x81, 2, b'{', b'}'], 2, 1002),
+            1 => (frame(0xc1, b"{}", random), 6, 1002),
+            2 => (frame(0x83, b"{}", random), 6, 1002),
+            3 => (frame(0x80, b"{}", random), 8, 1002),
+            4 => (frame(0x81, b"\"\xff\"", random), 9, 1007),
+            _ => (vec![0x81, 0xff, 0, 0, 0, 0, 0xff, 0, 0, 0, 1, 2, 3, 4], 14, 1009),
+        };
+        let end = self.said_bytes + shown;
+        self.send(&bytes);
+        self.session().unwrap().ask(Said::Close { code: Some(code) }, end);
+        self.send(&vec![0; random.usize(0..100)]);
+        code
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.outbox.extend(bytes);
+        self.said_bytes += bytes.len();
+    }
+}
+
+fn message(command: &Said, random: &mut Rng) -> Vec<u8> {
+    let list = |bugs: &BTreeSet<u32>| bugs.iter().rev().map(u32::to_string).collect::<Vec<_>>().join(",");
+    match command {
+        Said::Subscribe { bugs, since: Some(since) } => {
+            let since = bugzfeed::update::When::from_unix_seconds(*since);
+            format!(r#"{{"command":"subscribe","bugs":[{}],"since":"{since}"}}"#, list(bugs))
+        }
+        Said::Subscribe { bugs, since: None } => {
+            let since = if random.bool() { r#","since":"""# } else { "" };
+            format!(r#"{{"command":"subscribe","bugs":[{}]{since}}}"#, list(bugs))
+        }
+        Said::Unsubscribe { bugs } => format!(r#"{{"bugs":[{}],"command":"unsubscribe"}}"#, list(bugs)),
+        Said::Subscriptions => r#"{"command":"subscriptions"}"#.to_owned(),
+        Said::Version => r#"{"command":"version"}"#.to_owned(),
+        Said::Nonsense { .. } => "nonsense".to_owned(),
+        Said::Ping { .. } | Said::Close { .. } => unreachable!("no text message"),
+    }
+    .into_bytes()
+}
+
+/// A frame of a client.
+fn frame(first: u8, payload: &[u8], random: &mut Rng) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        length @ 0..126 => frame.push(0x80 | length as u8),
+        length @ 126..0x1_0000 => {
+            frame.push(0x80 | 126);
+            frame.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            frame.push(0x80 | 127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
+    let mask = random.u32(..).to_be_bytes();
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}

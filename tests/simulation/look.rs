@@ -1,0 +1,142 @@
+//! What everybody has got after a turn, and whether that was right.
+
+use crate::client::{Client, Fate, Kind};
+use crate::world::World;
+
+impl World {
+    /// Looks at what everybody has got, and forgets those that the server has removed.
+    pub fn look(&mut self, acted_at: &[usize], is_full: bool) {
+        for mut client in std::mem::take(&mut self.clients) {
+            self.look_at_head(&mut client, is_full);
+            self.look_at_frames(&mut client, acted_at);
+            if client.handle.wire().is_dropped {
+                self.bury(client);
+            } else {
+                self.react(&mut client);
+                self.clients.push(client);
+            }
+        }
+    }
+
+    fn look_at_head(&mut self, client: &mut Client, is_full: bool) {
+        let wire = client.handle.wire();
+        let status = wire.written.get(..13).unwrap_or_default();
+        if client.is_open || status.is_empty() {
+            return;
+        }
+        let is_refused = status == b"HTTP/1.1 503 ";
+        if client.seen_bytes == 0 {
+            // What is no request is told so even by a full server.
+            // A post is refused when nobody sees to it, too.
+            let is_post = matches!(&client.kind, Kind::Http { response } if response.starts_with(b"HTTP/1.1 204 "));
+            let is_no_request = status == b"HTTP/1.1 400 " || status == b"HTTP/1.1 408 ";
+            assert!(!client.is_fast || is_refused == is_full || is_no_request || is_post, "refused: {is_refused}, full: {is_full}");
+            self.tally.full += usize::from(is_refused);
+        }
+        match &client.kind {
+            Kind::Socket { user, .. } if is_refused => {
+                self.users[*user].is_connected &= client.fate == Fate::Vanishes;
+                let response = wire.written.clone();
+                drop(wire);
+                client.kind = Kind::Http { response };
+                client.seen_bytes = 13;
+            }
+            Kind::Socket { .. } => {
+                let Some(end) = wire.written.windows(4).position(|end| end == b"\r\n\r\n") else { return };
+                assert_eq!(status, b"HTTP/1.1 101 ");
+                drop(wire);
+                (client.is_open, client.seen_bytes) = (true, end + 4);
+            }
+            Kind::Http { response } => {
+                assert!(is_refused || response.starts_with(&wire.written), "{}", String::from_utf8_lossy(&wire.written));
+                drop(wire);
+                client.seen_bytes = 13;
+            }
+            Kind::Silent => assert_eq!(status, b"HTTP/1.1 408 "),
+        }
+    }
+
+    fn look_at_frames(&mut self, client: &mut Client, acted_at: &[usize]) {
+        let Kind::Socket { session, user } = &mut client.kind else { return };
+        if !client.is_open {
+            return;
+        }
+        let user = &self.users[*user];
+        let feed = &self.feeds[user.feed];
+        let wire = client.handle.wire();
+        while let Some((first, payload, bytes)) = first_frame(&wire.written[client.seen_bytes..]) {
+            client.seen_bytes += bytes;
+            if self.is_traced {
+                session.trace(first, payload, feed, acted_at[user.feed]);
+            }
+            session.receive(first, payload, client.seen_bytes, feed, acted_at[user.feed]);
+        }
+        let is_over = session.close.is_some() || wire.is_server_done || wire.is_dropped || wire.is_reset;
+        let is_told = !client.is_readable && !client.is_writable && !self.server.has_left();
+        if !is_over && is_told && wire.room > 0 {
+            assert!(wire.to_server.is_empty(), "{} bytes are not read", wire.to_server.len());
+            session.check_all_sent(feed);
+        }
+    }
+
+    /// What a client does with what has come.
+    fn react(&mut self, client: &mut Client) {
+        let is_server_done = client.handle.wire().is_server_done;
+        let Some(session) = client.session() else { return };
+        let is_closed = session.close.is_some() || is_server_done;
+        let pings = std::mem::take(&mut session.pings);
+        self.tally.pings += pings;
+        if pings > 0 && client.is_talking() {
+            client.pong(&mut self.random);
+        }
+        if is_closed && !client.handle.wire().is_client_gone && self.random.u8(0..3) > 0 {
+            client.vanish(false);
+        }
+    }
+
+    /// The server has removed a client: was that right?
+    fn bury(&mut self, client: Client) {
+        self.tally.closed += 1;
+        let wire = client.handle.wire();
+        match &client.kind {
+            Kind::Http { response } => {
+                let is_refused = wire.written.starts_with(b"HTTP/1.1 503 ");
+                assert!(is_refused || !client.is_fast || client.fate == Fate::Vanishes || wire.written == *response);
+            }
+            Kind::Silent => {
+                let is_right = wire.written.starts_with(b"HTTP/1.1 408 ") || client.fate == Fate::HalfCloses || self.is_departing;
+                assert!(is_right || !client.is_fast, "{:?}", String::from_utf8_lossy(&wire.written));
+            }
+            Kind::Socket { session, user } => {
+                let leaves = self.is_departing && session.close == Some(Some(1001));
+                let is_right = match client.fate {
+                    Fate::Stays => leaves,
+                    Fate::IsDeaf => leaves || session.close == Some(Some(1008)),
+                    // A slow one has a moment, and may not use it.
+                    Fate::Closes(code) => session.close == Some(code) || (!client.is_fast && session.close.is_none()),
+                    Fate::HalfCloses => session.close.is_none() && !(client.is_fast && session.is_waiting()),
+                    Fate::Vanishes | Fate::IsStuck => true,
+                };
+                assert!(is_right, "a client that {:?} was removed after {:?}", client.fate, session.close);
+                self.tally.updates += session.updates;
+                self.tally.replayed += session.replayed;
+                self.tally.folded += session.folded;
+                if client.fate != Fate::Vanishes {
+                    self.users[*user].known.learn(&session.effects, client.seen_bytes);
+                    self.users[*user].is_connected = false;
+                }
+            }
+        }
+    }
+}
+
+/// The first byte of a frame, its payload, and the length of the frame.
+fn first_frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
+    let (header, length) = match second {
+        126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().unwrap()))),
+        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().unwrap()) as usize),
+        length => (2, usize::from(length)),
+    };
+    Some((first, bytes.get(header..header + length)?, header + length))
+}

@@ -1,0 +1,46 @@
+//! How often what has happened in all runs: a simulation in which nothing happens proves nothing.
+
+/// Counts.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub updates: usize,
+    pub replayed: usize,
+    pub folded: usize,
+    pub resumed: usize,
+    pub refused: usize,
+    pub pings: usize,
+    pub full: usize,
+    pub left: usize,
+    pub closed: usize,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: &Self) {
+        self.updates += other.updates;
+        self.replayed += other.replayed;
+        self.folded += other.folded;
+        self.resumed += other.resumed;
+        self.refused += other.refused;
+        self.pings += other.pings;
+        self.full += other.full;
+        self.left += other.left;
+        self.closed += other.closed;
+    }
+
+    pub fn check_that_all_has_happened(&self) {
+        let Self { updates, replayed, folded, resumed, refused, pings, full, left, closed } = *self;
+        for (name, count) in [
+            ("updates", updates),
+            ("replayed updates", replayed),
+            ("folded updates", folded),
+            ("resumed connections", resumed),
+            ("refused writes", refused),
+            ("pings", pings),
+            ("refused connections", full),
+            ("inputs left for a later turn", left),
+            ("closed connections", closed),
+        ] {
+            assert!(count > 100, "only {count} {name}");
+        }
+    }
+}

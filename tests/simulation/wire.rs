@@ -1,0 +1,122 @@
+//! The two ends of a connection, and the kernel between them: it takes as many bytes as there is room for, and tells of a change once.
+
+use std::cell::{Ref, RefCell, RefMut};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::rc::Rc;
+
+use bugzfeed::connection::Stream;
+
+/// What the kernel knows of a connection.
+#[derive(Debug, Default)]
+pub struct Wire {
+    /// Sent by the client and not read yet.
+    pub to_server: VecDeque<u8>,
+    /// Read by the server so far.
+    pub read_bytes: usize,
+    /// The client sends no more.
+    pub is_client_done: bool,
+    /// The client's socket is closed: what is written from now on resets the connection.
+    pub is_client_gone: bool,
+    pub is_reset: bool,
+    /// All that the server has written.
+    pub written: Vec<u8>,
+    /// How many bytes more the kernel takes.
+    pub room: usize,
+    /// A write was refused, wholly or in part, and no edge has told since that there is room again.
+    pub is_refused: bool,
+    /// The server writes no more.
+    pub is_server_done: bool,
+    /// The server's socket is closed.
+    pub is_dropped: bool,
+    /// Reads and writes until one is interrupted by a signal.
+    pub until_interrupted: u32,
+}
+
+impl Wire {
+    fn interrupt(&mut self) -> io::Result<()> {
+        self.until_interrupted = self.until_interrupted.checked_sub(1).unwrap_or(17);
+        if self.until_interrupted == 0 { Err(ErrorKind::Interrupted.into()) } else { Ok(()) }
+    }
+}
+
+/// The world's view of a connection.
+#[derive(Clone, Debug, Default)]
+pub struct Handle(Rc<RefCell<Wire>>);
+
+impl Handle {
+    pub fn wire(&self) -> Ref<'_, Wire> {
+        self.0.borrow()
+    }
+
+    pub fn wire_mut(&self) -> RefMut<'_, Wire> {
+        self.0.borrow_mut()
+    }
+
+    /// The server's end.
+    pub fn stream(&self) -> SimStream {
+        SimStream(Rc::clone(&self.0))
+    }
+}
+
+/// The server's end of a connection.
+#[derive(Debug)]
+pub struct SimStream(Rc<RefCell<Wire>>);
+
+impl Read for SimStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wire = &mut *self.0.borrow_mut();
+        wire.interrupt()?;
+        if wire.is_reset {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        if wire.to_server.is_empty() {
+            return if wire.is_client_done { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        }
+        let bytes = wire.to_server.read(buffer)?;
+        wire.read_bytes += bytes;
+        // A ring gives its first part only; a kernel gives all.
+        let more = wire.to_server.read(&mut buffer[bytes..])?;
+        wire.read_bytes += more;
+        Ok(bytes + more)
+    }
+}
+
+impl Write for SimStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let wire = &mut *self.0.borrow_mut();
+        assert!(!bytes.is_empty(), "a system call for nothing");
+        assert!(!wire.is_server_done, "the server writes after it said that nothing more comes");
+        wire.interrupt()?;
+        if wire.is_reset {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let taken = bytes.len().min(wire.room);
+        wire.room -= taken;
+        wire.is_refused |= taken < bytes.len();
+        if taken == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        wire.written.extend(&bytes[..taken]);
+        wire.is_reset |= wire.is_client_gone;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for SimStream {
+    fn shutdown_write(&self) -> io::Result<()> {
+        let wire = &mut *self.0.borrow_mut();
+        wire.is_server_done = true;
+        if wire.is_reset { Err(ErrorKind::NotConnected.into()) } else { Ok(()) }
+    }
+}
+
+impl Drop for SimStream {
+    fn drop(&mut self) {
+        self.0.borrow_mut().is_dropped = true;
+    }
+}
