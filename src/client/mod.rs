@@ -44,6 +44,8 @@ pub struct Connector {
 pub enum ConnectError {
     /// The host cannot be reached, does not answer in time, or does not speak WebSocket.
     Unreachable(String),
+    /// The server's certificate was issued by nobody who is trusted here.
+    Untrusted,
     /// The server answered with an HTTP status that says no.
     Rejected(Rejection),
 }
@@ -197,11 +199,13 @@ impl std::error::Error for Lost {}
 
 impl From<io::Error> for ConnectError {
     fn from(error: io::Error) -> Self {
-        ConnectError::Unreachable(match error.kind() {
+        use rustls::{CertificateError, Error};
+        match (error.kind(), error.get_ref().and_then(|error| error.downcast_ref::<Error>())) {
+            (_, Some(Error::InvalidCertificate(CertificateError::UnknownIssuer))) => ConnectError::Untrusted,
             // Reading has reached its deadline.
-            ErrorKind::WouldBlock => "the server does not answer".to_owned(),
-            _ => error.to_string(),
-        })
+            (ErrorKind::WouldBlock, _) => ConnectError::Unreachable("the server does not answer".to_owned()),
+            _ => ConnectError::Unreachable(error.to_string()),
+        }
     }
 }
 
@@ -209,6 +213,7 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ConnectError::Unreachable(reason) => f.write_str(reason),
+            ConnectError::Untrusted => f.write_str("the server's certificate was issued by nobody who is trusted here"),
             ConnectError::Rejected(rejection) => write!(f, "the server answers {rejection}"),
         }
     }

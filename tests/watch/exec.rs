@@ -47,32 +47,35 @@ fn a_command_that_fails_is_reported_and_does_not_stop_the_watch() {
 }
 
 #[test]
-fn while_a_command_runs_the_next_one_waits_but_the_watch_goes_on() {
+fn while_a_command_runs_the_next_ones_wait_and_the_watch_goes_on_and_does_not_end_before_them() {
     let feed = Feed::open();
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
-    let gates = ["gate1", "gate2"].map(|gate| directory.path().join(gate));
+    let gates = ["gate1", "gate2", "gate3"].map(|gate| directory.path().join(gate));
     assert!(Command::new("mkfifo").args(&gates).status().unwrap().success());
     let command = format!(
         "cd '{}'; echo begin $BUGZFEED_BUG >> log; cat gate$BUGZFEED_BUG; echo end $BUGZFEED_BUG >> log",
         directory.path().display()
     );
-    let watch = Program::start(["watch", "--count", "2", "--exec", &command, &feed.url(), "1", "2"]);
+    let watch = Program::start(["watch", "--count", "3", "--exec", &command, &feed.url(), "1", "2", "3"]);
     let mut client = feed.accept();
-    client.subscribed(SUBSCRIBE, OK, &[]);
-    client.send(&update(1, "2014-04-03T21:13:45"));
-    watch.line();
+    client.subscribed(r#"{"command":"subscribe","bugs":[1,2,3]}"#, OK, &[]);
+    for bug in [1, 2] {
+        client.send(&update(bug, "2014-04-03T21:13:45"));
+        assert_eq!(watch.line(), format!("2014-04-03T21:13:45 bug {bug}"));
+    }
     client.ping(b"there?");
     assert_eq!(client.read(), Message::Pong("there?".into()));
-    client.send(&update(2, "2014-04-03T21:13:46"));
-    assert_eq!(watch.line(), "2014-04-03T21:13:46 bug 2");
-    for (gate, begun) in gates.into_iter().zip(["begin 1\n", "begin 1\nend 1\nbegin 2\n"]) {
+    client.send(&update(3, "2014-04-03T21:13:46"));
+    client.expect_gone();
+    let logs = ["begin 1\n", "begin 1\nend 1\nbegin 2\n", "begin 1\nend 1\nbegin 2\nend 2\nbegin 3\n"];
+    for (gate, begun) in gates.into_iter().zip(logs) {
         let gate = command_waits_at(gate);
         assert_eq!(fs::read_to_string(&log).unwrap(), begun);
         drop(gate);
     }
     assert_eq!(watch.ends().0, Some(0));
-    assert_eq!(fs::read_to_string(log).unwrap(), "begin 1\nend 1\nbegin 2\nend 2\n");
+    assert_eq!(fs::read_to_string(log).unwrap(), "begin 1\nend 1\nbegin 2\nend 2\nbegin 3\nend 3\n");
 }
 
 /// Waits until a command waits at the gate, which passes when what this returns is dropped.

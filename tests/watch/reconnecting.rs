@@ -1,13 +1,15 @@
 //! How `watch` notices that a feed is lost, and how it goes on.
 
-use std::time::{Duration, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
-use bugzfeed::client::Connector;
+use bugzfeed::client::{Connector, Heard};
 use bugzfeed::update::When;
 use tungstenite::Message;
 
 use crate::feed::{Connection, Feed, update};
 use crate::program::Program;
+use crate::support::server::PATIENCE;
 
 const OK: &str = r#"{"command":"subscribe","result":"ok","bugs":[1,2]}"#;
 const COMPLETE: &str = r#"{"command":"subscribe","result":"ok","bugs":[1,2],"complete":true}"#;
@@ -177,6 +179,22 @@ fn the_servers_pings_are_answered() {
 fn a_host_that_takes_the_connection_but_does_not_answer_is_given_up_after_the_timeout() {
     let feed = Feed::open();
     let connector = Connector::new(feed.url().parse().unwrap(), None, Duration::from_millis(100)).unwrap();
+    let start = Instant::now();
     let error = connector.connect().unwrap_err();
     assert_eq!(error.to_string(), "the server does not answer");
+    assert!(start.elapsed() < PATIENCE);
+}
+
+#[test]
+fn a_client_reads_until_its_deadline_whatever_the_timeout_for_connecting_was() {
+    let feed = Feed::open();
+    let connector = Connector::new(feed.url().parse().unwrap(), None, PATIENCE).unwrap();
+    let server = thread::spawn(move || (feed.accept(), feed));
+    let mut client = connector.connect().unwrap();
+    let (mut server, _) = server.join().unwrap();
+    let start = Instant::now();
+    assert_eq!(client.read(start + Duration::from_millis(10)).unwrap(), Heard::Nothing);
+    assert!(start.elapsed() < PATIENCE / 2);
+    server.send("late");
+    assert_eq!(client.read(start + PATIENCE).unwrap(), Heard::Text("late".into()));
 }

@@ -125,6 +125,9 @@ impl<'a> Watch<'a> {
             ConnectError::Rejected(rejection) if rejection.is_final() => {
                 Interruption::Final(Failure::Unavailable(format!("there is no feed for us at {url}: the server answers {rejection}.")))
             }
+            ConnectError::Untrusted => {
+                Interruption::Lost(format!("cannot connect to {url}: {error}; --cacert FILE names a certificate to trust"))
+            }
             ConnectError::Rejected(_) | ConnectError::Unreachable(_) => Interruption::Lost(format!("cannot connect to {url}: {error}")),
         })
     }
