@@ -1,7 +1,7 @@
 //! One client's connection: its state between two events, and what it has begun and not finished. Generic over the stream; knows no
 //! poll, no hub, no other client.
 //!
-//! A client that is between two messages owns nothing but [`Connection`], 32 bytes. Everything else hangs on [`Unfinished`], which is
+//! A client that is between two messages owns nothing but [`Connection`], 32 bytes. Everything else hangs on `Unfinished`, which is
 //! there only while a head, a frame or a message is incomplete, or while the kernel refuses bytes.
 
 use std::collections::HashMap;

@@ -12,7 +12,7 @@ pub const BATCH_ROWS: usize = 500;
 
 /// One connection to a table of notifications.
 pub trait Table: Send {
-    /// The rows with the lowest ids, at most [`BATCH_ROWS`] of them, ascending.
+    /// The rows with the lowest ids, at most `BATCH_ROWS` of them, ascending.
     ///
     /// # Errors
     /// When the database does not answer, or refuses.
