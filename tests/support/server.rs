@@ -93,12 +93,6 @@ impl Server {
     pub fn wait(self) -> (ExitStatus, String) {
         self.program.wait()
     }
-
-    /// Sends a signal and waits for the end.
-    pub fn end(self, signal: Signal) -> ExitStatus {
-        self.program.signal(signal);
-        self.wait().0
-    }
 }
 
 /// A running `bugzfeed`.
