@@ -164,7 +164,7 @@ fn what_a_killed_broker_has_lost_is_known_to_be_missing() {
     let server = start(&folder, &source);
     let mut pika = Pika::connect(broker.port);
     assert_eq!(pika.count("queue/guest/transient"), 0);
-    assert!(!seen.resume(&server, 1).1);
+    wait_until("the gap is known", || (!seen.resume(&server, 1).1).then_some(()));
 }
 
 #[test]
