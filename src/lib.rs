@@ -12,6 +12,7 @@ pub mod handshake;
 pub mod history;
 pub mod hub;
 pub mod inbox;
+pub mod lock;
 pub mod logging;
 pub mod moment;
 pub mod page;

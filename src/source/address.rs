@@ -3,14 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 use super::database::{self, Engine};
 #[cfg(feature = "mysql")]
 use super::mysql;
+use super::options::Mode;
 #[cfg(feature = "postgres")]
 use super::postgres;
-use super::{Error, Source, Table, amqp, sqlite, webhook};
+use super::{Connect, Error, Source, Table, amqp, sqlite, webhook};
 use crate::inbox::Post;
 use crate::update::BugId;
 
@@ -61,6 +63,20 @@ impl Address {
             Address::Postgres(settings) => postgres::open_table(settings),
             Address::Amqp(_) | Address::Webhook(_) => Err("it has no table of notifications".into()),
         }
+    }
+
+    /// How to open the table of notifications behind this address, and the pause between two looks into it, if it has one.
+    pub fn notifications(&self) -> Option<(Connect, Duration)> {
+        let options = match self {
+            Address::Sqlite(settings) => &settings.options,
+            #[cfg(feature = "mysql")]
+            Address::Mysql(settings) => &settings.options,
+            #[cfg(feature = "postgres")]
+            Address::Postgres(settings) => &settings.options,
+            Address::Amqp(_) | Address::Webhook(_) => return None,
+        };
+        let address = self.clone();
+        (options.mode == Mode::Table).then(|| (Box::new(move || address.table()) as Connect, options.poll))
     }
 
     /// Records that bugs changed just now, where this source will read it.

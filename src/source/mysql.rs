@@ -105,6 +105,7 @@ struct Table {
     insert: String,
     /// The original's table: one row per bug, which each edit writes anew.
     is_in_place: bool,
+    claim: String,
 }
 
 impl Table {
@@ -123,8 +124,16 @@ impl Table {
             delete: format!("DELETE FROM {table} WHERE {condition}"),
             insert: format!("INSERT INTO {table} (bug_id, delta_ts) VALUES (?, NOW()){at_duplicate}"),
             is_in_place,
+            claim: claim(options),
         })
     }
+}
+
+/// Locks a name that belongs to the table, and ends with the connection. Names count for the whole server, and have 64 characters.
+fn claim(options: &Options) -> String {
+    let schema = options.table.schema().map_or("DATABASE()".to_owned(), |schema| format!("'{schema}'"));
+    let table = options.table.unqualified();
+    format!("SELECT GET_LOCK(CONCAT('bugzfeed relay ', LEFT(SHA2(CONCAT({schema}, '.{table}'), 256), 40)), 0)")
 }
 
 /// Whether the table is the original's, with a unique index on `bug_id` alone.
@@ -166,6 +175,11 @@ impl table::Table for Table {
             transaction.commit()
         });
         result.map_err(failed("write to the table of notifications"))
+    }
+
+    fn claim(&mut self) -> Result<bool, Error> {
+        let got: Option<Option<i64>> = self.conn.query_first(&self.claim).map_err(failed("lock the table of notifications"))?;
+        Ok(got.flatten() == Some(1))
     }
 
     /// MySQL's triggers cannot tell the edit of a custom field from the second edit within a second.

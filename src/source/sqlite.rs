@@ -10,6 +10,7 @@ use super::bugs::{self, Bugs, From, Largest, Look};
 use super::options::{self, Mode, Options, Zone, offset_text};
 use super::table::{self, BATCH_ROWS, Poller, Row};
 use super::{Error, Source};
+use crate::lock::FileLock;
 use crate::update::BugId;
 
 /// How long a lock of Bugzilla's is waited for.
@@ -19,7 +20,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     file: PathBuf,
-    options: Options,
+    pub(super) options: Options,
 }
 
 impl Settings {
@@ -81,7 +82,7 @@ impl Settings {
         }
         // A file that cannot be written is better known now than after the first update.
         database.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot_open)?.rollback().map_err(cannot_open)?;
-        Ok(Box::new(Table::new(database, &self.options)))
+        Ok(Box::new(Table::new(database, self)?))
     }
 
     fn bugs(&self) -> Result<Box<dyn Bugs>, Error> {
@@ -131,19 +132,28 @@ struct Table {
     select: String,
     delete: String,
     insert: String,
+    /// SQLite has no lock that outlives a transaction, and does not hinder Bugzilla.
+    claim_file: PathBuf,
+    claim: Option<FileLock>,
 }
 
 impl Table {
-    fn new(database: Connection, options: &Options) -> Self {
+    fn new(database: Connection, settings: &Settings) -> Result<Self, Error> {
+        let options = &settings.options;
         let (table, utc, local) = (options.table.quoted('"'), utc(&options.zone), local(&options.zone));
-        Self {
+        // By whatever name somebody else calls it.
+        let mut claim_file = settings.file.canonicalize().map_err(|error| format!("cannot find the file: {error}"))?.into_os_string();
+        claim_file.push(".relay-lock");
+        Ok(Self {
             database,
             select: format!(
                 "SELECT id, CAST(bug_id AS INTEGER), CAST(delta_ts AS TEXT), {utc} FROM {table} ORDER BY id LIMIT {BATCH_ROWS}"
             ),
             delete: format!("DELETE FROM {table} WHERE id = ?1"),
             insert: format!("INSERT INTO {table} (bug_id, delta_ts) VALUES (?1, {local})"),
-        }
+            claim_file: claim_file.into(),
+            claim: None,
+        })
     }
 }
 
@@ -175,6 +185,14 @@ impl table::Table for Table {
             transaction.execute(&self.insert, params![bug.get()])?;
         }
         Ok(transaction.commit()?)
+    }
+
+    fn claim(&mut self) -> Result<bool, Error> {
+        if self.claim.is_none() {
+            let taken = FileLock::take(&self.claim_file);
+            self.claim = taken.map_err(|error| format!("cannot lock {}: {error}", self.claim_file.display()))?;
+        }
+        Ok(self.claim.is_some())
     }
 }
 

@@ -30,6 +30,13 @@ pub trait Table: Send {
     /// When the database does not answer, or refuses; nothing was recorded then.
     fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error>;
 
+    /// Claims what the table holds for this connection, for as long as it lasts: two relays would each hand over a part of it. Returns
+    /// false when another connection has claimed it.
+    ///
+    /// # Errors
+    /// When the database does not answer, or refuses.
+    fn claim(&mut self) -> Result<bool, Error>;
+
     /// Whether one edit can leave several rows, of which the last is the one that counts.
     fn has_surplus_rows(&self) -> bool {
         false

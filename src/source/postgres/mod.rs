@@ -124,6 +124,7 @@ struct Table {
     is_listening: bool,
     /// The original's table: one row per bug, which each edit writes anew.
     is_in_place: bool,
+    claim: String,
 }
 
 impl Table {
@@ -156,6 +157,8 @@ impl Table {
             channel,
             is_listening: listening.is_ok(),
             is_in_place,
+            // The number "bugz" and the table's; it counts within the database, and ends with the connection.
+            claim: format!("SELECT pg_try_advisory_lock((1651861370::bigint << 32) + '{table}'::regclass::oid::bigint)"),
         })
     }
 }
@@ -197,6 +200,11 @@ impl table::Table for Table {
             transaction.commit()
         };
         insert().map_err(failed("write to the table of notifications"))
+    }
+
+    fn claim(&mut self) -> Result<bool, Error> {
+        let locked = self.client.query_one(&self.claim, &[]).and_then(|row| row.try_get(0));
+        locked.map_err(failed("lock the table of notifications"))
     }
 
     fn wait(&mut self, poll: Duration, stop: &Stop) -> Result<bool, Error> {
