@@ -4,6 +4,7 @@
 mod bind;
 mod connect;
 mod publish;
+mod publisher;
 mod session;
 mod settings;
 mod sieve;
@@ -24,6 +25,7 @@ use crate::pulse::{self, Unreadable};
 use crate::update::Update;
 
 pub use self::publish::notify;
+pub use self::publisher::{Publisher, Trouble};
 pub use self::settings::Settings;
 
 /// How many messages are handed over and acknowledged at once, when that many have arrived.

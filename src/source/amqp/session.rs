@@ -103,11 +103,17 @@ impl Session {
     ///
     /// # Errors
     /// When the connection has ended.
-    pub fn why_blocked(&mut self) -> Result<impl Fn() -> Option<String> + use<>, Error> {
+    pub fn why_blocked(&mut self) -> Result<impl FnMut() -> Option<String> + Send + use<>, Error> {
         let notifications = self.connection.listen_for_connection_blocked().map_err(|error| self.error(error))?;
-        Ok(move || match notifications.try_iter().last()? {
-            ConnectionBlockedNotification::Blocked(why) => Some(why),
-            ConnectionBlockedNotification::Unblocked => None,
+        let mut blocked = None;
+        Ok(move || {
+            for notification in notifications.try_iter() {
+                blocked = match notification {
+                    ConnectionBlockedNotification::Blocked(why) => Some(why),
+                    ConnectionBlockedNotification::Unblocked => None,
+                };
+            }
+            blocked.clone()
         })
     }
 

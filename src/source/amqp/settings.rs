@@ -82,6 +82,18 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Reads an address of an exchange that is published to.
+    ///
+    /// # Errors
+    /// As [`Settings::parse`], and when it names a queue.
+    pub fn parse_exchange(address: &str) -> Result<Self, String> {
+        let settings = Self::parse(address)?;
+        match settings.queue {
+            Some(_) => Err("queue: nothing is read from this broker, so that no queue is needed".to_owned()),
+            None => Ok(settings),
+        }
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         if value.is_empty() {
             return Err(format!("it has no value; the options are {OPTIONS}"));

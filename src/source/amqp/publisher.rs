@@ -1,0 +1,199 @@
+//! A connection that changes are published through, kept from one batch to the next: what a relay needs. A change counts as published
+//! when the broker has confirmed it: RabbitMQ does so when each queue that takes it has it on disk. Knows no backlog, and pauses for
+//! nobody.
+
+use std::time::{Duration, Instant};
+
+use amiquip::{Channel, Confirm, ConfirmSmoother};
+
+use super::bind::declare_exchange;
+use super::connect::HangUp;
+use super::publish::send;
+use super::session::{Ended, Session};
+use super::settings::Settings;
+use super::{Error, Stop};
+use crate::update::Update;
+
+/// How long the broker may take to confirm anything at all. A busy one writes many messages to its disk at once.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often a broker that confirms nothing is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Publishes to the exchange that its settings name.
+pub struct Publisher {
+    settings: Settings,
+    /// Opened when something is to be published, and again after each failure.
+    open: Option<Open>,
+}
+
+/// Why an update was not published.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The broker will never take this one: it broke a rule of the broker's.
+    Refused(String),
+    /// It may work later.
+    Failed(Error),
+}
+
+struct Open {
+    /// Before all others, so that it is dropped first: they would wait for the broker's answer.
+    _hang_up: HangUp,
+    ready: Ready,
+    session: Session,
+}
+
+/// A channel that can be published on, and what is heard from the broker meanwhile.
+struct Ready {
+    channel: Channel,
+    why_blocked: Box<dyn FnMut() -> Option<String> + Send>,
+    next_confirm: Box<dyn FnMut() -> Result<Option<Confirm>, Ended> + Send>,
+    smoother: ConfirmSmoother,
+}
+
+impl Publisher {
+    /// A publisher that is not connected yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, open: None }
+    }
+
+    /// Publishes updates in order, and waits until the broker has confirmed them. A broker that takes no messages for now, since it is
+    /// short of memory or disk, is waited for as long as it takes, and `blocked` is told its reason. A request to stop cuts the
+    /// connection.
+    ///
+    /// Returns how many were published, counted from the first, and what came of the next one, if there is one. Those behind it may
+    /// have been published, too.
+    pub fn publish(&mut self, updates: &[Update], stop: &Stop, blocked: &mut dyn FnMut(&str)) -> (usize, Result<(), Trouble>) {
+        let (mut done, mut at_once) = (0, updates.len());
+        // Nobody notices when a connection ends that is not in use: that says nothing about the next one.
+        let mut may_be_stale = self.open.is_some();
+        while done < updates.len() {
+            let end = updates.len().min(done + at_once);
+            let result = self.publish_once(&updates[done..end], &mut done, stop, blocked);
+            let Err(trouble) = result else { continue };
+            match trouble {
+                // The broker does not say which one it meant.
+                Trouble::Refused(_) if at_once > 1 => at_once = 1,
+                Trouble::Failed(_) if may_be_stale && !stop.is_requested() => may_be_stale = false,
+                Trouble::Refused(_) | Trouble::Failed(_) => return (done, Err(trouble)),
+            }
+        }
+        (done, Ok(()))
+    }
+
+    fn publish_once(&mut self, updates: &[Update], done: &mut usize, stop: &Stop, blocked: &mut dyn FnMut(&str)) -> Result<(), Trouble> {
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => Open::new(&self.settings, stop).map_err(Trouble::Failed)?,
+        };
+        match open.ready.publish(&self.settings, updates, done, blocked) {
+            Ok(()) => {
+                self.open = Some(open);
+                Ok(())
+            }
+            Err(error) => Err(open.trouble(error)),
+        }
+    }
+}
+
+impl Open {
+    fn new(settings: &Settings, stop: &Stop) -> Result<Self, Error> {
+        let mut session = Session::open(settings, stop)?;
+        match Ready::new(&mut session, settings) {
+            Ok(ready) => Ok(Self { _hang_up: session.hang_up(), ready, session }),
+            Err(error) => Err(session.why(error)),
+        }
+    }
+
+    /// Ends the connection, and finds out what has happened to it.
+    fn trouble(self, failure: Failure) -> Trouble {
+        let Self { _hang_up, ready, session } = self;
+        let error = match failure {
+            Failure::Said(why) => why.into(),
+            Failure::Amqp(amiquip::Error::ServerClosedChannel { code, message, .. }) if is_about_message(code) => {
+                return Trouble::Refused(message);
+            }
+            Failure::Amqp(error) => session.error(error),
+        };
+        drop(_hang_up);
+        drop(ready);
+        Trouble::Failed(session.why(error))
+    }
+}
+
+/// Whether a broker that closes a channel with this code will say the same whenever the message comes again.
+fn is_about_message(code: u16) -> bool {
+    const CONTENT_TOO_LARGE: u16 = 311;
+    const PRECONDITION_FAILED: u16 = 406;
+    matches!(code, CONTENT_TOO_LARGE | PRECONDITION_FAILED)
+}
+
+/// Why a batch was not confirmed.
+enum Failure {
+    Amqp(amiquip::Error),
+    Said(String),
+}
+
+impl Ready {
+    fn new(session: &mut Session, settings: &Settings) -> Result<Self, Error> {
+        if !declare_exchange(session, settings, true)? {
+            return Err(format!("the exchange {} does not exist, and '{}' may not make it", settings.exchange, settings.user).into());
+        }
+        let why_blocked = Box::new(session.why_blocked()?);
+        let channel = session.channel()?;
+        // Dropped before the channel, whose own end would wait for the broker's answer.
+        let hang_up = session.hang_up();
+        let confirms = channel.listen_for_publisher_confirms().map_err(|error| session.error(error))?;
+        channel.enable_publisher_confirms().map_err(|error| session.error(error))?;
+        hang_up.let_be();
+        let next_confirm = Box::new(move || match confirms.recv_timeout(LOOK_EVERY) {
+            Ok(confirm) => Ok(Some(confirm)),
+            Err(error) if error.is_timeout() => Ok(None),
+            Err(_) => Err(Ended),
+        });
+        Ok(Self { channel, why_blocked, next_confirm, smoother: ConfirmSmoother::new() })
+    }
+
+    /// Adds to `done` how many were confirmed, counted from the first.
+    fn publish(&mut self, settings: &Settings, updates: &[Update], done: &mut usize, blocked: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        for update in updates {
+            // Nobody may listen to the exchange for now, and that is fine: a message that no queue takes is confirmed, not returned.
+            send(&self.channel, settings, update, false).map_err(Failure::Amqp)?;
+        }
+        let mut unconfirmed = updates.len();
+        let mut heard = Instant::now();
+        while unconfirmed > 0 {
+            match (self.next_confirm)() {
+                Ok(Some(confirm)) => {
+                    heard = Instant::now();
+                    let mut is_stored = true;
+                    for confirm in self.smoother.process(confirm) {
+                        unconfirmed -= 1;
+                        is_stored &= matches!(confirm, Confirm::Ack(_));
+                        *done += usize::from(is_stored);
+                    }
+                    if !is_stored {
+                        return Err(Failure::Said("the broker could not store the message".to_owned()));
+                    }
+                }
+                Ok(None) => {
+                    if let Some(why) = (self.why_blocked)() {
+                        blocked(&format!("the broker takes no messages now: {why}"));
+                        heard = Instant::now();
+                    } else if heard.elapsed() >= CONFIRM_TIMEOUT {
+                        let seconds = CONFIRM_TIMEOUT.as_secs();
+                        return Err(Failure::Said(format!("the broker did not confirm the message within {seconds} seconds")));
+                    }
+                }
+                Err(Ended) => return Err(self.why_closed()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Why the broker has closed the channel: whatever is asked, the answer is the reason.
+    fn why_closed(&self) -> Failure {
+        let why = self.channel.enable_publisher_confirms().err();
+        why.map_or_else(|| Failure::Said(Ended.to_string()), Failure::Amqp)
+    }
+}
