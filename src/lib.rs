@@ -19,6 +19,7 @@ pub mod page;
 pub mod protocol;
 pub mod pulse;
 pub mod reactor;
+pub mod relay;
 pub mod server;
 pub mod source;
 pub mod subscriptions;

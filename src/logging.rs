@@ -15,6 +15,12 @@ const LINES_MAX: usize = 1_024;
 /// How long the end of the program waits for the last lines.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
+/// Stands in front of a line of progress. No line of the log starts with it.
+const PROGRESS: u8 = b'\r';
+
+/// Goes to the start of a terminal's line and removes what is on it.
+const CLEAR_LINE: &[u8] = b"\r\x1b[K";
+
 /// Keeps the log going; dropping it writes what is left.
 #[derive(Debug)]
 pub struct Log {
@@ -46,6 +52,11 @@ pub fn start(level: LevelFilter) -> io::Result<Log> {
 }
 
 impl Log {
+    /// Shows a line on the terminal that the next one replaces, and that goes before a line of the log; an empty one removes it.
+    pub fn progress(&self, line: &str) {
+        let _ = self.lines.try_send([&[PROGRESS], line.as_bytes()].concat());
+    }
+
     /// Waits until what was logged so far is written, for a moment at most.
     pub fn finish(self) {
         // An empty line is never logged: it asks the writer to end.
@@ -56,9 +67,16 @@ impl Log {
 
 fn write_lines(waiting: &Receiver<Vec<u8>>) {
     let mut stderr = io::stderr();
+    let mut shows_progress = false;
     for line in waiting {
+        if line.is_empty() {
+            return;
+        }
+        let progress = line.strip_prefix(&[PROGRESS]);
+        let clear = if shows_progress || progress.is_some_and(|line| !line.is_empty()) { CLEAR_LINE } else { b"" };
+        shows_progress = progress.is_some_and(|line| !line.is_empty());
         // Nobody can be told that stderr is gone.
-        if line.is_empty() || stderr.write_all(&line).is_err() {
+        if stderr.write_all(&[clear, progress.unwrap_or(&line)].concat()).is_err() {
             return;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bugzfeed::command::{bench, notify, serve, watch};
+use bugzfeed::command::{bench, notify, relay, serve, watch};
 use clap::{Parser, Subcommand};
 
 /// Pushes Bugzilla changes to WebSocket clients
@@ -19,6 +19,8 @@ enum Command {
     Serve(serve::Options),
     /// Record that bugs changed, as Bugzilla would
     Notify(notify::Options),
+    /// Send changes on from Bugzilla's database to a broker, a webhook or a file
+    Relay(relay::Options),
     /// Print a line for each update of some bugs, and reconnect when the feed is lost
     Watch(watch::Options),
     /// Measure a server, and verify every delivery
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(options) => serve::run(&options),
         Command::Notify(options) => notify::run(&options),
+        Command::Relay(options) => relay::run(options),
         Command::Watch(options) => watch::run(&options),
         Command::Bench(options) => bench::run(&options),
     };

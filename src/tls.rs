@@ -40,11 +40,20 @@ impl std::error::Error for Error {}
 /// # Errors
 /// When no certificate is left to trust.
 pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
-    let roots = match ca_file {
-        Some(file) => roots_in(file).map_err(|reason| Error::CaFile { file: file.to_owned(), reason })?,
-        None => native_roots()?,
-    };
-    Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(roots(ca_file)?);
+    Ok(Arc::new(ClientConfig::builder().with_root_certificates(store).with_no_client_auth()))
+}
+
+/// The certificates that a TLS client trusts: those in the PEM file `ca_file`, or this machine's own where none is given. At least one.
+///
+/// # Errors
+/// When no certificate is left to trust.
+pub fn roots(ca_file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Error> {
+    match ca_file {
+        Some(file) => roots_in(file).map_err(|reason| Error::CaFile { file: file.to_owned(), reason }),
+        None => native_roots(),
+    }
 }
 
 /// A TLS client that believes whoever answers. Nobody can listen then, but somebody can stand in between.
@@ -55,11 +64,12 @@ pub fn unverified_client_config() -> Arc<ClientConfig> {
     Arc::new(ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-fn roots_in(file: &Path) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
+fn roots_in(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let mut roots = Vec::new();
     for certificate in CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())? {
         let certificate = certificate.map_err(|error| error.to_string())?;
-        roots.add(certificate).map_err(|error| error.to_string())?;
+        RootCertStore::empty().add(certificate.clone()).map_err(|error| error.to_string())?;
+        roots.push(certificate);
     }
     if roots.is_empty() {
         return Err("it holds no certificate in PEM format".to_owned());
@@ -67,10 +77,10 @@ fn roots_in(file: &Path) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-fn native_roots() -> Result<RootCertStore, Error> {
+fn native_roots() -> Result<Vec<CertificateDer<'static>>, Error> {
     let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
+    // Some machines trust certificates that are none by today's rules.
+    let roots: Vec<_> = found.certs.into_iter().filter(|root| RootCertStore::empty().add(root.clone()).is_ok()).collect();
     if roots.is_empty() {
         let reasons = found.errors.iter().map(|error| format!(": {error}")).collect();
         return Err(Error::NoNativeRoots(reasons));

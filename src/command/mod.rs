@@ -3,5 +3,6 @@
 mod address;
 pub mod bench;
 pub mod notify;
+pub mod relay;
 pub mod serve;
 pub mod watch;

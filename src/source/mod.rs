@@ -25,8 +25,10 @@ use log::{debug, error, info, warn};
 
 pub use address::Address;
 pub use history_file::{HistoryFile, Kept};
+pub(crate) use password::Password;
 pub use stop::Stop;
 pub use table::{Batch, Connect, Reader, Row, Table};
+pub(crate) use webhook::is_field_name;
 
 use crate::backoff::Backoff;
 use crate::inbox::{Answer, Closed, Event, Sender};

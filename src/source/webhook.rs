@@ -62,8 +62,8 @@ impl Settings {
     }
 }
 
-/// RFC 9110, section 5.6.2.
-fn is_field_name(text: &str) -> bool {
+/// Whether this can be the name of a header field: RFC 9110, section 5.6.2.
+pub(crate) fn is_field_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 

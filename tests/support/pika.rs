@@ -100,6 +100,16 @@ impl Pika {
         self.tell(json!({"do": "bind", "queue": queue, "exchange": exchange}));
     }
 
+    /// Declares a durable queue that is bound to an exchange and outlives the broker's end.
+    pub fn keep(&mut self, queue: &str, exchange: &str) {
+        self.tell(json!({"do": "keep", "queue": queue, "exchange": exchange}));
+    }
+
+    /// Takes all messages from a queue; returns their bugs.
+    pub fn drain(&mut self, queue: &str) -> Vec<u32> {
+        serde_json::from_value(self.tell(json!({"do": "drain", "queue": queue}))).unwrap()
+    }
+
     fn tell(&mut self, command: Value) -> Value {
         writeln!(self.commands, "{command}").unwrap();
         let mut answer = String::new();

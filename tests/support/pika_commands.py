@@ -131,6 +131,18 @@ class Commands:
     def bind(self, queue, exchange):
         self.channel.queue_bind(queue, exchange, "#")
 
+    def keep(self, queue, exchange):
+        self.channel.queue_declare(queue, durable=True)
+        self.channel.queue_bind(queue, exchange, "#")
+
+    def drain(self, queue):
+        bugs = []
+        while True:
+            method, _, body = self.channel.basic_get(queue, auto_ack=True)
+            if method is None:
+                return bugs
+            bugs.append(json.loads(body)["payload"]["id"])
+
 
 commands = Commands(int(sys.argv[1]))
 for line in sys.stdin:

@@ -1,0 +1,244 @@
+//! The relay: from a table of notifications to destinations. Owns its threads, one for the way in and one for each way out, between
+//! which stands nothing but the backlog. Knows no signal and no terminal.
+//!
+//! The way in takes changes from the table, keeps them in the backlog for all destinations at once, and deletes them from the table.
+//! Each way out sends its own part of the backlog in order, and deletes from it what has arrived. So one destination never waits for
+//! another, each gets its changes in order, and a crash at any point repeats some changes and loses none.
+
+mod amqp;
+pub mod backlog;
+mod destination;
+mod intake;
+mod jsonl;
+mod outlet;
+mod pauses;
+mod status;
+mod webhook;
+
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use log::warn;
+
+use self::backlog::{Backlog, Commit, Key};
+use self::intake::Intake;
+use self::outlet::Outlet;
+use crate::failure::Failure;
+use crate::lock::FileLock;
+use crate::source::{self, Connect, Reader, Stop};
+
+pub use self::destination::{Address, Destination, Trouble};
+pub use self::pauses::Pauses;
+pub use self::status::status;
+
+/// How long the end of the program waits for the threads. What hangs is left behind: all that matters is in the backlog.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a relay that is starting waits for the backlog: `--status` claims it for a moment to see whether a relay has it.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a relay is to do.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where changes are taken from.
+    pub from: source::Address,
+    /// Where they are sent to.
+    pub to: Vec<Address>,
+    /// The file that keeps them in between.
+    pub backlog: PathBuf,
+    /// How long a destination that has failed is left alone.
+    pub pauses: Pauses,
+}
+
+/// Why a relay ends.
+#[derive(Debug)]
+pub enum End {
+    /// It was asked to.
+    Requested,
+    /// Nobody reads what it prints.
+    NobodyReads,
+    /// It cannot do its work.
+    Failed(Failure),
+}
+
+/// A running relay.
+pub struct Relay {
+    _claim: FileLock,
+    backlog: Backlog,
+    destinations: Vec<Key>,
+    bells: Vec<SyncSender<()>>,
+    threads: Vec<(Stop, JoinHandle<()>)>,
+    ends: Receiver<End>,
+    end: Sender<End>,
+}
+
+impl Relay {
+    /// Starts a relay.
+    ///
+    /// # Errors
+    /// When a setting makes no sense, a file cannot be used, or another relay uses the same backlog. Whether another one takes changes
+    /// from the same table turns out later.
+    pub fn start(settings: &Settings) -> Result<Self, Failure> {
+        let notifications = settings.from.notifications().ok_or_else(|| no_table(&settings.from))?;
+        let to = settings.open_destinations()?;
+        let claim = settings.claim()?;
+        let (end, ends) = mpsc::channel();
+        let mut backlog = settings.open_backlog(Commit::Durable)?;
+        let names: Vec<String> = to.iter().map(|(name, _)| name.clone()).collect();
+        let keys = backlog.enroll(&names).map_err(|error| settings.cannot_use_backlog(&error))?;
+        let mut relay = Self { _claim: claim, backlog, destinations: keys.clone(), bells: Vec::new(), threads: Vec::new(), ends, end };
+        for ((name, destination), key) in to.into_iter().zip(keys) {
+            relay.add_outlet(settings, name, key, destination)?;
+        }
+        relay.warn_of_others(settings)?;
+        relay.add_intake(settings, notifications)?;
+        Ok(relay)
+    }
+
+    /// What ends the relay when something is sent to it.
+    pub fn end(&self) -> Sender<End> {
+        self.end.clone()
+    }
+
+    /// Waits until there is a reason to end, for `patience` at most.
+    pub fn wait(&self, patience: Duration) -> Option<End> {
+        match self.ends.recv_timeout(patience) {
+            Ok(end) => Some(end),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => unreachable!("the relay itself can send, too"),
+        }
+    }
+
+    /// How many changes wait, for all destinations together.
+    ///
+    /// # Errors
+    /// When the backlog cannot be read.
+    pub fn depth(&self) -> rusqlite::Result<u64> {
+        self.destinations.iter().map(|&key| self.backlog.depth(key)).sum()
+    }
+
+    /// Ends the threads. Each ends at once when asked to; one that hangs is left behind.
+    pub fn stop(self) {
+        for (stop, _) in &self.threads {
+            stop.request();
+        }
+        for bell in &self.bells {
+            // A bell that rings already rings for this as well.
+            let _ = bell.try_send(());
+        }
+        let (all_ended, waiting) = mpsc::channel::<()>();
+        for (_, thread) in self.threads {
+            let ended = all_ended.clone();
+            // Waits in a thread of its own, since a join has no deadline.
+            thread::spawn(move || {
+                let _ = thread.join();
+                drop(ended);
+            });
+        }
+        drop(all_ended);
+        if waiting.recv_timeout(STOP_PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            warn!("the database or a destination did not answer in time; what it has not confirmed is sent again at the next start");
+        }
+    }
+
+    fn add_outlet(&mut self, settings: &Settings, name: String, key: Key, destination: Box<dyn Destination>) -> Result<(), Failure> {
+        let (ring, bell) = mpsc::sync_channel(1);
+        let stop = Stop::default();
+        let outlet = Outlet {
+            name,
+            destination,
+            backlog: settings.open_backlog(Commit::Fast)?,
+            key,
+            bell,
+            stop: stop.clone(),
+            ends: self.end.clone(),
+            pauses: settings.pauses.clone(),
+            progress: outlet::Progress::default(),
+        };
+        self.bells.push(ring);
+        self.start_thread("destination", stop, move || outlet.run())
+    }
+
+    fn add_intake(&mut self, settings: &Settings, (connect, poll): (Connect, Duration)) -> Result<(), Failure> {
+        let stop = Stop::default();
+        let intake = Intake {
+            name: settings.from.to_string(),
+            reader: Reader::new(connect),
+            poll,
+            backlog: settings.open_backlog(Commit::Durable)?,
+            destinations: self.destinations.clone(),
+            bells: self.bells.clone(),
+            stop: stop.clone(),
+            ends: self.end.clone(),
+            progress: intake::Progress::default(),
+        };
+        self.start_thread("table", stop, move || intake.run())
+    }
+
+    fn start_thread(&mut self, name: &str, stop: Stop, run: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
+        let thread = thread.map_err(|error| Failure::Unavailable(format!("cannot start a thread: {error}.")))?;
+        self.threads.push((stop, thread));
+        Ok(())
+    }
+
+    /// A destination whose address was changed is another one: what waits for the old one would wait for ever, and nobody would know.
+    fn warn_of_others(&self, settings: &Settings) -> Result<(), Failure> {
+        let known = self.backlog.status().map_err(|error| settings.cannot_use_backlog(&error))?;
+        for other in known.iter().filter(|known| !known.is_in_use) {
+            warn!("{} changes wait for {}, which is no destination (setting --to) of this relay", other.depth, other.name);
+        }
+        Ok(())
+    }
+}
+
+/// A destination and its name.
+type Named = (String, Box<dyn Destination>);
+
+fn no_table(from: &source::Address) -> Failure {
+    Failure::Usage(format!(
+        "--from {from} is no table of notifications; accepted are sqlite:FILE, mysql://USER:PASSWORD@HOST/DATABASE and postgres://…, without mode=bugs."
+    ))
+}
+
+impl Settings {
+    fn open_destinations(&self) -> Result<Vec<Named>, Failure> {
+        let mut opened: Vec<Named> = Vec::new();
+        for address in &self.to {
+            let name = address.to_string();
+            if opened.iter().any(|(known, _)| *known == name) {
+                return Err(Failure::Usage(format!("--to names {name} twice.")));
+            }
+            let destination = address.open().map_err(|why| Failure::Configuration(format!("--to {name}: {why}.")))?;
+            opened.push((name, destination));
+        }
+        Ok(opened)
+    }
+
+    fn claim(&self) -> Result<FileLock, Failure> {
+        let give_up = Instant::now() + CLAIM_PATIENCE;
+        loop {
+            match backlog::claim(&self.backlog) {
+                Ok(Some(claim)) => return Ok(claim),
+                Ok(None) if Instant::now() < give_up => thread::sleep(CLAIM_PATIENCE / 20),
+                Ok(None) => {
+                    return Err(Failure::Unavailable(format!(
+                        "another relay uses the backlog {} (setting --backlog); there must be only one relay per Bugzilla, and each has its own backlog.",
+                        self.backlog.display()
+                    )));
+                }
+                Err(error) => return Err(self.cannot_use_backlog(&error)),
+            }
+        }
+    }
+
+    fn open_backlog(&self, commit: Commit) -> Result<Backlog, Failure> {
+        Backlog::open(&self.backlog, commit).map_err(|error| self.cannot_use_backlog(&error))
+    }
+
+    fn cannot_use_backlog(&self, error: &dyn std::error::Error) -> Failure {
+        Failure::Configuration(format!("cannot use the backlog {} (setting --backlog): {error}.", self.backlog.display()))
+    }
+}

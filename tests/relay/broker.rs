@@ -1,0 +1,204 @@
+//! Destinations `amqp:`, with real brokers.
+
+use serde_json::{Value, json};
+
+use crate::program::{Place, terminate};
+use crate::support::pika::Pika;
+use crate::support::rabbitmq::{self, Broker};
+use crate::support::server::{Server, wait_until};
+
+/// All that has arrived in a queue, once something has.
+fn arrived(pika: &mut Pika, queue: &str, count: usize) -> Vec<u32> {
+    let mut bugs = Vec::new();
+    wait_until(&format!("{count} messages in {queue}"), || {
+        bugs.extend(pika.drain(queue));
+        (bugs.len() >= count).then_some(())
+    });
+    bugs
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_change_is_published_as_pulse_wants_it() {
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("relayed");
+    pika.listen("relayed");
+    let place = Place::new();
+    let relay = place.relay(&[&broker.url("guest", "relayed")]);
+    place.table().record([1234]);
+    let message = pika.get();
+    let around = json!({"routing_key": "1234", "content_type": "application/json", "delivery_mode": 2, "body": message["body"]});
+    assert_eq!(message, around);
+    let body: Value = serde_json::from_str(message["body"].as_str().unwrap()).unwrap();
+    let meta = json!({"exchange": "relayed", "routing_key": "1234", "serializer": "json", "sent": body["_meta"]["sent"]});
+    assert_eq!(body, json!({"payload": {"id": 1234, "delta_ts": "2014-04-03T21:13:45"}, "_meta": meta}));
+    place.drained();
+    terminate(relay);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn the_users_own_exchange_is_made_and_that_of_another_is_waited_for() {
+    let broker = rabbitmq::shared();
+    let place = Place::new();
+    let (own, others) = (broker.url("pulse", "exchange/pulse/made"), broker.url("pulse", "exchange/relays/theirs"));
+    let relay = place.relay(&[&own, &others]);
+    place.table().record([1]);
+    relay.wait_for_line("exchange/relays/theirs does not exist, and 'pulse' may not make it");
+    let mut pika = Pika::connect(broker.port);
+    wait_until("the exchange is made", || {
+        let made = broker.ctl(&["list_exchanges", "name", "type", "durable"]);
+        made.contains("exchange/pulse/made\ttopic\ttrue").then_some(())
+    });
+    pika.declare("exchange/relays/theirs");
+    // It exists now, but 'pulse' may not write to it.
+    relay.wait_for_line("the broker does not permit it");
+    broker.ctl(&["set_permissions", "pulse", "^(queue/pulse/.*|exchange/pulse/.*)", ".*", "^(queue/pulse/.*|exchange/.*)"]);
+    place.drained();
+    terminate(relay);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn many_changes_arrive_in_order() {
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("many");
+    pika.keep("many", "many");
+    let place = Place::new();
+    let bugs: Vec<u32> = (1..=5_000).collect();
+    place.table().record(bugs.clone());
+    let relay = place.relay(&[&broker.url("guest", "many")]);
+    place.drained();
+    assert_eq!(arrived(&mut pika, "many", bugs.len()), bugs);
+    terminate(relay);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_message_that_the_broker_refuses_for_good_blocks_no_other() {
+    let broker = Broker::start();
+    // The message of a bug with a long number is larger than this.
+    broker.ctl(&["eval", "application:set_env(rabbit, max_message_size, 160)."]);
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("small");
+    pika.keep("small", "small");
+    let place = Place::new();
+    place.table().record([1, 2, 2_000_000_000, 3, 2_000_000_001, 4]);
+    let relay = place.relay_with(&["--retry", "1h"], &[&broker.url("guest", "small")]);
+    place.drained();
+    assert_eq!(in_order_of_first_arrival(&arrived(&mut pika, "small", 4)), [1, 2, 3, 4]);
+    let log = terminate(relay);
+    for bug in ["2000000000", "2000000001"] {
+        let said = format!("refuses bug {bug}, 2014-04-03T21:13:45, for good, which it will not get: PRECONDITION_FAILED - message size");
+        assert!(log.contains(&said), "{log}");
+    }
+}
+
+/// Without repetitions.
+fn in_order_of_first_arrival(bugs: &[u32]) -> Vec<u32> {
+    let mut seen = std::collections::HashSet::new();
+    bugs.iter().copied().filter(|&bug| seen.insert(bug)).collect()
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_broker_that_is_short_of_memory_is_waited_for() {
+    let broker = Broker::start();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("short");
+    pika.keep("short", "short");
+    broker.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"]);
+    let place = Place::new();
+    place.table().record([1, 2]);
+    let to = broker.url("guest", "short");
+    let relay = place.relay_with(&["--retry", "1h"], &[&to, "jsonl:up"]);
+    relay.wait_for_line("the broker takes no messages now: low on memory; waiting until it works");
+    place.table().record([3]);
+    place.expect_lines("up", &[1, 2, 3]);
+    let status = place.status();
+    assert!(status.contains("waiting:       3\n") && status.contains("last error:    the broker takes no messages now"), "{status}");
+    broker.ctl(&["set_vm_memory_high_watermark", "0.9"]);
+    assert_eq!(arrived(&mut pika, "short", 3), [1, 2, 3]);
+    place.drained();
+    let log = terminate(relay);
+    assert!(log.contains("works again") && !log.contains("trying again in"), "{log}");
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_broker_that_is_down_all_the_time_costs_the_others_nothing_and_gets_everything_when_it_is_back() {
+    let broker = Broker::start();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("down");
+    pika.keep("down", "down");
+    broker.kill();
+    let place = Place::new();
+    let relay = place.relay(&[&broker.url("guest", "down"), "jsonl:up"]);
+    for bug in 1..=20 {
+        place.table().record([bug]);
+        place.expect_lines("up", &(1..=bug).collect::<Vec<_>>());
+    }
+    broker.restart();
+    place.drained();
+    let mut pika = Pika::connect(broker.port);
+    assert_eq!(arrived(&mut pika, "down", 20), (1..=20).collect::<Vec<_>>());
+    terminate(relay);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_connection_that_ended_while_nothing_was_sent_costs_no_pause() {
+    let broker = Broker::start();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("idle");
+    pika.keep("idle", "idle");
+    let place = Place::new();
+    let relay = place.relay_with(&["--retry", "1h"], &[&broker.url("guest", "idle")]);
+    place.table().record([1]);
+    place.drained();
+    broker.kill();
+    broker.restart();
+    place.table().record([2]);
+    place.drained();
+    // The exchange may go as well: it is made again.
+    let mut pika = Pika::connect(broker.port);
+    pika.delete_exchange("idle");
+    place.table().record([3]);
+    place.drained();
+    pika.keep("idle", "idle");
+    place.table().record([4]);
+    place.drained();
+    assert_eq!(in_order_of_first_arrival(&arrived(&mut pika, "idle", 3)), [1, 2, 4]);
+    assert!(!terminate(relay).contains("trying again in"));
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn three_servers_behind_one_broker_all_tell_their_clients_everything() {
+    let broker = rabbitmq::shared();
+    let address = broker.url("guest", "exchange/guest/three");
+    let servers: Vec<Server> =
+        ["one", "two", "three"].map(|label| Server::start(&["--source", &format!("{address}&queue={label}")])).into();
+    let place = Place::new();
+    let relay = place.relay(&[&address]);
+    let bugs: Vec<u32> = (1..=300).collect();
+    let mut clients: Vec<_> = servers.iter().flat_map(|server| [server.connect(), server.connect(), server.connect()]).collect();
+    for client in &mut clients {
+        client.ask(&json!({"command": "subscribe", "bugs": bugs}).to_string());
+    }
+    for server in &servers {
+        server.program().wait_for_line("reading updates from amqp");
+    }
+    for chunk in bugs.chunks(7) {
+        place.table().record(chunk.iter().copied());
+    }
+    for client in &mut clients {
+        for bug in &bugs {
+            assert_eq!(client.hear(), format!(r#"{{"command":"update","bug":{bug},"when":"2014-04-03T21:13:45"}}"#));
+        }
+    }
+    place.drained();
+    terminate(relay);
+}

@@ -1,0 +1,15 @@
+//! `bugzfeed relay`, run as a program: from real tables to real brokers, to servers that the test plays, and to files.
+
+mod broker;
+mod file;
+mod only_one;
+mod program;
+mod receiver;
+mod status;
+mod stop;
+#[path = "../support/mod.rs"]
+mod support;
+mod table;
+mod webhook;
+
+const WHEN: &str = "2014-04-03T21:13:45";

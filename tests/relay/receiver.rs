@@ -1,0 +1,112 @@
+//! A server that takes posts and answers as the test says. Written from RFC 9112 alone. Knows nothing of bugzfeed.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use crate::support::server::PATIENCE;
+
+/// A post that has come.
+#[derive(Debug)]
+pub struct Post {
+    pub at: Instant,
+    pub head: String,
+    /// Fields by their names in lower case.
+    pub fields: HashMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Post {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The bug that it tells of.
+    pub fn bug(&self) -> u64 {
+        self.json()["bug"]["id"].as_u64().unwrap()
+    }
+}
+
+/// The server. It lives as long as the test's process.
+pub struct Posts {
+    pub address: SocketAddr,
+    posts: Receiver<Post>,
+}
+
+/// What decides the status line of each answer from the post's number, counted from 0, and the post;
+/// without one, the connection ends.
+type Answer = Box<dyn FnMut(usize, &Post) -> String + Send>;
+
+impl Posts {
+    /// A server that answers each post as `answer` says.
+    pub fn open(answer: impl FnMut(usize, &Post) -> String + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, posts) = channel();
+        let state: Arc<Mutex<(usize, Answer)>> = Arc::new(Mutex::new((0, Box::new(answer))));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (sender, state) = (sender.clone(), Arc::clone(&state));
+                thread::spawn(move || serve(&stream.unwrap(), &sender, &state));
+            }
+        });
+        Self { address, posts }
+    }
+
+    /// The next post.
+    pub fn next(&self) -> Post {
+        self.posts.recv_timeout(PATIENCE).expect("no post comes")
+    }
+
+    /// The bugs of the next posts.
+    pub fn bugs(&self, count: usize) -> Vec<u64> {
+        (0..count).map(|_| self.next().bug()).collect()
+    }
+
+    /// How many posts have come that nobody asked for.
+    pub fn rest(&self) -> usize {
+        self.posts.try_iter().count()
+    }
+}
+
+/// Answers post after post on one connection.
+fn serve(stream: &TcpStream, posts: &Sender<Post>, state: &Mutex<(usize, Answer)>) {
+    let mut reader = BufReader::new(stream);
+    while let Some(post) = read(&mut reader) {
+        let answer = {
+            let mut state = state.lock().unwrap();
+            let number = state.0;
+            state.0 += 1;
+            (state.1)(number, &post)
+        };
+        let hangs_up = answer.is_empty();
+        // The test may have ended.
+        if posts.send(post).is_err() || hangs_up || write!(&mut &*stream, "HTTP/1.1 {answer}").is_err() {
+            return;
+        }
+    }
+}
+
+fn read(reader: &mut BufReader<&TcpStream>) -> Option<Post> {
+    let mut head = String::new();
+    reader.read_line(&mut head).ok()?;
+    let mut fields = HashMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        fields.insert(name.to_lowercase(), value.trim().to_owned());
+    }
+    let mut body = vec![0; fields.get("content-length")?.parse().ok()?];
+    reader.read_exact(&mut body).ok()?;
+    Some(Post { at: Instant::now(), head: head.trim_end().to_owned(), fields, body })
+}
+
+/// An answer without a body.
+pub fn status(status: &str) -> String {
+    format!("{status}\r\nContent-Length: 0\r\n\r\n")
+}

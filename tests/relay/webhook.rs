@@ -1,0 +1,141 @@
+//! Destinations `http:` and `https:`.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::program::{Place, terminate};
+use crate::receiver::{Posts, status};
+use crate::support::server::Server;
+
+/// The HMAC of a body, made by another program.
+fn openssl_hmac(secret: &str, body: &[u8]) -> String {
+    let arguments = ["dgst", "-sha256", "-hmac", secret, "-r"];
+    let mut openssl = Command::new("openssl").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut openssl.stdin.take().unwrap(), body).unwrap();
+    let output = String::from_utf8(openssl.wait_with_output().unwrap().stdout).unwrap();
+    output.split_whitespace().next().unwrap().to_owned()
+}
+
+#[test]
+fn a_change_is_posted_as_bugzilla_mozilla_org_does_signed_and_with_its_key() {
+    let posts = Posts::open(|_, _| status("204 No Content"));
+    let place = Place::new();
+    fs::write(place.file("secret"), "Tell nobody\n").unwrap();
+    fs::write(place.file("key"), "hunter2\n").unwrap();
+    let to = format!("http://{}/a/hook?x=1#secret_file=secret&header=X-Bugzilla-Key&key_file=key", posts.address);
+    let relay = place.relay(&[&to]);
+    place.table().record([1234]);
+    let post = posts.next();
+    assert_eq!(post.head, "POST /a/hook?x=1 HTTP/1.1");
+    assert_eq!(post.fields["content-type"], "application/json");
+    assert_eq!(post.fields["x-bugzilla-key"], "hunter2");
+    assert_eq!(post.fields["x-hub-signature-256"], format!("sha256={}", openssl_hmac("Tell nobody", &post.body)));
+    let event = json!({"action": "modify", "target": "bug", "routing_key": "bug.modify", "time": "2014-04-03T21:13:45"});
+    assert_eq!(post.json(), json!({"webhook_id": 1, "webhook_name": "bugzfeed", "event": event, "bug": {"id": 1234}}));
+    // Whoever reads the files with the secrets later finds new ones.
+    fs::write(place.file("secret"), "Tell somebody").unwrap();
+    place.table().record([5]);
+    let post = posts.next();
+    assert_eq!(post.fields["x-hub-signature-256"], format!("sha256={}", openssl_hmac("Tell somebody", &post.body)));
+    place.drained();
+    let said = place.status() + &terminate(relay);
+    assert!(!said.contains("hunter2") && !said.contains("Tell") && !said.contains("key_file"), "{said}");
+}
+
+#[test]
+fn a_post_is_not_signed_without_a_secret() {
+    let posts = Posts::open(|_, _| status("200 OK"));
+    let place = Place::new();
+    let relay = place.relay(&[&format!("http://{}/", posts.address)]);
+    place.table().record([1]);
+    let post = posts.next();
+    assert!(!post.fields.contains_key("x-hub-signature-256") && !post.fields.contains_key("x-api-key"), "{post:?}");
+    terminate(relay);
+}
+
+#[test]
+fn our_own_server_understands_the_posts() {
+    let place = Place::new();
+    fs::write(place.file("key"), "hunter2").unwrap();
+    let key_file = place.file("key").display().to_string();
+    let server = Server::start(&["--source", &format!("webhook:?key_file={key_file}")]);
+    let mut client = server.connect();
+    client.ask(r#"{"command":"subscribe","bugs":[1,2]}"#);
+    let relay = place.relay(&[&format!("http://{}/webhook#key_file=key", server.address)]);
+    place.table().record([1, 3, 2]);
+    assert_eq!(client.hear(), r#"{"command":"update","bug":1,"when":"2014-04-03T21:13:45"}"#);
+    assert_eq!(client.hear(), r#"{"command":"update","bug":2,"when":"2014-04-03T21:13:45"}"#);
+    place.drained();
+    terminate(relay);
+}
+
+#[test]
+fn a_refusal_for_good_is_logged_with_the_change_and_blocks_nothing() {
+    let posts = Posts::open(|_, post| match post.bug() {
+        2 => "400 Bad Request\r\nContent-Length: 15\r\n\r\nno such product".to_owned(),
+        3 => status("410 Gone"),
+        _ => status("200 OK"),
+    });
+    let place = Place::new();
+    let to = format!("http://{}/", posts.address);
+    let relay = place.relay_with(&["--retry", "1h"], &[&to]);
+    place.table().record([1, 2, 3, 4]);
+    assert_eq!(posts.bugs(4), [1, 2, 3, 4]);
+    place.drained();
+    assert_eq!(posts.rest(), 0);
+    let status = place.status();
+    assert!(status.contains("last error:    bug 3, 2014-04-03T21:13:45, was refused: the server answered 410 Gone ("), "{status}");
+    let log = terminate(relay);
+    let said = "refuses bug 2, 2014-04-03T21:13:45, for good, which it will not get: the server answered 400 Bad Request: no such product";
+    assert!(log.contains(said), "{log}");
+}
+
+#[test]
+fn whatever_may_pass_is_tried_again_in_order() {
+    let passing = [
+        status("500 Internal Server Error"),
+        status("503 Service Unavailable"),
+        status("408 Request Timeout"),
+        status("425 Too Early"),
+        status("429 Too Many Requests"),
+        // Redirects are not followed.
+        "302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        "307 Temporary Redirect\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        // An answer that is none.
+        "\r\n\r\n".to_owned(),
+        String::new(),
+    ];
+    let count = passing.len();
+    let posts = Posts::open(move |number, _| passing.get(number).cloned().unwrap_or_else(|| status("200 OK")));
+    let place = Place::new();
+    let relay = place.relay(&[&format!("http://{}/here", posts.address)]);
+    place.table().record([1, 2]);
+    for _ in 0..=count {
+        let post = posts.next();
+        assert_eq!((post.bug(), post.head.as_str()), (1, "POST /here HTTP/1.1"));
+    }
+    assert_eq!(posts.bugs(1), [2]);
+    place.drained();
+    terminate(relay);
+}
+
+#[test]
+fn pauses_grow_with_each_failure_and_start_over_after_a_success() {
+    // The fourth and the fifth succeed.
+    let posts = Posts::open(|number, _| status(if matches!(number, 3 | 4) { "200 OK" } else { "500 Oh" }));
+    let place = Place::new();
+    let relay = place.relay_with(&["--retry", "100ms,400ms,900ms"], &[&format!("http://{}/", posts.address)]);
+    place.table().record([1, 2, 3]);
+    let at: Vec<_> = (0..8).map(|_| posts.next().at).collect();
+    let pauses: Vec<u128> = at.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    for (pause, least) in pauses.iter().zip([100, 400, 900, 0, 0, 100, 400]) {
+        assert!(*pause >= least, "{pauses:?}");
+    }
+    // A success is followed at once; so is one after failures.
+    assert!(pauses[3] < 900 && pauses[4] < 900, "{pauses:?}");
+    // The first pause after a success is the first one again, not the last.
+    assert!(pauses[5] < 900, "{pauses:?}");
+    terminate(relay);
+}
