@@ -82,7 +82,8 @@ pub struct Client {
 }
 
 impl Connector {
-    /// Prepares to connect to `url`, and to give up an attempt after `timeout`. A `wss://` URL is trusted by the certificates in
+    /// Prepares to connect to `url`, and to give up an attempt after `timeout`, beside what the system needs to resolve the host's
+    /// name. A `wss://` URL is trusted by the certificates in
     /// `ca_file`, or by this machine's own where that is `None`.
     ///
     /// # Errors

@@ -100,6 +100,9 @@ fn the_watch_reconnects_whatever_the_close_code_and_answers_with_the_same() {
         let said = watch.says("retrying in ").pop().unwrap();
         let reason = code.map(|code| format!("with code {code}, maintenance;")).unwrap_or("closed the connection;".to_owned());
         assert!(said.contains(&reason), "{said}");
+        // An update came, so the pauses do not grow.
+        let pause = said.split("retrying in ").nth(1).and_then(|rest| rest.strip_suffix(" s")).unwrap();
+        assert!(pause.parse::<f64>().unwrap() <= 0.5, "{said}");
         client = feed.accept();
         client.subscribed(&subscribe_since("2014-04-03T21:13:05"), COMPLETE, &[]);
     }

@@ -110,7 +110,11 @@ impl<'a> Watch<'a> {
     /// One connection, from its start to its end.
     fn connect_and_follow(&mut self) -> Result<(), Interruption> {
         let mut client = self.connect()?;
+        let start = Instant::now();
         let result = self.subscribe(&mut client).and_then(|()| self.follow(&mut client));
+        if start.elapsed() > PAUSE_MAX {
+            self.backoff.reset();
+        }
         match result {
             Ok(()) => client.close(),
             Err(Interruption::Lost(why)) => return Err(Interruption::Lost(format!("lost {}: {why}", self.connector.url()))),
@@ -144,7 +148,6 @@ impl<'a> Watch<'a> {
     /// Handles what comes, until no more is wanted. A connection that fell silent is asked for a sign of life.
     fn follow(&mut self, client: &mut Client) -> Result<(), Interruption> {
         let silence_max = self.options.silence_max;
-        let since = Instant::now();
         let mut is_asked = false;
         loop {
             let patience = if is_asked { silence_max / 3 } else { silence_max };
@@ -164,9 +167,6 @@ impl<'a> Watch<'a> {
                 return Ok(());
             }
             is_asked = false;
-            if since.elapsed() > PAUSE_MAX {
-                self.backoff.reset();
-            }
         }
     }
 
@@ -204,7 +204,8 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Prints an update, and runs the command for it, unless it is one that was shown before.
+    /// Prints an update, and runs the command for it, unless it is one that was shown before. A connection that brings a new one is
+    /// useful, however short.
     fn show(&mut self, update: Update, text: &str) -> Result<Next, Failure> {
         if !self.resume.is_new(&update) {
             return Ok(Next::GoOn);
