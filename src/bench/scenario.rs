@@ -52,8 +52,8 @@ pub struct Amount {
     pub roaming: u32,
     /// How long clients are idle, and how long a soak lasts.
     pub duration: Duration,
-    /// Whether the server knows nothing but the system calls, and so remembers nothing.
-    pub is_floor: bool,
+    /// Whether clients that come back ask for what they missed.
+    pub has_history: bool,
 }
 
 /// Runs a scenario.
@@ -155,7 +155,7 @@ fn storm(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Res
         Ok(())
     })?;
     measures.add_cpu("leave_cpu", "client that is cut off", &cost, clients);
-    if !amount.is_floor {
+    if amount.has_history {
         let missed = amount.updates.min(100);
         run.publish_unseen(missed)?;
         let ((progress, _), cost) = run.measure(|run| Ok((run.connect(true, amount.storm_in_flight)?, run.await_all()?)))?;

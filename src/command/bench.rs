@@ -39,6 +39,9 @@ pub struct Options {
     /// What that server is called in the results
     #[arg(long, value_name = "NAME", requires = "url")]
     name: Option<String>,
+    /// That server remembers nothing, so clients that come back do not ask for what they missed
+    #[arg(long)]
+    without_history: bool,
     /// Measure the floor alone: a server that does nothing but the system calls
     #[arg(long, conflicts_with = "url")]
     raw: bool,
@@ -271,7 +274,8 @@ impl Options {
             for (at, (name, kind)) in kinds.iter().enumerate() {
                 line.title(&format!("{} clients, round {round} of {}, {name}", load.plan.clients, self.rounds));
                 let mut run = Run::start(kind, load, line)?;
-                let amount = self.amount(scenario, &load.plan, matches!(kind, Kind::Floor(_)));
+                let has_history = !self.without_history && !matches!(kind, Kind::Floor(_));
+                let amount = self.amount(scenario, &load.plan, has_history);
                 let measures = scenario::run(scenario, &amount, &mut run)?;
                 let told = run.report()?;
                 point.sides[at].add_round(measures, told, run.load_share());
@@ -348,7 +352,7 @@ impl Options {
         }
     }
 
-    fn amount(&self, scenario: Scenario, plan: &Plan, is_floor: bool) -> Amount {
+    fn amount(&self, scenario: Scenario, plan: &Plan, has_history: bool) -> Amount {
         let burst = self.burst.unwrap_or(if scenario == Scenario::Slow { 20 } else { 1 });
         let (rate, updates, seconds) = match scenario {
             Scenario::Sparse => (100.0, 500, 1),
@@ -365,7 +369,7 @@ impl Options {
             slow_every: self.slow_every,
             roaming: self.roaming,
             duration: self.duration.unwrap_or(Duration::from_secs(seconds)),
-            is_floor,
+            has_history,
         }
     }
 }

@@ -1,0 +1,45 @@
+"""Prints one table of what `benches/peers/run` has measured: table.py FOLDER. Each file there is a round, or several."""
+
+import json
+import pathlib
+import statistics
+import sys
+
+COLUMNS = [
+    ("idle", "rss", "RSS per client, bytes"),
+    ("idle", "rss_kept", "kept after all left, bytes"),
+    ("fanout", "delivery", "CPU per delivery, µs"),
+    ("burst", "delivery", "the same in bursts of 8, µs"),
+    ("churn", "cycle", "connect, subscribe, close: CPU, µs"),
+    ("storm", "storm", "all connect at once, s"),
+    ("storm", "storm_cpu", "CPU of that per client, µs"),
+    ("sparse", "unwanted_loop", "CPU per update that nobody wants, µs"),
+]
+
+
+def text(value):
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+values = {}
+for path in sorted(pathlib.Path(sys.argv[1]).glob("*.json")):
+    scenario = path.name.split(".")[0]
+    for point in json.loads(path.read_text())["points"]:
+        for side in point["sides"]:
+            is_good = side["missing"] == 0 and not side["faults"]
+            for measure in (measure for measures in side["rounds"] for measure in measures):
+                key = (side["name"], scenario, measure["key"])
+                values.setdefault(key, []).append((measure["value"], is_good))
+print("| server |", " | ".join(title for _, _, title in COLUMNS), "|")
+print("| --- |", " | ".join("---" for _ in COLUMNS), "|")
+names = list(dict.fromkeys(name for name, _, _ in values))
+for name in sorted(names, key=lambda name: (name != "floor", name != "serve")):
+    cells = []
+    for scenario, key, _ in COLUMNS:
+        found = values.get((name, scenario, key), [])
+        mark = "" if all(good for _, good in found) else " (!)"
+        cells.append(text(statistics.median(value for value, _ in found)) + mark if found else "–")
+    print(f"| {name} |", " | ".join(cells), "|")
+print("\n(!): not all deliveries came, each once and in order, or not all clients could connect.")
