@@ -32,4 +32,8 @@ impl Destination for Exchange {
         };
         (count, result.map_err(trouble))
     }
+
+    fn close(&mut self) {
+        self.0.close();
+    }
 }

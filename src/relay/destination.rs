@@ -15,6 +15,9 @@ pub trait Destination: Send {
     /// Sends changes in order, as far as it can, until `stop` is requested. Returns how many have arrived, counted from the first, and
     /// what came of the next one, if there is one. Tells `waiting` while it must wait, and why.
     fn send(&mut self, updates: &[Update], stop: &Stop, waiting: &mut dyn FnMut(&str)) -> (usize, Result<(), Trouble>);
+
+    /// Says goodbye, in a moment at most: the stop was requested.
+    fn close(&mut self) {}
 }
 
 /// Why a change has not arrived.

@@ -65,8 +65,11 @@ impl Outlet {
                 Turn::Next => {}
                 Turn::Idle => drop(self.bell.recv()),
                 Turn::Pause(pause) => drop(self.stop.wait(pause)),
-                Turn::End => return,
+                Turn::End => break,
             }
+        }
+        if self.stop.is_requested() {
+            self.destination.close();
         }
     }
 

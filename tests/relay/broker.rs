@@ -202,3 +202,26 @@ fn three_servers_behind_one_broker_all_tell_their_clients_everything() {
     place.drained();
     terminate(relay);
 }
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_relay_that_is_asked_to_stop_sends_nothing_twice_and_says_goodbye() {
+    let broker = Broker::start();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("stopped");
+    pika.keep("stopped", "stopped");
+    let place = Place::new();
+    let bugs: Vec<u32> = (1..=10_000).collect();
+    place.table().record(bugs.clone());
+    for round in 1..5 {
+        let relay = place.relay(&[&broker.url("guest", "stopped")]);
+        wait_until("some have arrived", || (pika.count("stopped") > round * 1_000).then_some(()));
+        terminate(relay);
+    }
+    assert!(pika.count("stopped") < 10_000, "it was not asked in time");
+    let relay = place.relay(&[&broker.url("guest", "stopped")]);
+    place.drained();
+    terminate(relay);
+    assert_eq!(pika.drain("stopped"), bugs);
+    assert!(!broker.log().contains("client unexpectedly closed TCP connection"));
+}

@@ -99,6 +99,11 @@ impl Broker {
         self.ctl(&["list_queues", "--no-table-headers", "name"]).lines().map(str::to_owned).collect()
     }
 
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log/bugzfeed-test@localhost.log")).unwrap()
+    }
+
     /// Kills the server as `kill -9` does.
     pub fn kill(&self) {
         let mut server = self.server();

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use amiquip::{Channel, Confirm, ConfirmSmoother};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::bind::declare_exchange;
 use super::connect::HangUp;
@@ -38,7 +39,7 @@ pub enum Trouble {
 
 struct Open {
     /// Before all others, so that it is dropped first: they would wait for the broker's answer.
-    _hang_up: HangUp,
+    hang_up: HangUp,
     ready: Ready,
     session: Session,
 }
@@ -47,7 +48,7 @@ struct Open {
 struct Ready {
     channel: Channel,
     why_blocked: Box<dyn FnMut() -> Option<String> + Send>,
-    next_confirm: Box<dyn FnMut() -> Result<Option<Confirm>, Ended> + Send>,
+    confirms: Receiver<Confirm>,
     smoother: ConfirmSmoother,
 }
 
@@ -59,7 +60,7 @@ impl Publisher {
 
     /// Publishes updates in order, and waits until the broker has confirmed them. A broker that takes no messages for now, since it is
     /// short of memory or disk, is waited for as long as it takes, and `blocked` is told its reason. A request to stop cuts the
-    /// connection.
+    /// connection after a moment.
     ///
     /// Returns how many were published, counted from the first, and what came of the next one, if there is one. Those behind it may
     /// have been published, too.
@@ -81,6 +82,16 @@ impl Publisher {
         (done, Ok(()))
     }
 
+    /// Says goodbye to the broker, after a request to stop, which has limited how long that may take.
+    pub fn close(&mut self) {
+        if let Some(Open { hang_up, ready, session }) = self.open.take() {
+            hang_up.let_be();
+            drop(ready);
+            // Everything is confirmed; what becomes of the farewell matters no more.
+            let _ = session.close();
+        }
+    }
+
     fn publish_once(&mut self, updates: &[Update], done: &mut usize, stop: &Stop, blocked: &mut dyn FnMut(&str)) -> Result<(), Trouble> {
         let mut open = match self.open.take() {
             Some(open) => open,
@@ -100,14 +111,18 @@ impl Open {
     fn new(settings: &Settings, stop: &Stop) -> Result<Self, Error> {
         let mut session = Session::open(settings, stop)?;
         match Ready::new(&mut session, settings) {
-            Ok(ready) => Ok(Self { _hang_up: session.hang_up(), ready, session }),
+            Ok(ready) => {
+                // What is on its way when the stop is requested has a moment left to be confirmed, and need not be sent again.
+                session.end_gently(stop);
+                Ok(Self { hang_up: session.hang_up(), ready, session })
+            }
             Err(error) => Err(session.why(error)),
         }
     }
 
     /// Ends the connection, and finds out what has happened to it.
     fn trouble(self, failure: Failure) -> Trouble {
-        let Self { _hang_up, ready, session } = self;
+        let Self { hang_up, ready, session } = self;
         let error = match failure {
             Failure::Said(why) => why.into(),
             Failure::Amqp(amiquip::Error::ServerClosedChannel { code, message, .. }) if is_about_message(code) => {
@@ -115,7 +130,7 @@ impl Open {
             }
             Failure::Amqp(error) => session.error(error),
         };
-        drop(_hang_up);
+        drop(hang_up);
         drop(ready);
         Trouble::Failed(session.why(error))
     }
@@ -146,12 +161,7 @@ impl Ready {
         let confirms = channel.listen_for_publisher_confirms().map_err(|error| session.error(error))?;
         channel.enable_publisher_confirms().map_err(|error| session.error(error))?;
         hang_up.let_be();
-        let next_confirm = Box::new(move || match confirms.recv_timeout(LOOK_EVERY) {
-            Ok(confirm) => Ok(Some(confirm)),
-            Err(error) if error.is_timeout() => Ok(None),
-            Err(_) => Err(Ended),
-        });
-        Ok(Self { channel, why_blocked, next_confirm, smoother: ConfirmSmoother::new() })
+        Ok(Self { channel, why_blocked, confirms, smoother: ConfirmSmoother::new() })
     }
 
     /// Adds to `done` how many were confirmed, counted from the first.
@@ -163,8 +173,8 @@ impl Ready {
         let mut unconfirmed = updates.len();
         let mut heard = Instant::now();
         while unconfirmed > 0 {
-            match (self.next_confirm)() {
-                Ok(Some(confirm)) => {
+            match self.confirms.recv_timeout(LOOK_EVERY) {
+                Ok(confirm) => {
                     heard = Instant::now();
                     let mut is_stored = true;
                     for confirm in self.smoother.process(confirm) {
@@ -176,7 +186,7 @@ impl Ready {
                         return Err(Failure::Said("the broker could not store the message".to_owned()));
                     }
                 }
-                Ok(None) => {
+                Err(RecvTimeoutError::Timeout) => {
                     if let Some(why) = (self.why_blocked)() {
                         blocked(&format!("the broker takes no messages now: {why}"));
                         heard = Instant::now();
@@ -185,7 +195,7 @@ impl Ready {
                         return Err(Failure::Said(format!("the broker did not confirm the message within {seconds} seconds")));
                     }
                 }
-                Err(Ended) => return Err(self.why_closed()),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.why_closed()),
             }
         }
         Ok(())
