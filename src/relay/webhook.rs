@@ -190,6 +190,9 @@ impl Destination for Webhook {
 fn sentence(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(_) => format!("the server did not answer in time ({error})"),
+        _ if error.to_string().contains("UnknownIssuer") => {
+            "the server's certificate was issued by nobody who is trusted here; cacert=FILE names a certificate to trust".to_owned()
+        }
         ureq::Error::Io(error) => format!("cannot reach the server: {error}"),
         error => format!("cannot reach the server: {error}"),
     }

@@ -3,10 +3,15 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::support::server::PATIENCE;
 
@@ -44,14 +49,29 @@ type Answer = Box<dyn FnMut(usize, &Post) -> String + Send>;
 impl Posts {
     /// A server that answers each post as `answer` says.
     pub fn open(answer: impl FnMut(usize, &Post) -> String + Send + 'static) -> Self {
+        Self::open_over(|stream| stream, answer)
+    }
+
+    /// The same over TLS, as `localhost`, with a certificate that `tests/watch/tls/ca.pem` has issued.
+    pub fn open_tls(answer: impl FnMut(usize, &Post) -> String + Send + 'static) -> Self {
+        let certificates = CertificateDer::pem_file_iter(certificate("server.pem")).unwrap().map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_file(certificate("server.key")).unwrap();
+        let config = Arc::new(ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key).unwrap());
+        Self::open_over(move |stream| StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream), answer)
+    }
+
+    fn open_over<S: Read + Write + Send + 'static>(
+        over: impl Fn(TcpStream) -> S + Send + 'static,
+        answer: impl FnMut(usize, &Post) -> String + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, posts) = channel();
         let state: Arc<Mutex<(usize, Answer)>> = Arc::new(Mutex::new((0, Box::new(answer))));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (sender, state) = (sender.clone(), Arc::clone(&state));
-                thread::spawn(move || serve(&stream.unwrap(), &sender, &state));
+                let (stream, sender, state) = (over(stream.unwrap()), sender.clone(), Arc::clone(&state));
+                thread::spawn(move || serve(stream, &sender, &state));
             }
         });
         Self { address, posts }
@@ -74,7 +94,7 @@ impl Posts {
 }
 
 /// Answers post after post on one connection.
-fn serve(stream: &TcpStream, posts: &Sender<Post>, state: &Mutex<(usize, Answer)>) {
+fn serve(stream: impl Read + Write, posts: &Sender<Post>, state: &Mutex<(usize, Answer)>) {
     let mut reader = BufReader::new(stream);
     while let Some(post) = read(&mut reader) {
         let answer = {
@@ -85,13 +105,13 @@ fn serve(stream: &TcpStream, posts: &Sender<Post>, state: &Mutex<(usize, Answer)
         };
         let hangs_up = answer.is_empty();
         // The test may have ended.
-        if posts.send(post).is_err() || hangs_up || write!(&mut &*stream, "HTTP/1.1 {answer}").is_err() {
+        if posts.send(post).is_err() || hangs_up || write!(reader.get_mut(), "HTTP/1.1 {answer}").is_err() {
             return;
         }
     }
 }
 
-fn read(reader: &mut BufReader<&TcpStream>) -> Option<Post> {
+fn read(reader: &mut BufReader<impl Read>) -> Option<Post> {
     let mut head = String::new();
     reader.read_line(&mut head).ok()?;
     let mut fields = HashMap::new();
@@ -104,6 +124,11 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Post> {
     let mut body = vec![0; fields.get("content-length")?.parse().ok()?];
     reader.read_exact(&mut body).ok()?;
     Some(Post { at: Instant::now(), head: head.trim_end().to_owned(), fields, body })
+}
+
+/// A file of certificates.
+pub fn certificate(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/watch/tls").join(name)
 }
 
 /// An answer without a body.

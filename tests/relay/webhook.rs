@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::program::{Place, terminate};
-use crate::receiver::{Posts, status};
+use crate::receiver::{Posts, certificate, status};
 use crate::support::server::Server;
 
 #[test]
@@ -130,5 +130,39 @@ fn pauses_grow_with_each_failure_and_start_over_after_a_success() {
     assert!(pauses[3] < 900 && pauses[4] < 900, "{pauses:?}");
     // The first pause after a success is the first one again, not the last.
     assert!(pauses[5] < 900, "{pauses:?}");
+    terminate(relay);
+}
+
+#[test]
+fn posts_go_by_tls_to_a_server_that_is_trusted_and_to_no_other() {
+    let posts = Posts::open_tls(|_, _| status("200 OK"));
+    let place = Place::new();
+    let port = posts.address.port();
+    let (ca, stranger) = (certificate("ca.pem"), certificate("stranger.pem"));
+    let relay = place.relay(&[
+        &format!("https://localhost:{port}/trusted#cacert={}", ca.display()),
+        &format!("https://localhost:{port}/by-a-stranger#cacert={}", stranger.display()),
+    ]);
+    place.table().record([1, 2]);
+    for bug in [1, 2] {
+        let post = posts.next();
+        assert_eq!((post.bug(), post.head.as_str()), (bug, "POST /trusted HTTP/1.1"));
+    }
+    let said = "the server's certificate was issued by nobody who is trusted here; cacert=FILE names a certificate to trust";
+    relay.wait_for_line(&format!("https://localhost:{port}/by-a-stranger: {said}"));
+    assert_eq!(posts.rest(), 0);
+    terminate(relay);
+}
+
+#[test]
+fn a_server_that_never_answers_costs_the_others_nothing() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let posts = Posts::open(|_, _| status("200 OK"));
+    let place = Place::new();
+    let relay = place.relay(&[&format!("http://{}/", silent.local_addr().unwrap()), &format!("http://{}/", posts.address)]);
+    place.table().record([1]);
+    let _connection = silent.accept().unwrap();
+    place.table().record([2, 3]);
+    assert_eq!(posts.bugs(3), [1, 2, 3]);
     terminate(relay);
 }
