@@ -5,14 +5,15 @@ mod address;
 pub mod amqp;
 mod bugs;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-mod database;
+pub(crate) mod database;
 mod history_file;
 #[cfg(feature = "mysql")]
-mod mysql;
+pub(crate) mod mysql;
 mod options;
 mod password;
 #[cfg(feature = "postgres")]
-mod postgres;
+pub(crate) mod postgres;
+mod reader;
 pub mod sqlite;
 mod stop;
 mod table;
@@ -26,8 +27,9 @@ use log::{debug, error, info, warn};
 pub use address::Address;
 pub use history_file::{HistoryFile, Kept};
 pub(crate) use password::Password;
+pub use reader::{Batch, Connect, Reader};
 pub use stop::Stop;
-pub use table::{Batch, Connect, Reader, Row, Table};
+pub use table::{Row, Table};
 pub(crate) use webhook::is_field_name;
 
 use crate::backoff::Backoff;

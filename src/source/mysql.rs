@@ -61,12 +61,10 @@ pub fn connect(settings: &Settings) -> Result<Conn, Error> {
         .read_timeout(Some(ANSWER_TIMEOUT))
         .write_timeout(Some(ANSWER_TIMEOUT));
     Conn::new(options).map_err(|error| {
-        let hint = match &error {
-            ::mysql::Error::TlsError(_) | ::mysql::Error::DriverError(::mysql::DriverError::TlsNotSupported) => settings.tls_hint(),
-            ::mysql::Error::IoError(why) if why.kind() == std::io::ErrorKind::InvalidData => settings.tls_hint(),
-            _ => "",
-        };
-        format!("cannot connect to the database: {}{hint}", sentence(&error)).into()
+        let why = sentence(&error);
+        let is_tls = matches!(&error, ::mysql::Error::TlsError(_) | ::mysql::Error::DriverError(::mysql::DriverError::TlsNotSupported));
+        let hint = if is_tls || why.contains("certificate") { settings.tls_hint() } else { "" };
+        format!("cannot connect to the database: {why}{hint}").into()
     })
 }
 
@@ -74,6 +72,7 @@ pub fn connect(settings: &Settings) -> Result<Conn, Error> {
 pub fn sentence(error: &::mysql::Error) -> String {
     match error {
         ::mysql::Error::IoError(error) => error.to_string(),
+        ::mysql::Error::CodecError(error) => error.to_string(),
         ::mysql::Error::MySqlError(error) => error.to_string(),
         ::mysql::Error::DriverError(error) => error.to_string(),
         ::mysql::Error::TlsError(error) => error.to_string(),
