@@ -20,6 +20,7 @@ pub mod protocol;
 pub mod pulse;
 pub mod reactor;
 pub mod relay;
+pub mod schema;
 pub mod server;
 pub mod source;
 pub mod subscriptions;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bugzfeed::command::{bench, notify, relay, serve, watch};
+use bugzfeed::command::{bench, notify, relay, schema, serve, watch};
 use clap::{Parser, Subcommand};
 
 /// Pushes Bugzilla changes to WebSocket clients
@@ -21,6 +21,8 @@ enum Command {
     Notify(notify::Options),
     /// Send changes on from Bugzilla's database to a broker, a webhook or a file
     Relay(relay::Options),
+    /// Print the table and the triggers that make Bugzilla record its changes, or check them
+    Schema(schema::Options),
     /// Print a line for each update of some bugs, and reconnect when the feed is lost
     Watch(watch::Options),
     /// Measure a server, and verify every delivery
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(&options),
         Command::Notify(options) => notify::run(&options),
         Command::Relay(options) => relay::run(options),
+        Command::Schema(options) => schema::run(&options),
         Command::Watch(options) => watch::run(&options),
         Command::Bench(options) => bench::run(&options),
     };

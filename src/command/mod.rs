@@ -4,5 +4,6 @@ mod address;
 pub mod bench;
 pub mod notify;
 pub mod relay;
+pub mod schema;
 pub mod serve;
 pub mod watch;

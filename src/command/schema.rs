@@ -1,0 +1,65 @@
+//! `bugzfeed schema`: prints what makes a Bugzilla record its changes, and checks whether a database has it.
+
+use std::io::{self, ErrorKind, Write};
+
+use clap::Args;
+
+use super::address::Discreet;
+use crate::failure::Failure;
+use crate::schema::{self, Engine};
+use crate::source::Address;
+
+/// Settings of `bugzfeed schema`.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// Kind of Bugzilla's database
+    #[arg(value_enum, required_unless_present = "check")]
+    engine: Option<Engine>,
+    /// Print the removal of the table and the triggers
+    #[arg(long, conflicts_with = "check")]
+    drop: bool,
+    /// Check whether the table and the triggers of this database are there and intact
+    #[arg(long, value_name = "SOURCE", value_parser = Discreet(str::parse::<Address>))]
+    check: Option<Address>,
+}
+
+/// Prints a script, or checks a database.
+///
+/// # Errors
+/// When something is missing or damaged, or the database cannot be asked.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    match (&options.check, options.engine) {
+        (Some(address), engine) => check(address, engine),
+        (None, Some(engine)) => print(if options.drop { engine.removal() } else { engine.installation() }),
+        (None, None) => Err(Failure::Usage("the kind of database is missing; accepted are mysql, postgres and sqlite.".to_owned())),
+    }
+}
+
+fn check(address: &Address, engine: Option<Engine>) -> Result<(), Failure> {
+    if let (Some(engine), Some(of_address)) = (engine, Engine::of(address))
+        && engine != of_address
+    {
+        return Err(Failure::Usage(format!("{address} is no {} database; --check needs no kind beside its address.", engine.name())));
+    }
+    let report = schema::check(address).map_err(|error| Failure::Unavailable(format!("cannot check {address}: {error}.")))?;
+    for unknown in &report.unknown {
+        eprintln!("bugzfeed: this account may not see {unknown}.");
+    }
+    if report.problems.is_empty() {
+        return print(&format!("The table push_notify and its triggers are there and intact in {address}.\n"));
+    }
+    let engine = Engine::of(address).map_or("", Engine::name);
+    Err(Failure::CheckFailed(format!(
+        "{address} does not record changes as it should: {}.\nbugzfeed: the output of `bugzfeed schema {engine} --drop`, and then that of \
+         `bugzfeed schema {engine}`, repairs the table and the triggers.",
+        report.problems.join("; ")
+    )))
+}
+
+/// Nobody needs to read the whole of it.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Unavailable(format!("cannot write the output: {error}."))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,155 @@
+//! What a check of a MariaDB or MySQL looks at. What the account may not see is told apart from what is missing, as far as possible.
+
+use std::collections::{HashMap, HashSet};
+
+use ::mysql::prelude::Queryable;
+use ::mysql::{Conn, params};
+
+use super::{Engine, Report, is_same, part};
+use crate::source::Error;
+use crate::source::database::Settings;
+use crate::source::mysql::{connect, sentence};
+
+pub(super) fn check(settings: &Settings) -> Result<Report, Error> {
+    let mut conn = connect(settings)?;
+    let mut report = Report::default();
+    check_all(&mut conn, &mut report).map_err(|error| format!("cannot read the information_schema: {}", sentence(&error)))?;
+    Ok(report)
+}
+
+fn check_all(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
+    let of_bugs = columns(conn, "bugs")?;
+    if of_bugs.is_empty() {
+        report.problem(
+            "there is no table bugs, or this account may not see it: is this Bugzilla's own database? \
+             An account of the administrator's sees all",
+        );
+        return Ok(());
+    }
+    check_table(conn, report)?;
+    check_triggers(conn, report)?;
+    let update = body("push_notify_update");
+    for column in update.split(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_').filter_map(|word| word.strip_prefix("NEW.")) {
+        if !of_bugs.contains_key(column) {
+            report.problem(format!("the table bugs has no column {column}, which the trigger push_notify_update names: each edit fails"));
+        }
+    }
+    // A column is named more than once.
+    let mut known = HashSet::new();
+    report.problems.retain(|problem| known.insert(problem.clone()));
+    Ok(())
+}
+
+/// Type and extras of each column of a table.
+fn columns(conn: &mut Conn, table: &str) -> ::mysql::Result<HashMap<String, (String, String)>> {
+    let rows: Vec<(String, String, String)> = conn.exec(
+        "SELECT LOWER(column_name), LOWER(data_type), LOWER(extra) FROM information_schema.columns \
+         WHERE table_schema = DATABASE() AND table_name = ?",
+        (table,),
+    )?;
+    Ok(rows.into_iter().map(|(name, kind, extra)| (name, (kind, extra))).collect())
+}
+
+fn check_table(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
+    let columns = columns(conn, "push_notify")?;
+    if columns.is_empty() {
+        report.problem("the table push_notify is missing, or this account may not see it");
+        return Ok(());
+    }
+    for (name, accepted) in [("id", &["bigint", "int"][..]), ("bug_id", &["int", "mediumint", "bigint"]), ("delta_ts", &["datetime"])] {
+        match columns.get(name) {
+            None => report.problem(format!("the table push_notify has no column {name}")),
+            Some((kind, extra)) => {
+                report.expect(accepted.contains(&kind.as_str()), || {
+                    format!("the column {name} of push_notify is {kind}, not {}", accepted.join(" or "))
+                });
+                report.expect(name != "id" || extra.contains("auto_increment"), || {
+                    "the column id of push_notify is not AUTO_INCREMENT".to_owned()
+                });
+            }
+        }
+    }
+    let engine: Option<String> =
+        conn.query_first("SELECT engine FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'push_notify'")?;
+    let engine = engine.unwrap_or_default();
+    report.expect(engine.eq_ignore_ascii_case("InnoDB"), || {
+        format!("the engine of push_notify is {engine}, not InnoDB, so that a rolled back edit leaves its row")
+    });
+    let unique: Vec<(String, String)> = conn.query(
+        "SELECT index_name, GROUP_CONCAT(LOWER(column_name)) FROM information_schema.statistics \
+         WHERE table_schema = DATABASE() AND table_name = 'push_notify' AND non_unique = 0 GROUP BY index_name",
+    )?;
+    for (name, columns) in &unique {
+        report.expect(columns == "id", || format!("the table push_notify has the unique index {name}, which makes edits fail"));
+    }
+    let has_key = unique.iter().any(|(name, columns)| name == "PRIMARY" && columns == "id");
+    report.expect(has_key, || "id is not the primary key of push_notify, so that reading it takes long".to_owned());
+    let keys: Option<i64> = conn.query_first(
+        "SELECT COUNT(*) FROM information_schema.table_constraints \
+         WHERE table_schema = DATABASE() AND table_name = 'push_notify' AND constraint_type = 'FOREIGN KEY'",
+    )?;
+    report.expect(keys == Some(0), || "the table push_notify has a foreign key, which makes edits wait or fail".to_owned());
+    for (right, statement) in
+        [("SELECT", "SELECT id, bug_id, delta_ts FROM push_notify WHERE id = 0"), ("DELETE", "DELETE FROM push_notify WHERE id = 0")]
+    {
+        if let Err(error) = conn.query_drop(statement) {
+            report.problem(format!("this account cannot {right} on push_notify: {}", sentence(&error)));
+        }
+    }
+    Ok(())
+}
+
+fn check_triggers(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
+    let mut definers = HashSet::new();
+    for (name, event) in [("push_notify_insert", "INSERT"), ("push_notify_update", "UPDATE")] {
+        let trigger: Option<(String, String, String, String, String)> = conn.exec_first(
+            "SELECT event_object_table, action_timing, event_manipulation, action_statement, definer \
+             FROM information_schema.triggers WHERE trigger_schema = DATABASE() AND trigger_name = ?",
+            (name,),
+        )?;
+        let Some((table, timing, manipulation, statement, definer)) = trigger else {
+            report.problem(format!("the trigger {name} on bugs is missing, or this account may not see it for lack of the right TRIGGER"));
+            continue;
+        };
+        let is_ours = table.eq_ignore_ascii_case("bugs") && timing == "AFTER" && manipulation == event && is_same(&statement, body(name));
+        report.expect(is_ours, || format!("the trigger {name} on bugs is not the one that this version makes"));
+        definers.insert(definer);
+    }
+    for definer in definers {
+        check_definer(conn, &definer, report)?;
+    }
+    Ok(())
+}
+
+/// The triggers act with the rights of the account that made them. `definer` is written `user@host`.
+fn check_definer(conn: &mut Conn, definer: &str, report: &mut Report) -> ::mysql::Result<()> {
+    let (user, host) = definer.rsplit_once('@').unwrap_or((definer, ""));
+    let Ok(count) = conn.exec_first::<i64, _, _>("SELECT COUNT(*) FROM mysql.user WHERE user = ? AND host = ?", (user, host)) else {
+        report.unknown.push(format!("whether {definer} exists, with whose rights the triggers act"));
+        return Ok(());
+    };
+    if count == Some(0) {
+        report.problem(format!("the account {definer}, with whose rights the triggers act, does not exist: each edit fails (ERROR 1449)"));
+        return Ok(());
+    }
+    let grantee = format!("'{user}'@'{host}'");
+    for (right, table) in [("TRIGGER", "bugs"), ("SELECT", "bugs"), ("INSERT", "push_notify")] {
+        let count: Option<i64> = conn.exec_first(
+            "SELECT (SELECT COUNT(*) FROM information_schema.user_privileges WHERE grantee = :grantee AND privilege_type = :right) \
+                  + (SELECT COUNT(*) FROM information_schema.schema_privileges \
+                     WHERE grantee = :grantee AND privilege_type = :right AND DATABASE() LIKE table_schema) \
+                  + (SELECT COUNT(*) FROM information_schema.table_privileges \
+                     WHERE grantee = :grantee AND privilege_type = :right AND table_schema = DATABASE() AND table_name = :table)",
+            params! { "grantee" => &grantee, "right" => right, "table" => table },
+        )?;
+        report.expect(count != Some(0), || {
+            format!("the account {definer}, with whose rights the triggers act, has no right to {right} on {table}: each edit fails")
+        });
+    }
+    Ok(())
+}
+
+/// The body of a trigger as this version makes it.
+fn body(name: &str) -> &'static str {
+    part(part(Engine::Mysql.installation(), &format!("CREATE TRIGGER {name}"), "//"), "BEGIN", "//")
+}
