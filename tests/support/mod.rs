@@ -4,6 +4,11 @@
 
 pub mod chromium;
 pub mod client;
+#[cfg(feature = "mysql")]
+pub mod mariadb;
 pub mod pika;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod rabbitmq;
 pub mod server;
+pub mod unprivileged;

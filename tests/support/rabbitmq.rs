@@ -225,7 +225,7 @@ log.console = false
 }
 
 /// Ports that are free. Outside of those that the system gives away by itself, which might be taken before the broker is there.
-fn free_ports() -> [u16; 4] {
+pub fn free_ports<const N: usize>() -> [u16; N] {
     std::array::from_fn(|_| {
         let listener = std::iter::repeat_with(|| TcpListener::bind(("127.0.0.1", fastrand::u16(10_000..32_000)))).find_map(Result::ok);
         listener.unwrap().local_addr().unwrap().port()

@@ -1,0 +1,207 @@
+//! Accounts, passwords, TLS, lost connections, and the programs around a table: as the documentation says.
+
+use std::process::Command;
+
+use bugzfeed::schema::Engine;
+use bugzfeed::source::Address;
+use rustix::process::Signal;
+
+use crate::database::{Database, Reading, ServerKind, comment};
+use crate::support::server::{Server, wait_until};
+use crate::support::unprivileged::certificate;
+
+/// Makes an account with a password and these rights on the table of notifications.
+fn create_account(database: &Database, name: &str, rights: &str) {
+    let mut root = database.session();
+    let database = &database.name;
+    match rights {
+        "" => {}
+        _ if root_is_mysql(&mut *root) => {
+            root.must(&format!("CREATE USER {name} IDENTIFIED BY 's/e@cret'"));
+            root.must(&format!("GRANT {rights} ON {database}.push_notify TO {name}"));
+        }
+        _ => {
+            root.must(&format!("CREATE ROLE {name} LOGIN PASSWORD 's/e@cret'"));
+            root.must(&format!("GRANT {rights} ON push_notify TO {name}"));
+        }
+    }
+}
+
+fn root_is_mysql(root: &mut dyn crate::database::Session) -> bool {
+    root.get("SELECT VERSION()").contains("MariaDB")
+}
+
+fn bugzfeed(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_bugzfeed")).args(arguments).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+for_each_engine! {
+    fn a_served_table_reaches_its_clients(engine) {
+        let database = Database::new(ServerKind::shared(engine));
+        let server = Server::start(&["--source", &database.url("root", "poll=5ms")]);
+        let mut client = server.connect();
+        assert_eq!(client.ask(r#"{"command":"subscribe","bugs":[1]}"#), r#"{"command":"subscribe","result":"ok","bugs":[1]}"#);
+        comment(&mut *database.session(), 1, "2026-11-20 15:50:32");
+        assert_eq!(client.hear(), r#"{"command":"update","bug":1,"when":"2026-11-20T15:50:32"}"#);
+        wait_until("the table is empty", || (database.rows_left() == "0").then_some(()));
+        assert!(server.end(Signal::TERM).success());
+    }
+
+    fn notify_writes_what_the_source_reads(engine) {
+        let database = Database::new(ServerKind::shared(engine));
+        let url = database.url("root", "");
+        assert_eq!(bugzfeed(&["notify", "7", "8", "--source", &url]), (Some(0), String::new()));
+        assert_eq!(database.rows_left(), "2");
+        let bugs: Vec<u32> = database.read().take(2).into_iter().map(|(bug, _)| bug).collect();
+        assert_eq!(bugs, [7, 8]);
+        let (code, said) = bugzfeed(&["notify", "7", "--source", &database.url("root:secret", "mode=bugs")]);
+        assert_eq!(code, Some(69));
+        assert!(said.contains("mode=bugs has no table") && !said.contains("secret"), "{said}");
+    }
+
+    fn a_table_can_have_another_name(engine) {
+        let database = Database::new(ServerKind::shared(engine));
+        database.session().must("ALTER TABLE push_notify RENAME TO changes_2");
+        database.session().must("INSERT INTO changes_2 (bug_id, delta_ts) VALUES (1, '2026-11-20 15:50:32')");
+        let mut reading = Reading::start(&database.url("root", "table=changes_2"));
+        assert_eq!(reading.take(1), [(1, "2026-11-20T15:50:32".to_owned())]);
+    }
+}
+
+/// The rights that the documentation names are enough, and fewer are found out before anything is read.
+fn documented_rights_are_enough(engine: Engine) {
+    let database = Database::new(ServerKind::own(engine));
+    create_account(&database, "poller", "SELECT, DELETE");
+    create_account(&database, "onlooker", "SELECT");
+    comment(&mut *database.session(), 1, "2026-11-20 15:50:32");
+    let onlooker: Address = database.url("onlooker:s%2Fe%40cret", "").parse().unwrap();
+    let refusal = onlooker.table().err().unwrap().to_string();
+    assert!(refusal.contains("cannot delete from the table of notifications") && refusal.contains("denied"), "{refusal}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "s/e@cret\n").unwrap();
+    let mut reading = Reading::start(&database.url("poller", &format!("password_file={}", file.display())));
+    assert_eq!(reading.take(1), [(1, "2026-11-20T15:50:32".to_owned())]);
+    let (code, said) = bugzfeed(&["notify", "7", "--source", &database.url("poller:s%2Fe%40cret", "")]);
+    assert!(code == Some(69) && said.contains("cannot write to the table of notifications"), "{code:?} {said}");
+    wait_until("the table is empty", || (database.rows_left() == "0").then_some(()));
+
+    let server = Server::start(&["--source", &database.url("poller:wrong%21", "")]);
+    let line = server.program().wait_for_line("trying again until it works");
+    assert!(line.contains("cannot connect to the database") && line.contains("poller"), "{line}");
+    server.program().signal(Signal::TERM);
+    assert!(!server.program().log().contains("wrong"), "{}", server.program().log());
+}
+
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn the_documented_rights_are_enough_on_mariadb() {
+    documented_rights_are_enough(Engine::Mysql);
+}
+
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn the_documented_rights_are_enough_on_postgresql() {
+    documented_rights_are_enough(Engine::Postgres);
+}
+
+/// The connection of a reader is ended by an administrator while rows wait.
+fn a_lost_connection_is_made_again(engine: Engine, others: &str, end: fn(&str) -> String) {
+    let database = Database::new(ServerKind::own(engine));
+    let mut root = database.session();
+    let mut reading = database.read();
+    comment(&mut *root, 1, "2026-11-20 15:50:32");
+    assert_eq!(reading.take(1)[0].0, 1);
+    for bug in [2, 3] {
+        let connection = wait_until("the reader is connected", || Some(root.get(others)).filter(|id| !id.is_empty()));
+        // It may be gone already.
+        let _ = root.run(&end(&connection));
+        comment(&mut *root, bug, "2026-11-20 15:50:33");
+        assert_eq!(reading.take(1)[0].0, bug);
+    }
+}
+
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn a_lost_connection_to_mariadb_is_made_again() {
+    let others = "SELECT CAST(id AS CHAR) FROM information_schema.processlist WHERE user = 'root' AND id <> CONNECTION_ID()";
+    a_lost_connection_is_made_again(Engine::Mysql, others, |id| format!("KILL {id}"));
+}
+
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn a_lost_connection_to_postgresql_is_made_again() {
+    let others = "SELECT pid FROM pg_stat_activity WHERE application_name = 'bugzfeed'";
+    a_lost_connection_is_made_again(Engine::Postgres, others, |pid| format!("SELECT pg_terminate_backend({pid})"));
+}
+
+/// With a poll once an hour, only a notification can bring what arrives; and a stop does not wait for the poll.
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn postgresql_wakes_the_reader_at_the_commit() {
+    let database = Database::new(ServerKind::shared(Engine::Postgres));
+    let mut reading = Reading::start(&database.url("root", "poll=1h"));
+    comment(&mut *database.session(), 1, "2026-11-20 15:50:32");
+    assert_eq!(reading.take(1)[0].0, 1);
+    // The reader is waiting now, or will be soon.
+    let mut open = database.session();
+    open.must("BEGIN");
+    comment_in_transaction(&mut *open, 2);
+    comment(&mut *database.session(), 3, "2026-11-20 15:50:33");
+    assert_eq!(reading.take(1)[0].0, 3);
+    open.must("COMMIT");
+    assert_eq!(reading.take(1)[0].0, 2);
+    let url = database.url("root", "");
+    assert_eq!(bugzfeed(&["notify", "7", "--source", &url]).0, Some(0));
+    assert_eq!(reading.take(1)[0].0, 7);
+    reading.stop();
+}
+
+fn comment_in_transaction(session: &mut dyn crate::database::Session, bug: u32) {
+    session.must(&format!("UPDATE bugs SET delta_ts = '2026-11-20 15:50:32' WHERE bug_id = {bug}"));
+}
+
+/// Only TLS leads to this account.
+fn tls_is_spoken_and_verified(engine: Engine) {
+    let database = Database::new(ServerKind::own(engine));
+    create_account(&database, "tls_only", "SELECT, DELETE");
+    if engine == Engine::Mysql {
+        database.session().must("ALTER USER tls_only REQUIRE SSL");
+    }
+    let account = "tls_only:s%2Fe%40cret";
+    let (ca, stranger) = (certificate("ca.pem"), certificate("stranger.pem"));
+    let open = |options: &str| {
+        let address: Address = database.url(account, options).parse().unwrap();
+        address.table().map(drop).map_err(|error| error.to_string())
+    };
+    open(&format!("cacert={}", ca.display())).unwrap();
+    open(&format!("sslmode=verify-full&cacert={}", ca.display())).unwrap();
+    open("sslmode=require").unwrap();
+    open("").unwrap_err();
+    for options in ["sslmode=verify-full".to_owned(), format!("cacert={}", stranger.display())] {
+        let refusal = open(&options).unwrap_err();
+        assert!(refusal.contains("certificate") && refusal.contains("cacert=FILE"), "{options}: {refusal}");
+    }
+    let refusal = open("cacert=/nowhere/ca.pem").unwrap_err();
+    assert!(refusal.contains("No such file"), "{refusal}");
+    // The certificate is for localhost and 127.0.0.1.
+    let stranger = database.url(account, &format!("cacert={}", ca.display())).replace("127.0.0.1", "127.0.0.2");
+    let refusal = stranger.parse::<Address>().unwrap().table().err().unwrap().to_string();
+    assert!(refusal.contains("certificate") && refusal.contains("127.0.0.1"), "{refusal}");
+    let mut reading = Reading::start(&database.url(account, &format!("cacert={}", ca.display())));
+    comment(&mut *database.session(), 1, "2026-11-20 15:50:32");
+    assert_eq!(reading.take(1)[0].0, 1);
+}
+
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn tls_to_mariadb_is_spoken_and_verified() {
+    tls_is_spoken_and_verified(Engine::Mysql);
+}
+
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn tls_to_postgresql_is_spoken_and_verified() {
+    tls_is_spoken_and_verified(Engine::Postgres);
+}

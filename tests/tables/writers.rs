@@ -1,0 +1,226 @@
+//! Many writers at once, and a database that dies: what was committed arrives, exactly that is deleted, and no writer waits.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use bugzfeed::schema::Engine;
+use bugzfeed::update::When;
+
+use crate::database::{Change, Database, ServerKind, edit_in_transaction, insert};
+use crate::support::server::wait_until;
+
+const WRITERS: u32 = 8;
+
+/// Bugs of one writer; each is edited once, so that each edit can be told from all others.
+const BUGS: u32 = 150;
+
+/// A bug that is filed when all writers have ended.
+const LAST: u32 = 999_999;
+
+/// A Bugzilla with the bugs of all writers.
+fn bugzilla(server: ServerKind) -> Database {
+    let database = Database::without_triggers(server);
+    let session = &mut *database.session();
+    session.must("BEGIN");
+    for bug in 1..=WRITERS * BUGS {
+        session.must(&insert(bug, "2020-01-01 00:00:00"));
+    }
+    session.must("COMMIT");
+    database.run_script(database.engine.installation()).unwrap();
+    database
+}
+
+/// The time of the edit of `bug`, each its own.
+fn time(bug: u32) -> String {
+    When::from_unix_seconds(1_800_000_000 + i64::from(bug)).to_string().replace('T', " ")
+}
+
+fn change(bug: u32) -> Change {
+    (bug, time(bug).replace(' ', "T"))
+}
+
+/// Edits all bugs of a writer in transactions of one or two bugs, of which a fifth is rolled back. Each stays open while another one
+/// begins after it and commits before it, so that ids are committed out of order. Returns the bugs whose edit was committed.
+fn write(database: &Database, writer: u32) -> Vec<u32> {
+    let mut committed = Vec::new();
+    let (mut early, mut late) = (database.session(), database.session());
+    let bugs: Vec<u32> = (1..=BUGS).map(|number| writer * BUGS + number).collect();
+    for bugs in bugs.chunks(3) {
+        let [one, other, third] = bugs else { unreachable!("150 is divisible by 3") };
+        early.must("BEGIN");
+        edit_in_transaction(&mut *early, "short_desc", &[*one, *other], &time(*one));
+        if database.engine == Engine::Sqlite {
+            // SQLite has one writer at a time.
+            early.must("COMMIT");
+            committed.extend([*one, *other]);
+        }
+        late.must("BEGIN");
+        edit_in_transaction(&mut *late, "cf_custom", &[*third], &time(*third));
+        if third % 5 == 0 {
+            late.must("ROLLBACK");
+        } else {
+            late.must("COMMIT");
+            committed.push(*third);
+        }
+        if database.engine != Engine::Sqlite {
+            if one % 5 == 0 {
+                early.must("ROLLBACK");
+            } else {
+                early.must("COMMIT");
+                committed.extend([*one, *other]);
+            }
+        }
+    }
+    committed
+}
+
+/// Fails when anybody had to wait for a lock of another for more than 100 ms, by the database's own account. The writers do not touch
+/// one another's bugs, so all waiting is due to the reader. (SQLite keeps no account, and has one writer at a time anyway.)
+fn nobody_waited(database: &Database) {
+    match &database.server {
+        ServerKind::MariaDb(_) => {
+            let mut session = database.session();
+            let longest =
+                session.get("SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'Innodb_row_lock_time_max'");
+            assert!(longest.parse::<u64>().unwrap() < 100, "somebody waited for a row for {longest} ms");
+            let deadlocks = session.get("SELECT count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'");
+            assert_eq!(deadlocks, "0");
+        }
+        // It is set to log each wait of more than 100 ms.
+        ServerKind::Postgres(server) => {
+            let log = server.server().log();
+            let waits: Vec<&str> = log.lines().filter(|line| line.contains("still waiting") || line.contains("deadlock")).collect();
+            assert!(waits.is_empty(), "somebody waited: {waits:#?}");
+        }
+        ServerKind::Sqlite(_) => {}
+    }
+}
+
+for_each_engine! {
+    fn what_eight_writers_commit_is_what_arrives_and_nobody_waits(engine) {
+        let database = bugzilla(ServerKind::own(engine));
+        let mut reading = database.read();
+        let committed: Vec<u32> = thread::scope(|scope| {
+            let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn({ let database = &database; move || write(database, writer) })).collect();
+            writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+        });
+        // A pair that was committed together has the time of its first bug.
+        let mut expected: Vec<Change> = committed.iter().map(|&bug| (bug, change(if bug % 3 == 2 { bug - 1 } else { bug }).1)).collect();
+        let mut arrived = reading.take(expected.len());
+        // The last to come: behind it there is nothing more.
+        database.session().must(&insert(LAST, "2026-11-20 15:50:32"));
+        assert_eq!(reading.take(1)[0].0, LAST);
+        expected.sort();
+        arrived.sort();
+        assert!(arrived == expected, "arrived and committed differ: {:?}", arrived.iter().collect::<HashSet<_>>().symmetric_difference(&expected.iter().collect()));
+        wait_until("the table is empty", || (database.rows_left() == "0").then_some(()));
+        nobody_waited(&database);
+    }
+}
+
+/// Writers edit one bug after the other, in transactions of one, until the database is gone; then they go on where they were. What was
+/// committed without an answer is unknown to them; it may arrive or not.
+fn write_through_death(database: &Database, writer: u32, is_dead: &AtomicBool) -> (Vec<u32>, Vec<u32>) {
+    let (mut committed, mut unknown) = (Vec::new(), Vec::new());
+    let mut session = database.session();
+    for bug in (1..=BUGS).map(|number| writer * BUGS + number) {
+        let statements =
+            ["BEGIN".to_owned(), format!("UPDATE bugs SET delta_ts = '{}' WHERE bug_id = {bug}", time(bug)), "COMMIT".to_owned()];
+        if statements.iter().all(|statement| session.run(statement).is_ok()) {
+            committed.push(bug);
+        } else {
+            unknown.push(bug);
+            wait_until("the database is back", || (!is_dead.load(Ordering::Acquire)).then_some(()));
+            session = database.session();
+        }
+    }
+    (committed, unknown)
+}
+
+fn nothing_is_lost_when_the_database_is_killed(engine: Engine) {
+    let database = bugzilla(ServerKind::own(engine));
+    let mut reading = database.read();
+    let is_dead = AtomicBool::new(false);
+    let mut arrived = Vec::new();
+    let (committed, unknown) = thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                scope.spawn({
+                    let (database, is_dead) = (&database, &is_dead);
+                    move || write_through_death(database, writer, is_dead)
+                })
+            })
+            .collect();
+        for _ in 0..2 {
+            arrived.extend(reading.take(100));
+            is_dead.store(true, Ordering::Release);
+            database.kill();
+            database.restart();
+            is_dead.store(false, Ordering::Release);
+        }
+        let (mut committed, mut unknown) = (Vec::new(), Vec::new());
+        for writer in writers {
+            let (ok, maybe) = writer.join().unwrap();
+            committed.extend(ok);
+            unknown.extend(maybe);
+        }
+        (committed, unknown)
+    });
+    assert!(!unknown.is_empty(), "the database was killed while nobody wrote");
+    database.session().must(&insert(LAST, "2026-11-20 15:50:32"));
+    let last = (LAST, "2026-11-20T15:50:32".to_owned());
+    while arrived.last() != Some(&last) {
+        arrived.extend(reading.take(1));
+    }
+    arrived.pop();
+    let distinct: HashSet<u32> = arrived.iter().map(|(bug, _)| *bug).collect();
+    assert_eq!(distinct.len(), arrived.len(), "something arrived twice");
+    let lost: Vec<&u32> = committed.iter().filter(|bug| !distinct.contains(bug)).collect();
+    assert!(lost.is_empty(), "lost: {lost:?}");
+    assert!(distinct.iter().all(|bug| committed.contains(bug) || unknown.contains(bug)), "what was never committed arrived");
+    wait_until("the table is empty", || (database.rows_left() == "0").then_some(()));
+}
+
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn nothing_is_lost_when_mariadb_is_killed() {
+    nothing_is_lost_when_the_database_is_killed(Engine::Mysql);
+}
+
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn nothing_is_lost_when_postgresql_is_killed() {
+    nothing_is_lost_when_the_database_is_killed(Engine::Postgres);
+}
+
+/// An edit that stays open for long holds up neither what is read nor what is deleted.
+fn an_open_edit_holds_up_nothing(engine: Engine) {
+    let database = bugzilla(ServerKind::own(engine));
+    let mut open = database.session();
+    open.must("BEGIN");
+    edit_in_transaction(&mut *open, "short_desc", &[1], &time(1));
+    let mut others = database.session();
+    others.must("BEGIN");
+    let bugs: Vec<u32> = (2..=1_100).collect();
+    edit_in_transaction(&mut *others, "short_desc", &bugs, &time(2));
+    others.must("COMMIT");
+    let mut reading = database.read();
+    reading.take(bugs.len());
+    wait_until("all that was read is deleted", || (database.rows_left() == "0").then_some(()));
+    open.must("COMMIT");
+    assert_eq!(reading.take(1), [change(1)]);
+    nobody_waited(&database);
+}
+
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn an_open_edit_holds_up_nothing_on_mariadb() {
+    an_open_edit_holds_up_nothing(Engine::Mysql);
+}
+
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn an_open_edit_holds_up_nothing_on_postgresql() {
+    an_open_edit_holds_up_nothing(Engine::Postgres);
+}

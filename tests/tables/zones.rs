@@ -1,0 +1,109 @@
+//! Time zones: `delta_ts` says none, and clients get UTC.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use bugzfeed::schema::Engine;
+use bugzfeed::source::{Address, unix_now};
+use bugzfeed::update::When;
+
+use crate::database::{Database, Reading, ServerKind, comment};
+use crate::support::client::Client;
+use crate::support::unprivileged::run;
+
+/// The time that arrives for `2026-07-01 12:00:00`, read with these options.
+fn arrives(database: &Database, options: &str) -> String {
+    comment(&mut *database.session(), 1, "2026-07-01 12:00:00");
+    Reading::start(&database.url("root", options)).take(1).remove(0).1
+}
+
+/// Whether what `notify` records now arrives as now: zones are no less than a quarter of an hour apart.
+fn notifies_now(database: &Database, options: &str) {
+    let address: Address = database.url("root", options).parse().unwrap();
+    address.notify(&["7".parse().unwrap()]).unwrap();
+    let (_, when) = Reading::start(&database.url("root", options)).take(1).remove(0);
+    let difference = when.parse::<When>().unwrap().unix_seconds() - unix_now();
+    assert!(difference.abs() < 600, "{options}: {difference} s");
+}
+
+for_each_engine! {
+    fn the_address_may_name_the_zone(engine) {
+        let database = Database::new(ServerKind::shared(engine));
+        for (options, expected) in [
+            ("tz=UTC", "2026-07-01T12:00:00"),
+            ("tz=+05:30", "2026-07-01T06:30:00"),
+            ("tz=-09:30", "2026-07-01T21:30:00"),
+        ] {
+            assert_eq!(arrives(&database, options), expected, "{options}");
+            notifies_now(&database, options);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn mariadbs_own_zone_is_that_of_its_sessions() {
+    let database = Database::new(ServerKind::own(Engine::Mysql));
+    let mut root = database.session();
+    root.must("SET GLOBAL time_zone = '+05:30'");
+    assert_eq!(arrives(&database, ""), "2026-07-01T06:30:00");
+    notifies_now(&database, "");
+    root.must("SET GLOBAL time_zone = 'SYSTEM'");
+    let unknown: Address = database.url("root", "tz=Europe/Berlin").parse().unwrap();
+    let refusal = unknown.table().err().unwrap().to_string();
+    assert!(refusal.contains("Unknown or incorrect time zone: 'Europe/Berlin'"), "{refusal}");
+    // What the administrator is told to do in MariaDB's manual.
+    let mut zones = Command::new("mariadb-tzinfo-to-sql");
+    zones.args(["/usr/share/zoneinfo/Europe/Berlin", "Europe/Berlin"]);
+    root.must("USE mysql");
+    run(zones).split(";\n").filter(|statement| !statement.trim().is_empty()).for_each(|statement| root.must(statement));
+    assert_eq!(arrives(&database, "tz=Europe/Berlin"), "2026-07-01T10:00:00");
+    notifies_now(&database, "tz=Europe/Berlin");
+}
+
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn postgresqls_own_zone_is_that_of_its_sessions() {
+    let database = Database::new(ServerKind::shared(Engine::Postgres));
+    let mut root = database.session();
+    root.must(&format!("ALTER DATABASE {} SET timezone = 'Asia/Kolkata'", database.name));
+    assert_eq!(arrives(&database, ""), "2026-07-01T06:30:00");
+    notifies_now(&database, "");
+    assert_eq!(arrives(&database, "tz=Europe/Berlin"), "2026-07-01T10:00:00");
+    notifies_now(&database, "tz=Europe/Berlin");
+    let unknown: Address = database.url("root", "tz=Nowhere/Land").parse().unwrap();
+    let refusal = unknown.table().err().unwrap().to_string();
+    assert!(refusal.contains("Nowhere/Land"), "{refusal}");
+}
+
+/// SQLite asks the C library, which asks the environment: so the program is run in another one.
+#[test]
+fn sqlites_own_zone_is_that_of_the_process() {
+    let database = Database::new(ServerKind::shared(Engine::Sqlite));
+    let url = database.url("", "");
+    let bugzfeed = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
+        command.env("TZ", "Asia/Kolkata");
+        command
+    };
+    let mut notify = bugzfeed();
+    notify.args(["notify", "7", "--source", &url]);
+    run(notify);
+    assert_eq!(database.rows_left(), "1");
+    let (_, when) = Reading::start(&database.url("", "tz=+05:30")).take(1).remove(0);
+    let difference = when.parse::<When>().unwrap().unix_seconds() - unix_now();
+    assert!(difference.abs() < 600, "{difference} s");
+    let mut serve = bugzfeed();
+    let folder = tempfile::tempdir().unwrap();
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--source", &url]).current_dir(folder.path()).stderr(Stdio::piped());
+    let mut server = serve.spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(server.stderr.as_mut().unwrap()).read_line(&mut first).unwrap();
+    let address = first.split("ws://").nth(1).unwrap().split('/').next().unwrap();
+    let mut client = Client::open(address.parse().unwrap(), "/");
+    client.ask(r#"{"command":"subscribe","bugs":[1]}"#);
+    comment(&mut *database.session(), 1, "2026-07-01 12:00:00");
+    assert_eq!(client.hear(), r#"{"command":"update","bug":1,"when":"2026-07-01T06:30:00"}"#);
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
