@@ -65,6 +65,11 @@ impl MariaDb {
         connect(self.port, database).unwrap()
     }
 
+    /// The same, where the server may be dead.
+    pub fn try_connect(&self, database: &str) -> mysql::Result<Conn> {
+        connect(self.port, database)
+    }
+
     /// Runs a script as an administrator would: by the client, as root. Returns what the client said when it failed.
     pub fn run_script(&self, database: &str, script: &str) -> Result<(), String> {
         let mut client = Command::new("mariadb");

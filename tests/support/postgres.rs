@@ -69,6 +69,11 @@ impl Postgres {
         connect(self.port, database).unwrap()
     }
 
+    /// The same, where the server may be dead.
+    pub fn try_connect(&self, database: &str) -> Result<Client, postgres::Error> {
+        connect(self.port, database)
+    }
+
     /// Runs a script as an administrator would: by the client, as the superuser. Returns what the client said when it failed.
     pub fn run_script(&self, database: &str, script: &str) -> Result<(), String> {
         let mut client = Command::new("psql");

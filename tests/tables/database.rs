@@ -127,15 +127,20 @@ impl Database {
 
     /// A session of Bugzilla's.
     pub fn session(&self) -> Box<dyn Session> {
+        self.try_session().expect("the database is not there")
+    }
+
+    /// A session, if the database is there.
+    pub fn try_session(&self) -> Option<Box<dyn Session>> {
         match &self.server {
-            ServerKind::MariaDb(server) => Box::new(server.connect(&self.name)),
-            ServerKind::Postgres(server) => Box::new(server.connect(&self.name)),
+            ServerKind::MariaDb(server) => server.try_connect(&self.name).ok().map(|session| Box::new(session) as _),
+            ServerKind::Postgres(server) => server.try_connect(&self.name).ok().map(|session| Box::new(session) as _),
             ServerKind::Sqlite(folder) => {
                 let session = rusqlite::Connection::open(folder.path().join(&self.name)).unwrap();
                 session.busy_timeout(PATIENCE).unwrap();
                 // A test does not need to survive a power failure.
                 session.pragma_update(None, "synchronous", "OFF").unwrap();
-                Box::new(session)
+                Some(Box::new(session))
             }
         }
     }
@@ -278,7 +283,8 @@ impl Reading {
 
     /// Waits until this many changes have come, and takes them.
     pub fn take(&mut self, count: usize) -> Vec<Change> {
-        let deadline = Instant::now() + PATIENCE;
+        // A source that has lost its database again and again waits for up to half a minute by itself.
+        let deadline = Instant::now() + 2 * PATIENCE;
         while self.received.len() < count {
             assert!(Instant::now() < deadline, "waited in vain for {count} changes, got {:?}", self.received);
             self.wait(Duration::from_millis(100));

@@ -119,51 +119,65 @@ for_each_engine! {
     }
 }
 
-/// Writers edit one bug after the other, in transactions of one, until the database is gone; then they go on where they were. What was
-/// committed without an answer is unknown to them; it may arrive or not.
-fn write_through_death(database: &Database, writer: u32, is_dead: &AtomicBool) -> (Vec<u32>, Vec<u32>) {
+/// Where the life of a database stands that is killed again and again.
+#[derive(Default)]
+struct Fate {
+    is_dead: AtomicBool,
+    /// It will not be killed any more.
+    is_safe: AtomicBool,
+}
+
+/// Files one bug after the other until the database is safe, and some more. Returns those that were committed, and those of which the
+/// writer got no answer: they may arrive or not.
+fn write_through_death(database: &Database, writer: u32, fate: &Fate) -> (Vec<u32>, Vec<u32>) {
     let (mut committed, mut unknown) = (Vec::new(), Vec::new());
     let mut session = database.session();
-    for bug in (1..=BUGS).map(|number| writer * BUGS + number) {
-        let statements =
-            ["BEGIN".to_owned(), format!("UPDATE bugs SET delta_ts = '{}' WHERE bug_id = {bug}", time(bug)), "COMMIT".to_owned()];
-        if statements.iter().all(|statement| session.run(statement).is_ok()) {
+    let mut more = 20;
+    for bug in (writer + 1..LAST).step_by(WRITERS as usize) {
+        if fate.is_safe.load(Ordering::Acquire) {
+            more -= 1;
+        }
+        if more == 0 {
+            break;
+        }
+        if session.run(&insert(bug, &time(bug))).is_ok() {
             committed.push(bug);
         } else {
             unknown.push(bug);
-            wait_until("the database is back", || (!is_dead.load(Ordering::Acquire)).then_some(()));
-            session = database.session();
+            // It may be killed again before it is reached.
+            let back = || if fate.is_dead.load(Ordering::Acquire) { None } else { database.try_session() };
+            session = wait_until("the database is back", back);
         }
     }
     (committed, unknown)
 }
 
 fn nothing_is_lost_when_the_database_is_killed(engine: Engine) {
-    let database = bugzilla(ServerKind::own(engine));
+    let database = Database::without_triggers(ServerKind::own(engine));
+    database.run_script(engine.installation()).unwrap();
     let mut reading = database.read();
-    let is_dead = AtomicBool::new(false);
+    let fate = Fate::default();
     let mut arrived = Vec::new();
     let (committed, unknown) = thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
-                scope.spawn({
-                    let (database, is_dead) = (&database, &is_dead);
-                    move || write_through_death(database, writer, is_dead)
-                })
+                let (database, fate) = (&database, &fate);
+                scope.spawn(move || write_through_death(database, writer, fate))
             })
             .collect();
         for _ in 0..2 {
-            arrived.extend(reading.take(100));
-            is_dead.store(true, Ordering::Release);
+            arrived.extend(reading.take(200));
+            fate.is_dead.store(true, Ordering::Release);
             database.kill();
             database.restart();
-            is_dead.store(false, Ordering::Release);
+            fate.is_dead.store(false, Ordering::Release);
         }
+        fate.is_safe.store(true, Ordering::Release);
         let (mut committed, mut unknown) = (Vec::new(), Vec::new());
         for writer in writers {
-            let (ok, maybe) = writer.join().unwrap();
-            committed.extend(ok);
-            unknown.extend(maybe);
+            let (answered, unanswered) = writer.join().unwrap();
+            committed.extend(answered);
+            unknown.extend(unanswered);
         }
         (committed, unknown)
     });
