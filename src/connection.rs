@@ -67,6 +67,13 @@ impl CloseReason {
     }
 }
 
+impl CloseReason {
+    /// Whether the client is given a moment to read what it was sent last and to leave by itself.
+    pub fn lingers(self) -> bool {
+        !matches!(self, CloseReason::ClosedByClient | CloseReason::Gone | CloseReason::Silent)
+    }
+}
+
 impl From<&Error> for CloseReason {
     fn from(error: &Error) -> Self {
         match error {
@@ -124,6 +131,8 @@ struct Unfinished {
     is_input_left: bool,
     /// A message of which some frames have come.
     message: Option<WebSocketContext>,
+    /// How long their payloads are together, in bytes.
+    message_bytes: usize,
     /// What the kernel refused.
     unsent: Vec<u8>,
     /// How much of `unsent` has been written since.
@@ -194,6 +203,11 @@ impl<S: Stream> Connection<S> {
         self.forget_if_finished();
     }
 
+    /// The length of what has come of an incomplete message, in bytes: the rest of it must be that much shorter.
+    pub fn begun_bytes(&self) -> usize {
+        self.unfinished.as_ref().map_or(0, |unfinished| unfinished.message_bytes)
+    }
+
     /// Takes one complete frame, `whole` at the start of `input`. Returns the message that is complete with it, if one is; answers to
     /// pings and closes are appended to `output`.
     ///
@@ -219,7 +233,11 @@ impl<S: Stream> Connection<S> {
             let _ = context.flush(&mut wire);
         }
         if !whole.ends_message && (was_begun || !whole.is_control) {
-            self.unfinished.get_or_insert_default().message = Some(context);
+            let unfinished = self.unfinished.get_or_insert_default();
+            unfinished.message = Some(context);
+            unfinished.message_bytes += if whole.is_control { 0 } else { whole.payload_bytes };
+        } else if let Some(unfinished) = &mut self.unfinished {
+            unfinished.message_bytes = 0;
         }
         match result {
             Ok(Message::Text(text)) => Ok(Some(text.into())),

@@ -12,6 +12,8 @@ use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
 pub struct Whole {
     /// The length of header and payload, in bytes.
     pub bytes: usize,
+    /// The length of the payload, in bytes.
+    pub payload_bytes: usize,
     /// Whether a message is complete with this frame: false for a control frame, which belongs to none.
     pub ends_message: bool,
     /// Whether it is a ping, a pong or a close.
@@ -19,7 +21,7 @@ pub struct Whole {
 }
 
 /// The longest payload of a ping, a pong or a close: RFC 6455 section 5.5.
-const CONTROL_BYTES_MAX: usize = 125;
+pub const CONTROL_BYTES_MAX: usize = 125;
 
 /// Finds the first frame of `input`; `None` when it is not complete. What its header says already is not waited for: a client that
 /// does not mask would otherwise hold memory for a payload that is refused anyway.
@@ -45,7 +47,7 @@ pub fn find(input: &[u8], payload_max: usize) -> Result<Option<Whole>, Box<Error
     }
     // A limit may be as large as numbers go.
     let bytes = payload.saturating_add(cursor.position() as usize);
-    Ok((bytes <= input.len()).then_some(Whole { bytes, ends_message: header.is_final && !is_control, is_control }))
+    Ok((bytes <= input.len()).then_some(Whole { bytes, payload_bytes: payload, ends_message: header.is_final && !is_control, is_control }))
 }
 
 /// Writes a text message. Its header is at most ten bytes.

@@ -103,7 +103,7 @@ pub fn answer(site: &Site, bytes: &[u8], is_full: bool, response: &mut Vec<u8>) 
         Err(_) => Err(Refusal::BadRequest("The request is no HTTP/1.1.")),
     };
     result.unwrap_or_else(|refusal| {
-        refusal.write(response);
+        refusal.write(response, request.method == Some("HEAD"));
         Outcome::Answered
     })
 }

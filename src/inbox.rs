@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use mio::{Registry, Token, Waker};
 
+use crate::post::Answer;
 use crate::update::{FeedId, Update};
 
 /// How many events wait at most; each carries at most one read of a source.
@@ -38,26 +39,6 @@ pub enum Event {
         /// What came of it.
         answer: Answer,
     },
-}
-
-/// What came of something that a client has posted to a hook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It is kept, and on its way to those who want it.
-    Kept,
-    /// It says nothing about any bug.
-    Unreadable,
-    /// It could not be kept, or there was no time for it.
-    NotKept,
-}
-
-/// What a client has posted to a hook: on its way from the loop to a source.
-#[derive(Debug)]
-pub struct Post {
-    /// Its number, for the answer.
-    pub number: u64,
-    /// What was posted.
-    pub body: Vec<u8>,
 }
 
 /// The loop is gone: nobody will read what is sent.
@@ -120,7 +101,8 @@ impl Sender {
 impl Inbox {
     /// Says that the loop is awake and is about to take events: those sent from now on wake it again.
     pub fn begin(&self) {
-        self.wake.is_due.store(false, Ordering::Release);
+        // Takes part in the order of the senders' swaps, so that an event whose sender saw no need to wake the loop is seen now.
+        self.wake.is_due.swap(false, Ordering::AcqRel);
     }
 
     /// The next event, if one has arrived.

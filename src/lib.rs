@@ -16,6 +16,7 @@ pub mod lock;
 pub mod logging;
 pub mod moment;
 pub mod page;
+pub mod post;
 pub mod protocol;
 pub mod pulse;
 pub mod reactor;

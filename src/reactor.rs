@@ -12,8 +12,9 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
-use crate::inbox::{self, Answer, Event, Inbox, Post, Sender};
+use crate::inbox::{self, Event, Inbox, Sender};
 use crate::moment::Moment;
+use crate::post::{Answer, Post};
 use crate::server::Server;
 use crate::subscriptions::ClientId;
 use crate::update::FeedId;

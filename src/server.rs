@@ -32,6 +32,9 @@ const RECEIVED_BYTES_MAX: usize = 64 * 1024;
 /// How often a client's socket is read in one turn before the others have theirs.
 const READS_PER_TURN: usize = 4;
 
+/// How many messages of a client are handled in one turn before the others have theirs: a message may search the whole history.
+const STEPS_PER_TURN: usize = 32;
+
 /// A client with more bytes of replies than this in one turn, or unsent, is not read until they are gone: one reply may be 700 KB.
 const REPLIES_BYTES_MAX: usize = 64 * 1024;
 
@@ -205,6 +208,9 @@ impl<S: Stream> Server<S> {
                 self.take_bytes(client, &[], now);
                 self.readable(client, true, now);
             }
+            if self.has_enough() {
+                self.flush(now);
+            }
         }
         !left.is_empty()
     }
@@ -232,7 +238,7 @@ impl<S: Stream> Server<S> {
     /// Handles what is complete of `input`, and returns how much that was.
     fn consume(&mut self, client: ClientId, input: &[u8], now: Moment) -> usize {
         let mut used = 0;
-        loop {
+        for _ in 0..STEPS_PER_TURN {
             let rest = &input[used..];
             let connection = &mut self.connections[client.index()];
             let step = match connection.phase {
@@ -249,6 +255,8 @@ impl<S: Stream> Server<S> {
                 }
             }
         }
+        self.leave_input(client);
+        used
     }
 
     fn shake_hands(&mut self, client: ClientId, input: &[u8], now: Moment) -> Step {
@@ -286,7 +294,9 @@ impl<S: Stream> Server<S> {
         let connection = &mut self.connections[client.index()];
         connection.heard = now;
         connection.is_pinged = false;
-        let whole = match frame::find(input, self.limits.message_bytes_max) {
+        // A ping may always come in between.
+        let payload_max = self.limits.message_bytes_max.saturating_sub(connection.begun_bytes()).max(frame::CONTROL_BYTES_MAX);
+        let whole = match frame::find(input, payload_max) {
             Ok(Some(whole)) => whole,
             Ok(None) => return Step::Used(0),
             Err(error) => {
@@ -311,11 +321,9 @@ impl<S: Stream> Server<S> {
         let has_too_much = replies_bytes > REPLIES_BYTES_MAX || connection.has_unsent();
         match received {
             Err(reason) => {
-                self.end(client, reason, now);
-                if reason == CloseReason::ClosedByClient && whole.bytes < input.len() {
-                    // It sends on after its close: what it gets for that must not overtake the answer to the close.
-                    self.connections[client.index()].phase = Phase::Lingering(reason);
-                }
+                // One that sends on after its close must not have a reset overtake the answer to it.
+                let lingers = reason.lingers() || whole.bytes < input.len();
+                self.end_in(client, if lingers { Phase::Lingering(reason) } else { Phase::Leaving(reason) }, now);
                 Step::Used(input.len())
             }
             Ok(_) if has_too_much => Step::Paused(whole.bytes),
@@ -351,16 +359,18 @@ impl<S: Stream> Server<S> {
 
     /// Ends a connection after all that it is owed is sent, with a close frame where the reason has one.
     fn end(&mut self, client: ClientId, reason: CloseReason, now: Moment) {
+        self.end_in(client, if reason.lingers() { Phase::Lingering(reason) } else { Phase::Leaving(reason) }, now);
+    }
+
+    fn end_in(&mut self, client: ClientId, phase: Phase, now: Moment) {
         let connection = &mut self.connections[client.index()];
+        let (Phase::Lingering(reason) | Phase::Leaving(reason)) = phase else { return };
         if matches!(connection.phase, Phase::Ended(_) | Phase::Leaving(_)) {
             return;
         }
         let was_open = connection.phase == Phase::Open;
         connection.heard = now;
-        connection.phase = match reason {
-            CloseReason::ClosedByClient | CloseReason::Gone | CloseReason::Silent => Phase::Leaving(reason),
-            _ => Phase::Lingering(reason),
-        };
+        connection.phase = phase;
         self.turn.begin_reply(client, &mut connection.place);
         if was_open && let Some((code, text)) = reason.close_frame() {
             frame::write_close(self.turn.replies(), code, text);

@@ -63,9 +63,9 @@ impl Refusal {
         .to_owned()
     }
 
-    /// Writes the response.
-    pub fn write(self, response: &mut Vec<u8>) {
-        write_response(response, self.status(), &self.fields(), "text/plain; charset=utf-8", &format!("{self}\n"), false);
+    /// Writes the response; the answer to a HEAD has no body.
+    pub fn write(self, response: &mut Vec<u8>, is_head: bool) {
+        write_response(response, self.status(), &self.fields(), "text/plain; charset=utf-8", &format!("{self}\n"), is_head);
     }
 }
 

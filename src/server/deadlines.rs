@@ -91,7 +91,8 @@ impl<S: Stream> Server<S> {
         {
             return match limits.stall.checked_sub(stalled).filter(|&left| left > 0) {
                 Some(left) => Due::In(left),
-                None => Due::BreakOff(CloseReason::Stalled),
+                // The close frame waits behind the rest; a client that wakes up in time gets it.
+                None => Due::End(CloseReason::Stalled),
             };
         }
         match connection.phase {
@@ -127,7 +128,7 @@ impl<S: Stream> Server<S> {
     fn refuse(&mut self, client: ClientId, refusal: Refusal, now: Moment) {
         let connection = &mut self.connections[client.index()];
         self.turn.begin_reply(client, &mut connection.place);
-        refusal.write(self.turn.replies());
+        refusal.write(self.turn.replies(), false);
         self.turn.end_reply(connection.place);
         self.end(client, CloseReason::Answered, now);
     }

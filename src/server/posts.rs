@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::Server;
 use crate::connection::{CloseReason, Phase, Stream};
 use crate::handshake::{self, Refusal};
-use crate::inbox::{Answer, Post};
 use crate::moment::Moment;
+use crate::post::{Answer, Post};
 use crate::subscriptions::ClientId;
 use crate::update::FeedId;
 
@@ -28,7 +28,10 @@ impl Posts {
     }
 
     pub(super) fn forget(&mut self, client: ClientId) {
-        self.waiting.retain(|_, waiting| *waiting != client);
+        // Few clients post at all, and those who do wait for a moment only.
+        if !self.waiting.is_empty() {
+            self.waiting.retain(|_, waiting| *waiting != client);
+        }
     }
 }
 
@@ -49,8 +52,8 @@ impl<S: Stream> Server<S> {
         let response = self.turn.replies();
         match answer {
             Answer::Kept => handshake::write_kept(response),
-            Answer::Unreadable => Refusal::BadRequest("The body is no message of Bugzilla about a bug.").write(response),
-            Answer::NotKept => Refusal::NotKept.write(response),
+            Answer::Unreadable => Refusal::BadRequest("The body is no message of Bugzilla about a bug.").write(response, false),
+            Answer::NotKept => Refusal::NotKept.write(response, false),
         }
         self.turn.end_reply(connection.place);
         self.end(client, CloseReason::Answered, now);

@@ -13,7 +13,7 @@ use super::options::Mode;
 #[cfg(feature = "postgres")]
 use super::postgres;
 use super::{Connect, Error, Source, Table, amqp, sqlite, webhook};
-use crate::inbox::Post;
+use crate::post::Post;
 use crate::update::BugId;
 
 /// A source as the user names it.

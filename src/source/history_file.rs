@@ -18,8 +18,8 @@ pub struct HistoryFile {
     feed: String,
     updates_max: i64,
     progress: Progress,
-    /// Set when a write failed: what it would have kept is missing.
-    has_lost: bool,
+    /// Set when a write failed: updates up to this time, in Unix seconds, may be missing.
+    lost_until: Option<i64>,
 }
 
 /// How far the file has come; a write that fails changes nothing of it.
@@ -69,7 +69,7 @@ impl HistoryFile {
         let watermark = kept.updates.iter().map(|update| update.when.unix_seconds()).fold(kept.watermark, i64::max);
         let seq = database.query_row("SELECT ifnull(max(seq), 0) FROM history WHERE feed = ?1", [feed], |row| row.get(0))?;
         let progress = Progress { seq, watermark, surplus: 0 };
-        let file = Self { database, feed: feed.to_owned(), updates_max: updates_max as i64, progress, has_lost: false };
+        let file = Self { database, feed: feed.to_owned(), updates_max: updates_max as i64, progress, lost_until: None };
         Ok((file, kept))
     }
 
@@ -84,7 +84,8 @@ impl HistoryFile {
     /// When SQLite cannot write. The next write that succeeds records that updates are missing.
     pub fn keep(&mut self, updates: &[Update]) -> rusqlite::Result<()> {
         let (feed, updates_max) = (self.feed.clone(), self.updates_max);
-        self.write(|progress, transaction| {
+        let newest = updates.iter().map(|update| update.when.unix_seconds()).max().unwrap_or(i64::MIN);
+        self.write(newest, |progress, transaction| {
             let mut insert =
                 transaction.prepare_cached("INSERT INTO history (feed, seq, bug_id, time, watermark) VALUES (?1, ?2, ?3, ?4, ?5)")?;
             for update in updates {
@@ -107,29 +108,32 @@ impl HistoryFile {
     /// When SQLite cannot write. The next write that succeeds records it.
     pub fn raise_floor(&mut self, floor: i64) -> rusqlite::Result<()> {
         let feed = self.feed.clone();
-        self.write(|_, transaction| raise_floor(transaction, &feed, floor))
+        self.write(floor, |_, transaction| raise_floor(transaction, &feed, floor))
     }
 
-    /// Makes a change in one transaction, and notes whether it could be made.
-    fn write(&mut self, change: impl FnOnce(&mut Progress, &Transaction<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+    /// Makes a change in one transaction, and notes whether it could be made: if not, updates up to `until` are missing.
+    fn write(&mut self, until: i64, change: impl FnOnce(&mut Progress, &Transaction<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
         let mut progress = self.progress;
-        let had_lost = std::mem::replace(&mut self.has_lost, true);
+        let lost_before = self.lost_until;
+        self.lost_until = self.lost_until.max(Some(until));
         let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if had_lost {
-            raise_floor(&transaction, &self.feed, super::unix_now().max(progress.watermark))?;
+        if let Some(lost) = lost_before {
+            raise_floor(&transaction, &self.feed, super::unix_now().max(progress.watermark).max(lost))?;
         }
         change(&mut progress, &transaction)?;
         transaction.commit()?;
         self.progress = progress;
-        self.has_lost = false;
+        self.lost_until = None;
         Ok(())
     }
 }
 
 impl Drop for HistoryFile {
-    /// Closing SQLite writes everything to the disk, so a power failure after it loses nothing.
+    /// Closing SQLite writes everything to the disk, so a power failure after it loses nothing. What was lost before must be known then.
     fn drop(&mut self) {
-        if let Err(error) = self.database.execute("UPDATE history_feeds SET boot_id = '' WHERE feed = ?1", [&self.feed]) {
+        let known = if self.lost_until.is_some() { self.write(i64::MIN, |_, _| Ok(())) } else { Ok(()) };
+        let closed = known.and_then(|()| self.database.execute("UPDATE history_feeds SET boot_id = '' WHERE feed = ?1", [&self.feed]));
+        if let Err(error) = closed {
             log::warn!("cannot close the history file: {error}");
         }
     }
@@ -287,5 +291,18 @@ mod tests {
         let (_file, kept) = open(&path, 0);
         assert!(kept.floor >= before);
         assert_eq!(kept.updates, [update(2, 300)]);
+    }
+
+    #[test]
+    fn a_write_that_failed_is_known_to_the_next_run_too_also_where_the_databases_clock_is_ahead() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.db");
+        let (mut file, _) = open(&path, 0);
+        let ahead = super::super::unix_now() + 3_600;
+        file.database.pragma_update(None, "query_only", true).unwrap();
+        file.keep(&[update(1, ahead)]).unwrap_err();
+        file.database.pragma_update(None, "query_only", false).unwrap();
+        drop(file);
+        assert_eq!(open(&path, 0).1.floor, ahead);
     }
 }

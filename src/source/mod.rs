@@ -33,7 +33,8 @@ pub use table::{Row, Table};
 pub(crate) use webhook::is_field_name;
 
 use crate::backoff::Backoff;
-use crate::inbox::{Answer, Closed, Event, Sender};
+use crate::inbox::{Closed, Event, Sender};
+use crate::post::Answer;
 use crate::update::{FeedId, Update};
 
 /// Why a source could not go on; the text is a sentence for the log.

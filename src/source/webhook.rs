@@ -9,7 +9,7 @@ use log::warn;
 
 use super::password::Password;
 use super::{Error, Sink, Source, Stop};
-use crate::inbox::{Answer, Post};
+use crate::post::{Answer, Post};
 use crate::pulse;
 
 /// How many posts wait; those beyond are told to come again.
