@@ -24,6 +24,10 @@ impl Destination for Exchange {
         BATCH_MAX
     }
 
+    fn connect(&mut self, stop: &Stop) -> Result<(), Trouble> {
+        self.0.connect(stop).map_err(|error| Trouble::Failed(error.to_string()))
+    }
+
     fn send(&mut self, updates: &[Update], stop: &Stop, waiting: &mut dyn FnMut(&str)) -> (usize, Result<(), Trouble>) {
         let (count, result) = self.0.publish(updates, stop, waiting);
         let trouble = |trouble| match trouble {

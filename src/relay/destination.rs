@@ -12,6 +12,14 @@ pub trait Destination: Send {
     /// How many changes it is given at once. Those that were sent, but not deleted from the backlog before a crash, are sent again.
     fn batch_max(&self) -> usize;
 
+    /// Gets ready to send, so that what is wrong is known before the first change comes.
+    ///
+    /// # Errors
+    /// When that fails; it may work later.
+    fn connect(&mut self, _stop: &Stop) -> Result<(), Trouble> {
+        Ok(())
+    }
+
     /// Sends changes in order, as far as it can, until `stop` is requested. Returns how many have arrived, counted from the first, and
     /// what came of the next one, if there is one. Tells `waiting` while it must wait, and why.
     fn send(&mut self, updates: &[Update], stop: &Stop, waiting: &mut dyn FnMut(&str)) -> (usize, Result<(), Trouble>);

@@ -51,6 +51,8 @@ enum Turn {
     Idle,
     /// The destination has failed, and is left alone.
     Pause(Duration),
+    /// The destination has failed although nothing waits; what comes is worth a new attempt.
+    IdlePause(Duration),
     /// Nobody wants more.
     End,
 }
@@ -65,6 +67,11 @@ impl Outlet {
                 Turn::Next => {}
                 Turn::Idle => drop(self.bell.recv()),
                 Turn::Pause(pause) => drop(self.stop.wait(pause)),
+                Turn::IdlePause(pause) => {
+                    if self.bell.recv_timeout(pause).is_ok() {
+                        self.pauses.reset();
+                    }
+                }
                 Turn::End => break,
             }
         }
@@ -77,7 +84,7 @@ impl Outlet {
     fn turn(&mut self) -> rusqlite::Result<Turn> {
         let batch = self.backlog.first(self.key, self.progress.done, self.destination.batch_max())?;
         if batch.is_empty() {
-            return Ok(Turn::Idle);
+            return self.connect();
         }
         let (count, result) = self.send(&batch);
         if let Some(last) = count.checked_sub(1) {
@@ -102,6 +109,17 @@ impl Outlet {
         }
     }
 
+    /// Nothing waits: a good time to get ready, if it is not.
+    fn connect(&mut self) -> rusqlite::Result<Turn> {
+        let connected = catch_unwind(AssertUnwindSafe(|| self.destination.connect(&self.stop)));
+        match connected.unwrap_or_else(|_| Err(panicked())) {
+            _ if self.stop.is_requested() => Ok(Turn::End),
+            Ok(()) => self.work().map(|()| Turn::Idle),
+            Err(Trouble::Failed(why) | Trouble::Refused(why)) => self.fail(why).map(Turn::IdlePause),
+            Err(Trouble::NobodyReads) => Ok(Turn::End),
+        }
+    }
+
     fn send(&mut self, batch: &[Waiting]) -> (usize, Result<(), Trouble>) {
         let updates: Vec<Update> = batch.iter().map(|waiting| waiting.update.clone()).collect();
         let (name, backlog, key, said) = (&self.name, &mut self.backlog, self.key, &mut self.progress.said);
@@ -115,19 +133,23 @@ impl Outlet {
         };
         let (destination, stop) = (&mut self.destination, &self.stop);
         let sent = catch_unwind(AssertUnwindSafe(|| destination.send(&updates, stop, &mut wait)));
-        // A panic is a failure like any other: the thread must not end in silence.
-        sent.unwrap_or_else(|_| (0, Err(Trouble::Failed("it panicked, which is a bug".to_owned()))))
+        sent.unwrap_or_else(|_| (0, Err(panicked())))
     }
 
     /// Forgets changes up to this one. The destination answers, whatever it says.
     fn succeed(&mut self, last: &Waiting) -> rusqlite::Result<()> {
         self.progress.done = last.id;
+        self.work()?;
+        self.backlog.delete(self.key, last.id)
+    }
+
+    fn work(&mut self) -> rusqlite::Result<()> {
         self.pauses.reset();
         if self.progress.said.take().is_some() {
             info!("{}: works again", self.name);
             self.backlog.note_success(self.key)?;
         }
-        self.backlog.delete(self.key, last.id)
+        Ok(())
     }
 
     /// Notes a failure, and says how long to wait. The log is told once per reason.
@@ -155,4 +177,9 @@ impl Outlet {
         }
         self.progress.is_backlog_failing = error.is_some();
     }
+}
+
+/// A panic is a failure like any other: the thread must not end in silence.
+fn panicked() -> Trouble {
+    Trouble::Failed("it panicked, which is a bug".to_owned())
 }

@@ -61,6 +61,43 @@ fn the_users_own_exchange_is_made_and_that_of_another_is_waited_for() {
 
 #[test]
 #[ignore = "needs RabbitMQ: run tests/run"]
+fn the_exchange_is_there_before_the_first_change_and_that_nobody_listens_is_said_once() {
+    let broker = rabbitmq::shared();
+    let address = broker.url("guest", "early");
+    let server = Server::start(&["--source", &address]);
+    let mut client = server.connect();
+    client.ask(r#"{"command":"subscribe","bugs":[1,2,3]}"#);
+    server.program().wait_for_line("does not exist");
+    let place = Place::new();
+    let relay = place.relay(&[&address, &broker.url("guest", "unheard-of")]);
+    server.program().wait_for_line("reading updates from");
+    for bug in [1, 2, 3] {
+        place.table().record([bug]);
+        assert_eq!(client.hear(), format!(r#"{{"command":"update","bug":{bug},"when":"2014-04-03T21:13:45"}}"#));
+    }
+    place.drained();
+    let log = terminate(relay);
+    let said = "unheard-of: no queue is bound to the exchange, so that nobody gets what is sent there";
+    assert_eq!((log.matches(said).count(), log.matches("no queue is bound").count()), (1, 1), "{log}");
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_broker_that_was_away_while_nothing_waited_is_tried_at_the_first_change() {
+    let broker = Broker::start();
+    broker.kill();
+    let place = Place::new();
+    let relay = place.relay_with(&["--retry", "1h"], &[&broker.url("guest", "away")]);
+    relay.wait_for_line("Connection refused (os error 111); trying again in 3600s");
+    assert!(place.status().contains("Connection refused"));
+    broker.restart();
+    place.table().record([1]);
+    place.drained();
+    assert!(terminate(relay).contains("works again"));
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
 fn many_changes_arrive_in_order() {
     let broker = rabbitmq::shared();
     let mut pika = Pika::connect(broker.port);

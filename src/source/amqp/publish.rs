@@ -53,7 +53,7 @@ fn publish(session: &mut Session, settings: &Settings, bugs: &[BugId]) -> Result
     let give_up = Instant::now() + LISTENER_TIMEOUT;
     loop {
         for &bug in &due {
-            send(&channel, settings, &Update { bug, when: when.clone() }, true).map_err(|error| session.error(error))?;
+            send(&channel, settings, &Update { bug, when: when.clone() }).map_err(|error| session.error(error))?;
         }
         let deadline = Instant::now() + CONFIRM_TIMEOUT;
         let mut unconfirmed = due.len();
@@ -86,11 +86,11 @@ fn why_closed(session: &Session, channel: &Channel) -> Error {
     channel.enable_publisher_confirms().err().map_or_else(|| Ended.into(), |error| session.error(error))
 }
 
-/// Publishes an update. One that `must_be_heard` is returned when no queue takes it.
-pub(super) fn send(channel: &Channel, settings: &Settings, update: &Update, must_be_heard: bool) -> amiquip::Result<()> {
+/// Publishes an update, which is returned when no queue takes it.
+pub(super) fn send(channel: &Channel, settings: &Settings, update: &Update) -> amiquip::Result<()> {
     const PERSISTENT: u8 = 2;
     let body = pulse::write(update, &settings.exchange, unix_now());
     let properties = AmqpProperties::default().with_content_type("application/json".to_owned()).with_delivery_mode(PERSISTENT);
-    let message = Publish { mandatory: must_be_heard, ..Publish::with_properties(body.as_bytes(), update.bug.to_string(), properties) };
+    let message = Publish { mandatory: true, ..Publish::with_properties(body.as_bytes(), update.bug.to_string(), properties) };
     channel.basic_publish(&*settings.exchange, message)
 }

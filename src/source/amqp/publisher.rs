@@ -4,8 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use amiquip::{Channel, Confirm, ConfirmSmoother};
+use amiquip::{Channel, Confirm, ConfirmSmoother, Return};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use log::warn;
 
 use super::bind::declare_exchange;
 use super::connect::HangUp;
@@ -24,8 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Publishes to the exchange that its settings name.
 pub struct Publisher {
     settings: Settings,
-    /// Opened when something is to be published, and again after each failure.
     open: Option<Open>,
+    /// Whether a queue took the last message.
+    is_heard: bool,
 }
 
 /// Why an update was not published.
@@ -49,13 +51,26 @@ struct Ready {
     channel: Channel,
     why_blocked: Box<dyn FnMut() -> Option<String> + Send>,
     confirms: Receiver<Confirm>,
+    returns: Receiver<Return>,
     smoother: ConfirmSmoother,
 }
 
 impl Publisher {
     /// A publisher that is not connected yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, open: None }
+        Self { settings, open: None, is_heard: true }
+    }
+
+    /// Connects, if need be, and makes sure that the exchange exists: servers that wait for it can bind their queues before the first
+    /// message comes. A request to stop cuts the connection after a moment.
+    ///
+    /// # Errors
+    /// A sentence that says which step failed, and why.
+    pub fn connect(&mut self, stop: &Stop) -> Result<(), Error> {
+        if self.open.is_none() {
+            self.open = Some(Open::new(&self.settings, stop)?);
+        }
+        Ok(())
     }
 
     /// Publishes updates in order, and waits until the broker has confirmed them. A broker that takes no messages for now, since it is
@@ -97,13 +112,17 @@ impl Publisher {
             Some(open) => open,
             None => Open::new(&self.settings, stop).map_err(Trouble::Failed)?,
         };
-        match open.ready.publish(&self.settings, updates, done, blocked) {
-            Ok(()) => {
-                self.open = Some(open);
-                Ok(())
-            }
-            Err(error) => Err(open.trouble(error)),
+        if let Err(error) = open.ready.publish(&self.settings, updates, done, blocked) {
+            return Err(open.trouble(error));
         }
+        // The broker returns what no queue takes before it confirms it. That is nobody's fault, but often a mistake.
+        let is_heard = open.ready.returns.try_iter().count() < updates.len();
+        if self.is_heard && !is_heard {
+            warn!("{}: no queue is bound to the exchange, so that nobody gets what is sent there", self.settings);
+        }
+        self.is_heard = is_heard;
+        self.open = Some(open);
+        Ok(())
     }
 }
 
@@ -159,16 +178,16 @@ impl Ready {
         // Dropped before the channel, whose own end would wait for the broker's answer.
         let hang_up = session.hang_up();
         let confirms = channel.listen_for_publisher_confirms().map_err(|error| session.error(error))?;
+        let returns = channel.listen_for_returns().map_err(|error| session.error(error))?;
         channel.enable_publisher_confirms().map_err(|error| session.error(error))?;
         hang_up.let_be();
-        Ok(Self { channel, why_blocked, confirms, smoother: ConfirmSmoother::new() })
+        Ok(Self { channel, why_blocked, confirms, returns, smoother: ConfirmSmoother::new() })
     }
 
     /// Adds to `done` how many were confirmed, counted from the first.
     fn publish(&mut self, settings: &Settings, updates: &[Update], done: &mut usize, blocked: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         for update in updates {
-            // Nobody may listen to the exchange for now, and that is fine: a message that no queue takes is confirmed, not returned.
-            send(&self.channel, settings, update, false).map_err(Failure::Amqp)?;
+            send(&self.channel, settings, update).map_err(Failure::Amqp)?;
         }
         let mut unconfirmed = updates.len();
         let mut heard = Instant::now();
