@@ -1,6 +1,8 @@
 //! `bugzfeed relay`, run as a program: from real tables to real brokers, to servers that the test plays, and to files.
 
 mod broker;
+mod crashes;
+mod database;
 mod file;
 mod only_one;
 mod program;

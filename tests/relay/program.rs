@@ -62,6 +62,11 @@ impl Place {
     pub fn drained(&self) {
         let table = self.table();
         wait_until("the table is empty", || (table.rows() == 0).then_some(()));
+        self.backlog_drained();
+    }
+
+    /// Waits until everything in the backlog has arrived.
+    pub fn backlog_drained(&self) {
         let backlog = rusqlite::Connection::open(self.file("bugzfeed-relay.db")).unwrap();
         backlog.busy_timeout(PATIENCE).unwrap();
         let count = || backlog.query_row("SELECT count(*) FROM push_backlog", [], |row| row.get::<_, i64>(0)).unwrap();
