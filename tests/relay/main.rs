@@ -1,5 +1,6 @@
 //! `bugzfeed relay`, run as a program: from real tables to real brokers, to servers that the test plays, and to files.
 
+mod balancer;
 mod broker;
 mod crashes;
 mod database;
