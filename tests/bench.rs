@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use support::rabbitmq;
 use support::server::Server;
 
 fn bench(arguments: &str, more: &[&str]) -> Output {
@@ -55,6 +56,26 @@ fn a_server_that_runs_is_measured_by_its_url() {
     let output = bench("fanout -n 20 --updates 3", &[&url, "--publish", &table, "--pid", &pid, "--name", "ours"]);
     let said = said(&output);
     assert!(output.status.success() && said.contains("ours: 100 deliveries, 0 missing: all there"), "{said}");
+}
+
+#[test]
+fn updates_are_posted_to_a_webhook() {
+    let server = Server::start(&["--history", "none", "--source", "webhook:?key=secret"]);
+    let (url, publish) = (format!("ws://{}/", server.address), format!("http://secret@{}/webhook", server.address));
+    let output = bench("fanout -n 20 --updates 3", &[&url, "--publish", &publish]);
+    let said = said(&output);
+    assert!(output.status.success() && said.contains(": 100 deliveries, 0 missing: all there"), "{said}");
+}
+
+#[test]
+fn updates_are_published_to_a_broker() {
+    let broker = rabbitmq::shared();
+    let address = broker.url("guest", "exchange/guest/bench");
+    let server = Server::start(&["--history", "none", "--source", &address]);
+    server.program().wait_for_line("reading updates from");
+    let output = bench("fanout -n 20 --updates 3", &[&format!("ws://{}/", server.address), "--publish", &address]);
+    let said = said(&output);
+    assert!(output.status.success() && said.contains(": 100 deliveries, 0 missing: all there"), "{said}");
 }
 
 #[test]
@@ -126,17 +147,21 @@ fn faulty(fault: Fault) -> (u16, u16) {
             let frame = text(&format!(r#"{{"when": "{when}", "bug": {bug}, "command": "update"}}"#));
             for client in clients.lock().unwrap().iter_mut() {
                 let wrong = at == 5;
-                match fault {
-                    Fault::Drops if wrong => {}
-                    Fault::Repeats if wrong => client.write_all(&[&frame[..], &frame].concat()).unwrap(),
-                    Fault::Invents if wrong => client
-                        .write_all(&[&frame[..], &text(r#"{"command":"update","bug":9,"when":"2014-04-03T21:13:45"}"#)].concat())
-                        .unwrap(),
-                    Fault::Closes if wrong => client.write_all(&[0x88, 2, 3, 0xe9]).unwrap(),
-                    Fault::Swaps if wrong => held.clone_from(&frame),
-                    Fault::Swaps if at == 6 => client.write_all(&[&frame[..], &held].concat()).unwrap(),
-                    _ => client.write_all(&frame).unwrap(),
-                }
+                let bytes = match fault {
+                    Fault::Drops if wrong => continue,
+                    Fault::Repeats if wrong => [&frame[..], &frame].concat(),
+                    Fault::Invents if wrong => [&frame[..], &text(r#"{"command":"update","bug":9,"when":"2014-04-03T21:13:45"}"#)].concat(),
+                    Fault::Closes if wrong => vec![0x88, 2, 3, 0xe9],
+                    // The second of two comes first.
+                    Fault::Swaps if wrong => {
+                        held.clone_from(&frame);
+                        continue;
+                    }
+                    Fault::Swaps if at == 6 => [&frame[..], &held].concat(),
+                    _ => frame.clone(),
+                };
+                // A client that was told to go is gone.
+                let _ = client.write_all(&bytes);
             }
         }
     });

@@ -1,8 +1,10 @@
-//! How the bench makes bugs change, by the way that a server really learns of it: rows in its table, lines to a socket, or requests by
-//! HTTP. Knows no client.
+//! How the bench makes bugs change, by the way that a server really learns of it: rows in its table, messages to a broker, posts to a
+//! webhook, or lines to a socket. Knows no client.
+
+mod http;
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,44 +12,37 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use crate::source::{Stop, amqp};
+use crate::update::{BugId, Update};
+
 /// Where updates are published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// `sqlite:FILE`: the table of notifications of a server on this machine.
     Sqlite(PathBuf),
+    /// `amqp://…`: a broker's exchange.
+    Amqp(amqp::Settings),
+    /// `http://[KEY@]HOST:PORT/PATH`: a POST for each update, with the push as its body, or as Bugzilla would post it where there is a
+    /// key.
+    Http(http::Settings),
     /// `lines:HOST:PORT`: a line for each update, its bug and its time, over TCP. The floor and the peers under benches/peers read it.
     Lines(String),
-    /// `http://HOST:PORT/PATH`: a POST for each update, with the push as its body; `{bug}` in the path stands for the bug.
-    Http {
-        /// Host and port.
-        authority: String,
-        /// The path.
-        path: String,
-    },
 }
 
 impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some(("sqlite", file)) if !file.is_empty() => Ok(Address::Sqlite(file.split_once('?').map_or(file, |(file, _)| file).into())),
-            Some(("lines", address)) if address.contains(':') => Ok(Address::Lines(address.to_owned())),
-            Some(("http", rest)) if rest.starts_with("//") => {
-                let (authority, path) = rest[2..].split_once('/').unwrap_or((&rest[2..], ""));
-                Ok(Address::Http { authority: authority.to_owned(), path: format!("/{path}") })
-            }
-            _ => Err(format!("'{text}' is nowhere to publish; accepted are sqlite:FILE, lines:HOST:PORT and http://HOST:PORT/PATH")),
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Sqlite(file) => write!(f, "sqlite:{}", file.display()),
-            Address::Lines(address) => write!(f, "lines:{address}"),
-            Address::Http { authority, path } => write!(f, "http://{authority}{path}"),
+        let refuse = || {
+            "it is nowhere to publish; accepted are sqlite:FILE, amqp://USER:PASSWORD@HOST/?exchange=NAME, http://[KEY@]HOST:PORT/PATH and lines:HOST:PORT"
+                .to_owned()
+        };
+        match text.split_once(':').unwrap_or((text, "")) {
+            ("sqlite", file) if !file.is_empty() => Ok(Address::Sqlite(file.split_once('?').map_or(file, |(file, _)| file).into())),
+            ("amqp" | "amqps", _) => amqp::Settings::parse_exchange(text).map(Address::Amqp),
+            ("http", rest) => http::Settings::parse(rest).map(Address::Http).ok_or_else(refuse),
+            ("lines", address) if address.contains(':') => Ok(Address::Lines(address.to_owned())),
+            _ => Err(refuse()),
         }
     }
 }
@@ -56,25 +51,30 @@ impl fmt::Display for Address {
 pub type Change = (u32, String);
 
 /// An open way to publish.
-#[derive(Debug)]
 pub enum Publisher {
     /// To a table.
     Sqlite(Connection),
-    /// To a socket, a line each.
+    /// To an exchange; what is published is confirmed.
+    Amqp(Box<amqp::Publisher>),
+    /// A request each.
+    Http(http::Poster),
+    /// A line each.
     Lines(TcpStream),
-    /// To a socket, a request each.
-    Http {
-        /// The connection, which is kept.
-        stream: TcpStream,
-        /// Host and port.
-        authority: String,
-        /// The path, with `{bug}` in it.
-        path: String,
-    },
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Publisher::Sqlite(_) => "Sqlite",
+            Publisher::Amqp(_) => "Amqp",
+            Publisher::Http(_) => "Http",
+            Publisher::Lines(_) => "Lines",
+        })
+    }
 }
 
 impl Publisher {
-    /// Connects.
+    /// Connects; a broker is connected to with the first update.
     ///
     /// # Errors
     /// When there is nothing to connect to.
@@ -87,34 +87,34 @@ impl Publisher {
                 database.pragma_update(None, "synchronous", "OFF").map_err(io::Error::other)?;
                 Ok(Publisher::Sqlite(database))
             }
+            Address::Amqp(settings) => Ok(Publisher::Amqp(Box::new(amqp::Publisher::new(settings.clone())))),
+            Address::Http(settings) => http::Poster::open(settings).map(Publisher::Http),
             Address::Lines(address) => connect(address).map(Publisher::Lines),
-            Address::Http { authority, path } => {
-                let stream = connect(authority)?;
-                Ok(Publisher::Http { stream, authority: authority.clone(), path: path.clone() })
-            }
         }
     }
 
-    /// Publishes updates, in one transaction or one write where there is such a thing.
+    /// Publishes updates, in one transaction, batch or write where there is such a thing.
     ///
     /// # Errors
     /// When the other end does not take them.
     pub fn publish(&mut self, changes: &[Change]) -> io::Result<()> {
         match self {
             Publisher::Sqlite(database) => insert(database, changes).map_err(io::Error::other),
+            Publisher::Amqp(publisher) => {
+                let update = |(bug, when): &Change| Some(Update { bug: BugId::new(*bug)?, when: when.parse().ok()? });
+                let updates: Vec<Update> = changes.iter().filter_map(update).collect();
+                let (_, result) = publisher.publish(&updates, &Stop::default(), &mut |_| ());
+                result.map_err(|trouble| {
+                    io::Error::other(match trouble {
+                        amqp::Trouble::Refused(why) => why,
+                        amqp::Trouble::Failed(error) => error.to_string(),
+                    })
+                })
+            }
+            Publisher::Http(poster) => changes.iter().try_for_each(|(bug, when)| poster.post(*bug, when)),
             Publisher::Lines(stream) => {
                 let lines: String = changes.iter().map(|(bug, when)| format!("{bug} {when}\n")).collect();
                 stream.write_all(lines.as_bytes())
-            }
-            Publisher::Http { stream, authority, path } => {
-                for (bug, when) in changes {
-                    let path = path.replace("{bug}", &bug.to_string());
-                    let body = format!(r#"{{"command":"update","bug":{bug},"when":"{when}"}}"#);
-                    let length = body.len();
-                    write!(stream, "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Length: {length}\r\n\r\n{body}")?;
-                    read_answer(stream)?;
-                }
-                Ok(())
             }
         }
     }
@@ -135,27 +135,6 @@ fn insert(database: &mut Connection, changes: &[Change]) -> rusqlite::Result<()>
         }
     }
     transaction.commit()
-}
-
-/// Reads an answer up to its end, as far as its Content-Length says where that is, and checks its status.
-fn read_answer(stream: &mut TcpStream) -> io::Result<()> {
-    let mut answer = Vec::new();
-    let mut buffer = [0; 4_096];
-    loop {
-        let bytes = stream.read(&mut buffer)?;
-        if bytes == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        answer.extend_from_slice(&buffer[..bytes]);
-        let text = String::from_utf8_lossy(&answer).to_ascii_lowercase();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).and_then(|length| length.trim().parse().ok());
-        if body.len() >= length.unwrap_or(0) {
-            let status = head.lines().next().unwrap_or_default();
-            let is_ok = status.split(' ').nth(1).is_some_and(|code| code.starts_with('2'));
-            return if is_ok { Ok(()) } else { Err(io::Error::other(format!("answered {status:?}"))) };
-        }
-    }
 }
 
 /// Reads a line of `lines:`.

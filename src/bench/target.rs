@@ -27,7 +27,7 @@ pub enum Kind {
         /// Its process.
         pid: Option<u32>,
         /// Where it learns of updates.
-        publish: Option<Address>,
+        publish: Option<Box<Address>>,
     },
 }
 
@@ -81,7 +81,7 @@ impl Target {
                 let address = url.authority.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the name has no address"))?;
                 // Once, so that a server that is not there is told at once and not by each client.
                 TcpStream::connect(address)?;
-                let publisher = publish.as_ref().map(Publisher::open).transpose()?;
+                let publisher = publish.as_deref().map(Publisher::open).transpose()?;
                 Ok(Self { address, host: url.authority.clone(), path: url.path.clone(), pid: *pid, publisher, process: None, folder: None })
             }
         }

@@ -33,7 +33,7 @@ pub struct Options {
     /// Process of that server, for its memory and CPU time
     #[arg(long, value_name = "PID", requires = "url")]
     pid: Option<u32>,
-    /// Where that server learns of changes: sqlite:FILE, lines:HOST:PORT or http://HOST:PORT/PATH
+    /// Where that server learns of changes: sqlite:FILE, amqp://…, http://[KEY@]HOST:PORT/PATH or lines:HOST:PORT
     #[arg(long, value_name = "DESTINATION", requires = "url")]
     publish: Option<Address>,
     /// What that server is called in the results
@@ -311,7 +311,7 @@ impl Options {
         let audience = (plan.pattern == Pattern::Shared).then_some(plan.bugs() + 1);
         let floor = (FLOOR.to_owned(), Kind::Floor(audience));
         if let Some(url) = &self.url {
-            let kind = Kind::Running { url: url.clone(), pid: self.pid, publish: self.publish.clone() };
+            let kind = Kind::Running { url: url.clone(), pid: self.pid, publish: self.publish.clone().map(Box::new) };
             return vec![(self.name.clone().unwrap_or_else(|| url.authority.clone()), kind)];
         }
         if self.raw {
