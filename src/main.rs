@@ -26,7 +26,7 @@ enum Command {
     /// Print a line for each update of some bugs, and reconnect when the feed is lost
     Watch(watch::Options),
     /// Measure a server, and verify every delivery
-    Bench(bench::Options),
+    Bench(Box<bench::Options>),
 }
 
 fn main() -> ExitCode {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use support::rabbitmq;
-use support::server::Server;
+use support::server::{Server, wait_until};
 
 fn bench(arguments: &str, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
@@ -33,6 +33,7 @@ fn each_scenario_verifies_what_a_real_server_delivers() {
         "churn -n 50 --cycles 200",
         "churn -n 50 --cycles 200 --abrupt",
         "storm -n 50 --processes 2",
+        "fanout -n 50 --servers 2 --updates 3",
         "slow -n 20 --updates 1000 --burst 100",
         "soak -n 50 --bugs 3 --duration 2s --rate 50",
         "fanout -n 50 --updates 3 --raw",
@@ -114,6 +115,19 @@ fn what_cannot_work_is_told_before_it_begins() {
         assert!(said(&output).contains(word), "{arguments}: {}", said(&output));
     }
     assert_eq!(bench("idle ws://127.0.0.1:1/ -n 5", &[]).status.code(), Some(69));
+}
+
+#[test]
+fn a_run_that_is_interrupted_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
+    command.args(["bench", "idle", "-n", "5", "--duration", "60s", "--quiet"]).env("TMPDIR", folder.path());
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let entries = || fs::read_dir(folder.path()).unwrap().count();
+    wait_until("the bench starts a server", || (entries() > 0).then_some(()));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(69));
+    assert_eq!(entries(), 0);
 }
 
 /// What a server does wrong.

@@ -5,10 +5,15 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
+use std::time::Duration;
 
 use super::clients::Setup;
+use super::interrupt;
 use super::sample;
 use super::worker::{Answer, Order, Progress, Report};
+
+/// How often it is looked whether somebody interrupts, or a process has ended.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The processes that hold the clients.
 #[derive(Debug)]
@@ -62,7 +67,7 @@ impl Fleet {
         let mut progress = vec![Progress::default(); self.workers.len()];
         let mut left = self.workers.len();
         while left > 0 {
-            let (at, answer) = self.answers.recv().map_err(|_| gone())?;
+            let (at, answer) = self.next_answer()?;
             match answer {
                 Answer::Progress(told) => progress[at] = told,
                 Answer::Done(told) => {
@@ -87,12 +92,26 @@ impl Fleet {
         let mut report = Report::default();
         let mut left = self.workers.len();
         while left > 0 {
-            if let (_, Answer::Report(told)) = self.answers.recv().map_err(|_| gone())? {
+            if let (_, Answer::Report(told)) = self.next_answer()? {
                 add(&mut report, &told);
                 left -= 1;
             }
         }
         Ok(report)
+    }
+
+    fn next_answer(&mut self) -> io::Result<(usize, Answer)> {
+        loop {
+            interrupt::check()?;
+            match self.answers.recv_timeout(LOOK) {
+                Ok(answer) => return Ok(answer),
+                Err(_) => {
+                    if self.workers.iter_mut().any(|worker| !matches!(worker.process.try_wait(), Ok(None))) {
+                        return Err(io::Error::other("a process of the load has ended early"));
+                    }
+                }
+            }
+        }
     }
 
     /// CPU time of the processes in nanoseconds: the one that used most.
@@ -115,10 +134,6 @@ fn send(orders: &mut ChildStdin, message: &impl serde::Serialize) -> io::Result<
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     orders.write_all(&line)
-}
-
-fn gone() -> io::Error {
-    io::Error::other("a process of the load has ended early")
 }
 
 fn sum(progress: &[Progress]) -> Progress {

@@ -23,8 +23,8 @@ pub struct Need {
     pub processes: u32,
     /// The addresses that they connect from; any where there are none.
     pub sources: Vec<Ipv4Addr>,
-    /// Whether the server runs here and is started by the bench.
-    pub has_server: bool,
+    /// How many servers the bench starts here that share the clients.
+    pub servers: u32,
 }
 
 /// How many clients one process of the load can hold.
@@ -54,9 +54,9 @@ impl Need {
                 clients_max()
             ));
         }
-        if self.has_server && clients > clients_max_of_server() {
+        if self.servers > 0 && clients.div_ceil(self.servers) > clients_max_of_server() {
             return Err(format!(
-                "{clients} clients need as many open files of the server, and the limit leaves {}; raise it (ulimit -n), or start the server yourself and name its URL",
+                "{clients} clients need as many open files of the server, and the limit leaves {}; raise it (ulimit -n), share them among --servers, or start the server yourself and name its URL",
                 clients_max_of_server()
             ));
         }
@@ -122,14 +122,14 @@ mod tests {
 
     #[test]
     fn what_runs_out_is_told_with_what_to_do() {
-        let need = Need { clients: 100, processes: 1, sources: Vec::new(), has_server: true };
+        let need = Need { clients: 100, processes: 1, sources: Vec::new(), servers: 1 };
         assert_eq!(need.check(), Ok(()));
-        let why = |clients, processes, sources: usize, has_server| {
+        let why = |clients, processes, sources: usize, servers| {
             let sources = vec![Ipv4Addr::LOCALHOST; sources];
-            Need { clients, processes, sources, has_server }.check().unwrap_err()
+            Need { clients, processes, sources, servers }.check().unwrap_err()
         };
-        assert!(why(u32::MAX, 1, 1, false).contains("--processes"));
-        assert!(why(clients_max(), 1, 16, true).contains("of the server"));
-        assert!(why(1_000_000, 100_000, 1, false).contains("--source-ip"));
+        assert!(why(u32::MAX, 1, 1, 0).contains("--processes"));
+        assert!(why(clients_max(), 1, 16, 1).contains("of the server"));
+        assert!(why(1_000_000, 100_000, 1, 0).contains("--source-ip"));
     }
 }

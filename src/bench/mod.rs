@@ -10,6 +10,7 @@ pub mod cores;
 pub mod fleet;
 pub mod floor;
 pub mod histogram;
+pub mod interrupt;
 pub mod ledger;
 pub mod machine;
 pub mod measure;

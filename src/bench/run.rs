@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::clients::{Setup, now};
 use super::cores::{self, Role};
 use super::fleet::Fleet;
+use super::interrupt;
 use super::ledger::Segment;
 use super::plan::{Choice, Plan};
 use super::progress::Line;
@@ -27,7 +28,9 @@ const AHEAD: Duration = Duration::from_millis(20);
 pub struct Load {
     /// Who subscribes to what.
     pub plan: Plan,
-    /// How many processes hold the clients.
+    /// How many servers share the clients; each has its own updates, which are the same.
+    pub servers: u32,
+    /// How many processes hold the clients: the same number for each server.
     pub processes: u32,
     /// The addresses that clients connect from.
     pub sources: Vec<Ipv4Addr>,
@@ -43,11 +46,10 @@ pub struct Load {
     pub has_small_buffers: bool,
 }
 
-/// A server with clients.
+/// Servers with their clients; mostly one server.
 #[derive(Debug)]
 pub struct Run<'a> {
-    /// The server.
-    pub target: Target,
+    targets: Vec<Target>,
     fleet: Fleet,
     load: Load,
     next_seq: u32,
@@ -71,32 +73,37 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When one of them does not start.
     pub fn start(kind: &Kind, load: &Load, line: &'a Line) -> io::Result<Self> {
-        let target = cores::on(Role::Server, || Target::start(kind))?;
+        let start = || (0..load.servers).map(|_| Target::start(kind)).collect::<io::Result<Vec<_>>>();
+        let targets = cores::on(Role::Server, start)?;
         let mut load = load.clone();
         // Later than the server's start, before which its history cannot reach.
         load.plan.first_when = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64) + 2;
         let share = load.plan.clients.div_ceil(load.processes);
-        let setup = |at: u32| Setup {
-            address: target.address,
-            host: target.host.clone(),
-            path: target.path.clone(),
-            plan: load.plan.clone(),
-            clients: (at * share).min(load.plan.clients)..((at + 1) * share).min(load.plan.clients),
-            sources: load.sources.clone(),
-            is_abrupt: load.is_abrupt,
-            has_small_buffers: load.has_small_buffers,
+        let setup = |at: u32| {
+            let target = &targets[(at % load.servers) as usize];
+            Setup {
+                address: target.address,
+                host: target.host.clone(),
+                path: target.path.clone(),
+                plan: load.plan.clone(),
+                clients: (at * share).min(load.plan.clients)..((at + 1) * share).min(load.plan.clients),
+                sources: load.sources.clone(),
+                is_abrupt: load.is_abrupt,
+                has_small_buffers: load.has_small_buffers,
+            }
         };
         let setups: Vec<Setup> = (0..load.processes).map(setup).collect();
         let fleet = cores::on(Role::Load, || Fleet::start(&setups))?;
-        Ok(Self { target, fleet, load, next_seq: 0, line, busy: (0, 0) })
+        Ok(Self { targets, fleet, load, next_seq: 0, line, busy: (0, 0) })
     }
 
-    /// What the server has used so far; nothing where its process is not known.
+    /// What the servers have used so far, as far as their processes are known.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When one is gone.
     pub fn sample(&self) -> io::Result<Sample> {
-        self.target.pid.map_or(Ok(Sample::default()), Sample::take)
+        let pids: Vec<u32> = self.targets.iter().flat_map(|target| &target.pids).copied().collect();
+        Sample::take(&pids)
     }
 
     /// Gives the load an order, and shows how far it is.
@@ -185,7 +192,7 @@ impl<'a> Run<'a> {
         let mut seq = segment.first_seq;
         while seq < end {
             let due = segment.due(seq);
-            thread::sleep(Duration::from_nanos(due.saturating_sub(now())));
+            wait_until(due)?;
             // All that is due by now: when this is late, it is not late for ever.
             let overdue = now().saturating_sub(due) / interval.max(1);
             let next = end.min(seq.saturating_add(pace.burst.saturating_mul(u32::try_from(overdue + 1).unwrap_or(u32::MAX))));
@@ -194,9 +201,9 @@ impl<'a> Run<'a> {
             self.line.show(u64::from(seq - segment.first_seq));
         }
         // The last one has its interval too, so that a rate holds over several calls.
-        thread::sleep(Duration::from_nanos((segment.due(end - 1) + interval).saturating_sub(now())));
+        wait_until(segment.due(end - 1) + interval)?;
         if choice == Choice::Unwanted {
-            thread::sleep(UNSEEN);
+            interrupt::pause(UNSEEN)?;
         }
         Ok(())
     }
@@ -217,8 +224,7 @@ impl<'a> Run<'a> {
     pub fn publish_unseen(&mut self, updates: u32) -> io::Result<()> {
         let segment = self.announce(updates, Choice::Wanted, updates, 0)?;
         self.send(segment.seqs(), Choice::Wanted)?;
-        thread::sleep(UNSEEN);
-        Ok(())
+        interrupt::pause(UNSEEN)
     }
 
     /// Tells the load of updates before they are published: the first one is due in a moment, or as soon as the load knows.
@@ -234,9 +240,12 @@ impl<'a> Run<'a> {
     fn send(&mut self, seqs: std::ops::Range<u32>, choice: Choice) -> io::Result<()> {
         let plan = &self.load.plan;
         let changes: Vec<_> = seqs.map(|seq| (plan.bug(seq, choice), plan.when(seq))).collect();
-        let publisher =
-            self.target.publisher.as_mut().ok_or_else(|| io::Error::other("nowhere to publish is known; --publish says where"))?;
-        publisher.publish(&changes)
+        for target in &mut self.targets {
+            let publisher =
+                target.publisher.as_mut().ok_or_else(|| io::Error::other("nowhere to publish is known; --publish says where"))?;
+            publisher.publish(&changes)?;
+        }
+        Ok(())
     }
 
     /// Waits until all have what they should get; returns how much is missing.
@@ -283,6 +292,19 @@ impl<'a> Run<'a> {
         self.fleet.report()
     }
 }
+
+/// Waits for a time of the clock. The last stretch is one sleep, so that it ends when it should.
+fn wait_until(due: u64) -> io::Result<()> {
+    let left = Duration::from_nanos(due.saturating_sub(now()));
+    if left > LONG {
+        interrupt::pause(left - LONG)?;
+    }
+    thread::sleep(Duration::from_nanos(due.saturating_sub(now())));
+    interrupt::check()
+}
+
+/// A wait that somebody may want to interrupt.
+const LONG: Duration = Duration::from_millis(200);
 
 /// What something has cost a server. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-/// What a process has used up to a moment.
+/// What processes have used up to a moment.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Sample {
     /// Memory in RAM, in bytes.
@@ -28,11 +28,25 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Looks at a process.
+    /// Looks at processes; what they use is added up.
     ///
     /// # Errors
-    /// When it is gone, or belongs to somebody else.
-    pub fn take(pid: u32) -> io::Result<Self> {
+    /// When one is gone, or belongs to somebody else.
+    pub fn take(pids: &[u32]) -> io::Result<Self> {
+        let mut sum = Self { slab: slab(), buffers: buffers(), ..Self::default() };
+        for &pid in pids {
+            let one = Self::of(pid)?;
+            sum.rss += one.rss;
+            sum.pss += one.pss;
+            sum.cpu += one.cpu;
+            sum.cpu_first += one.cpu_first;
+            sum.files += one.files;
+            sum.switches = (sum.switches.0 + one.switches.0, sum.switches.1 + one.switches.1);
+        }
+        Ok(sum)
+    }
+
+    fn of(pid: u32) -> io::Result<Self> {
         let memory = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let (cpu, cpu_first) = cpu(pid)?;
@@ -43,8 +57,7 @@ impl Sample {
             cpu_first,
             files: fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |files| files.count() as u64),
             switches: (field(&status, "voluntary_ctxt_switches:"), field(&status, "nonvoluntary_ctxt_switches:")),
-            slab: slab(),
-            buffers: buffers(),
+            ..Self::default()
         })
     }
 }

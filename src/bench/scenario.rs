@@ -2,12 +2,12 @@
 //! sentence that describes it. Knows no output.
 
 use std::io;
-use std::thread;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::interrupt::pause;
 use super::measure::{Measures, Series};
 use super::plan::Choice;
 use super::run::{Pace, Run};
@@ -87,23 +87,20 @@ fn at_once(amount: &Amount) -> Pace {
 
 fn idle(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Result<()> {
     run.churn(WARM_UP_CYCLES, "warming up")?;
-    thread::sleep(REST);
+    pause(REST)?;
     let before = run.sample()?;
     run.connect_all()?;
-    thread::sleep(REST);
+    pause(REST)?;
     let full = run.sample()?;
     measures.add_memory("rss", "RSS per client", full.rss, before.rss, amount.clients);
     measures.add_memory("pss", "PSS per client", full.pss, before.pss, amount.clients);
     let (kernel, kernel_before) = (full.slab + full.buffers, before.slab + before.buffers);
     measures.add_memory("kernel", "kernel memory per client, both ends", kernel, kernel_before, amount.clients);
     measures.add("rss_base", "RSS before the first client", "bytes", before.rss as f64);
-    let ((), cost) = run.measure(|_| {
-        thread::sleep(amount.duration);
-        Ok(())
-    })?;
+    let ((), cost) = run.measure(|_| pause(amount.duration))?;
     measures.add("cpu_idle", "CPU per second while idle", "µs", cost.cpu as f64 / 1e3 / amount.duration.as_secs_f64().max(1e-9));
     run.tell(&Order::Cut)?;
-    thread::sleep(REST * 5);
+    pause(REST * 5)?;
     measures.add_memory("rss_kept", "RSS kept after all left, per client", run.sample()?.rss, before.rss, amount.clients);
     Ok(())
 }
@@ -143,7 +140,7 @@ fn churn(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Res
 fn storm(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Result<()> {
     let clients = u64::from(amount.clients);
     run.churn(WARM_UP_CYCLES, "warming up")?;
-    thread::sleep(REST);
+    pause(REST)?;
     let empty = run.sample()?;
     let (progress, cost) = run.measure(|run| run.connect(false, amount.storm_in_flight))?;
     measures.add("storm", "time until all are subscribed", "s", progress.took as f64 / 1e9);
@@ -151,8 +148,7 @@ fn storm(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Res
     run.publish(2, Choice::Wanted, Pace { burst: 1, rate: 0.0 }, "publishing")?;
     let ((), cost) = run.measure(|run| {
         run.tell(&Order::Cut)?;
-        thread::sleep(REST);
-        Ok(())
+        pause(REST)
     })?;
     measures.add_cpu("leave_cpu", "client that is cut off", &cost, clients);
     if amount.has_history {
@@ -168,7 +164,7 @@ fn storm(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Res
         measures.add_cpu("resume_cpu", "client that comes back", &cost, clients);
         run.tell(&Order::Cut)?;
     }
-    thread::sleep(REST * 5);
+    pause(REST * 5)?;
     measures.add_memory("rss_kept", "RSS kept after all left, per client", run.sample()?.rss, empty.rss, amount.clients);
     Ok(())
 }
@@ -182,7 +178,7 @@ fn slow(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Resu
     run.tell(&Order::StopReading { every: amount.slow_every })?;
     let ((), cost) = run.measure(|run| run.publish_without_waiting(amount.updates, Choice::Wanted, amount.pace, "publishing"))?;
     // The others have got all; the slow ones what the kernel took for them.
-    thread::sleep(REST);
+    pause(REST)?;
     let full = run.sample()?;
     measures.add_memory("slow_rss", &format!("RSS for each of the {slow} slow clients"), full.rss, before.rss, slow);
     measures.add_cpu("slow_cpu", "update", &cost, u64::from(amount.updates));

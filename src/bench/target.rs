@@ -24,8 +24,8 @@ pub enum Kind {
     Running {
         /// Its URL.
         url: Url,
-        /// Its process.
-        pid: Option<u32>,
+        /// Its processes.
+        pids: Vec<u32>,
         /// Where it learns of updates.
         publish: Option<Box<Address>>,
     },
@@ -60,8 +60,8 @@ pub struct Target {
     pub host: String,
     /// The feed's path.
     pub path: String,
-    /// Its process, where that is known.
-    pub pid: Option<u32>,
+    /// Its processes, where they are known.
+    pub pids: Vec<u32>,
     /// How it learns of updates, where that is known.
     pub publisher: Option<Publisher>,
     process: Option<Child>,
@@ -77,12 +77,20 @@ impl Target {
         match kind {
             Kind::Serve(arguments) => serve(arguments),
             Kind::Floor(audience) => floor(*audience),
-            Kind::Running { url, pid, publish } => {
+            Kind::Running { url, pids, publish } => {
                 let address = url.authority.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the name has no address"))?;
                 // Once, so that a server that is not there is told at once and not by each client.
                 TcpStream::connect(address)?;
                 let publisher = publish.as_deref().map(Publisher::open).transpose()?;
-                Ok(Self { address, host: url.authority.clone(), path: url.path.clone(), pid: *pid, publisher, process: None, folder: None })
+                Ok(Self {
+                    address,
+                    host: url.authority.clone(),
+                    path: url.path.clone(),
+                    pids: pids.clone(),
+                    publisher,
+                    process: None,
+                    folder: None,
+                })
             }
         }
     }
@@ -121,7 +129,7 @@ fn serve(arguments: &[String]) -> io::Result<Target> {
         address: (Ipv4Addr::LOCALHOST, 0).into(),
         host: String::new(),
         path: "/".to_owned(),
-        pid: Some(process.id()),
+        pids: vec![process.id()],
         publisher: None,
         process: Some(process),
         folder: Some(folder),
@@ -174,7 +182,7 @@ fn floor(audience: Option<u32>) -> io::Result<Target> {
         address: (Ipv4Addr::LOCALHOST, port).into(),
         host: format!("127.0.0.1:{port}"),
         path: "/".to_owned(),
-        pid: Some(process.id()),
+        pids: vec![process.id()],
         publisher: Some(publisher),
         process: Some(process),
         folder: None,

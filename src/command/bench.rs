@@ -1,167 +1,27 @@
 //! `bugzfeed bench`: measures a server. Puts together what the settings ask for, runs the rounds, and shows what came out.
 
+mod options;
+
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::{env, fs, io};
 
-use clap::builder::PossibleValue;
-use clap::{Args, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::bench::assertion::Assertion;
 use crate::bench::floor::{self, Audience};
 use crate::bench::machine::{self, Need};
 use crate::bench::plan::{Pattern, Plan};
 use crate::bench::progress::Line;
-use crate::bench::publisher::Address;
 use crate::bench::report::{FLOOR, Point, Report, Side};
 use crate::bench::run::{Load, Pace, Run};
 use crate::bench::scenario::{self, Amount, Scenario};
-use crate::bench::target::{Kind, Url};
-use crate::bench::{plots, table, worker};
-use crate::duration;
+use crate::bench::target::Kind;
+use crate::bench::{interrupt, plots, table, worker};
 use crate::failure::Failure;
 
-/// Settings of `bugzfeed bench`.
-#[derive(Args, Debug)]
-pub struct Options {
-    /// What to measure
-    scenario: Task,
-    /// Server to measure: ws://HOST:PORT/PATH; by default one is started, and the floor beside it
-    url: Option<Url>,
-    /// Process of that server, for its memory and CPU time
-    #[arg(long, value_name = "PID", requires = "url")]
-    pid: Option<u32>,
-    /// Where that server learns of changes: sqlite:FILE, amqp://…, http://[KEY@]HOST:PORT/PATH or lines:HOST:PORT
-    #[arg(long, value_name = "DESTINATION", requires = "url")]
-    publish: Option<Address>,
-    /// What that server is called in the results
-    #[arg(long, value_name = "NAME", requires = "url")]
-    name: Option<String>,
-    /// That server remembers nothing, so clients that come back do not ask for what they missed
-    #[arg(long)]
-    without_history: bool,
-    /// Measure the floor alone: a server that does nothing but the system calls
-    #[arg(long, conflicts_with = "url")]
-    raw: bool,
-    /// Clients; several numbers, such as 1000,5000,15000, are measured one after the other; 15000 by default, or as many as there may be files
-    #[arg(long, short = 'n', value_name = "NUMBER", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
-    connections: Vec<u32>,
-    /// Which bugs the clients subscribe to
-    #[arg(long, value_name = "PATTERN")]
-    pattern: Option<Pattern>,
-    /// Bugs that each client subscribes to
-    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    bugs: u32,
-    /// Updates to publish
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
-    updates: Option<u32>,
-    /// Updates that are published at the same time; 20 in the scenario slow, else 1 by default
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
-    burst: Option<u32>,
-    /// Bursts per second, due at their time however long those before take; 0 for each one as soon as all have got the one before
-    #[arg(long, value_name = "NUMBER")]
-    rate: Option<f64>,
-    /// Times that a client connects and leaves in all
-    #[arg(long, value_name = "NUMBER", default_value_t = 30_000)]
-    cycles: u64,
-    /// Clients per second that lose their connection and come back in a soak
-    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
-    roaming: u32,
-    /// In the scenario slow, each so-many-th client stops reading
-    #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    slow_every: u32,
-    /// How long clients are idle (1s by default), and how long a soak lasts (60s by default)
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    duration: Option<Duration>,
-    /// How long updates may take to arrive before they count as missing
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
-    patience: Duration,
-    /// Clients that begin to connect per second; 0 for no limit
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    connect_rate: u32,
-    /// Clients that are connecting at the same time; 200 by default, 1000 in a storm
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
-    in_flight: Option<u32>,
-    /// Address that clients connect from; may be given several times; 16 of 127.0.0.0/8 by default if the server is there
-    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
-    source_ip: Vec<Ipv4Addr>,
-    /// Clients leave without a close frame
-    #[arg(long)]
-    abrupt: bool,
-    /// Processes that hold the clients; as many as their files ask for by default
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
-    processes: Option<u32>,
-    /// Rounds; each one measures the servers one after the other, and medians are shown
-    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
-    /// What must hold, else the exit code is 1: such as missing=0,p99<50ms,rss<=160,delivery_ratio<=1.03
-    #[arg(long, value_name = "CONDITION", value_delimiter = ',')]
-    assert: Vec<Assertion>,
-    /// File of --json from an earlier run to compare with
-    #[arg(long, value_name = "FILE")]
-    compare: Option<PathBuf>,
-    /// File of --json from a run against another server, to be shown beside; may be given several times
-    #[arg(long, value_name = "FILE")]
-    beside: Vec<PathBuf>,
-    /// File that all numbers are written to
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// File that a page with tables and plots is written to
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
-    /// Folder that each plot is written to, as SVG
-    #[arg(long, value_name = "FOLDER")]
-    svg: Option<PathBuf>,
-    /// Argument for the server that is started; may be given several times
-    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
-    serve_arg: Vec<String>,
-    /// Show no progress
-    #[arg(long, short)]
-    quiet: bool,
-    /// Who gets the floor's updates: a number or "owner"
-    #[arg(long, hide = true, default_value = "owner")]
-    audience: String,
-}
-
-/// What this process does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Task {
-    Measure(Scenario),
-    /// Show what was measured earlier.
-    Show,
-    /// Hold clients for the bench.
-    Worker,
-    /// Be the floor.
-    Floor,
-}
-
-impl ValueEnum for Task {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[
-            Task::Measure(Scenario::Idle),
-            Task::Measure(Scenario::Fanout),
-            Task::Measure(Scenario::Sparse),
-            Task::Measure(Scenario::Churn),
-            Task::Measure(Scenario::Storm),
-            Task::Measure(Scenario::Slow),
-            Task::Measure(Scenario::Soak),
-            Task::Show,
-            Task::Worker,
-            Task::Floor,
-        ]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self {
-            Task::Measure(scenario) => return scenario.to_possible_value(),
-            Task::Show => PossibleValue::new("show").help("Nothing; show the files of --beside"),
-            Task::Worker => PossibleValue::new("worker").hide(true),
-            Task::Floor => PossibleValue::new("floor").hide(true),
-        })
-    }
-}
+pub use self::options::Options;
+use self::options::Task;
 
 /// Measures.
 ///
@@ -170,6 +30,9 @@ impl ValueEnum for Task {
 pub fn run(options: &Options) -> Result<(), Failure> {
     raise_files();
     let line = Line::new(options.quiet);
+    if matches!(options.scenario, Task::Measure(_)) {
+        interrupt::watch().map_err(|error| ended(&error))?;
+    }
     let mut report = match options.scenario {
         Task::Worker => return worker::run().map_err(|error| ended(&error)),
         Task::Floor => return floor::run(options.audience()).map_err(|error| ended(&error)),
@@ -294,8 +157,12 @@ impl Options {
 
     /// Finds out before anything is started what cannot work.
     fn check(&self, scenario: Scenario, load: &Load) -> Result<(), Failure> {
-        let need =
-            Need { clients: load.plan.clients, processes: load.processes, sources: load.sources.clone(), has_server: self.url.is_none() };
+        let need = Need {
+            clients: load.plan.clients,
+            processes: load.processes,
+            sources: load.sources.clone(),
+            servers: if self.url.is_some() { 0 } else { self.servers },
+        };
         need.check().map_err(|why| Failure::Usage(format!("{why}.")))?;
         let publishes = !matches!(scenario, Scenario::Idle | Scenario::Churn);
         if publishes && self.url.is_some() && self.publish.is_none() {
@@ -311,7 +178,7 @@ impl Options {
         let audience = (plan.pattern == Pattern::Shared).then_some(plan.bugs() + 1);
         let floor = (FLOOR.to_owned(), Kind::Floor(audience));
         if let Some(url) = &self.url {
-            let kind = Kind::Running { url: url.clone(), pid: self.pid, publish: self.publish.clone().map(Box::new) };
+            let kind = Kind::Running { url: url.clone(), pids: self.pid.clone(), publish: self.publish.clone().map(Box::new) };
             return vec![(self.name.clone().unwrap_or_else(|| url.authority.clone()), kind)];
         }
         if self.raw {
@@ -340,9 +207,11 @@ impl Options {
             [] if is_near => (1..=16).map(|last| Ipv4Addr::new(127, 1, 0, last)).collect(),
             given => given.to_vec(),
         };
+        let processes = self.processes.unwrap_or(clients.div_ceil(machine::clients_max()));
         Load {
             plan: Plan { pattern, clients, bugs_per_client: self.bugs, first_when: 0 },
-            processes: self.processes.unwrap_or(clients.div_ceil(machine::clients_max())),
+            servers: self.servers,
+            processes: processes.next_multiple_of(self.servers),
             sources,
             in_flight: self.in_flight.unwrap_or(200),
             connect_rate: self.connect_rate,
