@@ -13,12 +13,14 @@ pub struct Hub {
     history: History,
     /// Per client.
     subscriptions_max: usize,
+    /// Whether a gap may come to light that the history does not know of yet.
+    is_in_doubt: bool,
 }
 
 impl Hub {
     /// A feed without subscriptions, in which a client may have `subscriptions_max` of them.
     pub fn new(history: History, subscriptions_max: usize) -> Self {
-        Self { subscriptions: Subscriptions::default(), history, subscriptions_max }
+        Self { subscriptions: Subscriptions::default(), history, subscriptions_max, is_in_doubt: false }
     }
 
     /// Does what a message asks for. Each text of the answer goes to `send`, in order: the reply, then the updates it asked for.
@@ -53,7 +55,7 @@ impl Hub {
             return send(&text);
         }
         self.subscriptions.subscribe(client, bugs);
-        let complete = since.map(|since| self.history.is_complete(since));
+        let complete = since.map(|since| !self.is_in_doubt && self.history.is_complete(since));
         protocol::write_bugs(&mut text, "subscribe", self.subscriptions.of(client), complete);
         send(&text);
         for missed in since.into_iter().flat_map(|since| self.history.since(since)) {
@@ -75,6 +77,11 @@ impl Hub {
     /// Records that updates up to `until` (Unix seconds) may have been missed.
     pub fn gap(&mut self, until: i64) {
         self.history.raise_floor(until);
+    }
+
+    /// While it is in doubt whether updates are being missed, nobody is told that nothing is missing.
+    pub fn doubt(&mut self, is_in_doubt: bool) {
+        self.is_in_doubt = is_in_doubt;
     }
 
     /// Whether a client wants a bug's updates.

@@ -32,6 +32,13 @@ pub enum Event {
         /// The end of the gap, in Unix seconds.
         until: i64,
     },
+    /// Whether it is unknown for now if updates of this feed are being missed.
+    Doubt {
+        /// The feed that the source fills.
+        feed: FeedId,
+        /// False when it is known again: a gap, if there was one, has been told.
+        is_in_doubt: bool,
+    },
     /// What a client has posted was seen to.
     Answer {
         /// The post's number.

@@ -212,6 +212,7 @@ impl Reactor {
             match event {
                 Event::Updates { feed, updates } => updates.into_iter().for_each(|update| self.server.publish(feed, update)),
                 Event::Gap { feed, until } => self.server.gap(feed, until),
+                Event::Doubt { feed, is_in_doubt } => self.server.doubt(feed, is_in_doubt),
                 Event::Answer { post, answer } => self.server.answer(post, answer, now),
             }
             if self.server.has_enough() {

@@ -357,6 +357,13 @@ impl<S: Stream> Server<S> {
         }
     }
 
+    /// Records whether it is unknown for now if a feed is missing updates.
+    pub fn doubt(&mut self, feed: FeedId, is_in_doubt: bool) {
+        if let Some(hub) = self.hubs.get_mut(usize::from(feed.0)) {
+            hub.doubt(is_in_doubt);
+        }
+    }
+
     /// Ends a connection after all that it is owed is sent, with a close frame where the reason has one.
     fn end(&mut self, client: ClientId, reason: CloseReason, now: Moment) {
         self.end_in(client, if reason.lingers() { Phase::Lingering(reason) } else { Phase::Leaving(reason) }, now);

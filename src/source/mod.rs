@@ -61,6 +61,8 @@ pub struct Sink {
     is_keeping: bool,
     inbox: Sender,
     state: State,
+    /// Whether the loop was told that it is in doubt if updates are being missed.
+    is_in_doubt: bool,
     /// The largest time of an update that was delivered, in Unix seconds.
     watermark: i64,
 }
@@ -77,11 +79,28 @@ impl Sink {
     /// A sink for `feed` that keeps updates in `history_file` (or nowhere) and names its source `name` in the log.
     pub fn new(feed: FeedId, name: String, history_file: Option<HistoryFile>, inbox: Sender) -> Self {
         let watermark = history_file.as_ref().map_or(i64::MIN, HistoryFile::watermark);
-        Self { feed, name, history_file, is_keeping: true, inbox, state: State::Starting, watermark }
+        Self { feed, name, history_file, is_keeping: true, inbox, state: State::Starting, is_in_doubt: false, watermark }
     }
 
-    /// To be called by a source when it is ready to receive updates.
+    /// To be called by a source that may find out later that it misses updates now, before it connects and when it has lost its
+    /// connection: until it is [`Sink::connected`], no client is told that nothing is missing.
+    ///
+    /// # Errors
+    /// When the loop is gone.
+    pub fn doubt(&mut self) -> Result<(), Closed> {
+        if self.is_in_doubt {
+            return Ok(());
+        }
+        self.is_in_doubt = true;
+        self.inbox.send(Event::Doubt { feed: self.feed, is_in_doubt: true })
+    }
+
+    /// To be called by a source when it is ready to receive updates, and has told what it has missed.
     pub fn connected(&mut self) {
+        if std::mem::take(&mut self.is_in_doubt) {
+            // A loop that is gone will be noticed with the next update.
+            let _ = self.inbox.send(Event::Doubt { feed: self.feed, is_in_doubt: false });
+        }
         if !matches!(self.state, State::Live { .. }) {
             info!("reading updates from {}", self.name);
             self.state = State::Live { since: Instant::now() };

@@ -17,6 +17,7 @@ pub struct Feed {
     inbox: Inbox,
     updates: VecDeque<(u32, String)>,
     gaps: VecDeque<i64>,
+    is_in_doubt: bool,
     stop: Stop,
     thread: Option<JoinHandle<()>>,
 }
@@ -33,7 +34,7 @@ impl Feed {
             let stop = stop.clone();
             thread::spawn(move || source::supervise(&mut *source, sink, &stop))
         };
-        Self { poll, inbox, updates: VecDeque::new(), gaps: VecDeque::new(), stop, thread: Some(thread) }
+        Self { poll, inbox, updates: VecDeque::new(), gaps: VecDeque::new(), is_in_doubt: false, stop, thread: Some(thread) }
     }
 
     /// Waits for the next update: its bug and its time.
@@ -46,9 +47,11 @@ impl Feed {
         (0..count).map(|_| self.update().0).collect()
     }
 
-    /// Waits until the source says that updates may have been missed, as it does when it has made its queue.
+    /// Waits until the source says that updates may have been missed, as it does when it has made its queue, and then until it knows
+    /// that it misses no more.
     pub fn gap(&mut self) {
         let until = self.wait_for(|feed| feed.gaps.pop_front());
+        self.wait_for(|feed| (!feed.is_in_doubt).then_some(()));
         assert!((unix_now() - until).abs() < 60, "a gap until {until}");
     }
 
@@ -81,6 +84,7 @@ impl Feed {
                         self.updates.extend(updates.into_iter().map(|update| (update.bug.get(), update.when.to_string())));
                     }
                     Event::Gap { until, .. } => self.gaps.push_back(until),
+                    Event::Doubt { is_in_doubt, .. } => self.is_in_doubt = is_in_doubt,
                     Event::Answer { .. } => panic!("a broker posts nothing"),
                 }
             }

@@ -70,8 +70,10 @@ impl Queue {
 
 impl Source for Queue {
     fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
+        sink.doubt()?;
         let mut session = Session::open(&self.settings, stop)?;
         if let Err(error) = self.read(&mut session, sink, stop) {
+            sink.doubt()?;
             return Err(session.why(error));
         }
         // All is acknowledged; what becomes of the farewell matters no more.

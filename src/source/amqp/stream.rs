@@ -301,10 +301,11 @@ mod tests {
         // A body that nobody wants is read and dropped.
         let header = b"\x02\0\x01\0\0\0\x0e\0\x3c\0\0\0\0\0\0\0\0\0\0\0\0\xce";
         let body = b"\x03\0\x01\0\0\0\x01x\xce";
-        let pipe = Pipe { incoming: [&header[..], &body[..]].concat().into(), ..Pipe::default() };
-        let mut stream = Sieved::new(pipe, Sieve::new(0));
+        let mut stream = Sieved::new(Pipe::default(), Sieve::new(0));
         let mut buffer = [0; 100];
+        stream.stream.incoming.extend(header);
         assert_eq!(stream.read(&mut buffer).unwrap(), header.len());
+        stream.stream.incoming.extend(body);
         assert_eq!(stream.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }
