@@ -102,7 +102,7 @@ impl Database {
 
 enum Session {
     MariaDb { port: u16, name: String, conn: Option<Conn> },
-    Postgres { port: u16, name: String, client: Option<Client> },
+    Postgres { port: u16, name: String, client: Option<Box<Client>> },
 }
 
 impl Session {
@@ -124,7 +124,7 @@ impl Session {
             Session::Postgres { port, name, client } => {
                 let mut open = match client.take() {
                     Some(open) => open,
-                    None => Client::connect(&format!("host=127.0.0.1 port={port} user=root dbname={name}"), NoTls)?,
+                    None => Box::new(Client::connect(&format!("host=127.0.0.1 port={port} user=root dbname={name}"), NoTls)?),
                 };
                 open.batch_execute(&insert)?;
                 *client = Some(open);
