@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use bugzfeed::moment::Moment;
 use bugzfeed::subscriptions::ClientId;
 use fastrand::Rng;
 
@@ -57,6 +58,14 @@ pub struct Client {
     pub is_writable: bool,
     /// The loop wants to know when there is room.
     pub is_watched_for_room: bool,
+    /// How many bytes it takes now and then, where it does not take what comes.
+    pub trickle: Option<usize>,
+    /// When the server last heard of it, and whether it has been pinged since.
+    pub heard: Moment,
+    pub is_pinged: bool,
+    /// When the connection was over, and when the kernel first had no room for a client that is stuck.
+    pub over: Option<Moment>,
+    pub refused: Option<Moment>,
 }
 
 impl Client {
@@ -78,6 +87,11 @@ impl Client {
             is_readable: false,
             is_writable: false,
             is_watched_for_room: false,
+            trickle: None,
+            heard: Moment(0),
+            is_pinged: false,
+            over: None,
+            refused: None,
         }
     }
 
@@ -141,7 +155,7 @@ impl Client {
             Said::Close { code } => (8, code.iter().flat_map(|code| code.to_be_bytes()).collect()),
             command => (if random.u8(0..10) == 0 { 2 } else { 1 }, message(command, random)),
         };
-        if random.u8(0..60) == 0 && opcode < 8 {
+        if random.u8(0..200) == 0 && opcode < 8 {
             // White space, as much as makes the server read several times.
             payload.extend(std::iter::repeat_n(b' ', random.usize(0..120_000)));
         }

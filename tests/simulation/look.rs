@@ -1,7 +1,9 @@
 //! What everybody has got after a turn, and whether that was right.
 
+use bugzfeed::moment::Moment;
+
 use crate::client::{Client, Fate, Kind};
-use crate::world::World;
+use crate::world::{LATE, LINGER, World};
 
 impl World {
     /// Looks at what everybody has got, and forgets those that the server has removed.
@@ -12,6 +14,7 @@ impl World {
             if client.handle.wire().is_dropped {
                 self.bury(client);
             } else {
+                self.check_deadlines(&mut client);
                 self.react(&mut client);
                 self.clients.push(client);
             }
@@ -69,13 +72,42 @@ impl World {
             if self.is_traced {
                 session.trace(first, payload, feed, acted_at[user.feed]);
             }
-            session.receive(first, payload, client.seen_bytes, feed, acted_at[user.feed]);
+            session.receive(first, payload, client.seen_bytes, feed, acted_at[user.feed], self.is_departing);
         }
         let is_over = session.close.is_some() || wire.is_server_done || wire.is_dropped || wire.is_reset;
         let is_told = !client.is_readable && !client.is_writable && !self.server.has_left();
+        if session.close.is_some() && is_told && wire.room > 0 {
+            assert!(wire.is_server_done || wire.is_dropped || wire.is_reset, "the end does not follow the close");
+        }
         if !is_over && is_told && wire.room > 0 {
             assert!(wire.to_server.is_empty(), "{} bytes are not read", wire.to_server.len());
             session.check_all_sent(feed);
+        }
+    }
+
+    /// What is to be done by the clock must have been done in time.
+    fn check_deadlines(&self, client: &mut Client) {
+        let (wire, limits) = (client.handle.wire(), &self.limits);
+        let since = |moment: Moment| self.now.since(moment);
+        let is_over = wire.is_server_done || matches!(&client.kind, Kind::Socket { session, .. } if session.close.is_some());
+        if is_over && client.over.is_none() {
+            client.over = Some(self.now);
+        }
+        if wire.is_refused && wire.room == 0 && client.fate == Fate::IsStuck && client.refused.is_none() {
+            client.refused = Some(self.now);
+        }
+        let is_overdue = client.over.is_some_and(|over| since(over) > LINGER + LATE);
+        assert!(!is_overdue || !client.is_fast, "a client that was told of the end is still there");
+        assert!(client.refused.is_none_or(|refused| since(refused) <= limits.stall + LATE), "a client that is stuck is still there");
+        let silent = if client.id.is_some() { since(client.heard) } else { 0 };
+        match &client.kind {
+            Kind::Silent => assert!(silent <= limits.handshake + LINGER + 2 * LATE, "a client without a request is still there"),
+            Kind::Socket { session, .. } if client.is_open && client.is_fast && !is_over => {
+                client.is_pinged |= session.pings > 0;
+                assert!(client.is_pinged || silent <= limits.ping + LATE, "a silent client is not pinged");
+                assert!(silent <= limits.ping + limits.pong + LATE, "a client that answers no ping is still there");
+            }
+            Kind::Socket { .. } | Kind::Http { .. } => {}
         }
     }
 
@@ -96,7 +128,6 @@ impl World {
 
     /// The server has removed a client: was that right?
     fn bury(&mut self, client: Client) {
-        self.tally.closed += 1;
         let wire = client.handle.wire();
         match &client.kind {
             Kind::Http { response } => {
@@ -113,8 +144,8 @@ impl World {
                     Fate::Stays => leaves,
                     Fate::IsDeaf => leaves || session.close == Some(Some(1008)),
                     // A slow one has a moment, and may not use it.
-                    Fate::Closes(code) => session.close == Some(code) || (!client.is_fast && session.close.is_none()),
-                    Fate::HalfCloses => session.close.is_none() && !(client.is_fast && session.is_waiting()),
+                    Fate::Closes(code) => leaves || session.close == Some(code) || (!client.is_fast && session.close.is_none()),
+                    Fate::HalfCloses => leaves || session.close.is_none() && !(client.is_fast && session.is_waiting()),
                     Fate::Vanishes | Fate::IsStuck => true,
                 };
                 assert!(is_right, "a client that {:?} was removed after {:?}", client.fate, session.close);

@@ -6,6 +6,7 @@
 
 mod client;
 mod feed;
+mod happen;
 mod look;
 mod session;
 mod tally;

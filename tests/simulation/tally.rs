@@ -11,7 +11,7 @@ pub struct Tally {
     pub pings: usize,
     pub full: usize,
     pub left: usize,
-    pub closed: usize,
+    pub ended: usize,
 }
 
 impl Tally {
@@ -24,11 +24,11 @@ impl Tally {
         self.pings += other.pings;
         self.full += other.full;
         self.left += other.left;
-        self.closed += other.closed;
+        self.ended += other.ended;
     }
 
     pub fn check_that_all_has_happened(&self) {
-        let Self { updates, replayed, folded, resumed, refused, pings, full, left, closed } = *self;
+        let Self { updates, replayed, folded, resumed, refused, pings, full, left, ended } = *self;
         for (name, count) in [
             ("updates", updates),
             ("replayed updates", replayed),
@@ -38,7 +38,7 @@ impl Tally {
             ("pings", pings),
             ("refused connections", full),
             ("inputs left for a later turn", left),
-            ("closed connections", closed),
+            ("clients that end by themselves", ended),
         ] {
             assert!(count > 100, "only {count} {name}");
         }
