@@ -290,13 +290,6 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Drops the updates that wait and that `is_wanted` does not name any more.
-    pub fn retain_waiting(&mut self, is_wanted: impl Fn(BugId) -> bool) {
-        if let Some(unfinished) = &mut self.unfinished {
-            unfinished.waiting.retain(|&bug, _| is_wanted(bug));
-        }
-    }
-
     /// Writes what is unsent, then the updates that waited, until the kernel refuses again or nothing is left.
     ///
     /// # Errors

@@ -315,7 +315,6 @@ impl<S: Stream> Server<S> {
             let replies = self.turn.replies();
             let hub = &mut self.hubs[usize::from(connection.feed.0)];
             hub.answer(client, message, |text| frame::write_text(replies, text));
-            connection.retain_waiting(|bug| hub.is_subscribed(client, bug));
         }
         let replies_bytes = self.turn.end_reply(connection.place);
         let has_too_much = replies_bytes > REPLIES_BYTES_MAX || connection.has_unsent();
