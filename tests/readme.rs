@@ -69,6 +69,8 @@ fn every_option_of_serve_is_documented_with_its_default() {
     let help = Command::new(env!("CARGO_BIN_EXE_bugzfeed")).args(["serve", "--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
     let settings = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md")).unwrap();
+    // What follows the first table is about other commands.
+    let settings = settings.split("\n## ").next().unwrap();
     let mut options = 0;
     for option in help.split(" --").skip(1) {
         let (name, rest) = option.split_once(' ').unwrap();

@@ -124,7 +124,8 @@ fn serve(options: &Options) -> Result<(), Failure> {
     let connections_max = options.connections_max()?;
     let listeners = options.listeners()?;
     let addresses = addresses(&listeners)?;
-    let (hubs, files): (Vec<_>, Vec<_>) = feeds.iter().map(|(path, source)| options.remember(path, source)).unzip();
+    let remembered: Result<Vec<_>, _> = feeds.iter().map(|(path, source)| options.remember(path, source)).collect();
+    let (hubs, files): (Vec<_>, Vec<_>) = remembered?.into_iter().unzip();
     let server = Server::new(options.limits(connections_max), options.site(&feeds)?, hubs);
     let (mut reactor, inbox) = Reactor::new(listeners, server, options.drain)
         .map_err(|error| Failure::Unavailable(format!("cannot set up the loop: {error}.")))?;
@@ -191,27 +192,23 @@ impl Options {
         self.listen.iter().map(bind).collect()
     }
 
-    /// A feed's hub with what its history file remembers, and that file. A file that cannot be used costs the memory, not the server.
-    fn remember(&self, path: &str, source: &source::Address) -> (Hub, Option<HistoryFile>) {
+    /// A feed's hub with what its history file remembers, and that file. A file that cannot be used ends the start: without it updates
+    /// would go out that the next start knows nothing of, and would not know to be missing.
+    fn remember(&self, path: &str, source: &source::Address) -> Result<(Hub, Option<HistoryFile>), Failure> {
         let now = source::unix_now();
-        let mut history = History::new(self.history_size, now);
-        let mut file = None;
-        if self.history.as_os_str() != "none" {
-            match HistoryFile::open(&self.history, path, &source.to_string(), self.history_size, now) {
-                Ok((opened, kept)) => {
-                    history = History::new(self.history_size, kept.floor);
-                    history.restore(kept.watermark, kept.updates);
-                    file = Some(opened);
-                }
-                Err(error) => {
-                    error!(
-                        "cannot use {} (setting --history): {error}; updates still go out, but a restart forgets them",
-                        self.history.display()
-                    );
-                }
-            }
+        if self.history.as_os_str() == "none" {
+            return Ok((Hub::new(History::new(self.history_size, now), self.subscriptions), None));
         }
-        (Hub::new(history, self.subscriptions), file)
+        let opened = HistoryFile::open(&self.history, path, &source.to_string(), self.history_size, now);
+        let (file, kept) = opened.map_err(|error| {
+            let name = self.history.display();
+            Failure::Configuration(format!(
+                "cannot use {name} (setting --history): {error}; accepted are a file that can be written, and none."
+            ))
+        })?;
+        let mut history = History::new(self.history_size, kept.floor);
+        history.restore(kept.watermark, kept.updates);
+        Ok((Hub::new(history, self.subscriptions), Some(file)))
     }
 
     fn limits(&self, connections_max: usize) -> Limits {
