@@ -70,7 +70,8 @@ impl Feed {
         let asked = Instant::now();
         self.stop.request();
         thread.join().unwrap();
-        assert!(asked.elapsed() < Duration::from_secs(1), "stopping took {:?}", asked.elapsed());
+        // Far less than it takes to find out that a broker hangs; a busy machine may need some.
+        assert!(asked.elapsed() < Duration::from_secs(5), "stopping took {:?}", asked.elapsed());
     }
 
     fn wait_for<T>(&mut self, look: impl Fn(&mut Self) -> Option<T>) -> T {

