@@ -3,7 +3,7 @@
 use bugzfeed::schema::Engine;
 use bugzfeed::update::When;
 
-use crate::database::{Change, Database, Reading, ServerKind, comment, edit, edit_in_transaction, file, insert};
+use crate::database::{Change, Database, Reading, ServerKind, Session, comment, edit, edit_in_transaction, file, insert, send_mail};
 use crate::support::server::PATIENCE;
 
 fn changes(changes: &[(u32, &str)]) -> Vec<Change> {
@@ -11,34 +11,39 @@ fn changes(changes: &[(u32, &str)]) -> Vec<Change> {
 }
 
 for_each_engine! {
-    /// Each edit is followed by the next only when it has arrived, so that it stands alone in its batch.
+    /// Each edit is followed by its mail, and then the next edit, only when it has arrived: so each stands alone in its batch.
     fn each_edit_arrives_once(engine) {
         let database = Database::new(ServerKind::shared(engine));
         let mut reading = database.read();
         let session = &mut *database.session();
-        let mut expect = |expected: &[(u32, &str)]| assert_eq!(reading.take(expected.len()), changes(expected));
+        let mut expect = |session: &mut dyn Session, expected: &[(u32, &str)]| {
+            assert_eq!(reading.take(expected.len()), changes(expected));
+            expected.iter().for_each(|(bug, _)| send_mail(session, *bug));
+        };
         edit(session, "short_desc", &[1], "2026-11-20 15:50:32");
-        expect(&[(1, "2026-11-20T15:50:32")]);
+        expect(session, &[(1, "2026-11-20T15:50:32")]);
         // A second edit within the second, of another kind each.
         edit(session, "short_desc", &[1], "2026-11-20 15:50:32");
-        expect(&[(1, "2026-11-20T15:50:32")]);
+        expect(session, &[(1, "2026-11-20T15:50:32")]);
         comment(session, 1, "2026-11-20 15:50:32");
-        expect(&[(1, "2026-11-20T15:50:32")]);
+        expect(session, &[(1, "2026-11-20T15:50:32")]);
         edit(session, "cf_custom", &[1], "2026-11-20 15:50:32");
-        expect(&[(1, "2026-11-20T15:50:32")]);
+        expect(session, &[(1, "2026-11-20T15:50:32")]);
         edit(session, "cf_custom", &[2], "2026-11-20 15:50:33");
-        expect(&[(2, "2026-11-20T15:50:33")]);
+        expect(session, &[(2, "2026-11-20T15:50:33")]);
         comment(session, 2, "2026-11-20 15:50:34");
-        expect(&[(2, "2026-11-20T15:50:34")]);
+        expect(session, &[(2, "2026-11-20T15:50:34")]);
         file(session, 4, "2026-11-20 15:50:35");
-        expect(&[(4, "2026-11-20T15:50:35")]);
+        expect(session, &[(4, "2026-11-20T15:50:35")]);
         edit(session, "resolution", &[3, 1, 2], "2026-11-20 15:50:36");
-        expect(&[(3, "2026-11-20T15:50:36"), (1, "2026-11-20T15:50:36"), (2, "2026-11-20T15:50:36")]);
+        expect(session, &[(3, "2026-11-20T15:50:36"), (1, "2026-11-20T15:50:36"), (2, "2026-11-20T15:50:36")]);
         session.must("BEGIN");
         edit_in_transaction(session, "short_desc", &[1], "2026-11-20 15:50:37");
         session.must("ROLLBACK");
         edit(session, "short_desc", &[2], "2026-11-20 15:50:38");
-        expect(&[(2, "2026-11-20T15:50:38")]);
+        expect(session, &[(2, "2026-11-20T15:50:38")]);
+        comment(session, 2, "2026-11-20 15:50:39");
+        expect(session, &[(2, "2026-11-20T15:50:39")]);
         reading.stop();
         assert_eq!(database.rows_left(), "0");
     }

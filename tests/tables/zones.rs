@@ -1,7 +1,6 @@
 //! Time zones: `delta_ts` says none, and clients get UTC.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use bugzfeed::schema::Engine;
 use bugzfeed::source::{Address, unix_now};
@@ -9,6 +8,7 @@ use bugzfeed::update::When;
 
 use crate::database::{Database, Reading, ServerKind, comment};
 use crate::support::client::Client;
+use crate::support::server::Program;
 use crate::support::unprivileged::run;
 
 /// The time that arrives for `2026-07-01 12:00:00`, read with these options.
@@ -81,29 +81,17 @@ fn postgresqls_own_zone_is_that_of_its_sessions() {
 fn sqlites_own_zone_is_that_of_the_process() {
     let database = Database::new(ServerKind::shared(Engine::Sqlite));
     let url = database.url("", "");
-    let bugzfeed = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
-        command.env("TZ", "Asia/Kolkata");
-        command
-    };
-    let mut notify = bugzfeed();
-    notify.args(["notify", "7", "--source", &url]);
-    run(notify);
-    assert_eq!(database.rows_left(), "1");
+    let folder = tempfile::tempdir().unwrap();
+    let bugzfeed = |arguments: &[&str]| Program::start_with(folder.path(), arguments, &[("TZ", "Asia/Kolkata")]);
+    assert!(bugzfeed(&["notify", "7", "--source", &url]).wait().0.success());
     let (_, when) = Reading::start(&database.url("", "tz=+05:30")).take(1).remove(0);
     let difference = when.parse::<When>().unwrap().unix_seconds() - unix_now();
     assert!(difference.abs() < 600, "{difference} s");
-    let mut serve = bugzfeed();
-    let folder = tempfile::tempdir().unwrap();
-    serve.args(["serve", "--listen", "127.0.0.1:0", "--source", &url]).current_dir(folder.path()).stderr(Stdio::piped());
-    let mut server = serve.spawn().unwrap();
-    let mut first = String::new();
-    BufReader::new(server.stderr.as_mut().unwrap()).read_line(&mut first).unwrap();
-    let address = first.split("ws://").nth(1).unwrap().split('/').next().unwrap();
+    let server = bugzfeed(&["serve", "--listen", "127.0.0.1:0", "--source", &url]);
+    let line = server.wait_for_line(" listens on ");
+    let address = line.split("ws://").nth(1).unwrap().split('/').next().unwrap();
     let mut client = Client::open(address.parse().unwrap(), "/");
     client.ask(r#"{"command":"subscribe","bugs":[1]}"#);
     comment(&mut *database.session(), 1, "2026-07-01 12:00:00");
     assert_eq!(client.hear(), r#"{"command":"update","bug":1,"when":"2026-07-01T06:30:00"}"#);
-    server.kill().unwrap();
-    server.wait().unwrap();
 }
