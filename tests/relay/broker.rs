@@ -141,6 +141,31 @@ fn in_order_of_first_arrival(bugs: &[u32]) -> Vec<u32> {
 
 #[test]
 #[ignore = "needs RabbitMQ: run tests/run"]
+fn a_message_that_the_broker_cannot_store_for_now_comes_again() {
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("full");
+    pika.keep_few("full", "full", 3);
+    let place = Place::new();
+    let bugs: Vec<u32> = (1..=20).collect();
+    place.table().record(bugs.clone());
+    let relay = place.relay(&[&broker.url("guest", "full")]);
+    relay.wait_for_line("the broker could not store the message; trying again in 5ms");
+    assert!(place.status().contains("the broker could not store the message"));
+    let mut seen = Vec::new();
+    wait_until("the backlog is empty", || {
+        seen.extend(pika.drain("full"));
+        (place.depth() == 0).then_some(())
+    });
+    seen.extend(pika.drain("full"));
+    // What was on its way behind a message that came too early for the queue comes again behind it.
+    seen.reverse();
+    assert!(in_order_of_first_arrival(&seen).into_iter().rev().eq(bugs), "{seen:?}");
+    terminate(relay);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
 fn a_broker_that_is_short_of_memory_is_waited_for() {
     let broker = Broker::start();
     let mut pika = Pika::connect(broker.port);

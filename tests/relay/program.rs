@@ -67,10 +67,14 @@ impl Place {
 
     /// Waits until everything in the backlog has arrived.
     pub fn backlog_drained(&self) {
+        wait_until("the backlog is empty", || (self.depth() == 0).then_some(()));
+    }
+
+    /// How many changes wait for all destinations together.
+    pub fn depth(&self) -> i64 {
         let backlog = rusqlite::Connection::open(self.file("bugzfeed-relay.db")).unwrap();
         backlog.busy_timeout(PATIENCE).unwrap();
-        let count = || backlog.query_row("SELECT count(*) FROM push_backlog", [], |row| row.get::<_, i64>(0)).unwrap();
-        wait_until("the backlog is empty", || (count() == 0).then_some(()));
+        backlog.query_row("SELECT count(*) FROM push_backlog", [], |row| row.get(0)).unwrap()
     }
 
     /// The bugs of all whole lines in a JSON-lines file.

@@ -105,6 +105,11 @@ impl Pika {
         self.tell(json!({"do": "keep", "queue": queue, "exchange": exchange}));
     }
 
+    /// Declares a durable queue that is bound to an exchange, and for which the broker refuses messages beyond `limit`.
+    pub fn keep_few(&mut self, queue: &str, exchange: &str, limit: u32) {
+        self.tell(json!({"do": "keep_few", "queue": queue, "exchange": exchange, "limit": limit}));
+    }
+
     /// Takes all messages from a queue; returns their bugs.
     pub fn drain(&mut self, queue: &str) -> Vec<u32> {
         serde_json::from_value(self.tell(json!({"do": "drain", "queue": queue}))).unwrap()

@@ -135,6 +135,11 @@ class Commands:
         self.channel.queue_declare(queue, durable=True)
         self.channel.queue_bind(queue, exchange, "#")
 
+    def keep_few(self, queue, exchange, limit):
+        arguments = {"x-max-length": limit, "x-overflow": "reject-publish"}
+        self.channel.queue_declare(queue, durable=True, arguments=arguments)
+        self.channel.queue_bind(queue, exchange, "#")
+
     def drain(self, queue):
         bugs = []
         while True:

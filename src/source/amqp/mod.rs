@@ -2,6 +2,7 @@
 //! acknowledges it when it has been handed over. The only modules that know amiquip, and the old mio that it is built on.
 
 mod bind;
+mod confirms;
 mod connect;
 mod publish;
 mod publisher;

@@ -4,11 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use amiquip::{Channel, Confirm, ConfirmSmoother, Return};
+use amiquip::{Channel, Confirm, Return};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use log::warn;
 
 use super::bind::declare_exchange;
+use super::confirms::Confirms;
 use super::connect::HangUp;
 use super::publish::send;
 use super::session::{Ended, Session};
@@ -52,7 +53,8 @@ struct Ready {
     why_blocked: Box<dyn FnMut() -> Option<String> + Send>,
     confirms: Receiver<Confirm>,
     returns: Receiver<Return>,
-    smoother: ConfirmSmoother,
+    /// How many messages were published on the channel; the broker counts them, too.
+    published: u64,
 }
 
 impl Publisher {
@@ -78,7 +80,7 @@ impl Publisher {
     /// connection after a moment.
     ///
     /// Returns how many were published, counted from the first, and what came of the next one, if there is one. Those behind it may
-    /// have been published, too.
+    /// have been published, too; published again behind it, they come in order.
     pub fn publish(&mut self, updates: &[Update], stop: &Stop, blocked: &mut dyn FnMut(&str)) -> (usize, Result<(), Trouble>) {
         let (mut done, mut at_once) = (0, updates.len());
         // Nobody notices when a connection ends that is not in use: that says nothing about the next one.
@@ -181,7 +183,7 @@ impl Ready {
         let returns = channel.listen_for_returns().map_err(|error| session.error(error))?;
         channel.enable_publisher_confirms().map_err(|error| session.error(error))?;
         hang_up.let_be();
-        Ok(Self { channel, why_blocked, confirms, returns, smoother: ConfirmSmoother::new() })
+        Ok(Self { channel, why_blocked, confirms, returns, published: 0 })
     }
 
     /// Adds to `done` how many were confirmed, counted from the first.
@@ -189,21 +191,16 @@ impl Ready {
         for update in updates {
             send(&self.channel, settings, update).map_err(Failure::Amqp)?;
         }
-        let mut unconfirmed = updates.len();
+        let mut confirms = Confirms::new(self.published + 1, updates.len());
+        self.published += updates.len() as u64;
+        let done_before = *done;
         let mut heard = Instant::now();
-        while unconfirmed > 0 {
+        while !confirms.is_complete() {
             match self.confirms.recv_timeout(LOOK_EVERY) {
                 Ok(confirm) => {
                     heard = Instant::now();
-                    let mut is_stored = true;
-                    for confirm in self.smoother.process(confirm) {
-                        unconfirmed -= 1;
-                        is_stored &= matches!(confirm, Confirm::Ack(_));
-                        *done += usize::from(is_stored);
-                    }
-                    if !is_stored {
-                        return Err(Failure::Said("the broker could not store the message".to_owned()));
-                    }
+                    confirms.note(confirm);
+                    *done = done_before + confirms.stored();
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if let Some(why) = (self.why_blocked)() {
@@ -217,7 +214,7 @@ impl Ready {
                 Err(RecvTimeoutError::Disconnected) => return Err(self.why_closed()),
             }
         }
-        Ok(())
+        if confirms.stored() == updates.len() { Ok(()) } else { Err(Failure::Said("the broker could not store the message".to_owned())) }
     }
 
     /// Why the broker has closed the channel: whatever is asked, the answer is the reason.
