@@ -257,6 +257,18 @@ mod tests {
     }
 
     #[test]
+    fn a_durable_commit_waits_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let (full, normal) = (2, 1);
+        for (commit, synchronous) in [(Commit::Durable, full), (Commit::Fast, normal)] {
+            let backlog = Backlog::open(&folder.path().join("backlog"), commit).unwrap();
+            let get = |name: &str| backlog.database.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, rusqlite::types::Value>(0));
+            assert_eq!(get("synchronous").unwrap(), synchronous.into());
+            assert_eq!(get("journal_mode").unwrap(), "wal".to_owned().into());
+        }
+    }
+
+    #[test]
     fn a_destination_that_is_in_use_no_more_is_known_as_long_as_changes_wait_for_it() {
         let folder = tempfile::tempdir().unwrap();
         let mut backlog = Backlog::open(&folder.path().join("backlog"), Commit::Durable).unwrap();

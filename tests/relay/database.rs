@@ -11,6 +11,9 @@ use crate::support::mariadb::MariaDb;
 use crate::support::postgres::Postgres;
 use crate::support::server::wait_until;
 
+/// The relay's account, which may do what it must and no more.
+const ACCOUNT: &str = "relay";
+
 pub enum Server {
     MariaDb(MariaDb),
     Postgres(Postgres),
@@ -27,7 +30,10 @@ impl Database {
         let server = MariaDb::start();
         let name = server.create_database();
         let table = "CREATE TABLE push_notify (id BIGINT AUTO_INCREMENT PRIMARY KEY, bug_id INT NOT NULL, delta_ts DATETIME NOT NULL)";
-        server.connect(&name).query_drop(table).unwrap();
+        let mut conn = server.connect(&name);
+        conn.query_drop(table).unwrap();
+        conn.query_drop(format!("CREATE USER {ACCOUNT}@'%' IDENTIFIED BY 's3cret'")).unwrap();
+        conn.query_drop(format!("GRANT SELECT, DELETE ON {name}.push_notify TO {ACCOUNT}@'%'")).unwrap();
         Self { server: Server::MariaDb(server), name }
     }
 
@@ -35,7 +41,8 @@ impl Database {
         let server = Postgres::start();
         let name = server.create_database();
         let table = "CREATE TABLE push_notify (id BIGSERIAL PRIMARY KEY, bug_id INT NOT NULL, delta_ts TIMESTAMP NOT NULL)";
-        server.connect(&name).batch_execute(table).unwrap();
+        let account = format!("CREATE ROLE {ACCOUNT} LOGIN PASSWORD 's3cret'; GRANT SELECT, DELETE ON push_notify TO {ACCOUNT}");
+        server.connect(&name).batch_execute(&format!("{table}; {account}")).unwrap();
         Self { server: Server::Postgres(server), name }
     }
 
@@ -43,8 +50,8 @@ impl Database {
     pub fn address(&self) -> String {
         let name = &self.name;
         match &self.server {
-            Server::MariaDb(server) => format!("mysql://root@127.0.0.1:{}/{name}?tz=UTC&poll=5ms", server.port),
-            Server::Postgres(server) => format!("postgres://root@127.0.0.1:{}/{name}?tz=UTC&poll=5ms", server.port),
+            Server::MariaDb(server) => format!("mysql://{ACCOUNT}:s3cret@127.0.0.1:{}/{name}?tz=UTC&poll=5ms", server.port),
+            Server::Postgres(server) => format!("postgres://{ACCOUNT}:s3cret@127.0.0.1:{}/{name}?tz=UTC&poll=5ms", server.port),
         }
     }
 

@@ -105,7 +105,8 @@ fn a_reader_of_stdout_that_goes_ends_the_relay_well() {
     assert!(line.starts_with("{\"bug\":7,\"when\":\""), "{line}");
     drop(stdout);
     place.table().record([8]);
-    assert_eq!(relay.wait().unwrap().code(), Some(0));
+    let status = wait_until("the relay ends", || relay.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]

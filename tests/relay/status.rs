@@ -83,7 +83,8 @@ fn a_terminal_sees_how_much_of_a_long_backlog_is_left() {
     place.expect_lines("down", &(1..=3_000).collect::<Vec<_>>());
     place.drained();
     kill_process(Pid::from_child(&relay), Signal::TERM).unwrap();
-    assert_eq!(relay.wait().unwrap().code(), Some(0));
+    let status = wait_until("the relay ends", || relay.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
     text.extend(screen.iter());
     // A line of the log takes the place of the progress.
     assert!(text.contains("\r\x1b[K2") || text.ends_with("\r\x1b[K"), "{text:?}");
