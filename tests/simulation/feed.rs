@@ -9,6 +9,7 @@ use bugzfeed::update::{BugId, Update, When};
 pub enum Entry {
     Update { bug: u32, seconds: i64, watermark: i64 },
     Gap { until: i64 },
+    Doubt { is_in_doubt: bool },
 }
 
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Feed {
     pub fn update(&self, at: usize) -> (u32, i64) {
         match self.log[at] {
             Entry::Update { bug, seconds, .. } => (bug, seconds),
-            Entry::Gap { .. } => panic!("entry {at} is a gap"),
+            Entry::Gap { .. } | Entry::Doubt { .. } => panic!("entry {at} is no update"),
         }
     }
 
@@ -60,12 +61,16 @@ impl Feed {
     pub fn is_complete(&self, end: usize, since: i64) -> bool {
         let gaps = self.log[..end].iter().filter_map(|entry| match entry {
             Entry::Gap { until } => Some(*until),
-            Entry::Update { .. } => None,
+            Entry::Update { .. } | Entry::Doubt { .. } => None,
+        });
+        let is_in_doubt = self.log[..end].iter().rev().find_map(|entry| match entry {
+            Entry::Doubt { is_in_doubt } => Some(*is_in_doubt),
+            Entry::Update { .. } | Entry::Gap { .. } => None,
         });
         let updates = self.updates(end);
         let forgotten = &updates[..updates.len().saturating_sub(self.history_max)];
         let floor = gaps.chain(forgotten.iter().map(|&at| watermark_of(&self.log[at]))).fold(self.first_floor, i64::max);
-        since > floor
+        since > floor && is_in_doubt != Some(true)
     }
 
     /// The places of the updates that a client gets which asks for these bugs just before entry `end`.
@@ -84,6 +89,6 @@ impl Feed {
 fn watermark_of(entry: &Entry) -> i64 {
     match entry {
         Entry::Update { watermark, .. } => *watermark,
-        Entry::Gap { .. } => i64::MIN,
+        Entry::Gap { .. } | Entry::Doubt { .. } => i64::MIN,
     }
 }

@@ -147,7 +147,12 @@ impl World {
     }
 
     fn lose_updates(&mut self) {
-        self.inbox.push_back(Event::Gap { feed: self.random.usize(0..PATHS.len()) });
+        let feed = self.random.usize(0..PATHS.len());
+        self.inbox.push_back(match self.random.u8(0..5) {
+            0 => Event::Doubt { feed, is_in_doubt: true },
+            1 | 2 => Event::Doubt { feed, is_in_doubt: false },
+            _ => Event::Gap { feed },
+        });
     }
 
     /// A source has seen to a post, or forgets it.

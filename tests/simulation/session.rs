@@ -66,6 +66,8 @@ struct Replay {
     /// What is still to come, by the entry before which the server may have handled the command.
     candidates: Vec<(usize, VecDeque<usize>)>,
     received: BTreeSet<usize>,
+    /// What came since may just as well be new: the replay may have been over by then, if the command was handled before this entry.
+    over: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -252,7 +254,7 @@ impl Session {
                 .map(|end| (end, feed.replay(end, since, &bugs).into()))
                 .collect();
             assert!(!candidates.is_empty(), "{text} at any of {earliest} to {latest}");
-            self.replay = Some(Replay { bugs: bugs.clone(), is_complete, candidates, received: BTreeSet::new() });
+            self.replay = Some(Replay { bugs: bugs.clone(), is_complete, candidates, received: BTreeSet::new(), over: None });
         }
         let starts_anew = self.resuming.is_some() && is_complete != Some(true);
         self.effects.push((offset, Effect::Subscribed { bugs, from: latest, starts_anew }));
@@ -271,6 +273,8 @@ impl Session {
         if let Some(replay) = &mut self.replay
             && replay.candidates.iter().any(|(_, to_come)| to_come.front() == Some(&at))
         {
+            let whole = replay.candidates.iter().find(|(_, to_come)| to_come.is_empty());
+            replay.over = replay.over.or(whole.map(|(end, _)| *end));
             replay.candidates.retain_mut(|(_, to_come)| to_come.pop_front() == Some(at));
             replay.received.insert(at);
             self.replayed += 1;
@@ -306,8 +310,8 @@ impl Session {
     /// come back, has now got all that it has missed.
     fn finish_replay(&mut self, feed: &Feed) {
         let Some(replay) = self.replay.take() else { return };
-        let whole = replay.candidates.iter().find(|(_, to_come)| to_come.is_empty());
-        let &(end, _) = whole.unwrap_or_else(|| panic!("the replay is not whole: {:?}", replay.candidates));
+        let whole = replay.candidates.iter().find(|(_, to_come)| to_come.is_empty()).map(|(end, _)| *end);
+        let end = whole.or(replay.over).unwrap_or_else(|| panic!("the replay is not whole: {:?}", replay.candidates));
         for bug in &replay.bugs {
             let own = self.own.get_mut(bug).unwrap();
             (own.settled, own.next) = (own.settled.max(end), own.next.max(end));

@@ -13,7 +13,7 @@ use bugzfeed::update::FeedId;
 use fastrand::Rng;
 
 use crate::client::{Client, Fate, Kind};
-use crate::feed::Feed;
+use crate::feed::{Entry, Feed};
 use crate::tally::Tally;
 use crate::user::Known;
 use crate::wire::SimStream;
@@ -36,6 +36,7 @@ pub const PATHS: [&str; 2] = ["/", "/dev/"];
 pub enum Event {
     Change { feed: usize, bug: u32, second: i64 },
     Gap { feed: usize },
+    Doubt { feed: usize, is_in_doubt: bool },
     Answer { post: u64 },
 }
 
@@ -272,6 +273,10 @@ impl World {
                 Event::Gap { feed } => {
                     self.feeds[feed].gap(self.second);
                     self.server.gap(FeedId(feed as u8), self.second);
+                }
+                Event::Doubt { feed, is_in_doubt } => {
+                    self.feeds[feed].log.push(Entry::Doubt { is_in_doubt });
+                    self.server.doubt(FeedId(feed as u8), is_in_doubt);
                 }
                 Event::Answer { post } => self.server.answer(post, Answer::Kept, self.now),
             }
