@@ -23,15 +23,18 @@ def text(value):
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
+points = [
+    (path.name.split(".")[0], point)
+    for path in sorted(pathlib.Path(sys.argv[1]).glob("*.json"))
+    for point in json.loads(path.read_text())["points"]
+]
+most = {scenario: max(point["clients"] for name, point in points if name == scenario) for scenario, _ in points}
 values = {}
-for path in sorted(pathlib.Path(sys.argv[1]).glob("*.json")):
-    scenario = path.name.split(".")[0]
-    for point in json.loads(path.read_text())["points"]:
-        for side in point["sides"]:
-            is_good = side["missing"] == 0 and not side["faults"]
-            for measure in (measure for measures in side["rounds"] for measure in measures):
-                key = (side["name"], scenario, measure["key"])
-                values.setdefault(key, []).append((measure["value"], is_good))
+for scenario, point in points:
+    for side in point["sides"] if point["clients"] == most[scenario] else []:
+        is_good = side["missing"] == 0 and not side["faults"]
+        for measure in (measure for measures in side["rounds"] for measure in measures):
+            values.setdefault((side["name"], scenario, measure["key"]), []).append((measure["value"], is_good))
 print("| server |", " | ".join(title for _, _, title in COLUMNS), "|")
 print("| --- |", " | ".join("---" for _ in COLUMNS), "|")
 names = list(dict.fromkeys(name for name, _, _ in values))

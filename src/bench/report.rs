@@ -78,6 +78,16 @@ impl Side {
         fault("told that history does not reach back".to_owned(), told.tally.incomplete);
     }
 
+    fn add_side(&mut self, other: &Side) {
+        self.rounds.extend(other.rounds.iter().cloned());
+        self.latency.merge(&other.latency);
+        self.connect.merge(&other.connect);
+        self.received += other.received;
+        self.missing += other.missing;
+        self.load_share = self.load_share.max(other.load_share);
+        other.faults.iter().for_each(|(fault, times)| *self.faults.entry(fault.clone()).or_default() += times);
+    }
+
     /// The median of a measure over all rounds.
     pub fn median(&self, key: &str) -> Option<f64> {
         median(self.rounds.iter().filter_map(|round| value(round, key)).collect())
@@ -134,7 +144,7 @@ impl Report {
         self.points.iter().flat_map(|point| &point.sides).all(Side::is_reconciled)
     }
 
-    /// Adds the servers of another report, where both have the same number of clients, before the last one of this.
+    /// Adds the servers of another report: their rounds to those of the same name and number of clients; new ones before the floor.
     pub fn add_sides(&mut self, other: &Report) {
         for theirs in &other.points {
             let Some(point) = self.points.iter_mut().find(|point| point.clients == theirs.clients) else {
@@ -142,7 +152,9 @@ impl Report {
                 continue;
             };
             for side in &theirs.sides {
-                if !point.sides.iter().any(|known| known.name == side.name) {
+                if let Some(known) = point.sides.iter_mut().find(|known| known.name == side.name) {
+                    known.add_side(side);
+                } else {
                     let before_floor = point.sides.iter().position(|known| known.name == FLOOR).unwrap_or(point.sides.len());
                     point.sides.insert(before_floor, side.clone());
                 }
@@ -176,6 +188,8 @@ mod tests {
         let report = |sides: Vec<Side>| Report { points: vec![Point { clients: 1, sides }], ..Report::default() };
         let mut ours = report(vec![side("serve", &[1.0]), side(FLOOR, &[1.0])]);
         ours.add_sides(&report(vec![side("ws", &[1.0]), side(FLOOR, &[9.0])]));
+        ours.add_sides(&report(vec![side("ws", &[3.0])]));
+        assert_eq!(ours.points[0].sides[1].median("a"), Some(2.0));
         let names: Vec<&str> = ours.points[0].sides.iter().map(|side| side.name.as_str()).collect();
         assert_eq!(names, ["serve", "ws", FLOOR]);
     }
