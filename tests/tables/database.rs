@@ -299,7 +299,7 @@ impl Reading {
                     self.received.extend(updates.iter().map(|update| (update.bug.get(), update.when.to_string())));
                 }
                 Event::Gap { .. } => self.has_gap = true,
-                Event::Answer { .. } => {}
+                Event::Answer { .. } | Event::Doubt { .. } => {}
             }
         }
     }
