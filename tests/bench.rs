@@ -199,8 +199,10 @@ fn serve(mut stream: TcpStream, all: &Mutex<Vec<TcpStream>>) {
     let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
     write!(stream, "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").unwrap();
     assert_ne!(stream.read(&mut buffer).unwrap(), 0);
+    // Who is told that it is subscribed gets the next update.
+    let mut all = all.lock().unwrap();
     stream.write_all(&text(r#"{"result": "ok", "command": "subscribe", "bugs": [1]}"#)).unwrap();
-    all.lock().unwrap().push(stream);
+    all.push(stream);
 }
 
 #[test]
