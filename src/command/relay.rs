@@ -69,8 +69,11 @@ pub fn run(options: Options) -> Result<(), Failure> {
 }
 
 fn relay(settings: &relay::Settings, log: &Log) -> Result<(), Failure> {
+    let cannot_watch = |error| Failure::Unavailable(format!("cannot watch for signals: {error}."));
+    // Before anything is on its way: a signal must not end the program in the middle of it.
+    let signals = watch_signals().map_err(cannot_watch)?;
     let relay = Relay::start(settings)?;
-    end_by_signal(relay.end()).map_err(|error| Failure::Unavailable(format!("cannot watch for signals: {error}.")))?;
+    end_by_signal(signals, relay.end()).map_err(cannot_watch)?;
     let to: Vec<String> = settings.to.iter().map(ToString::to_string).collect();
     eprintln!("bugzfeed {VERSION} relays from {} to {}", settings.from, to.join(", "));
     let end = wait(&relay, log);
@@ -81,11 +84,16 @@ fn relay(settings: &relay::Settings, log: &Log) -> Result<(), Failure> {
     }
 }
 
-/// SIGTERM and SIGINT end the relay; a second one ends the program at once.
-fn end_by_signal(end: Sender<End>) -> io::Result<()> {
-    let (mut received, signal) = UnixStream::pair()?;
+/// What a byte can be read from for each SIGTERM and SIGINT.
+fn watch_signals() -> io::Result<UnixStream> {
+    let (received, signal) = UnixStream::pair()?;
     pipe::register(SIGTERM, signal.try_clone()?)?;
     pipe::register(SIGINT, signal)?;
+    Ok(received)
+}
+
+/// A signal ends the relay; a second one ends the program at once.
+fn end_by_signal(mut received: UnixStream, end: Sender<End>) -> io::Result<()> {
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         while received.read_exact(&mut [0]).is_ok() {
             if end.send(End::Requested).is_err() {
