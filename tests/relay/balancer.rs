@@ -100,6 +100,10 @@ fn clients_of_three_servers_behind_nginx_get_everything_also_when_a_server_is_ki
     let exchange = broker.url("guest", "exchange/guest/balanced");
     let mut servers: Vec<Server> =
         ["one", "two", "three"].map(|label| Server::start(&["--source", &format!("{exchange}&queue=balanced-{label}")])).into();
+    // What is published before a queue is bound is in none.
+    for server in &servers {
+        server.program().wait_for_line("reading updates from");
+    }
     let place = Place::new();
     let relay = place.relay(&[&exchange]);
     let nginx = Nginx::start(place.path(), &servers);
