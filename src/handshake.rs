@@ -90,7 +90,8 @@ pub enum Outcome {
     Answered,
 }
 
-/// Answers the request whose head stands at the start of `bytes`, once it is complete. A server that is full refuses every request.
+/// Answers the request whose head stands at the start of `bytes`, once it is complete. A server that is full upgrades nobody;
+/// pages and posts end at once, and a post may be what the clients wait for.
 pub fn answer(site: &Site, bytes: &[u8], is_full: bool, response: &mut Vec<u8>) -> Outcome {
     let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = Request::new(&mut fields);
@@ -117,9 +118,6 @@ fn respond(
     response: &mut Vec<u8>,
 ) -> Result<Outcome, Refusal> {
     let fields = &*request.headers;
-    if is_full {
-        return Err(Refusal::Full);
-    }
     let is_http_11 = request.version == Some(1);
     match values(fields, "Host").count() {
         1 => {}
@@ -148,6 +146,9 @@ fn respond(
                 return Err(Refusal::BadRequest("A WebSocket needs HTTP/1.1."));
             }
             let key = check_upgrade(site, fields)?;
+            if is_full {
+                return Err(Refusal::Full);
+            }
             let accept = derive_accept_key(key);
             write!(
                 response,

@@ -14,6 +14,7 @@ pub mod hub;
 pub mod inbox;
 pub mod lock;
 pub mod logging;
+pub mod memory;
 pub mod moment;
 pub mod page;
 pub mod post;

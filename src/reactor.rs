@@ -13,6 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::inbox::{self, Event, Inbox, Sender};
+use crate::memory::Budget;
 use crate::moment::Moment;
 use crate::post::{Answer, Post};
 use crate::server::Server;
@@ -40,6 +41,7 @@ pub struct Reactor {
     signals: Signals,
     listeners: Vec<Listener>,
     server: Server<Socket>,
+    budget: Budget,
     /// Where the sources that take posts wait for them.
     post_boxes: Vec<(FeedId, SyncSender<Post>)>,
     started: Instant,
@@ -60,12 +62,12 @@ enum Departure {
 }
 
 impl Reactor {
-    /// A loop that serves what connects to `listeners`, and the sender through which sources reach it. Clients are closed within
-    /// `drain` milliseconds after the first SIGTERM or SIGINT.
+    /// A loop that serves what connects to `listeners` as far as `budget` allows, and the sender through which sources reach it. Clients
+    /// are closed within `drain` milliseconds after the first SIGTERM or SIGINT.
     ///
     /// # Errors
     /// When the kernel has no file left for the poll, the waker or the signals.
-    pub fn new(mut listeners: Vec<Listener>, server: Server<Socket>, drain: u32) -> io::Result<(Self, Sender)> {
+    pub fn new(mut listeners: Vec<Listener>, server: Server<Socket>, budget: Budget, drain: u32) -> io::Result<(Self, Sender)> {
         let poll = Poll::new()?;
         let (sender, inbox) = inbox::open(poll.registry(), INBOX)?;
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
@@ -80,6 +82,7 @@ impl Reactor {
             signals,
             listeners,
             server,
+            budget,
             post_boxes: Vec::new(),
             started: Instant::now(),
             drain,
@@ -249,6 +252,7 @@ impl Reactor {
         let now = self.now();
         for listener in &self.listeners {
             while self.server.has_room() {
+                self.server.allow(self.budget.allowed(self.server.len(), now));
                 match listener.accept() {
                     Ok(socket) => {
                         let client = self.server.accept(socket, now);

@@ -69,6 +69,8 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Server<S> {
     limits: Limits,
+    /// How many connections there may be, as far as others than the limits have a say.
+    connections_allowed: usize,
     site: Site,
     hubs: Vec<Hub>,
     connections: Slab<Connection<S>>,
@@ -93,6 +95,7 @@ impl<S: Stream> Server<S> {
         debug_assert_eq!(site.feeds.len(), hubs.len());
         Self {
             limits,
+            connections_allowed: usize::MAX,
             site,
             hubs,
             connections: Slab::new(),
@@ -109,7 +112,16 @@ impl<S: Stream> Server<S> {
 
     /// Whether another connection may be accepted, be it to be refused with a 503.
     pub fn has_room(&self) -> bool {
-        self.connections.len() < self.limits.connections_max + REFUSALS_MAX
+        self.connections.len() < self.connections_max().saturating_add(REFUSALS_MAX)
+    }
+
+    /// Sets how many connections there may be, where that is fewer than the limits say. Those that are there stay.
+    pub fn allow(&mut self, connections: usize) {
+        self.connections_allowed = connections;
+    }
+
+    fn connections_max(&self) -> usize {
+        self.limits.connections_max.min(self.connections_allowed)
     }
 
     /// The number of connections.
@@ -263,7 +275,7 @@ impl<S: Stream> Server<S> {
         if input.is_empty() {
             return Step::Used(0);
         }
-        let is_full = self.connections.len() > self.limits.connections_max || self.departure.is_some();
+        let is_full = self.connections.len() > self.connections_max() || self.departure.is_some();
         let connection = &mut self.connections[client.index()];
         self.turn.begin_reply(client, &mut connection.place);
         let outcome = handshake::answer(&self.site, input, is_full, self.turn.replies());

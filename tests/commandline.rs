@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 
 use rustix::process::Signal;
 use support::client::Client;
-use support::server::{Program, Server};
+use support::server::{Program, Server, wait_until};
 
 const SUBSCRIPTIONS: &str = r#"{"command":"subscriptions"}"#;
 const NONE_SUBSCRIBED: &str = r#"{"command":"subscriptions","result":"ok","bugs":[]}"#;
@@ -93,6 +93,28 @@ fn a_unix_socket_that_was_left_behind_is_taken_over_and_one_in_use_is_not() {
     let (status, _) = Program::start(folder.path(), &["serve", "--listen", "unix:file"]).wait();
     assert_eq!(status.code(), Some(69));
     assert_eq!(std::fs::read_to_string(folder.path().join("file")).unwrap(), "precious");
+}
+
+#[test]
+fn servers_that_agree_share_a_port() {
+    let first = Server::start(&["--reuse-port"]);
+    let address = first.address.to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let second = Program::start(folder.path(), &["serve", "--reuse-port", "--listen", &address]);
+    let both = [first.program(), &second];
+    both.map(|program| program.wait_for_line("reading updates from"));
+    let files_without_clients = both.map(Program::open_files);
+    // Which one gets a client is the kernel's choice, by the client's address and port.
+    let mut clients = Vec::new();
+    wait_until("a client of each of the two", || {
+        clients.push(first.connect());
+        let has_client = |at: usize| both[at].open_files() > files_without_clients[at];
+        (has_client(0) && has_client(1)).then_some(())
+    });
+    clients.iter_mut().for_each(|client| assert_eq!(client.ask(SUBSCRIPTIONS), NONE_SUBSCRIBED));
+    let (status, log) = Program::start(folder.path(), &["serve", "--listen", &address]).wait();
+    assert_eq!(status.code(), Some(69), "{log}");
+    check_end(&["serve", "--reuse-port", "--listen", "unix:b.sock"], 2, &["--reuse-port cannot share unix:b.sock", "HOST:PORT"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the server's core, and what of the crate it may name.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("update", &[]),
     ("moment", &[]),
     ("post", &[]),
@@ -23,7 +23,8 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("pulse", &["update"]),
     ("page", &["handshake", "protocol"]),
     ("source", &["backoff", "duration", "inbox", "lock", "post", "pulse", "tls", "update"]),
-    ("reactor", &["connection", "inbox", "moment", "post", "server", "subscriptions", "update"]),
+    ("memory", &["moment"]),
+    ("reactor", &["connection", "inbox", "memory", "moment", "post", "server", "subscriptions", "update"]),
     ("client", &["tls", "update"]),
 ];
 

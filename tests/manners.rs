@@ -27,6 +27,13 @@ fn open_again(server: &Server) -> Client {
     })
 }
 
+/// All that the server says to a request, until it ends the connection.
+fn answer_to(server: &Server, request: &str) -> String {
+    let mut client = Client::connect(server.address);
+    client.send(request);
+    String::from_utf8(client.rest()).unwrap()
+}
+
 fn code_of(close: &Frame) -> u16 {
     assert_eq!(close.first, FIN | CLOSE, "{close:?}");
     u16::from_be_bytes(close.payload[..2].try_into().unwrap())
@@ -125,12 +132,10 @@ fn beyond_the_limit_of_connections_newcomers_are_told_when_to_come_back() {
     let server = Server::start(&["--connections", "2"]);
     let mut first = server.connect();
     let second = server.connect();
-    for request in [UPGRADE, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
-        let mut third = Client::connect(server.address);
-        third.send(request);
-        let response = String::from_utf8(third.rest()).unwrap();
-        assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("\r\nRetry-After: "), "{response}");
-    }
+    let response = answer_to(&server, UPGRADE);
+    assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("\r\nRetry-After: "), "{response}");
+    let response = answer_to(&server, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(response.starts_with("HTTP/1.1 200 "), "a page takes nobody's place: {response}");
     assert_eq!(first.ask(SUBSCRIPTIONS), NONE_SUBSCRIBED);
     drop(second);
     assert_eq!(open_again(&server).ask(SUBSCRIPTIONS), NONE_SUBSCRIBED);
@@ -138,13 +143,20 @@ fn beyond_the_limit_of_connections_newcomers_are_told_when_to_come_back() {
 }
 
 #[test]
+fn with_too_little_memory_left_newcomers_are_told_when_to_come_back() {
+    let more_than_any_machine_has = (1u64 << 50).to_string();
+    let server = Server::start(&["--memory-reserve", &more_than_any_machine_has]);
+    let response = answer_to(&server, UPGRADE);
+    assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("\r\nRetry-After: "), "{response}");
+    server.program().wait_for_line("memory is short: ");
+}
+
+#[test]
 fn a_crowd_that_only_connects_keeps_nobody_out_for_ever() {
     let server = Server::start(&["--connections", "1", "--handshake-timeout", "300ms"]);
     let mut first = server.connect();
     let crowd: Vec<Client> = (0..40).map(|_| Client::connect(server.address)).collect();
-    let mut late = Client::connect(server.address);
-    late.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    let response = String::from_utf8(late.rest()).unwrap();
+    let response = answer_to(&server, UPGRADE);
     assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
     assert_eq!(first.ask(SUBSCRIPTIONS), NONE_SUBSCRIBED);
     drop((crowd, first));

@@ -74,12 +74,14 @@ fn every_option_of_serve_is_documented_with_its_default() {
     let mut options = 0;
     for option in help.split(" --").skip(1) {
         let (name, rest) = option.split_once(' ').unwrap();
-        if name == "help" || name == "version" || !rest.starts_with('<') {
+        // Else the text of another option names this one.
+        let is_option = rest.starts_with('<') || name == "reuse-port";
+        if name == "help" || name == "version" || !is_option {
             continue;
         }
         options += 1;
-        let line =
-            settings.lines().find(|line| line.starts_with(&format!("| `--{name} "))).unwrap_or_else(|| panic!("--{name} is missing"));
+        let is_about = |line: &&str| line.strip_prefix(&format!("| `--{name}")).is_some_and(|rest| rest.starts_with([' ', '`']));
+        let line = settings.lines().find(is_about).unwrap_or_else(|| panic!("--{name} is missing"));
         let default = rest.split("[default: ").nth(1).and_then(|rest| rest.split(']').next()).filter(|default| *default != "\"\"");
         if let Some(default) = default {
             assert_eq!(line.split('|').nth(2).unwrap().trim(), format!("`{default}`"), "--{name}");

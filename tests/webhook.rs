@@ -73,6 +73,15 @@ fn what_says_nothing_about_a_bug_is_refused() {
 }
 
 #[test]
+fn a_server_that_is_full_still_takes_what_its_clients_wait_for() {
+    let server = Server::start(&[&SOURCE[..], &["--connections", "1"]].concat());
+    let mut client = server.connect();
+    client.ask(r#"{"command":"subscribe","bugs":[1234]}"#);
+    assert_eq!(post(server.address, "/webhook", "secret", MESSAGE), "HTTP/1.1 204 No Content");
+    assert!(client.hear().starts_with(r#"{"command":"update","bug":1234,"#));
+}
+
+#[test]
 fn what_cannot_be_kept_is_to_be_posted_again() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start_in(folder.path(), &SOURCE);

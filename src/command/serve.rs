@@ -16,6 +16,7 @@ use crate::handshake::{Hook, Site};
 use crate::history::History;
 use crate::hub::Hub;
 use crate::logging;
+use crate::memory::Budget;
 use crate::page;
 use crate::protocol::VERSION;
 use crate::reactor::{Address, Listener, Reactor};
@@ -35,6 +36,9 @@ pub struct Options {
     /// Address to listen on: HOST:PORT or unix:FILE; may be given several times
     #[arg(long, env = "BUGZFEED_LISTEN", value_name = "ADDRESS", value_delimiter = ',', default_value = "127.0.0.1:8844")]
     listen: Vec<Address>,
+    /// Share the addresses with other servers of this machine that say so, too: the kernel spreads the clients among them
+    #[arg(long, env = "BUGZFEED_REUSE_PORT")]
+    reuse_port: bool,
     /// Where the default feed, at /, reads changes from
     #[arg(long, env = "BUGZFEED_SOURCE", hide_env_values = true, value_name = "SOURCE", default_value = "sqlite:bugzfeed.db", value_parser = Discreet(str::parse::<source::Address>))]
     source: source::Address,
@@ -56,6 +60,9 @@ pub struct Options {
     /// Connections at the same time; as many as there may be open files by default
     #[arg(long, env = "BUGZFEED_CONNECTIONS", value_name = "NUMBER")]
     connections: Option<usize>,
+    /// Memory to leave alone, the kernel's included: with less left, newcomers get 503; 1/32 of all by default, 4 to 256 MiB
+    #[arg(long, env = "BUGZFEED_MEMORY_RESERVE", value_name = "BYTES")]
+    memory_reserve: Option<u64>,
     /// Subscriptions of one connection
     #[arg(long, env = "BUGZFEED_SUBSCRIPTIONS", value_name = "NUMBER", default_value_t = 10_000)]
     subscriptions: usize,
@@ -127,7 +134,7 @@ fn serve(options: &Options) -> Result<(), Failure> {
     let remembered: Result<Vec<_>, _> = feeds.iter().map(|(path, source)| options.remember(path, source)).collect();
     let (hubs, files): (Vec<_>, Vec<_>) = remembered?.into_iter().unzip();
     let server = Server::new(options.limits(connections_max), options.site(&feeds)?, hubs);
-    let (mut reactor, inbox) = Reactor::new(listeners, server, options.drain)
+    let (mut reactor, inbox) = Reactor::new(listeners, server, Budget::new(options.memory_reserve), options.drain)
         .map_err(|error| Failure::Unavailable(format!("cannot set up the loop: {error}.")))?;
     let mut sources = Sources::default();
     for (at, ((_, address), file)) in feeds.iter().zip(files).enumerate() {
@@ -185,8 +192,11 @@ impl Options {
     }
 
     fn listeners(&self) -> Result<Vec<Listener>, Failure> {
-        let bind = |address| {
-            Listener::bind(address)
+        let bind = |address: &Address| {
+            if self.reuse_port && matches!(address, Address::Unix(_)) {
+                return Err(Failure::Usage(format!("--reuse-port cannot share {address}; accepted are addresses of the form HOST:PORT.")));
+            }
+            Listener::bind(address, self.reuse_port)
                 .map_err(|error| Failure::Unavailable(format!("cannot listen on {address} (setting --listen): {error}.")))
         };
         self.listen.iter().map(bind).collect()

@@ -60,11 +60,12 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Binds to an address and listens.
+    /// Binds to an address and listens; `is_shared` lets other sockets that say so, too, listen on the same port (SO_REUSEPORT; see
+    /// socket(7)).
     ///
     /// # Errors
     /// When the address is taken, not this machine's, or not allowed.
-    pub fn bind(address: &Address) -> io::Result<Self> {
+    pub fn bind(address: &Address, is_shared: bool) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => {
                 let socket = socket2::Socket::new(Domain::for_address(*address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
@@ -73,6 +74,7 @@ impl Listener {
                     socket.set_only_v6(true)?;
                 }
                 socket.set_reuse_address(true)?;
+                socket.set_reuse_port(is_shared)?;
                 // On Linux, accepted sockets inherit it: one system call here instead of one for each client.
                 socket.set_tcp_nodelay(true)?;
                 socket.bind(&SockAddr::from(*address))?;

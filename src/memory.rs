@@ -1,0 +1,224 @@
+//! How many connections the memory is good for, the kernel's share included: a socket costs the kernel some 4 KB, fifty times what it
+//! costs this process, so that a small machine runs out of memory long before it runs out of files, and is then brought down by the
+//! kernel's out-of-memory killer. Looks while connections come, more often the less is left; an idle server never looks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use log::{info, warn};
+
+use crate::moment::Moment;
+
+/// What a connection costs the kernel and this process, in bytes, when it costs much. What is left is divided by it to know how many
+/// may come before the next look.
+const CONNECTION_BYTES: u64 = 8 * 1024;
+
+/// Connections that come between two looks at least.
+const CONNECTIONS_PER_LOOK: usize = 16;
+
+/// Others need memory, too: after this time, in milliseconds, the last look says nothing.
+const LOOK_INTERVAL: u32 = 1_000;
+
+/// Bounds of the memory that is left alone by default, in bytes.
+const RESERVE_BYTES: (u64, u64) = (4 << 20, 256 << 20);
+
+/// Says how many connections there may be.
+#[derive(Debug)]
+pub struct Budget {
+    memory: Memory,
+    /// What is left alone, in bytes.
+    reserve: u64,
+    /// How many there may be.
+    allowed: usize,
+    /// The most that have been there at the same time.
+    most: usize,
+    /// How many may come before the next look.
+    unseen: usize,
+    /// When the next look is due however few come.
+    look_at: Option<Moment>,
+    is_short: bool,
+}
+
+impl Budget {
+    /// A budget of all memory of this machine, or of the control group that this process is in, but `reserve` bytes; by default a
+    /// thirty-second part, at least 4 and at most 256 MiB.
+    pub fn new(reserve: Option<u64>) -> Self {
+        let memory = Memory::of_this_process();
+        let (least, most) = RESERVE_BYTES;
+        let reserve = reserve.unwrap_or_else(|| (memory.total().unwrap_or_default() / 32).clamp(least, most));
+        Self { memory, reserve, allowed: usize::MAX, most: 0, unseen: 0, look_at: None, is_short: false }
+    }
+
+    /// To be called before a connection is accepted, with the number of those there are; returns how many there may be. Connections
+    /// above that are there only to be refused.
+    pub fn allowed(&mut self, connections: usize, now: Moment) -> usize {
+        let connections = connections.min(self.allowed);
+        self.most = self.most.max(connections);
+        if let Some(unseen) = self.unseen.checked_sub(1)
+            && self.look_at.is_some_and(|at| at.since(now) > 0)
+        {
+            self.unseen = unseen;
+            return self.allowed;
+        }
+        let available = self.memory.available().unwrap_or(u64::MAX);
+        self.allowed = allowed(available, self.reserve, connections, self.most);
+        self.unseen = (self.allowed.saturating_sub(connections) / 2).max(CONNECTIONS_PER_LOOK);
+        self.look_at = Some(now.plus(LOOK_INTERVAL));
+        self.tell(available);
+        self.allowed
+    }
+
+    fn tell(&mut self, available: u64) {
+        let is_short = available < self.reserve;
+        if std::mem::replace(&mut self.is_short, is_short) == is_short {
+            return;
+        }
+        let (available, reserve) = (available >> 20, self.reserve >> 20);
+        if is_short {
+            let allowed = self.allowed;
+            warn!(
+                "memory is short: {available} MiB are left, and --memory-reserve is {reserve} MiB; newcomers above {allowed} connections get 503"
+            );
+        } else {
+            info!("memory is no longer short: {available} MiB are left");
+        }
+    }
+}
+
+/// How many connections there may be, with `available` bytes left, `connections` there now, and the `most` that have been there.
+///
+/// The kernel keeps the memory of those who have left in caches for sockets, and does not count it as free; but newcomers get it. So
+/// while the reserve is only touched there may be as many as there have been, and no newcomer only when half of it is gone.
+fn allowed(available: u64, reserve: u64, connections: usize, most: usize) -> usize {
+    match available.checked_sub(reserve) {
+        Some(left) => connections.saturating_add(usize::try_from(left / CONNECTION_BYTES).unwrap_or(usize::MAX)),
+        None if available >= reserve / 2 => most,
+        None => connections,
+    }
+}
+
+/// Where the kernel says how much memory there is.
+#[derive(Debug)]
+struct Memory {
+    meminfo: PathBuf,
+    /// The control groups that this process is in, from its own to the topmost.
+    groups: Vec<PathBuf>,
+}
+
+impl Memory {
+    /// The memory of this machine, and of the control groups of this process (version 2; see cgroups(7)).
+    fn of_this_process() -> Self {
+        let root = Path::new("/sys/fs/cgroup");
+        let paths = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let own = paths.lines().find_map(|line| line.strip_prefix("0::/"));
+        let groups = own.map(|own| root.join(own).ancestors().take_while(|group| group.starts_with(root)).map(Path::to_owned).collect());
+        Self { meminfo: "/proc/meminfo".into(), groups: groups.unwrap_or_default() }
+    }
+
+    /// All memory, in bytes.
+    fn total(&self) -> Option<u64> {
+        let machine = fs::read_to_string(&self.meminfo).ok().map(|text| kilobytes(&text, "MemTotal:"));
+        machine.into_iter().chain(self.groups.iter().filter_map(|group| limit(group))).min()
+    }
+
+    /// What is left, in bytes; `None` where the kernel does not tell.
+    ///
+    /// The kernel's own estimate, MemAvailable, counts sockets' inodes and directory entries as memory that it could reclaim, which it
+    /// can't while the sockets are open: 1 KB per client. So this counts free pages and those of the page cache only.
+    fn available(&self) -> Option<u64> {
+        let of_machine = |text: String| ["MemFree:", "Active(file):", "Inactive(file):"].iter().map(|name| kilobytes(&text, name)).sum();
+        let machine = fs::read_to_string(&self.meminfo).ok().map(of_machine);
+        machine.into_iter().chain(self.groups.iter().filter_map(|group| available_in(group))).min()
+    }
+}
+
+/// The number behind a name of /proc/meminfo, in bytes.
+fn kilobytes(text: &str, name: &str) -> u64 {
+    number(text, name) * 1024
+}
+
+/// The number behind a name at the start of a line.
+fn number(text: &str, name: &str) -> u64 {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name));
+    rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
+
+/// A control group's limit, in bytes; `None` where it has none. Above memory.high the kernel slows a group down until it has less.
+fn limit(group: &Path) -> Option<u64> {
+    let read = |name: &str| fs::read_to_string(group.join(name)).ok()?.trim().parse().ok();
+    ["memory.max", "memory.high"].into_iter().filter_map(read).min()
+}
+
+fn available_in(group: &Path) -> Option<u64> {
+    let limit = limit(group)?;
+    let used: u64 = fs::read_to_string(group.join("memory.current")).ok()?.trim().parse().ok()?;
+    let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
+    let page_cache = number(&stat, "active_file ") + number(&stat, "inactive_file ");
+    Some(limit.saturating_sub(used.saturating_sub(page_cache)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn newcomers_are_let_in_as_long_as_the_reserve_is_whole() {
+        assert_eq!(allowed(8 * MIB + 10 * CONNECTION_BYTES, 8 * MIB, 100, 100), 110);
+        assert_eq!(allowed(8 * MIB, 8 * MIB, 100, 150), 100);
+        assert_eq!(allowed(u64::MAX, 0, 100, 100), (u64::MAX / CONNECTION_BYTES) as usize + 100);
+    }
+
+    #[test]
+    fn who_leaves_makes_room_although_the_kernel_keeps_the_memory() {
+        assert_eq!(allowed(8 * MIB - 1, 8 * MIB, 90, 100), 100);
+        assert_eq!(allowed(4 * MIB, 8 * MIB, 90, 100), 100);
+        assert_eq!(allowed(4 * MIB - 1, 8 * MIB, 90, 100), 90);
+    }
+
+    #[test]
+    fn looks_are_the_rarer_the_more_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let meminfo = folder.path().join("meminfo");
+        fs::write(&meminfo, "MemFree: 1048576 kB\n").unwrap();
+        let memory = Memory { meminfo: meminfo.clone(), groups: Vec::new() };
+        let mut budget = Budget { memory, reserve: 0, allowed: usize::MAX, most: 0, unseen: 0, look_at: None, is_short: false };
+        let room = (1024 * MIB / CONNECTION_BYTES) as usize;
+        let mut allowed = |connections, now| budget.allowed(connections, Moment(now));
+        assert_eq!(allowed(0, 0), room);
+        fs::write(&meminfo, "MemFree: 0 kB\n").unwrap();
+        for connections in 0..room / 2 {
+            assert_eq!(allowed(connections, 10), room);
+        }
+        let full = room / 2;
+        assert_eq!(allowed(full, 10), full);
+        fs::write(&meminfo, "MemFree: 80 kB\n").unwrap();
+        for refused in 1..=CONNECTIONS_PER_LOOK {
+            assert_eq!(allowed(full + refused, 10), full);
+        }
+        assert_eq!(allowed(full + 20, 10), full + 10, "those that are only there to be refused have no place");
+        fs::write(&meminfo, "MemFree: 0 kB\n").unwrap();
+        assert_eq!(allowed(full, 9 + LOOK_INTERVAL), full + 10);
+        assert_eq!(allowed(full, 10 + LOOK_INTERVAL), full, "others may have taken it meanwhile");
+    }
+
+    #[test]
+    fn the_tightest_control_group_counts_without_its_page_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write("meminfo", "MemTotal:        1048576 kB\nMemFree:          10240 kB\nActive(file):     1024 kB\nInactive(file):   1024 kB\n");
+        let group = folder.path().join("service");
+        fs::create_dir(&group).unwrap();
+        let memory = Memory { meminfo: folder.path().join("meminfo"), groups: vec![group, folder.path().to_owned()] };
+        assert_eq!((memory.total(), memory.available()), (Some(1024 * MIB), Some(12 * MIB)));
+        write("memory.max", "67108864\n");
+        write("memory.current", "62914560\n");
+        write("memory.stat", "anon 1\nactive_file 1048576\ninactive_file 1048576\n");
+        assert_eq!((memory.total(), memory.available()), (Some(64 * MIB), Some(6 * MIB)));
+        write("service/memory.max", "max\n");
+        write("service/memory.high", "4194304\n");
+        write("service/memory.current", "5242880\n");
+        assert_eq!((memory.total(), memory.available()), (Some(4 * MIB), Some(0)));
+    }
+}
