@@ -47,7 +47,7 @@ const SLOTS_KEPT: usize = 1_024;
 /// What a client may do. Times are in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections; those beyond are told 503.
+    /// Connections that speak WebSocket; those beyond are told 503.
     pub connections_max: usize,
     /// The size of a message from a client, in bytes.
     pub message_bytes_max: usize,
@@ -74,6 +74,8 @@ pub struct Server<S> {
     site: Site,
     hubs: Vec<Hub>,
     connections: Slab<Connection<S>>,
+    /// How many of them speak WebSocket.
+    open: usize,
     turn: Turn,
     /// One for all clients: one that has nothing unfinished owns no buffer.
     received: Box<[u8]>,
@@ -99,6 +101,7 @@ impl<S: Stream> Server<S> {
             site,
             hubs,
             connections: Slab::new(),
+            open: 0,
             turn: Turn::default(),
             received: vec![0; RECEIVED_BYTES_MAX].into(),
             ended: Vec::new(),
@@ -127,6 +130,11 @@ impl<S: Stream> Server<S> {
     /// The number of connections.
     pub fn len(&self) -> usize {
         self.connections.len()
+    }
+
+    /// The number of connections that speak WebSocket.
+    pub fn open_len(&self) -> usize {
+        self.open
     }
 
     /// Whether there is no connection.
@@ -275,7 +283,7 @@ impl<S: Stream> Server<S> {
         if input.is_empty() {
             return Step::Used(0);
         }
-        let is_full = self.connections.len() > self.connections_max() || self.departure.is_some();
+        let is_full = self.open >= self.connections_max() || self.departure.is_some();
         let connection = &mut self.connections[client.index()];
         self.turn.begin_reply(client, &mut connection.place);
         let outcome = handshake::answer(&self.site, input, is_full, self.turn.replies());
@@ -294,6 +302,7 @@ impl<S: Stream> Server<S> {
             }
             Outcome::Upgraded { feed, head_bytes } => {
                 connection.phase = Phase::Open;
+                self.open += 1;
                 connection.feed = feed;
                 connection.heard = now;
                 self.sweep_by(now.plus(self.limits.ping));
@@ -387,6 +396,7 @@ impl<S: Stream> Server<S> {
             return;
         }
         let was_open = connection.phase == Phase::Open;
+        self.open -= usize::from(was_open);
         connection.heard = now;
         connection.phase = phase;
         self.turn.begin_reply(client, &mut connection.place);
@@ -401,6 +411,7 @@ impl<S: Stream> Server<S> {
     fn break_off(&mut self, client: ClientId, reason: CloseReason) {
         let connection = &mut self.connections[client.index()];
         if !matches!(connection.phase, Phase::Ended(_)) {
+            self.open -= usize::from(connection.phase == Phase::Open);
             connection.phase = Phase::Ended(reason);
             self.ended.push(client);
         }
@@ -444,6 +455,7 @@ impl<S: Stream> Server<S> {
             );
             connection.check_invariants();
         }
+        assert_eq!(self.open, self.connections.iter().filter(|(_, connection)| connection.phase == Phase::Open).count());
         self.hubs.iter().for_each(Hub::check_invariants);
     }
 }

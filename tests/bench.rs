@@ -60,6 +60,17 @@ fn a_server_that_runs_is_measured_by_its_url() {
 }
 
 #[test]
+fn a_server_is_filled_until_it_refuses_and_keeps_those_who_are_in() {
+    let said =
+        said(&bench("fill -n 80 --updates 40 --serve-arg=--connections --serve-arg=50", &["--assert", "held<=50,refused<=60,missing=0"]));
+    for line in ["[held]", "[held_again]"] {
+        let line = said.lines().find(|text| text.contains(line)).unwrap_or_else(|| panic!("{line} is missing: {said}"));
+        assert!(line.ends_with(" 50.0"), "{line}");
+    }
+    assert!(said.contains("all there, each once, in order"), "{said}");
+}
+
+#[test]
 fn updates_are_posted_to_a_webhook() {
     let server = Server::start(&["--history", "none", "--source", "webhook:?key=secret"]);
     let (url, publish) = (format!("ws://{}/", server.address), format!("http://secret@{}/webhook", server.address));

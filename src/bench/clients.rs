@@ -38,6 +38,8 @@ pub struct Setup {
     pub sources: Vec<Ipv4Addr>,
     /// Whether a client leaves without a close frame.
     pub is_abrupt: bool,
+    /// Whether the server is to be filled: it may refuse clients by a 503.
+    pub may_refuse: bool,
     /// Whether the kernel is to buffer little for a client, so that it does not take megabytes to make one slow.
     pub has_small_buffers: bool,
 }
@@ -85,6 +87,8 @@ pub struct Tally {
     pub closed: u64,
     /// Times that a client could not connect, by the reason.
     pub failed: BTreeMap<String, u64>,
+    /// Times that a client was refused by a 503, where that is as it should be.
+    pub refused: u64,
     /// Times that the server ended a client that was subscribed, by the reason.
     pub dropped: BTreeMap<String, u64>,
     /// Replies that said that history does not reach back far enough.
@@ -270,6 +274,12 @@ impl Clients {
                 self.waiting.push_back(client);
             }
         }
+    }
+
+    /// From now on, updates are expected by those who are open, and by nobody else.
+    pub fn enroll(&mut self) {
+        let clients = &self.clients;
+        self.ledger.enroll(|client| clients[client].state == State::Open);
     }
 
     /// How many clients that are open have not the newest update of each of their bugs.

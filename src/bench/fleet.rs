@@ -155,6 +155,7 @@ fn add(report: &mut Report, other: &Report) {
     tally.open += other.open;
     tally.opened += other.opened;
     tally.closed += other.closed;
+    tally.refused += other.refused;
     tally.incomplete += other.incomplete;
     tally.bytes += other.bytes;
     tally.connect.merge(&other.connect);

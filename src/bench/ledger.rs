@@ -151,6 +151,20 @@ impl Ledger {
         self.segments.push(segment);
     }
 
+    /// From now on, updates are expected of those clients only for whom `is_there` holds; what somebody should have got and did not
+    /// is missing for good.
+    pub fn enroll(&mut self, is_there: impl Fn(usize) -> bool) {
+        self.counts.skipped += std::mem::take(&mut self.outstanding);
+        self.subscribers.clear();
+        let count = self.plan.bugs_per_client as usize;
+        for (slot, &bug) in self.bugs.iter().enumerate() {
+            self.cursors[slot] = self.published.get(&bug).map_or(0, |published| published.len() as u32);
+            if is_there(slot / count) {
+                *self.subscribers.entry(bug).or_default() += 1;
+            }
+        }
+    }
+
     /// Finds out which update a push tells of.
     pub fn identify(&self, bug: u32, when: i64) -> Delivery {
         let seq = self.plan.seq(when);
@@ -252,6 +266,18 @@ mod tests {
         }
         assert!(ledger.is_up_to_date(0) && ledger.latency.is_empty());
         assert_eq!((ledger.counts.coalesced, ledger.counts.skipped, ledger.outstanding), (2, 0, 4));
+    }
+
+    #[test]
+    fn of_those_who_are_not_there_nothing_is_expected() {
+        let mut ledger = ledger();
+        ledger.enroll(|client| client == 1);
+        assert_eq!((ledger.counts.skipped, ledger.outstanding), (8, 0));
+        ledger.expect(Segment { first_seq: 4, count: 2, choice: Choice::Wanted, start: 10, interval: 5, burst: 2 });
+        assert_eq!(ledger.outstanding, 2);
+        get(&mut ledger, 1, 1, 4, false);
+        get(&mut ledger, 1, 2, 5, false);
+        assert_eq!((ledger.counts.received, ledger.counts.skipped, ledger.outstanding), (2, 8, 0));
     }
 
     #[test]

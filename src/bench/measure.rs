@@ -88,6 +88,10 @@ pub const KEYS: &[&str] = &[
     "catch_up",
     "soak_cpu",
     "soak_growth",
+    "held",
+    "refused",
+    "held_again",
+    "fill",
 ];
 
 #[cfg(test)]

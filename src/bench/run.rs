@@ -42,6 +42,8 @@ pub struct Load {
     pub is_abrupt: bool,
     /// How long updates may take to arrive before they count as missing.
     pub patience: Duration,
+    /// Whether the server may refuse clients by a 503.
+    pub may_refuse: bool,
     /// Whether the kernel is to buffer little for a client, so that it does not take megabytes to make one slow.
     pub has_small_buffers: bool,
 }
@@ -89,6 +91,7 @@ impl<'a> Run<'a> {
                 clients: (at * share).min(load.plan.clients)..((at + 1) * share).min(load.plan.clients),
                 sources: load.sources.clone(),
                 is_abrupt: load.is_abrupt,
+                may_refuse: load.may_refuse,
                 has_small_buffers: load.has_small_buffers,
             }
         };

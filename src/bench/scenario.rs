@@ -31,6 +31,8 @@ pub enum Scenario {
     Slow,
     /// Updates, and clients that come and go, for long
     Soak,
+    /// Clients until the server says 503: those who are in must stay, and as many must fit again
+    Fill,
 }
 
 /// How much is done.
@@ -70,6 +72,7 @@ pub fn run(scenario: Scenario, amount: &Amount, run: &mut Run<'_>) -> io::Result
         Scenario::Storm => storm(amount, run, &mut measures)?,
         Scenario::Slow => slow(amount, run, &mut measures)?,
         Scenario::Soak => soak(amount, run, &mut measures)?,
+        Scenario::Fill => fill(amount, run, &mut measures)?,
     }
     Ok(measures)
 }
@@ -220,5 +223,21 @@ fn soak(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Resu
     measures.add("soak_growth", "growth of RSS per minute, second half", "bytes", growth);
     measures.series.push(Series { name: "RSS, MB".to_owned(), points: memory });
     measures.series.push(Series { name: "CPU, percent of a core".to_owned(), points: cpu });
+    Ok(())
+}
+
+fn fill(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Result<()> {
+    let first = run.connect_all()?;
+    run.tell(&Order::Enroll)?;
+    run.publish(amount.updates, Choice::Wanted, at_once(amount), "publishing to those who are in")?;
+    measures.add("held", "held", "clients", f64::from(first.open));
+    measures.add("refused", "refused by a 503", "clients", run.report()?.tally.refused as f64);
+    measures.add("fill", "time until it was full", "s", first.took as f64 / 1e9);
+    run.tell(&Order::Cut)?;
+    pause(REST * 5)?;
+    let second = run.connect_all()?;
+    run.tell(&Order::Enroll)?;
+    run.publish(amount.updates, Choice::Wanted, at_once(amount), "publishing to those who came again")?;
+    measures.add("held_again", "held again after all have left", "clients", f64::from(second.open));
     Ok(())
 }

@@ -56,6 +56,8 @@ pub enum Order {
         /// For how long at most, in seconds.
         seconds: u64,
     },
+    /// From now on, updates are expected by those who are subscribed, and by nobody else.
+    Enroll,
     /// Each n-th client reads no more.
     StopReading {
         /// n.
@@ -187,6 +189,7 @@ impl Current {
             }
             Order::Close => clients.close(),
             Order::Cut => clients.cut(),
+            Order::Enroll => clients.enroll(),
             Order::Expect(segment) => clients.expect(segment.clone()),
             Order::Await { .. } | Order::AwaitNewest { .. } => {}
             Order::StopReading { every } => clients.stop_reading(*every),
@@ -235,6 +238,7 @@ impl Current {
                 is_over(seconds) || clients.behind() == 0
             }
             Order::Cut
+            | Order::Enroll
             | Order::Expect(_)
             | Order::StopReading { .. }
             | Order::ResumeReading

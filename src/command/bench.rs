@@ -193,12 +193,12 @@ impl Options {
         let serve = ("serve".to_owned(), Kind::Serve(arguments));
         // The floor knows one bug of each client, and remembers nothing.
         let has_floor = plan.pattern == Pattern::Shared || (plan.pattern == Pattern::Own && plan.bugs_per_client == 1);
-        if has_floor && !matches!(scenario, Scenario::Slow | Scenario::Soak) { vec![serve, floor] } else { vec![serve] }
+        if has_floor && !matches!(scenario, Scenario::Slow | Scenario::Soak | Scenario::Fill) { vec![serve, floor] } else { vec![serve] }
     }
 
     fn load(&self, scenario: Scenario, clients: u32) -> Load {
         let pattern = self.pattern.unwrap_or(match scenario {
-            Scenario::Idle | Scenario::Sparse | Scenario::Churn => Pattern::Own,
+            Scenario::Idle | Scenario::Sparse | Scenario::Churn | Scenario::Fill => Pattern::Own,
             Scenario::Fanout | Scenario::Storm | Scenario::Slow => Pattern::Shared,
             Scenario::Soak => Pattern::Zipf,
         });
@@ -217,6 +217,7 @@ impl Options {
             connect_rate: self.connect_rate,
             is_abrupt: self.abrupt,
             patience: self.patience,
+            may_refuse: scenario == Scenario::Fill,
             has_small_buffers: scenario == Scenario::Slow,
         }
     }
@@ -227,6 +228,7 @@ impl Options {
             Scenario::Sparse => (100.0, 500, 1),
             Scenario::Slow => (20.0, 200 * burst, 1),
             Scenario::Soak => (100.0, 0, 60),
+            Scenario::Fill => (0.0, if plan.pattern == Pattern::Shared { 4 } else { 1_000 } * burst, 1),
             Scenario::Idle | Scenario::Fanout | Scenario::Churn | Scenario::Storm => (0.0, 20 * burst, 1),
         };
         Amount {

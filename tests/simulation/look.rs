@@ -7,9 +7,9 @@ use crate::world::{LATE, LINGER, World};
 
 impl World {
     /// Looks at what everybody has got, and forgets those that the server has removed.
-    pub fn look(&mut self, acted_at: &[usize], is_full: bool) {
+    pub fn look(&mut self, acted_at: &[usize], may_be_full: bool) {
         for mut client in std::mem::take(&mut self.clients) {
-            self.look_at_head(&mut client, is_full);
+            self.look_at_head(&mut client, may_be_full);
             self.look_at_frames(&mut client, acted_at);
             if client.handle.wire().is_dropped {
                 self.bury(client);
@@ -21,7 +21,7 @@ impl World {
         }
     }
 
-    fn look_at_head(&mut self, client: &mut Client, is_full: bool) {
+    fn look_at_head(&mut self, client: &mut Client, may_be_full: bool) {
         let wire = client.handle.wire();
         let status = wire.written.get(..13).unwrap_or_default();
         if client.is_open || status.is_empty() {
@@ -29,12 +29,12 @@ impl World {
         }
         let is_refused = status == b"HTTP/1.1 503 ";
         if client.seen_bytes == 0 {
-            // What is no request is told so even by a full server.
-            // A post is refused when nobody sees to it, too.
+            // A post is refused when nobody sees to it; nothing else is refused but an upgrade by a full server.
             let is_post = matches!(&client.kind, Kind::Http { response } if response.starts_with(b"HTTP/1.1 204 "));
-            let is_no_request = status == b"HTTP/1.1 400 " || status == b"HTTP/1.1 408 ";
-            assert!(!client.is_fast || is_refused == is_full || is_no_request || is_post, "refused: {is_refused}, full: {is_full}");
-            self.tally.full += usize::from(is_refused);
+            let is_upgrade = matches!(client.kind, Kind::Socket { .. });
+            assert!(!is_refused || is_post || is_upgrade);
+            assert!(!is_refused || !is_upgrade || !client.is_fast || may_be_full, "refused without a reason");
+            self.tally.full += usize::from(is_refused && is_upgrade);
         }
         match &client.kind {
             Kind::Socket { user, .. } if is_refused => {

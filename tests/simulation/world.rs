@@ -207,7 +207,8 @@ impl World {
                 session.reach(client.reached_bytes, &self.feeds[self.users[*user].feed]);
             }
         }
-        let is_full = self.server.len() > self.limits.connections_max || self.is_departing;
+        // Those who have their handshake before them may all come to speak WebSocket in this turn.
+        let may_be_full = self.server.len() >= self.limits.connections_max || self.is_departing;
         if self.is_traced {
             println!("{now:?}, {acted_at:?} entries, {} clients", self.server.len());
         }
@@ -234,7 +235,8 @@ impl World {
         self.server.reap(now);
         self.accept();
         self.server.check_invariants();
-        self.look(&acted_at, is_full);
+        assert!(self.server.open_len() <= self.limits.connections_max);
+        self.look(&acted_at, may_be_full);
     }
 
     fn tell_events(&mut self, is_prompt: bool) {

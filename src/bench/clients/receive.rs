@@ -64,6 +64,10 @@ impl Clients {
                     self.partial.insert(client, rest.to_vec());
                     return;
                 }
+                Err(why) if self.setup.may_refuse && why.contains("503") => {
+                    self.tally.refused += 1;
+                    return self.forget(client);
+                }
                 Err(why) => return self.fail(client, &why),
             }
         }

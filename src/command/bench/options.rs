@@ -141,6 +141,7 @@ impl ValueEnum for Task {
             Task::Measure(Scenario::Storm),
             Task::Measure(Scenario::Slow),
             Task::Measure(Scenario::Soak),
+            Task::Measure(Scenario::Fill),
             Task::Show,
             Task::Worker,
             Task::Floor,
