@@ -102,7 +102,9 @@ fn servers_that_agree_share_a_port() {
     let folder = tempfile::tempdir().unwrap();
     let second = Program::start(folder.path(), &["serve", "--reuse-port", "--listen", &address]);
     let both = [first.program(), &second];
-    both.map(|program| program.wait_for_line("reading updates from"));
+    for program in both {
+        program.wait_for_line("reading updates from");
+    }
     let files_without_clients = both.map(Program::open_files);
     // Which one gets a client is the kernel's choice, by the client's address and port.
     let mut clients = Vec::new();
