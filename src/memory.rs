@@ -101,6 +101,7 @@ fn allowed(available: u64, reserve: u64, connections: usize, most: usize) -> usi
 #[derive(Debug)]
 struct Memory {
     meminfo: PathBuf,
+    zoneinfo: PathBuf,
     /// The control groups that this process is in, from its own to the topmost.
     groups: Vec<PathBuf>,
 }
@@ -112,7 +113,7 @@ impl Memory {
         let paths = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let own = paths.lines().find_map(|line| line.strip_prefix("0::/"));
         let groups = own.map(|own| root.join(own).ancestors().take_while(|group| group.starts_with(root)).map(Path::to_owned).collect());
-        Self { meminfo: "/proc/meminfo".into(), groups: groups.unwrap_or_default() }
+        Self { meminfo: "/proc/meminfo".into(), zoneinfo: "/proc/zoneinfo".into(), groups: groups.unwrap_or_default() }
     }
 
     /// All memory, in bytes.
@@ -124,9 +125,14 @@ impl Memory {
     /// What is left, in bytes; `None` where the kernel does not tell.
     ///
     /// The kernel's own estimate, MemAvailable, counts sockets' inodes and directory entries as memory that it could reclaim, which it
-    /// can't while the sockets are open: 1 KB per client. So this counts free pages and those of the page cache only.
+    /// can't while the sockets are open: 1 KB per client. So this counts free pages and those of the page cache only, less what the
+    /// kernel keeps for itself in each zone.
     fn available(&self) -> Option<u64> {
-        let of_machine = |text: String| ["MemFree:", "Active(file):", "Inactive(file):"].iter().map(|name| kilobytes(&text, name)).sum();
+        let kept: u64 = fs::read_to_string(&self.zoneinfo).unwrap_or_default().lines().map(|line| number(line.trim_start(), "min ")).sum();
+        let of_machine = |text: String| {
+            let pages: u64 = ["MemFree:", "Active(file):", "Inactive(file):"].iter().map(|name| kilobytes(&text, name)).sum();
+            pages.saturating_sub(kept * rustix::param::page_size() as u64)
+        };
         let machine = fs::read_to_string(&self.meminfo).ok().map(of_machine);
         machine.into_iter().chain(self.groups.iter().filter_map(|group| available_in(group))).min()
     }
@@ -182,7 +188,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let meminfo = folder.path().join("meminfo");
         fs::write(&meminfo, "MemFree: 1048576 kB\n").unwrap();
-        let memory = Memory { meminfo: meminfo.clone(), groups: Vec::new() };
+        let memory = Memory { meminfo: meminfo.clone(), zoneinfo: PathBuf::new(), groups: Vec::new() };
         let mut budget = Budget { memory, reserve: 0, allowed: usize::MAX, most: 0, unseen: 0, look_at: None, is_short: false };
         let room = (1024 * MIB / CONNECTION_BYTES) as usize;
         let mut allowed = |connections, now| budget.allowed(connections, Moment(now));
@@ -210,8 +216,14 @@ mod tests {
         write("meminfo", "MemTotal:        1048576 kB\nMemFree:          10240 kB\nActive(file):     1024 kB\nInactive(file):   1024 kB\n");
         let group = folder.path().join("service");
         fs::create_dir(&group).unwrap();
-        let memory = Memory { meminfo: folder.path().join("meminfo"), groups: vec![group, folder.path().to_owned()] };
-        assert_eq!((memory.total(), memory.available()), (Some(1024 * MIB), Some(12 * MIB)));
+        write(
+            "zoneinfo",
+            "Node 0, zone DMA\n  pages free 9\n        min      128\n        low      9\nNode 0, zone DMA32\n        min      128\n",
+        );
+        let in_folder = |name: &str| folder.path().join(name);
+        let memory =
+            Memory { meminfo: in_folder("meminfo"), zoneinfo: in_folder("zoneinfo"), groups: vec![group, folder.path().to_owned()] };
+        assert_eq!((memory.total(), memory.available()), (Some(1024 * MIB), Some(11 * MIB)));
         write("memory.max", "67108864\n");
         write("memory.current", "62914560\n");
         write("memory.stat", "anon 1\nactive_file 1048576\ninactive_file 1048576\n");

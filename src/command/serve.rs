@@ -1,5 +1,6 @@
 //! `bugzfeed serve`: the WebSocket server. Puts together what the settings ask for, and runs it.
 
+use std::fs;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
@@ -57,7 +58,7 @@ pub struct Options {
     /// Origin that browsers may connect from, such as https://*.example.org; may be given several times; all by default
     #[arg(long, env = "BUGZFEED_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     origin: Vec<String>,
-    /// Connections at the same time; as many as there may be open files by default
+    /// Connections at the same time; as many as there may be open files, and watches of polls, by default
     #[arg(long, env = "BUGZFEED_CONNECTIONS", value_name = "NUMBER")]
     connections: Option<usize>,
     /// Memory to leave alone, the kernel's included: with less left, newcomers get 503; 1/32 of all by default, 4 to 256 MiB
@@ -177,10 +178,17 @@ impl Options {
         };
         // Without a limit, 2^30 is more than any kernel gives a process.
         let files = files.map_or(1 << 30, |files| files as usize);
-        let possible = files.saturating_sub(FILES_RESERVED);
+        // How many sockets the polls of one user may watch; see epoll(7).
+        let watches = fs::read_to_string("/proc/sys/fs/epoll/max_user_watches").ok().and_then(|text| text.trim().parse().ok());
+        let watches: usize = watches.unwrap_or(usize::MAX);
+        let possible = files.min(watches).saturating_sub(FILES_RESERVED);
         match self.connections {
-            Some(wanted) if wanted > possible => Err(Failure::Configuration(format!(
+            Some(wanted) if wanted > files.saturating_sub(FILES_RESERVED) => Err(Failure::Configuration(format!(
                 "--connections {wanted} needs {} open files, and the limit is {files}; raise it (ulimit -n, LimitNOFILE=) or ask for at most {possible}.",
+                wanted + FILES_RESERVED
+            ))),
+            Some(wanted) if wanted > possible => Err(Failure::Configuration(format!(
+                "--connections {wanted} needs {} watches of the kernel's polls, and the limit is {watches}; raise it (sysctl fs.epoll.max_user_watches) or ask for at most {possible}.",
                 wanted + FILES_RESERVED
             ))),
             Some(wanted) => Ok(wanted),
