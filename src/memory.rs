@@ -20,7 +20,7 @@ const CONNECTIONS_PER_LOOK: usize = 16;
 const LOOK_INTERVAL: u32 = 1_000;
 
 /// Bounds of the memory that is left alone by default, in bytes.
-const RESERVE_BYTES: (u64, u64) = (4 << 20, 256 << 20);
+const RESERVE_BYTES: (u64, u64) = (8 << 20, 256 << 20);
 
 /// Says how many connections there may be.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub struct Budget {
 
 impl Budget {
     /// A budget of all memory of this machine, or of the control group that this process is in, but `reserve` bytes; by default a
-    /// thirty-second part, at least 4 and at most 256 MiB.
+    /// thirty-second part, at least 8 and at most 256 MiB.
     pub fn new(reserve: Option<u64>) -> Self {
         let memory = Memory::of_this_process();
         let (least, most) = RESERVE_BYTES;
@@ -66,6 +66,11 @@ impl Budget {
         self.look_at = Some(now.plus(LOOK_INTERVAL));
         self.tell(available);
         self.allowed
+    }
+
+    /// Whether the reserve was touched at the last look.
+    pub fn is_short(&self) -> bool {
+        self.is_short
     }
 
     fn tell(&mut self, available: u64) {

@@ -33,6 +33,11 @@ const EVENTS_MAX: usize = 1_024;
 /// How long nothing is accepted after the process ran out of files. The kernel does not tell again that a connection waits.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
+/// While memory is short, so many newcomers are accepted, mostly to be refused, and no more before the pause is over: the kernel gives the
+/// memory of closed connections back only after a while.
+const NEWCOMERS_WHEN_SHORT: usize = 32;
+const PAUSE_WHEN_SHORT: Duration = Duration::from_millis(100);
+
 /// The loop and all that it waits for.
 pub struct Reactor {
     poll: Poll,
@@ -42,6 +47,8 @@ pub struct Reactor {
     listeners: Vec<Listener>,
     server: Server<Socket>,
     budget: Budget,
+    /// What was done last about memory that is short.
+    is_short: bool,
     /// Where the sources that take posts wait for them.
     post_boxes: Vec<(FeedId, SyncSender<Post>)>,
     started: Instant,
@@ -83,6 +90,7 @@ impl Reactor {
             listeners,
             server,
             budget,
+            is_short: false,
             post_boxes: Vec::new(),
             started: Instant::now(),
             drain,
@@ -250,11 +258,16 @@ impl Reactor {
             return;
         }
         let now = self.now();
+        let mut newcomers = 0;
         for listener in &self.listeners {
             while self.server.has_room() {
                 self.server.allow(self.budget.allowed(self.server.len(), now));
+                if self.budget.is_short() && newcomers >= NEWCOMERS_WHEN_SHORT {
+                    break;
+                }
                 match listener.accept() {
                     Ok(socket) => {
+                        newcomers += 1;
                         let client = self.server.accept(socket, now);
                         let Some(stream) = self.server.stream(client) else { continue };
                         if let Err(error) = self.poll.registry().register(stream, Token(client.index()), Interest::READABLE) {
@@ -275,6 +288,22 @@ impl Reactor {
         }
         // Without room, those who wait are accepted as soon as others have gone.
         self.has_newcomers = !self.server.has_room();
+        self.spare_memory(newcomers > 0);
+    }
+
+    /// Keeps down what newcomers cost the kernel while memory is short: those who wait, and those who were refused a moment ago.
+    fn spare_memory(&mut self, has_accepted: bool) {
+        let is_short = self.budget.is_short();
+        if is_short && has_accepted {
+            self.accept_again_at = Some(Instant::now() + PAUSE_WHEN_SHORT);
+        }
+        if std::mem::replace(&mut self.is_short, is_short) != is_short {
+            for listener in &self.listeners {
+                if let Err(error) = listener.shorten_backlog(is_short) {
+                    warn!("cannot change how many connections wait: {error}");
+                }
+            }
+        }
     }
 }
 

@@ -61,7 +61,7 @@ pub struct Options {
     /// Connections at the same time; as many as there may be open files, and watches of polls, by default
     #[arg(long, env = "BUGZFEED_CONNECTIONS", value_name = "NUMBER")]
     connections: Option<usize>,
-    /// Memory to leave alone, the kernel's included: with less left, newcomers get 503; 1/32 of all by default, 4 to 256 MiB
+    /// Memory to leave alone, the kernel's included: with less left, newcomers get 503; 1/32 of all by default, 8 to 256 MiB
     #[arg(long, env = "BUGZFEED_MEMORY_RESERVE", value_name = "BYTES")]
     memory_reserve: Option<u64>,
     /// Subscriptions of one connection

@@ -10,13 +10,16 @@ use std::str::FromStr;
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockAddr, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use crate::connection::Stream;
 
 /// How many connections the kernel completes before they are accepted. mio's own bind, and Tornado's, stop at 128, which a storm of
 /// 15,000 clients does not survive.
 const BACKLOG: i32 = 4_096;
+
+/// The same while memory is short: each one costs the kernel some 3 KB, and a client whose SYN is dropped tries again by itself.
+const BACKLOG_WHEN_SHORT: i32 = 64;
 
 /// An address to listen on, as the user writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +95,18 @@ impl Listener {
                 socket.listen(BACKLOG)?;
                 Ok(Listener::Unix(UnixListener::from_std(socket.into()), path.clone()))
             }
+        }
+    }
+
+    /// Lets fewer connections wait, or as many as usual again.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the number is what it was then.
+    pub fn shorten_backlog(&self, is_short: bool) -> io::Result<()> {
+        let backlog = if is_short { BACKLOG_WHEN_SHORT } else { BACKLOG };
+        match self {
+            Listener::Tcp(listener) => SockRef::from(listener).listen(backlog),
+            Listener::Unix(listener, _) => SockRef::from(listener).listen(backlog),
         }
     }
 

@@ -33,13 +33,13 @@ pub struct Poster {
 }
 
 impl Poster {
-    /// Connects.
+    /// Sees whether there is something to connect to. The connection is not kept: it may be long until the first update.
     ///
     /// # Errors
-    /// When there is nothing to connect to.
+    /// When there is not.
     pub fn open(settings: &Settings) -> io::Result<Self> {
-        let stream = super::connect(&settings.authority)?;
-        Ok(Self { settings: settings.clone(), stream: Some(stream) })
+        super::connect(&settings.authority)?;
+        Ok(Self { settings: settings.clone(), stream: None })
     }
 
     /// Posts one update. To a webhook it is as Bugzilla's Push extension would say it; else it is what clients are to get.
