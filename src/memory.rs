@@ -68,13 +68,15 @@ impl Budget {
         self.allowed
     }
 
-    /// Whether the reserve was touched at the last look.
+    /// Whether the reserve was touched, and there has not been twice as much since.
     pub fn is_short(&self) -> bool {
         self.is_short
     }
 
     fn tell(&mut self, available: u64) {
-        let is_short = available < self.reserve;
+        // Near the reserve, what newcomers cost for a moment would make it short and not short in turn.
+        let enough = if self.is_short { self.reserve.saturating_mul(2) } else { self.reserve };
+        let is_short = available < enough;
         if std::mem::replace(&mut self.is_short, is_short) == is_short {
             return;
         }
@@ -107,6 +109,7 @@ fn allowed(available: u64, reserve: u64, connections: usize, most: usize) -> usi
 struct Memory {
     meminfo: PathBuf,
     zoneinfo: PathBuf,
+    tcp_mem: PathBuf,
     /// The control groups that this process is in, from its own to the topmost.
     groups: Vec<PathBuf>,
 }
@@ -118,7 +121,12 @@ impl Memory {
         let paths = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let own = paths.lines().find_map(|line| line.strip_prefix("0::/"));
         let groups = own.map(|own| root.join(own).ancestors().take_while(|group| group.starts_with(root)).map(Path::to_owned).collect());
-        Self { meminfo: "/proc/meminfo".into(), zoneinfo: "/proc/zoneinfo".into(), groups: groups.unwrap_or_default() }
+        Self {
+            meminfo: "/proc/meminfo".into(),
+            zoneinfo: "/proc/zoneinfo".into(),
+            tcp_mem: "/proc/sys/net/ipv4/tcp_mem".into(),
+            groups: groups.unwrap_or_default(),
+        }
     }
 
     /// All memory, in bytes.
@@ -131,12 +139,15 @@ impl Memory {
     ///
     /// The kernel's own estimate, MemAvailable, counts sockets' inodes and directory entries as memory that it could reclaim, which it
     /// can't while the sockets are open: 1 KB per client. So this counts free pages and those of the page cache only, less what the
-    /// kernel keeps for itself in each zone.
+    /// kernel keeps for itself in each zone, and less what it may need for the buffers of all TCP sockets (see tcp(7)): when thousands
+    /// of clients leave at once, each of their last packets takes 2 KB until it is read.
     fn available(&self) -> Option<u64> {
         let kept: u64 = fs::read_to_string(&self.zoneinfo).unwrap_or_default().lines().map(|line| number(line.trim_start(), "min ")).sum();
+        let tcp_mem = fs::read_to_string(&self.tcp_mem).unwrap_or_default();
+        let buffers: u64 = tcp_mem.split_whitespace().nth(2).and_then(|pages| pages.parse().ok()).unwrap_or_default();
         let of_machine = |text: String| {
             let pages: u64 = ["MemFree:", "Active(file):", "Inactive(file):"].iter().map(|name| kilobytes(&text, name)).sum();
-            pages.saturating_sub(kept * rustix::param::page_size() as u64)
+            pages.saturating_sub((kept + buffers) * rustix::param::page_size() as u64)
         };
         let machine = fs::read_to_string(&self.meminfo).ok().map(of_machine);
         machine.into_iter().chain(self.groups.iter().filter_map(|group| available_in(group))).min()
@@ -193,7 +204,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let meminfo = folder.path().join("meminfo");
         fs::write(&meminfo, "MemFree: 1048576 kB\n").unwrap();
-        let memory = Memory { meminfo: meminfo.clone(), zoneinfo: PathBuf::new(), groups: Vec::new() };
+        let memory = Memory { meminfo: meminfo.clone(), zoneinfo: PathBuf::new(), tcp_mem: PathBuf::new(), groups: Vec::new() };
         let mut budget = Budget { memory, reserve: 0, allowed: usize::MAX, most: 0, unseen: 0, look_at: None, is_short: false };
         let room = (1024 * MIB / CONNECTION_BYTES) as usize;
         let mut allowed = |connections, now| budget.allowed(connections, Moment(now));
@@ -225,10 +236,15 @@ mod tests {
             "zoneinfo",
             "Node 0, zone DMA\n  pages free 9\n        min      128\n        low      9\nNode 0, zone DMA32\n        min      128\n",
         );
+        write("tcp_mem", "64\t128\t256\n");
         let in_folder = |name: &str| folder.path().join(name);
-        let memory =
-            Memory { meminfo: in_folder("meminfo"), zoneinfo: in_folder("zoneinfo"), groups: vec![group, folder.path().to_owned()] };
-        assert_eq!((memory.total(), memory.available()), (Some(1024 * MIB), Some(11 * MIB)));
+        let memory = Memory {
+            meminfo: in_folder("meminfo"),
+            zoneinfo: in_folder("zoneinfo"),
+            tcp_mem: in_folder("tcp_mem"),
+            groups: vec![group, folder.path().to_owned()],
+        };
+        assert_eq!((memory.total(), memory.available()), (Some(1024 * MIB), Some(10 * MIB)));
         write("memory.max", "67108864\n");
         write("memory.current", "62914560\n");
         write("memory.stat", "anon 1\nactive_file 1048576\ninactive_file 1048576\n");

@@ -92,6 +92,7 @@ pub const KEYS: &[&str] = &[
     "refused",
     "held_again",
     "fill",
+    "fill_again",
 ];
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! sentence that describes it. Knows no output.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use super::interrupt::pause;
 use super::measure::{Measures, Series};
 use super::plan::Choice;
 use super::run::{Pace, Run};
-use super::worker::Order;
+use super::worker::{Order, Progress};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -54,6 +54,8 @@ pub struct Amount {
     pub roaming: u32,
     /// How long clients are idle, and how long a soak lasts.
     pub duration: Duration,
+    /// How long to wait for what must come.
+    pub patience: Duration,
     /// Whether clients that come back ask for what they missed.
     pub has_history: bool,
 }
@@ -234,10 +236,16 @@ fn fill(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Resu
     measures.add("refused", "refused by a 503", "clients", run.report()?.tally.refused as f64);
     measures.add("fill", "time until it was full", "s", first.took as f64 / 1e9);
     run.tell(&Order::Cut)?;
-    pause(REST * 5)?;
-    let second = run.connect_all()?;
+    // It takes the server, and the kernel, a while to see that they have gone.
+    let begun = Instant::now();
+    let mut second = Progress::default();
+    while second.open < first.open && begun.elapsed() < amount.patience {
+        pause(REST * 5)?;
+        second = run.connect_all()?;
+    }
     run.tell(&Order::Enroll)?;
     run.publish(amount.updates, Choice::Wanted, at_once(amount), "publishing to those who came again")?;
     measures.add("held_again", "held again after all have left", "clients", f64::from(second.open));
+    measures.add("fill_again", "time until as many were in again", "s", begun.elapsed().as_secs_f64());
     Ok(())
 }

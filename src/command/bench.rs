@@ -240,6 +240,7 @@ impl Options {
             slow_every: self.slow_every,
             roaming: self.roaming,
             duration: self.duration.unwrap_or(Duration::from_secs(seconds)),
+            patience: self.patience,
             has_history,
         }
     }

@@ -15,6 +15,10 @@ pub const LINGER: u32 = 2_000;
 /// How long a source may take to see to a post, in milliseconds.
 const POST: u32 = 10_000;
 
+/// How often the kernel is asked again, in milliseconds, whether it takes bytes that it has refused. It tells when the client makes room,
+/// but not when it refused since the buffers of all sockets together were too large (net.ipv4.tcp_mem; see tcp(7)).
+pub(super) const RETRY: u32 = 2_000;
+
 /// The least time between two sweeps, in milliseconds: deadlines are met that much late.
 pub const SWEEP_INTERVAL: u32 = 500;
 
@@ -32,6 +36,7 @@ pub(super) struct Departure {
 /// What a client's deadlines say.
 enum Due {
     In(u32),
+    Retry { left: u32 },
     Ping,
     Timeout,
     NotKept,
@@ -90,7 +95,7 @@ impl<S: Stream> Server<S> {
             && connection.phase == Phase::Open
         {
             return match limits.stall.checked_sub(stalled).filter(|&left| left > 0) {
-                Some(left) => Due::In(left),
+                Some(left) => Due::Retry { left },
                 // The close frame waits behind the rest; a client that wakes up in time gets it.
                 None => Due::End(CloseReason::Stalled),
             };
@@ -111,6 +116,10 @@ impl<S: Stream> Server<S> {
         let connection = &mut self.connections[client.index()];
         match action {
             Due::In(_) => {}
+            Due::Retry { left } => {
+                self.writable(client, now);
+                self.sweep_by(now.plus(RETRY.min(left)));
+            }
             Due::Ping => {
                 connection.is_pinged = true;
                 self.turn.begin_reply(client, &mut connection.place);

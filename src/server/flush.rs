@@ -1,6 +1,7 @@
 //! The end of a turn: each client that gets something is written to, once. What the kernel refuses is kept.
 
 use super::Server;
+use super::deadlines::RETRY;
 use crate::connection::{CloseReason, Phase, Stream, write_some};
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
@@ -59,7 +60,7 @@ impl<S: Stream> Server<S> {
                 }
                 self.connections[client.index()].keep_unsent(&output[taken..end], now);
                 self.refused.push(client);
-                self.sweep_by(now.plus(self.limits.stall));
+                self.sweep_by(now.plus(self.limits.stall.min(RETRY)));
                 self.keep_waiting(outgoing, waiting);
             }
             Err(_) => self.break_off(client, CloseReason::Gone),
