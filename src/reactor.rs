@@ -33,11 +33,6 @@ const EVENTS_MAX: usize = 1_024;
 /// How long nothing is accepted after the process ran out of files. The kernel does not tell again that a connection waits.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
-/// While memory is short, so many newcomers are accepted, mostly to be refused, and no more before the pause is over: the kernel gives the
-/// memory of closed connections back only after a while.
-const NEWCOMERS_WHEN_SHORT: usize = 32;
-const PAUSE_WHEN_SHORT: Duration = Duration::from_millis(100);
-
 /// The loop and all that it waits for.
 pub struct Reactor {
     poll: Poll,
@@ -49,6 +44,7 @@ pub struct Reactor {
     budget: Budget,
     /// What was done last about memory that is short.
     is_short: bool,
+    pace: Pace,
     /// Where the sources that take posts wait for them.
     post_boxes: Vec<(FeedId, SyncSender<Post>)>,
     started: Instant,
@@ -60,6 +56,30 @@ pub struct Reactor {
     /// Events were left in the inbox for the next turn.
     has_inbox_left: bool,
     departure: Option<Departure>,
+}
+
+/// How fast newcomers are accepted while memory is short, mostly to be refused: the kernel gives the memory of closed connections back only
+/// after a while.
+struct Pace {
+    /// The end of the interval that runs.
+    end: Instant,
+    /// How many more are accepted in it.
+    left: usize,
+}
+
+impl Pace {
+    const INTERVAL: Duration = Duration::from_millis(100);
+    const NEWCOMERS: usize = 32;
+
+    /// Lets one more in, or says when to try again.
+    fn admit(&mut self) -> Result<(), Instant> {
+        let now = Instant::now();
+        if self.end <= now {
+            (self.end, self.left) = (now + Self::INTERVAL, Self::NEWCOMERS);
+        }
+        self.left = self.left.checked_sub(1).ok_or(self.end)?;
+        Ok(())
+    }
 }
 
 enum Departure {
@@ -91,6 +111,7 @@ impl Reactor {
             server,
             budget,
             is_short: false,
+            pace: Pace { end: Instant::now(), left: 0 },
             post_boxes: Vec::new(),
             started: Instant::now(),
             drain,
@@ -119,6 +140,7 @@ impl Reactor {
             self.flush();
             self.reap();
             self.accept();
+            self.spare_memory();
         }
         Ok(())
     }
@@ -258,16 +280,17 @@ impl Reactor {
             return;
         }
         let now = self.now();
-        let mut newcomers = 0;
         for listener in &self.listeners {
             while self.server.has_room() {
                 self.server.allow(self.budget.allowed(self.server.len(), now));
-                if self.budget.is_short() && newcomers >= NEWCOMERS_WHEN_SHORT {
-                    break;
+                if self.budget.is_short()
+                    && let Err(end) = self.pace.admit()
+                {
+                    self.accept_again_at = Some(end);
+                    return;
                 }
                 match listener.accept() {
                     Ok(socket) => {
-                        newcomers += 1;
                         let client = self.server.accept(socket, now);
                         let Some(stream) = self.server.stream(client) else { continue };
                         if let Err(error) = self.poll.registry().register(stream, Token(client.index()), Interest::READABLE) {
@@ -288,15 +311,11 @@ impl Reactor {
         }
         // Without room, those who wait are accepted as soon as others have gone.
         self.has_newcomers = !self.server.has_room();
-        self.spare_memory(newcomers > 0);
     }
 
-    /// Keeps down what newcomers cost the kernel while memory is short: those who wait, and those who were refused a moment ago.
-    fn spare_memory(&mut self, has_accepted: bool) {
+    /// Lets fewer connections wait while memory is short.
+    fn spare_memory(&mut self) {
         let is_short = self.budget.is_short();
-        if is_short && has_accepted {
-            self.accept_again_at = Some(Instant::now() + PAUSE_WHEN_SHORT);
-        }
         if std::mem::replace(&mut self.is_short, is_short) != is_short {
             for listener in &self.listeners {
                 if let Err(error) = listener.shorten_backlog(is_short) {

@@ -228,7 +228,7 @@ impl Options {
             Scenario::Sparse => (100.0, 500, 1),
             Scenario::Slow => (20.0, 200 * burst, 1),
             Scenario::Soak => (100.0, 0, 60),
-            Scenario::Fill => (0.0, if plan.pattern == Pattern::Shared { 4 } else { 1_000 } * burst, 1),
+            Scenario::Fill => (0.0, if plan.pattern == Pattern::Shared { 4 } else { 200 } * burst, 1),
             Scenario::Idle | Scenario::Fanout | Scenario::Churn | Scenario::Storm => (0.0, 20 * burst, 1),
         };
         Amount {
