@@ -138,8 +138,8 @@ impl Memory {
     /// What is left, in bytes; `None` where the kernel does not tell.
     ///
     /// The kernel's own estimate, MemAvailable, counts sockets' inodes and directory entries as memory that it could reclaim, which it
-    /// can't while the sockets are open: 1 KB per client. So this counts free pages and those of the page cache only, less what the
-    /// kernel keeps for itself in each zone, and less what it may need for the buffers of all TCP sockets (see tcp(7)): when thousands
+    /// can't while the sockets are open: 1 KB per client. So this counts free pages and those of the page cache only, but not those that
+    /// programs are mapped from, this one among them, less what the kernel keeps for itself in each zone, and less what it may need for the buffers of all TCP sockets (see tcp(7)): when thousands
     /// of clients leave at once, each of their last packets takes 2 KB until it is read.
     fn available(&self) -> Option<u64> {
         let kept: u64 = fs::read_to_string(&self.zoneinfo).unwrap_or_default().lines().map(|line| number(line.trim_start(), "min ")).sum();
@@ -147,7 +147,7 @@ impl Memory {
         let buffers: u64 = tcp_mem.split_whitespace().nth(2).and_then(|pages| pages.parse().ok()).unwrap_or_default();
         let of_machine = |text: String| {
             let pages: u64 = ["MemFree:", "Active(file):", "Inactive(file):"].iter().map(|name| kilobytes(&text, name)).sum();
-            pages.saturating_sub((kept + buffers) * rustix::param::page_size() as u64)
+            pages.saturating_sub(kilobytes(&text, "Mapped:")).saturating_sub((kept + buffers) * rustix::param::page_size() as u64)
         };
         let machine = fs::read_to_string(&self.meminfo).ok().map(of_machine);
         machine.into_iter().chain(self.groups.iter().filter_map(|group| available_in(group))).min()
@@ -229,7 +229,10 @@ mod tests {
     fn the_tightest_control_group_counts_without_its_page_cache() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-        write("meminfo", "MemTotal:        1048576 kB\nMemFree:          10240 kB\nActive(file):     1024 kB\nInactive(file):   1024 kB\n");
+        write(
+            "meminfo",
+            "MemTotal:        1048576 kB\nMemFree:          10240 kB\nActive(file):     1024 kB\nInactive(file):   2048 kB\nMapped:  1024 kB\n",
+        );
         let group = folder.path().join("service");
         fs::create_dir(&group).unwrap();
         write(

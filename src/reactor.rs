@@ -27,8 +27,8 @@ const INBOX: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX - 2);
 const FIRST_LISTENER: usize = usize::MAX - 1_000;
 
-/// Events taken from the kernel in one turn.
-const EVENTS_MAX: usize = 1_024;
+/// Events taken from the kernel in one turn. When thousands leave at once, a turn's worth of them keeps its memory until the turn ends.
+const EVENTS_MAX: usize = 256;
 
 /// How long nothing is accepted after the process ran out of files. The kernel does not tell again that a connection waits.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);

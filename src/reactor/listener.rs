@@ -19,7 +19,7 @@ use crate::connection::Stream;
 const BACKLOG: i32 = 4_096;
 
 /// The same while memory is short: each one costs the kernel some 3 KB, and a client whose SYN is dropped tries again by itself.
-const BACKLOG_WHEN_SHORT: i32 = 64;
+const BACKLOG_WHEN_SHORT: i32 = 256;
 
 /// An address to listen on, as the user writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
