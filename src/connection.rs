@@ -130,7 +130,7 @@ struct Unfinished {
     /// Whether input, here or in the socket, was left for a later turn.
     is_input_left: bool,
     /// A message of which some frames have come.
-    message: Option<WebSocketContext>,
+    message: Option<Box<WebSocketContext>>,
     /// How long their payloads are together, in bytes.
     message_bytes: usize,
     /// What the kernel refused.
@@ -224,7 +224,7 @@ impl<S: Stream> Connection<S> {
         let begun = self.unfinished.as_mut().and_then(|unfinished| unfinished.message.take());
         let was_begun = begun.is_some();
         let (mut context, mut wire) = match begun {
-            None => (new_context(frame.to_vec(), message_bytes_max), Wire { input: &[], output }),
+            None => (Box::new(new_context(frame.to_vec(), message_bytes_max)), Wire { input: &[], output }),
             Some(context) => (context, Wire { input: frame, output }),
         };
         let result = context.read(&mut wire).map_err(Box::new);
