@@ -19,6 +19,14 @@ const CONNECTIONS_PER_LOOK: usize = 16;
 /// Others need memory, too: after this time, in milliseconds, the last look says nothing.
 const LOOK_INTERVAL: u32 = 1_000;
 
+/// What a packet costs the kernel until it has arrived, in bytes, when it costs much and carries little.
+const PACKET_BYTES: u64 = 2 * 1024;
+
+/// Packets that are sent between two looks at least, and the time between those, in milliseconds: what others have taken must not stop the
+/// feed.
+const PACKETS_PER_LOOK: usize = 64;
+const PACKETS_INTERVAL: u32 = 5;
+
 /// Bounds of the memory that is left alone by default, in bytes.
 const RESERVE_BYTES: (u64, u64) = (8 << 20, 256 << 20);
 
@@ -34,8 +42,9 @@ pub struct Budget {
     most: usize,
     /// How many may come before the next look.
     unseen: usize,
-    /// When the next look is due however few come.
-    look_at: Option<Moment>,
+    /// How many packets may be sent before the next look.
+    packets: usize,
+    looked_at: Option<Moment>,
     is_short: bool,
 }
 
@@ -46,26 +55,47 @@ impl Budget {
         let memory = Memory::of_this_process();
         let (least, most) = RESERVE_BYTES;
         let reserve = reserve.unwrap_or_else(|| (memory.total().unwrap_or_default() / 32).clamp(least, most));
-        Self { memory, reserve, allowed: usize::MAX, most: 0, unseen: 0, look_at: None, is_short: false }
+        Self { memory, reserve, allowed: usize::MAX, most: 0, unseen: 0, packets: 0, looked_at: None, is_short: false }
     }
 
     /// To be called before a connection is accepted, with the number of those there are; returns how many there may be. Connections
     /// above that are there only to be refused.
     pub fn allowed(&mut self, connections: usize, now: Moment) -> usize {
+        match self.unseen.checked_sub(1).filter(|_| !self.is_older_than(LOOK_INTERVAL, now)) {
+            Some(unseen) => self.unseen = unseen,
+            None => self.look(connections, now),
+        }
+        self.most = self.most.max(connections.min(self.allowed));
+        self.allowed
+    }
+
+    /// How many packets may be sent now, with the number of connections. What they take is given back when they have arrived.
+    pub fn packets(&mut self, connections: usize, now: Moment) -> usize {
+        if self.is_older_than(if self.packets == 0 { PACKETS_INTERVAL } else { LOOK_INTERVAL }, now) {
+            self.look(connections, now);
+        }
+        self.packets
+    }
+
+    /// To be called when some of those packets are sent.
+    pub fn spend(&mut self, packets: usize) {
+        self.packets = self.packets.saturating_sub(packets);
+    }
+
+    fn is_older_than(&self, milliseconds: u32, now: Moment) -> bool {
+        self.looked_at.is_none_or(|at| now.since(at) >= milliseconds)
+    }
+
+    fn look(&mut self, connections: usize, now: Moment) {
         let connections = connections.min(self.allowed);
         self.most = self.most.max(connections);
-        if let Some(unseen) = self.unseen.checked_sub(1)
-            && self.look_at.is_some_and(|at| at.since(now) > 0)
-        {
-            self.unseen = unseen;
-            return self.allowed;
-        }
         let available = self.memory.available().unwrap_or(u64::MAX);
         self.allowed = allowed(available, self.reserve, connections, self.most);
         self.unseen = (self.allowed.saturating_sub(connections) / 2).max(CONNECTIONS_PER_LOOK);
-        self.look_at = Some(now.plus(LOOK_INTERVAL));
+        let for_packets = available.saturating_sub(self.reserve / 2) / 2;
+        self.packets = usize::try_from(for_packets / PACKET_BYTES).unwrap_or(usize::MAX).max(PACKETS_PER_LOOK);
+        self.looked_at = Some(now);
         self.tell(available);
-        self.allowed
     }
 
     /// Whether the reserve was touched, and there has not been twice as much since.
@@ -205,7 +235,8 @@ mod tests {
         let meminfo = folder.path().join("meminfo");
         fs::write(&meminfo, "MemFree: 1048576 kB\n").unwrap();
         let memory = Memory { meminfo: meminfo.clone(), zoneinfo: PathBuf::new(), tcp_mem: PathBuf::new(), groups: Vec::new() };
-        let mut budget = Budget { memory, reserve: 0, allowed: usize::MAX, most: 0, unseen: 0, look_at: None, is_short: false };
+        let mut budget =
+            Budget { memory, reserve: 0, allowed: usize::MAX, most: 0, unseen: 0, packets: 0, looked_at: None, is_short: false };
         let room = (1024 * MIB / CONNECTION_BYTES) as usize;
         let mut allowed = |connections, now| budget.allowed(connections, Moment(now));
         assert_eq!(allowed(0, 0), room);
@@ -223,6 +254,26 @@ mod tests {
         fs::write(&meminfo, "MemFree: 0 kB\n").unwrap();
         assert_eq!(allowed(full, 9 + LOOK_INTERVAL), full + 10);
         assert_eq!(allowed(full, 10 + LOOK_INTERVAL), full, "others may have taken it meanwhile");
+    }
+
+    #[test]
+    fn packets_are_sent_as_long_as_half_of_the_reserve_is_whole_and_a_few_at_any_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let meminfo = folder.path().join("meminfo");
+        let write = |kilobytes: u64| fs::write(&meminfo, format!("MemFree: {kilobytes} kB\n")).unwrap();
+        let memory = Memory { meminfo: meminfo.clone(), zoneinfo: PathBuf::new(), tcp_mem: PathBuf::new(), groups: Vec::new() };
+        let reserve = 8 * MIB;
+        let mut budget = Budget { memory, reserve, allowed: usize::MAX, most: 0, unseen: 0, packets: 0, looked_at: None, is_short: false };
+        write(12 * 1024);
+        assert_eq!(budget.packets(100, Moment(0)), 2_048, "half of what is there");
+        budget.spend(2_000);
+        write(0);
+        assert_eq!(budget.packets(100, Moment(10)), 48);
+        budget.spend(48);
+        assert_eq!(budget.packets(100, Moment(PACKETS_INTERVAL - 1)), 0);
+        assert_eq!(budget.packets(100, Moment(PACKETS_INTERVAL)), PACKETS_PER_LOOK);
+        write(12 * 1024);
+        assert_eq!(budget.packets(100, Moment(PACKETS_INTERVAL + LOOK_INTERVAL)), 2_048, "others may have given it back meanwhile");
     }
 
     #[test]

@@ -33,6 +33,10 @@ const EVENTS_MAX: usize = 256;
 /// How long nothing is accepted after the process ran out of files. The kernel does not tell again that a connection waits.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
+/// How long is waited before more is written when what is on its way to the clients has taken the memory there is. The kernel does not tell
+/// when it has arrived.
+const FLUSH_PAUSE: Duration = Duration::from_millis(5);
+
 /// The loop and all that it waits for.
 pub struct Reactor {
     poll: Poll,
@@ -169,6 +173,9 @@ impl Reactor {
     }
 
     fn timeout(&self) -> Option<Duration> {
+        if self.server.is_held_up() {
+            return Some(FLUSH_PAUSE);
+        }
         if self.server.has_left() || self.has_inbox_left {
             return Some(Duration::ZERO);
         }
@@ -194,9 +201,6 @@ impl Reactor {
                     }
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         self.server.readable(client, event.is_read_closed() || event.is_error(), now);
-                    }
-                    if self.server.has_enough() {
-                        self.server.flush(now);
                     }
                 }
             }
@@ -236,7 +240,7 @@ impl Reactor {
 
     /// Takes what the sources have sent, as much as fits one turn.
     fn publish(&mut self) {
-        if !std::mem::take(&mut self.has_inbox_left) {
+        if self.server.is_held_up() || !std::mem::take(&mut self.has_inbox_left) {
             return;
         }
         let now = self.now();
@@ -257,7 +261,14 @@ impl Reactor {
 
     fn flush(&mut self) {
         let now = self.now();
-        self.server.flush(now);
+        while self.server.unflushed_len() > 0 {
+            let packets = self.budget.packets(self.server.len(), now);
+            let sent = self.server.flush(packets, now);
+            self.budget.spend(sent);
+            if packets == 0 {
+                break;
+            }
+        }
         for client in self.server.take_refused() {
             // Most clients never refuse a byte, so only those that do are watched for taking some again.
             if let Some(stream) = self.server.stream(client) {

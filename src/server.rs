@@ -7,16 +7,15 @@
 
 mod deadlines;
 mod flush;
+mod input;
 mod posts;
-
-use std::io;
 
 use log::debug;
 use slab::Slab;
 
 use crate::connection::{CloseReason, Connection, Phase, Stream};
 use crate::frame;
-use crate::handshake::{self, Outcome, Site};
+use crate::handshake::Site;
 use crate::hub::Hub;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
@@ -29,16 +28,7 @@ const REFUSALS_MAX: usize = 32;
 /// The size of the one buffer that all clients' bytes are received in.
 const RECEIVED_BYTES_MAX: usize = 64 * 1024;
 
-/// How often a client's socket is read in one turn before the others have theirs.
-const READS_PER_TURN: usize = 4;
-
-/// How many messages of a client are handled in one turn before the others have theirs: a message may search the whole history.
-const STEPS_PER_TURN: usize = 32;
-
-/// A client with more bytes of replies than this in one turn, or unsent, is not read until they are gone: one reply may be 700 KB.
-const REPLIES_BYTES_MAX: usize = 64 * 1024;
-
-/// A turn that has more bytes to send than this is flushed early: a thousand clients may each ask for a large reply at once.
+/// A turn that has more bytes to send than this takes no more input: a thousand clients may each ask for a large reply at once.
 const TURN_BYTES_MAX: usize = 256 * 1024;
 
 /// Slots for clients that are never given back.
@@ -77,6 +67,10 @@ pub struct Server<S> {
     /// How many of them speak WebSocket.
     open: usize,
     turn: Turn,
+    /// How many of the turn's clients have been written to: none unless a flush was held up.
+    flushed: usize,
+    /// How many clients the turn had when its flush was held up; 0 when it was not.
+    held_up: usize,
     /// One for all clients: one that has nothing unfinished owns no buffer.
     received: Box<[u8]>,
     /// Clients that end with this turn.
@@ -103,6 +97,8 @@ impl<S: Stream> Server<S> {
             connections: Slab::new(),
             open: 0,
             turn: Turn::default(),
+            flushed: 0,
+            held_up: 0,
             received: vec![0; RECEIVED_BYTES_MAX].into(),
             ended: Vec::new(),
             left: Vec::new(),
@@ -159,46 +155,6 @@ impl<S: Stream> Server<S> {
         self.connections.get_mut(client.index()).map(|connection| &mut connection.stream)
     }
 
-    /// To be called when a client's stream can be read. `is_ended` says that its end has been seen: it is read up to that end then;
-    /// otherwise a read that does not fill the buffer is the last one, which saves a read that would block.
-    pub fn readable(&mut self, client: ClientId, is_ended: bool, now: Moment) {
-        let mut received = std::mem::take(&mut self.received);
-        self.read(client, is_ended, now, &mut received);
-        self.received = received;
-    }
-
-    fn read(&mut self, client: ClientId, is_ended: bool, now: Moment, received: &mut [u8]) {
-        for _ in 0..READS_PER_TURN {
-            let Some(connection) = self.connections.get_mut(client.index()) else { return };
-            if !connection.is_reading() || connection.is_input_left() {
-                return;
-            }
-            match connection.stream.read(received) {
-                Ok(0) => return self.end(client, CloseReason::Gone, now),
-                Ok(bytes) => {
-                    self.take_bytes(client, &received[..bytes], now);
-                    if bytes < received.len() && !is_ended {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.break_off(client, CloseReason::Gone),
-            }
-        }
-        self.leave_input(client);
-    }
-
-    /// Puts off the rest of a client's input until all others have had their turn and its replies are sent.
-    fn leave_input(&mut self, client: ClientId) {
-        if let Some(connection) = self.connections.get_mut(client.index())
-            && !connection.is_input_left()
-        {
-            connection.leave_input(true);
-            self.left.push(client);
-        }
-    }
-
     /// To be called when a client's stream takes bytes again.
     pub fn writable(&mut self, client: ClientId, now: Moment) {
         let Some(connection) = self.connections.get_mut(client.index()) else { return };
@@ -217,140 +173,6 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Goes on with the input that was left in the last turn. Returns whether there was any.
-    pub fn resume(&mut self, now: Moment) -> bool {
-        let left = std::mem::take(&mut self.left);
-        for &client in &left {
-            if let Some(connection) = self.connections.get_mut(client.index())
-                && !connection.has_unsent()
-            {
-                connection.leave_input(false);
-                self.take_bytes(client, &[], now);
-                self.readable(client, true, now);
-            }
-            if self.has_enough() {
-                self.flush(now);
-            }
-        }
-        !left.is_empty()
-    }
-
-    /// Whether input was left that [`Server::resume`] can go on with.
-    pub fn has_left(&self) -> bool {
-        !self.left.is_empty()
-    }
-
-    /// Handles bytes from a client, after those that were kept before.
-    fn take_bytes(&mut self, client: ClientId, bytes: &[u8], now: Moment) {
-        let connection = &mut self.connections[client.index()];
-        let mut kept = connection.take_input();
-        if kept.is_empty() {
-            let used = self.consume(client, bytes, now);
-            self.connections[client.index()].keep_input(bytes[used..].to_vec());
-        } else {
-            kept.extend_from_slice(bytes);
-            let used = self.consume(client, &kept, now);
-            kept.drain(..used);
-            self.connections[client.index()].keep_input(kept);
-        }
-    }
-
-    /// Handles what is complete of `input`, and returns how much that was.
-    fn consume(&mut self, client: ClientId, input: &[u8], now: Moment) -> usize {
-        let mut used = 0;
-        for _ in 0..STEPS_PER_TURN {
-            let rest = &input[used..];
-            let connection = &mut self.connections[client.index()];
-            let step = match connection.phase {
-                Phase::Handshaking => self.shake_hands(client, rest, now),
-                Phase::Open => self.take_frame(client, rest, now),
-                Phase::Posting | Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => return input.len(),
-            };
-            match step {
-                Step::Used(0) => return used,
-                Step::Used(bytes) => used += bytes,
-                Step::Paused(bytes) => {
-                    self.leave_input(client);
-                    return used + bytes;
-                }
-            }
-        }
-        self.leave_input(client);
-        used
-    }
-
-    fn shake_hands(&mut self, client: ClientId, input: &[u8], now: Moment) -> Step {
-        if input.is_empty() {
-            return Step::Used(0);
-        }
-        let is_full = self.open >= self.connections_max() || self.departure.is_some();
-        let connection = &mut self.connections[client.index()];
-        self.turn.begin_reply(client, &mut connection.place);
-        let outcome = handshake::answer(&self.site, input, is_full, self.turn.replies());
-        self.turn.end_reply(connection.place);
-        match outcome {
-            Outcome::Incomplete => Step::Used(0),
-            Outcome::Answered => {
-                self.end(client, CloseReason::Answered, now);
-                Step::Used(input.len())
-            }
-            Outcome::Posted { feed, body } => {
-                connection.phase = Phase::Posting;
-                connection.heard = now;
-                self.posts.ask(client, feed, input[body].to_vec());
-                Step::Used(input.len())
-            }
-            Outcome::Upgraded { feed, head_bytes } => {
-                connection.phase = Phase::Open;
-                self.open += 1;
-                connection.feed = feed;
-                connection.heard = now;
-                self.sweep_by(now.plus(self.limits.ping));
-                Step::Used(head_bytes)
-            }
-        }
-    }
-
-    fn take_frame(&mut self, client: ClientId, input: &[u8], now: Moment) -> Step {
-        let connection = &mut self.connections[client.index()];
-        connection.heard = now;
-        connection.is_pinged = false;
-        // A ping may always come in between.
-        let payload_max = self.limits.message_bytes_max.saturating_sub(connection.begun_bytes()).max(frame::CONTROL_BYTES_MAX);
-        let whole = match frame::find(input, payload_max) {
-            Ok(Some(whole)) => whole,
-            Ok(None) => return Step::Used(0),
-            Err(error) => {
-                self.end(client, CloseReason::from(&*error), now);
-                return Step::Used(input.len());
-            }
-        };
-        let interval = 1_000 / self.limits.messages_per_second.max(1);
-        if !connection.pay_for_message(now, interval, self.limits.messages_burst) {
-            self.end(client, CloseReason::TooManyMessages, now);
-            return Step::Used(input.len());
-        }
-        self.turn.begin_reply(client, &mut connection.place);
-        let received = connection.receive(whole, input, self.limits.message_bytes_max, self.turn.replies());
-        if let Ok(Some(message)) = &received {
-            let replies = self.turn.replies();
-            let hub = &mut self.hubs[usize::from(connection.feed.0)];
-            hub.answer(client, message, |text| frame::write_text(replies, text));
-        }
-        let replies_bytes = self.turn.end_reply(connection.place);
-        let has_too_much = replies_bytes > REPLIES_BYTES_MAX || connection.has_unsent();
-        match received {
-            Err(reason) => {
-                // One that sends on after its close must not have a reset overtake the answer to it.
-                let lingers = reason.lingers() || whole.bytes < input.len();
-                self.end_in(client, if lingers { Phase::Lingering(reason) } else { Phase::Leaving(reason) }, now);
-                Step::Used(input.len())
-            }
-            Ok(_) if has_too_much => Step::Paused(whole.bytes),
-            Ok(_) => Step::Used(whole.bytes),
-        }
-    }
-
     /// Remembers an update, and sends it to all who want it.
     pub fn publish(&mut self, feed: FeedId, update: Update) {
         let Some(hub) = self.hubs.get_mut(usize::from(feed.0)) else { return };
@@ -365,7 +187,7 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Whether this turn sends so much already that it is better flushed before anything is added.
+    /// Whether this turn sends so much already that it must be flushed before anything is added.
     pub fn has_enough(&self) -> bool {
         self.turn.bytes() > TURN_BYTES_MAX
     }
@@ -390,6 +212,7 @@ impl<S: Stream> Server<S> {
     }
 
     fn end_in(&mut self, client: ClientId, phase: Phase, now: Moment) {
+        self.flush_before_reply(client, now);
         let connection = &mut self.connections[client.index()];
         let (Phase::Lingering(reason) | Phase::Leaving(reason)) = phase else { return };
         if matches!(connection.phase, Phase::Ended(_) | Phase::Leaving(_)) {
@@ -445,9 +268,10 @@ impl<S: Stream> Server<S> {
     /// Panics where the server's state contradicts itself; for tests, between two turns.
     pub fn check_invariants(&self) {
         assert!(self.ended.is_empty());
-        assert_eq!(self.turn.outgoing_len(), 0);
+        assert!(self.turn.outgoing_len() == 0 || self.is_held_up());
         for (key, connection) in &self.connections {
-            assert_eq!(connection.place, 0, "client {key} is listed in a turn that is over");
+            let is_listed = connection.place as usize > self.flushed && connection.place as usize <= self.turn.outgoing_len();
+            assert!(connection.place == 0 || is_listed, "client {key} is listed in a turn that is over");
             assert!(!matches!(connection.phase, Phase::Ended(_)), "client {key} has ended and is still there");
             assert!(
                 !connection.is_input_left() || connection.has_unsent() || self.left.contains(&ClientId(key as u32)),
@@ -458,12 +282,4 @@ impl<S: Stream> Server<S> {
         assert_eq!(self.open, self.connections.iter().filter(|(_, connection)| connection.phase == Phase::Open).count());
         self.hubs.iter().for_each(Hub::check_invariants);
     }
-}
-
-/// What came of a client's input.
-enum Step {
-    /// So many bytes were used; 0 when there is nothing complete.
-    Used(usize),
-    /// So many bytes were used, and no more may be in this turn.
-    Paused(usize),
 }

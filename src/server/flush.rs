@@ -2,21 +2,57 @@
 
 use super::Server;
 use super::deadlines::RETRY;
-use crate::connection::{CloseReason, Phase, Stream, write_some};
+use crate::connection::{CloseReason, Connection, Phase, Stream, write_some};
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 use crate::turn::Outgoing;
 
 impl<S: Stream> Server<S> {
-    /// Writes what this turn has for its clients: one write for each, however many replies and updates it gets.
-    pub fn flush(&mut self, now: Moment) {
+    /// Writes what this turn has for its clients: one write for each, however many replies and updates it gets. After `clients_max` of them the
+    /// rest is held up until the next call: a packet takes the kernel thirty times the memory of what is in it until it has arrived, which no
+    /// limit of the kernel's bounds where each socket has one only. Those who wait for their part take no memory of their own. Returns how many
+    /// were written to.
+    pub fn flush(&mut self, clients_max: usize, now: Moment) -> usize {
         let mut gathered = Vec::new();
-        for at in 0..self.turn.outgoing_len() {
-            let outgoing = self.turn.outgoing(at);
-            self.write(&outgoing, &mut gathered, now);
+        let first = self.flushed;
+        let end = self.turn.outgoing_len().min(first.saturating_add(clients_max));
+        for at in first..end {
+            self.flush_at(at, &mut gathered, now);
+        }
+        (self.flushed, self.held_up) = (end, self.turn.outgoing_len());
+        if end == self.held_up {
+            self.turn.clear();
+            (self.flushed, self.held_up) = (0, 0);
+        }
+        end - first
+    }
+
+    /// How many clients are to be written to.
+    pub fn unflushed_len(&self) -> usize {
+        self.turn.outgoing_len() - self.flushed
+    }
+
+    /// Whether a part of what was to be written is held up: nothing is to be published until [`Server::flush`] has written it.
+    pub fn is_held_up(&self) -> bool {
+        self.held_up > 0
+    }
+
+    /// Writes what a client is to get before a reply to it is begun, in case that has been held up: it came first.
+    pub(super) fn flush_before_reply(&mut self, client: ClientId, now: Moment) {
+        let place = self.connections[client.index()].place as usize;
+        if (1..=self.held_up).contains(&place) {
+            self.flush_at(place - 1, &mut Vec::new(), now);
+        }
+    }
+
+    /// Writes to the client at this place of the turn's list, if it is still there and was not written to before.
+    fn flush_at(&mut self, at: usize, gathered: &mut Vec<u8>, now: Moment) {
+        let outgoing = self.turn.outgoing(at);
+        let is_listed = |connection: &Connection<S>| connection.place as usize == at + 1;
+        if self.connections.get(outgoing.client.index()).is_some_and(is_listed) {
+            self.write(&outgoing, gathered, now);
             self.after_writing(outgoing.client);
         }
-        self.turn.clear();
     }
 
     fn write(&mut self, outgoing: &Outgoing, gathered: &mut Vec<u8>, now: Moment) {
@@ -90,7 +126,8 @@ impl<S: Stream> Server<S> {
     /// Takes the next step of a connection that was to end once all is sent.
     pub(super) fn after_writing(&mut self, client: ClientId) {
         let connection = &mut self.connections[client.index()];
-        if connection.has_unsent() {
+        // What this turn has for the client still, when the kernel takes what is unsent, is held up.
+        if connection.has_unsent() || connection.place > 0 {
             return;
         }
         match connection.phase {

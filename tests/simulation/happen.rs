@@ -108,7 +108,7 @@ impl World {
             }
             Outcome::Incomplete | Outcome::Upgraded { .. } => Kind::Silent,
         };
-        let is_fast = self.random.bool();
+        let is_fast = self.random.bool() && !self.is_short_of_memory;
         let mut client = Client::new(kind, is_fast, request, &mut self.random);
         if self.random.bool() {
             client.fate = Fate::HalfCloses;

@@ -75,7 +75,7 @@ impl World {
             session.receive(first, payload, client.seen_bytes, feed, acted_at[user.feed], self.is_departing);
         }
         let is_over = session.close.is_some() || wire.is_server_done || wire.is_dropped || wire.is_reset;
-        let is_told = !client.is_readable && !client.is_writable && !self.server.has_left();
+        let is_told = !client.is_readable && !client.is_writable && !self.server.has_left() && !self.server.is_held_up();
         if session.close.is_some() && is_told && wire.room > 0 {
             assert!(wire.is_server_done || wire.is_dropped || wire.is_reset, "the end does not follow the close");
         }

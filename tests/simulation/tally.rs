@@ -11,6 +11,7 @@ pub struct Tally {
     pub pings: usize,
     pub full: usize,
     pub left: usize,
+    pub held_up: usize,
     pub ended: usize,
 }
 
@@ -24,11 +25,12 @@ impl Tally {
         self.pings += other.pings;
         self.full += other.full;
         self.left += other.left;
+        self.held_up += other.held_up;
         self.ended += other.ended;
     }
 
     pub fn check_that_all_has_happened(&self) {
-        let Self { updates, replayed, folded, resumed, refused, pings, full, left, ended } = *self;
+        let Self { updates, replayed, folded, resumed, refused, pings, full, left, held_up, ended } = *self;
         for (name, count) in [
             ("updates", updates),
             ("replayed updates", replayed),
@@ -38,6 +40,7 @@ impl Tally {
             ("pings", pings),
             ("refused connections", full),
             ("inputs left for a later turn", left),
+            ("turns that were held up", held_up),
             ("clients that end by themselves", ended),
         ] {
             assert!(count > 100, "only {count} {name}");

@@ -67,6 +67,8 @@ pub struct World {
     /// The server is to go away in the next turn, within so many milliseconds.
     departure: Option<u32>,
     pub is_departing: bool,
+    /// Now and then, there is no memory for more than a few packets; nobody is fast then.
+    pub is_short_of_memory: bool,
     pub is_traced: bool,
     pub tally: Tally,
 }
@@ -97,9 +99,10 @@ impl World {
         };
         let first_floor = FIRST_SECOND - random.i64(0..3);
         let hubs = PATHS.iter().map(|_| Hub::new(History::new(history_max, first_floor), subscriptions_max)).collect();
+        let is_short_of_memory = random.u8(0..4) == 0;
         let users = (0..random.usize(1..8)).map(|_| User {
             feed: random.usize(0..PATHS.len()),
-            is_fast: random.bool(),
+            is_fast: random.bool() && !is_short_of_memory,
             known: Known::default(),
             is_connected: false,
         });
@@ -118,6 +121,7 @@ impl World {
             posts: Vec::new(),
             departure: None,
             is_departing: false,
+            is_short_of_memory,
             is_traced,
             tally: Tally::default(),
             random,
@@ -180,7 +184,7 @@ impl World {
             }
             (0..self.posts.len()).for_each(|_| self.see_to_post());
             let has_events = self.clients.iter().any(|client| client.id.is_none() || client.is_readable || client.is_writable);
-            if !has_events && self.inbox.is_empty() && !self.server.has_left() {
+            if !has_events && self.inbox.is_empty() && !self.server.has_left() && !self.server.is_held_up() {
                 return;
             }
             self.turn(true);
@@ -225,8 +229,12 @@ impl World {
             self.clients.retain(|client| client.id.is_some());
         }
         self.server.tick(now);
-        self.publish();
-        self.server.flush(now);
+        if !self.server.is_held_up() {
+            self.publish();
+        }
+        let is_short = self.is_short_of_memory && !is_prompt && self.random.bool();
+        self.server.flush(if is_short { self.random.usize(0..4) } else { usize::MAX }, now);
+        self.tally.held_up += usize::from(self.server.is_held_up());
         for id in self.server.take_refused() {
             self.tally.refused += 1;
             let client = self.clients.iter_mut().find(|client| client.id == Some(id)).expect("a client that was refused bytes");
@@ -261,9 +269,6 @@ impl World {
                     (client.heard, client.is_pinged) = (self.now, false);
                 }
                 self.server.readable(id, is_ended, self.now);
-            }
-            if self.server.has_enough() {
-                self.server.flush(self.now);
             }
         }
     }

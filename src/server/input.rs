@@ -1,0 +1,211 @@
+//! What clients send: read, cut into heads and frames, answered. What is left over for the next turn, so that all others have theirs.
+
+use std::io;
+
+use super::Server;
+use crate::connection::{CloseReason, Phase, Stream};
+use crate::frame;
+use crate::handshake::{self, Outcome};
+use crate::moment::Moment;
+use crate::subscriptions::ClientId;
+
+/// How often a client's socket is read in one turn before the others have theirs.
+const READS_PER_TURN: usize = 4;
+
+/// How many messages of a client are handled in one turn before the others have theirs: a message may search the whole history.
+const STEPS_PER_TURN: usize = 32;
+
+/// A client with more bytes of replies than this in one turn, or unsent, is not read until they are gone: one reply may be 700 KB.
+const REPLIES_BYTES_MAX: usize = 64 * 1024;
+
+/// What came of a client's input.
+enum Step {
+    /// So many bytes were used; 0 when there is nothing complete.
+    Used(usize),
+    /// So many bytes were used, and no more may be in this turn.
+    Paused(usize),
+}
+
+impl<S: Stream> Server<S> {
+    /// To be called when a client's stream can be read. `is_ended` says that its end has been seen: it is read up to that end then;
+    /// otherwise a read that does not fill the buffer is the last one, which saves a read that would block.
+    pub fn readable(&mut self, client: ClientId, is_ended: bool, now: Moment) {
+        let mut received = std::mem::take(&mut self.received);
+        self.read(client, is_ended, now, &mut received);
+        self.received = received;
+    }
+
+    fn read(&mut self, client: ClientId, is_ended: bool, now: Moment, received: &mut [u8]) {
+        for _ in 0..READS_PER_TURN {
+            let has_enough = self.has_enough();
+            let Some(connection) = self.connections.get_mut(client.index()) else { return };
+            if !connection.is_reading() || connection.is_input_left() {
+                return;
+            }
+            if has_enough {
+                break;
+            }
+            match connection.stream.read(received) {
+                Ok(0) => return self.end(client, CloseReason::Gone, now),
+                Ok(bytes) => {
+                    self.take_bytes(client, &received[..bytes], now);
+                    if bytes < received.len() && !is_ended {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.break_off(client, CloseReason::Gone),
+            }
+        }
+        self.leave_input(client);
+    }
+
+    /// Puts off the rest of a client's input until all others have had their turn and its replies are sent.
+    fn leave_input(&mut self, client: ClientId) {
+        if let Some(connection) = self.connections.get_mut(client.index())
+            && !connection.is_input_left()
+        {
+            connection.leave_input(true);
+            self.left.push(client);
+        }
+    }
+
+    /// Goes on with the input that was left in the last turn. Returns whether there was any.
+    pub fn resume(&mut self, now: Moment) -> bool {
+        let left = std::mem::take(&mut self.left);
+        for (at, &client) in left.iter().enumerate() {
+            if self.has_enough() {
+                self.left.extend(&left[at..]);
+                break;
+            }
+            if let Some(connection) = self.connections.get_mut(client.index())
+                && !connection.has_unsent()
+            {
+                connection.leave_input(false);
+                self.take_bytes(client, &[], now);
+                self.readable(client, true, now);
+            }
+        }
+        !left.is_empty()
+    }
+
+    /// Whether input was left that [`Server::resume`] can go on with.
+    pub fn has_left(&self) -> bool {
+        !self.left.is_empty()
+    }
+
+    /// Handles bytes from a client, after those that were kept before.
+    fn take_bytes(&mut self, client: ClientId, bytes: &[u8], now: Moment) {
+        let connection = &mut self.connections[client.index()];
+        let mut kept = connection.take_input();
+        if kept.is_empty() {
+            let used = self.consume(client, bytes, now);
+            self.connections[client.index()].keep_input(bytes[used..].to_vec());
+        } else {
+            kept.extend_from_slice(bytes);
+            let used = self.consume(client, &kept, now);
+            kept.drain(..used);
+            self.connections[client.index()].keep_input(kept);
+        }
+    }
+
+    /// Handles what is complete of `input`, and returns how much that was.
+    fn consume(&mut self, client: ClientId, input: &[u8], now: Moment) -> usize {
+        let mut used = 0;
+        for _ in 0..STEPS_PER_TURN {
+            let rest = &input[used..];
+            let connection = &mut self.connections[client.index()];
+            let step = match connection.phase {
+                Phase::Handshaking => self.shake_hands(client, rest, now),
+                Phase::Open => self.take_frame(client, rest, now),
+                Phase::Posting | Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => return input.len(),
+            };
+            match step {
+                Step::Used(0) => return used,
+                Step::Used(bytes) => used += bytes,
+                Step::Paused(bytes) => {
+                    self.leave_input(client);
+                    return used + bytes;
+                }
+            }
+        }
+        self.leave_input(client);
+        used
+    }
+
+    fn shake_hands(&mut self, client: ClientId, input: &[u8], now: Moment) -> Step {
+        if input.is_empty() {
+            return Step::Used(0);
+        }
+        let is_full = self.open >= self.connections_max() || self.departure.is_some();
+        self.flush_before_reply(client, now);
+        let connection = &mut self.connections[client.index()];
+        self.turn.begin_reply(client, &mut connection.place);
+        let outcome = handshake::answer(&self.site, input, is_full, self.turn.replies());
+        self.turn.end_reply(connection.place);
+        match outcome {
+            Outcome::Incomplete => Step::Used(0),
+            Outcome::Answered => {
+                self.end(client, CloseReason::Answered, now);
+                Step::Used(input.len())
+            }
+            Outcome::Posted { feed, body } => {
+                connection.phase = Phase::Posting;
+                connection.heard = now;
+                self.posts.ask(client, feed, input[body].to_vec());
+                Step::Used(input.len())
+            }
+            Outcome::Upgraded { feed, head_bytes } => {
+                connection.phase = Phase::Open;
+                self.open += 1;
+                connection.feed = feed;
+                connection.heard = now;
+                self.sweep_by(now.plus(self.limits.ping));
+                Step::Used(head_bytes)
+            }
+        }
+    }
+
+    fn take_frame(&mut self, client: ClientId, input: &[u8], now: Moment) -> Step {
+        let connection = &mut self.connections[client.index()];
+        connection.heard = now;
+        connection.is_pinged = false;
+        // A ping may always come in between.
+        let payload_max = self.limits.message_bytes_max.saturating_sub(connection.begun_bytes()).max(frame::CONTROL_BYTES_MAX);
+        let whole = match frame::find(input, payload_max) {
+            Ok(Some(whole)) => whole,
+            Ok(None) => return Step::Used(0),
+            Err(error) => {
+                self.end(client, CloseReason::from(&*error), now);
+                return Step::Used(input.len());
+            }
+        };
+        let interval = 1_000 / self.limits.messages_per_second.max(1);
+        if !connection.pay_for_message(now, interval, self.limits.messages_burst) {
+            self.end(client, CloseReason::TooManyMessages, now);
+            return Step::Used(input.len());
+        }
+        self.flush_before_reply(client, now);
+        let connection = &mut self.connections[client.index()];
+        self.turn.begin_reply(client, &mut connection.place);
+        let received = connection.receive(whole, input, self.limits.message_bytes_max, self.turn.replies());
+        if let Ok(Some(message)) = &received {
+            let replies = self.turn.replies();
+            let hub = &mut self.hubs[usize::from(connection.feed.0)];
+            hub.answer(client, message, |text| frame::write_text(replies, text));
+        }
+        let replies_bytes = self.turn.end_reply(connection.place);
+        let has_too_much = replies_bytes > REPLIES_BYTES_MAX || connection.has_unsent();
+        match received {
+            Err(reason) => {
+                // One that sends on after its close must not have a reset overtake the answer to it.
+                let lingers = reason.lingers() || whole.bytes < input.len();
+                self.end_in(client, if lingers { Phase::Lingering(reason) } else { Phase::Leaving(reason) }, now);
+                Step::Used(input.len())
+            }
+            Ok(_) if has_too_much => Step::Paused(whole.bytes),
+            Ok(_) => Step::Used(whole.bytes),
+        }
+    }
+}
