@@ -240,7 +240,7 @@ impl Reactor {
 
     /// Takes what the sources have sent, as much as fits one turn.
     fn publish(&mut self) {
-        if self.server.is_held_up() || !std::mem::take(&mut self.has_inbox_left) {
+        if self.server.has_enough() || !std::mem::take(&mut self.has_inbox_left) {
             return;
         }
         let now = self.now();

@@ -67,10 +67,8 @@ pub struct Server<S> {
     /// How many of them speak WebSocket.
     open: usize,
     turn: Turn,
-    /// How many of the turn's clients have been written to: none unless a flush was held up.
-    flushed: usize,
-    /// How many clients the turn had when its flush was held up; 0 when it was not.
-    held_up: usize,
+    /// The last place in the turn's list when its flush was held up; 0 when it was not.
+    held_up: u32,
     /// One for all clients: one that has nothing unfinished owns no buffer.
     received: Box<[u8]>,
     /// Clients that end with this turn.
@@ -97,7 +95,6 @@ impl<S: Stream> Server<S> {
             connections: Slab::new(),
             open: 0,
             turn: Turn::default(),
-            flushed: 0,
             held_up: 0,
             received: vec![0; RECEIVED_BYTES_MAX].into(),
             ended: Vec::new(),
@@ -270,8 +267,7 @@ impl<S: Stream> Server<S> {
         assert!(self.ended.is_empty());
         assert!(self.turn.outgoing_len() == 0 || self.is_held_up());
         for (key, connection) in &self.connections {
-            let is_listed = connection.place as usize > self.flushed && connection.place as usize <= self.turn.outgoing_len();
-            assert!(connection.place == 0 || is_listed, "client {key} is listed in a turn that is over");
+            assert!(connection.place <= self.turn.last_place(), "client {key} is listed in a turn that is over");
             assert!(!matches!(connection.phase, Phase::Ended(_)), "client {key} has ended and is still there");
             assert!(
                 !connection.is_input_left() || connection.has_unsent() || self.left.contains(&ClientId(key as u32)),

@@ -1,6 +1,7 @@
 //! What one turn of the loop will write: collected while events are handled, written once before the loop sleeps. Owns the replies,
 //! the updates (each encoded once, shared by all who get it), and the list of clients that get any. Knows no socket and no hub.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::frame;
@@ -18,7 +19,10 @@ pub struct Turn {
     /// The frames of all updates of the turn, one after the other, so that a client that gets all of them gets one slice.
     frames: Vec<u8>,
     pushes: Vec<Push>,
-    outgoing: Vec<Outgoing>,
+    /// Those who get something, in order; the first one's place is one more than `taken`.
+    outgoing: VecDeque<Outgoing>,
+    /// How many have been taken from the front of the list.
+    taken: u32,
     text: Vec<u8>,
 }
 
@@ -61,10 +65,10 @@ impl Turn {
     /// Lists a client, whose `place` is 0 where it is not listed yet; returns its entry.
     fn list(&mut self, client: ClientId, place: &mut u32) -> &mut Outgoing {
         if *place == 0 {
-            self.outgoing.push(Outgoing { client, replies: (0, 0), first: 0, last: 0, count: 0 });
-            *place = self.outgoing.len() as u32;
+            self.outgoing.push_back(Outgoing { client, replies: (0, 0), first: 0, last: 0, count: 0 });
+            *place = self.last_place();
         }
-        &mut self.outgoing[*place as usize - 1]
+        &mut self.outgoing[(*place - self.taken) as usize - 1]
     }
 
     /// Begins a reply to a client: what is then written to [`Turn::replies`] goes to it, until [`Turn::end_reply`].
@@ -88,7 +92,7 @@ impl Turn {
 
     /// Ends a reply that was begun last; returns how many bytes this client's replies have in this turn.
     pub fn end_reply(&mut self, place: u32) -> usize {
-        let entry = &mut self.outgoing[place as usize - 1];
+        let entry = &mut self.outgoing[(place - self.taken) as usize - 1];
         entry.replies.1 = self.replies.len() as u32;
         (entry.replies.1 - entry.replies.0) as usize
     }
@@ -122,9 +126,21 @@ impl Turn {
         self.outgoing.len()
     }
 
+    /// The place of the client that was listed last; 0 where none is.
+    pub fn last_place(&self) -> u32 {
+        self.taken + self.outgoing.len() as u32
+    }
+
+    /// Takes the first client off the list, with its place there.
+    pub fn take_next(&mut self) -> Option<(u32, Outgoing)> {
+        let outgoing = self.outgoing.pop_front()?;
+        self.taken += 1;
+        Some((self.taken, outgoing))
+    }
+
     /// What the client at this place of the list gets.
-    pub fn outgoing(&self, at: usize) -> Outgoing {
-        self.outgoing[at].clone()
+    pub fn outgoing(&self, place: u32) -> Outgoing {
+        self.outgoing[(place - self.taken) as usize - 1].clone()
     }
 
     /// The bytes of the replies to a client.
@@ -151,7 +167,9 @@ impl Turn {
         clear(&mut self.replies);
         clear(&mut self.frames);
         clear(&mut self.pushes);
-        clear(&mut self.outgoing);
+        self.outgoing.clear();
+        self.outgoing.shrink_to(KEPT_BYTES_MAX / size_of::<Outgoing>());
+        self.taken = 0;
     }
 }
 

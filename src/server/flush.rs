@@ -2,7 +2,7 @@
 
 use super::Server;
 use super::deadlines::RETRY;
-use crate::connection::{CloseReason, Connection, Phase, Stream, write_some};
+use crate::connection::{CloseReason, Phase, Stream, write_some};
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 use crate::turn::Outgoing;
@@ -14,43 +14,44 @@ impl<S: Stream> Server<S> {
     /// were written to.
     pub fn flush(&mut self, clients_max: usize, now: Moment) -> usize {
         let mut gathered = Vec::new();
-        let first = self.flushed;
-        let end = self.turn.outgoing_len().min(first.saturating_add(clients_max));
-        for at in first..end {
-            self.flush_at(at, &mut gathered, now);
+        let mut clients = 0;
+        while clients < clients_max
+            && let Some((place, outgoing)) = self.turn.take_next()
+        {
+            self.flush_one(place, &outgoing, &mut gathered, now);
+            clients += 1;
         }
-        (self.flushed, self.held_up) = (end, self.turn.outgoing_len());
-        if end == self.held_up {
+        self.held_up = self.turn.last_place();
+        if self.turn.outgoing_len() == 0 {
             self.turn.clear();
-            (self.flushed, self.held_up) = (0, 0);
+            self.held_up = 0;
         }
-        end - first
+        clients
     }
 
     /// How many clients are to be written to.
     pub fn unflushed_len(&self) -> usize {
-        self.turn.outgoing_len() - self.flushed
+        self.turn.outgoing_len()
     }
 
-    /// Whether a part of what was to be written is held up: nothing is to be published until [`Server::flush`] has written it.
+    /// Whether a part of what was to be written is held up until [`Server::flush`] is called again.
     pub fn is_held_up(&self) -> bool {
         self.held_up > 0
     }
 
     /// Writes what a client is to get before a reply to it is begun, in case that has been held up: it came first.
     pub(super) fn flush_before_reply(&mut self, client: ClientId, now: Moment) {
-        let place = self.connections[client.index()].place as usize;
+        let place = self.connections[client.index()].place;
         if (1..=self.held_up).contains(&place) {
-            self.flush_at(place - 1, &mut Vec::new(), now);
+            let outgoing = self.turn.outgoing(place);
+            self.flush_one(place, &outgoing, &mut Vec::new(), now);
         }
     }
 
     /// Writes to the client at this place of the turn's list, if it is still there and was not written to before.
-    fn flush_at(&mut self, at: usize, gathered: &mut Vec<u8>, now: Moment) {
-        let outgoing = self.turn.outgoing(at);
-        let is_listed = |connection: &Connection<S>| connection.place as usize == at + 1;
-        if self.connections.get(outgoing.client.index()).is_some_and(is_listed) {
-            self.write(&outgoing, gathered, now);
+    fn flush_one(&mut self, place: u32, outgoing: &Outgoing, gathered: &mut Vec<u8>, now: Moment) {
+        if self.connections.get(outgoing.client.index()).is_some_and(|connection| connection.place == place) {
+            self.write(outgoing, gathered, now);
             self.after_writing(outgoing.client);
         }
     }
