@@ -1,5 +1,6 @@
 //! Pushes Bugzilla changes to WebSocket clients.
 
+pub mod allocator;
 pub mod backoff;
 pub mod bench;
 pub mod client;

@@ -74,6 +74,25 @@ fn one_server_listens_on_several_addresses() {
     assert!(!folder.path().join("first.sock").exists(), "the file of the Unix socket is left behind");
 }
 
+/// What the C library reads is what the program was started with.
+#[cfg(target_env = "gnu")]
+#[test]
+fn freed_memory_goes_back_to_the_kernel_unless_the_administrator_says_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--history", "none"];
+    for (given, expected) in [(None, "131072"), (Some("1000000"), "1000000")] {
+        let variable = "MALLOC_MMAP_THRESHOLD_";
+        let environment: Vec<(&str, &str)> = given.map(|given| (variable, given)).into_iter().collect();
+        let program = Program::start_with(folder.path(), &arguments, &environment);
+        program.wait_for_line(" listens on ");
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", program.id())).unwrap();
+        let setting = format!("{variable}={expected}");
+        assert!(read("environ").split('\0').any(|line| line == setting), "{}", read("environ"));
+        assert_eq!(read("comm").trim(), "bugzfeed", "it has kept its name");
+        assert!(read("cmdline").ends_with("serve\0--listen\0127.0.0.1:0\0--history\0none\0"), "and its arguments");
+    }
+}
+
 #[test]
 fn a_unix_socket_that_was_left_behind_is_taken_over_and_one_in_use_is_not() {
     let folder = tempfile::tempdir().unwrap();

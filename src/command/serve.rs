@@ -11,6 +11,7 @@ use log::{LevelFilter, error, warn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::address::Discreet;
+use crate::allocator;
 use crate::duration;
 use crate::failure::Failure;
 use crate::handshake::{Hook, Site};
@@ -121,6 +122,7 @@ fn milliseconds(text: &str) -> Result<u32, String> {
 /// # Errors
 /// When a setting is wrong, or an address or a file is not to be had.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    allocator::give_back_memory();
     let log = logging::start(options.log).map_err(|error| Failure::Unavailable(format!("cannot start the log: {error}.")))?;
     let result = serve(options);
     log.finish();
