@@ -18,6 +18,8 @@ pub struct Whole {
     pub ends_message: bool,
     /// Whether it is a ping, a pong or a close.
     pub is_control: bool,
+    /// Whether it is a pong, which is never answered.
+    pub is_pong: bool,
 }
 
 /// The longest payload of a ping, a pong or a close: RFC 6455 section 5.5.
@@ -47,7 +49,9 @@ pub fn find(input: &[u8], payload_max: usize) -> Result<Option<Whole>, Box<Error
     }
     // A limit may be as large as numbers go.
     let bytes = payload.saturating_add(cursor.position() as usize);
-    Ok((bytes <= input.len()).then_some(Whole { bytes, payload_bytes: payload, ends_message: header.is_final && !is_control, is_control }))
+    let is_pong = header.opcode == OpCode::Control(Control::Pong);
+    let ends_message = header.is_final && !is_control;
+    Ok((bytes <= input.len()).then_some(Whole { bytes, payload_bytes: payload, ends_message, is_control, is_pong }))
 }
 
 /// Writes a text message. Its header is at most ten bytes.

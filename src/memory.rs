@@ -1,6 +1,7 @@
 //! How many connections the memory is good for, the kernel's share included: a socket costs the kernel some 4 KB, fifty times what it
 //! costs this process, so that a small machine runs out of memory long before it runs out of files, and is then brought down by the
-//! kernel's out-of-memory killer. Looks while connections come, more often the less is left; an idle server never looks.
+//! kernel's out-of-memory killer. So do packets, as long as they are on their way. Looks while connections come and packets go, more often the
+//! less is left; an idle server never looks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -83,7 +84,8 @@ impl Budget {
     }
 
     fn is_older_than(&self, milliseconds: u32, now: Moment) -> bool {
-        self.looked_at.is_none_or(|at| now.since(at) >= milliseconds)
+        // Moments of more than 24 days ago seem to lie ahead.
+        self.looked_at.is_none_or(|at| now.since(at) >= milliseconds || at.since(now) > 0)
     }
 
     fn look(&mut self, connections: usize, now: Moment) {

@@ -240,7 +240,7 @@ impl Reactor {
 
     /// Takes what the sources have sent, as much as fits one turn.
     fn publish(&mut self) {
-        if self.server.has_enough() || !std::mem::take(&mut self.has_inbox_left) {
+        if (self.server.has_enough() && self.server.is_held_up()) || !std::mem::take(&mut self.has_inbox_left) {
             return;
         }
         let now = self.now();
@@ -263,8 +263,7 @@ impl Reactor {
         let now = self.now();
         while self.server.unflushed_len() > 0 {
             let packets = self.budget.packets(self.server.len(), now);
-            let sent = self.server.flush(packets, now);
-            self.budget.spend(sent);
+            self.budget.spend(self.server.flush(packets, now));
             if packets == 0 {
                 break;
             }

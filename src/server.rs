@@ -2,8 +2,8 @@
 //! which things happen to them. Generic over the stream and given the time, so that a simulation can drive it; knows no poll, no
 //! thread, no clock.
 //!
-//! Nothing is written and nobody is removed while events are handled: [`Server::flush`] writes once per client and turn, and
-//! [`Server::reap`] is the one place that removes a client.
+//! Nobody is removed while events are handled, and nothing is written but what was held up and must come before a reply:
+//! [`Server::flush`] writes once per client and turn, and [`Server::reap`] is the one place that removes a client.
 
 mod deadlines;
 mod flush;
@@ -69,6 +69,8 @@ pub struct Server<S> {
     turn: Turn,
     /// The last place in the turn's list when its flush was held up; 0 when it was not.
     held_up: u32,
+    /// Writes since the last flush, for clients that were to get a reply while more was held up for them.
+    early_writes: usize,
     /// One for all clients: one that has nothing unfinished owns no buffer.
     received: Box<[u8]>,
     /// Clients that end with this turn.
@@ -96,6 +98,7 @@ impl<S: Stream> Server<S> {
             open: 0,
             turn: Turn::default(),
             held_up: 0,
+            early_writes: 0,
             received: vec![0; RECEIVED_BYTES_MAX].into(),
             ended: Vec::new(),
             left: Vec::new(),
@@ -267,7 +270,7 @@ impl<S: Stream> Server<S> {
         assert!(self.ended.is_empty());
         assert!(self.turn.outgoing_len() == 0 || self.is_held_up());
         for (key, connection) in &self.connections {
-            assert!(connection.place <= self.turn.last_place(), "client {key} is listed in a turn that is over");
+            assert!(self.turn.has_place(connection.place), "client {key} is listed in a turn that is over");
             assert!(!matches!(connection.phase, Phase::Ended(_)), "client {key} has ended and is still there");
             assert!(
                 !connection.is_input_left() || connection.has_unsent() || self.left.contains(&ClientId(key as u32)),

@@ -131,6 +131,11 @@ impl Turn {
         self.taken + self.outgoing.len() as u32
     }
 
+    /// Whether a client may have this place: one of the list, or none.
+    pub fn has_place(&self, place: u32) -> bool {
+        place == 0 || (self.taken < place && place <= self.last_place())
+    }
+
     /// Takes the first client off the list, with its place there.
     pub fn take_next(&mut self) -> Option<(u32, Outgoing)> {
         let outgoing = self.outgoing.pop_front()?;

@@ -113,7 +113,6 @@ impl<S: Stream> Server<S> {
     }
 
     fn act_on(&mut self, client: ClientId, action: Due, now: Moment) {
-        self.flush_before_reply(client, now);
         let connection = &mut self.connections[client.index()];
         match action {
             Due::In(_) => {}

@@ -8,25 +8,24 @@ use crate::subscriptions::ClientId;
 use crate::turn::Outgoing;
 
 impl<S: Stream> Server<S> {
-    /// Writes what this turn has for its clients: one write for each, however many replies and updates it gets. After `clients_max` of them the
+    /// Writes what this turn has for its clients: one write for each, however many replies and updates it gets. After `writes_max` of them the
     /// rest is held up until the next call: a packet takes the kernel thirty times the memory of what is in it until it has arrived, which no
     /// limit of the kernel's bounds where each socket has one only. Those who wait for their part take no memory of their own. Returns how many
-    /// were written to.
-    pub fn flush(&mut self, clients_max: usize, now: Moment) -> usize {
+    /// writes there were since the last call.
+    pub fn flush(&mut self, writes_max: usize, now: Moment) -> usize {
         let mut gathered = Vec::new();
-        let mut clients = 0;
-        while clients < clients_max
+        let mut writes = std::mem::take(&mut self.early_writes);
+        while writes < writes_max
             && let Some((place, outgoing)) = self.turn.take_next()
         {
-            self.flush_one(place, &outgoing, &mut gathered, now);
-            clients += 1;
+            writes += usize::from(self.flush_one(place, &outgoing, &mut gathered, now));
         }
         self.held_up = self.turn.last_place();
         if self.turn.outgoing_len() == 0 {
             self.turn.clear();
             self.held_up = 0;
         }
-        clients
+        writes
     }
 
     /// How many clients are to be written to.
@@ -39,34 +38,37 @@ impl<S: Stream> Server<S> {
         self.held_up > 0
     }
 
-    /// Writes what a client is to get before a reply to it is begun, in case that has been held up: it came first.
+    /// Writes what a client is to get before a reply to it is begun, if that is held up: it came first.
     pub(super) fn flush_before_reply(&mut self, client: ClientId, now: Moment) {
         let place = self.connections[client.index()].place;
         if (1..=self.held_up).contains(&place) {
             let outgoing = self.turn.outgoing(place);
-            self.flush_one(place, &outgoing, &mut Vec::new(), now);
+            self.early_writes += usize::from(self.flush_one(place, &outgoing, &mut Vec::new(), now));
         }
     }
 
-    /// Writes to the client at this place of the turn's list, if it is still there and was not written to before.
-    fn flush_one(&mut self, place: u32, outgoing: &Outgoing, gathered: &mut Vec<u8>, now: Moment) {
-        if self.connections.get(outgoing.client.index()).is_some_and(|connection| connection.place == place) {
-            self.write(outgoing, gathered, now);
-            self.after_writing(outgoing.client);
+    /// Writes to the client at this place of the turn's list, if it is still there and was not written to before; returns whether it was now.
+    fn flush_one(&mut self, place: u32, outgoing: &Outgoing, gathered: &mut Vec<u8>, now: Moment) -> bool {
+        if self.connections.get(outgoing.client.index()).is_none_or(|connection| connection.place != place) {
+            return false;
         }
+        let is_written = self.write(outgoing, gathered, now);
+        self.after_writing(outgoing.client);
+        is_written
     }
 
-    fn write(&mut self, outgoing: &Outgoing, gathered: &mut Vec<u8>, now: Moment) {
+    fn write(&mut self, outgoing: &Outgoing, gathered: &mut Vec<u8>, now: Moment) -> bool {
         let client = outgoing.client;
         let connection = &mut self.connections[client.index()];
         connection.place = 0;
         let replies = self.turn.replies_of(outgoing);
         if matches!(connection.phase, Phase::Ended(_)) {
-            return;
+            return false;
         }
         if connection.has_unsent() {
             connection.keep_unsent(replies, now);
-            return self.keep_waiting(outgoing, 0);
+            self.keep_waiting(outgoing, 0);
+            return false;
         }
         let output = if replies.is_empty() && outgoing.has_all() {
             self.turn.frames_of(outgoing.pushes())
@@ -79,7 +81,7 @@ impl<S: Stream> Server<S> {
             gathered
         };
         if output.is_empty() {
-            return;
+            return false;
         }
         let connection = &mut self.connections[client.index()];
         match write_some(&mut connection.stream, output) {
@@ -102,6 +104,7 @@ impl<S: Stream> Server<S> {
             }
             Err(_) => self.break_off(client, CloseReason::Gone),
         }
+        true
     }
 
     /// The numbers of the updates that a client gets, in order.

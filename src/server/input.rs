@@ -76,7 +76,9 @@ impl<S: Stream> Server<S> {
         let left = std::mem::take(&mut self.left);
         for (at, &client) in left.iter().enumerate() {
             if self.has_enough() {
-                self.left.extend(&left[at..]);
+                // Before those that have had their turn. The others that wait for room are listed again when they have some.
+                let waits = |client: &&ClientId| self.connections.get(client.index()).is_some_and(|connection| !connection.has_unsent());
+                self.left.splice(0..0, left[at..].iter().filter(waits).copied());
                 break;
             }
             if let Some(connection) = self.connections.get_mut(client.index())
@@ -139,7 +141,6 @@ impl<S: Stream> Server<S> {
             return Step::Used(0);
         }
         let is_full = self.open >= self.connections_max() || self.departure.is_some();
-        self.flush_before_reply(client, now);
         let connection = &mut self.connections[client.index()];
         self.turn.begin_reply(client, &mut connection.place);
         let outcome = handshake::answer(&self.site, input, is_full, self.turn.replies());
@@ -186,16 +187,18 @@ impl<S: Stream> Server<S> {
             self.end(client, CloseReason::TooManyMessages, now);
             return Step::Used(input.len());
         }
-        self.flush_before_reply(client, now);
+        if !whole.is_pong {
+            self.flush_before_reply(client, now);
+            self.turn.begin_reply(client, &mut self.connections[client.index()].place);
+        }
         let connection = &mut self.connections[client.index()];
-        self.turn.begin_reply(client, &mut connection.place);
         let received = connection.receive(whole, input, self.limits.message_bytes_max, self.turn.replies());
         if let Ok(Some(message)) = &received {
             let replies = self.turn.replies();
             let hub = &mut self.hubs[usize::from(connection.feed.0)];
             hub.answer(client, message, |text| frame::write_text(replies, text));
         }
-        let replies_bytes = self.turn.end_reply(connection.place);
+        let replies_bytes = if whole.is_pong { 0 } else { self.turn.end_reply(connection.place) };
         let has_too_much = replies_bytes > REPLIES_BYTES_MAX || connection.has_unsent();
         match received {
             Err(reason) => {

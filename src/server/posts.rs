@@ -44,7 +44,6 @@ impl<S: Stream> Server<S> {
     /// Answers a client that has posted something, if it is still there.
     pub fn answer(&mut self, post: u64, answer: Answer, now: Moment) {
         let Some(client) = self.posts.waiting.remove(&post) else { return };
-        self.flush_before_reply(client, now);
         let connection = &mut self.connections[client.index()];
         if connection.phase != Phase::Posting {
             return;

@@ -229,7 +229,7 @@ impl World {
             self.clients.retain(|client| client.id.is_some());
         }
         self.server.tick(now);
-        if !self.server.has_enough() {
+        if !(self.server.has_enough() && self.server.is_held_up()) {
             self.publish();
         }
         let is_short = self.is_short_of_memory && !is_prompt && self.random.bool();
