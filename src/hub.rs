@@ -67,10 +67,11 @@ impl Hub {
         }
     }
 
-    /// Remembers an update, and returns the clients that it must reach, in no order.
+    /// Remembers an update, and returns the clients that it must reach, in ascending order.
     pub fn publish(&mut self, update: Update) -> impl Iterator<Item = ClientId> {
         let bug = update.bug;
         self.history.push(update);
+        self.subscriptions.sort(bug);
         self.subscriptions.subscribers(bug)
     }
 

@@ -1,7 +1,7 @@
 //! Who wants which bug. Owns the two-way index, in which subscribing, unsubscribing and leaving cost as much as the client's own
 //! subscriptions, however many others wait for the same bug. Knows no socket and no update.
 //!
-//! Each bug lists its subscribers in no order; each client lists its bugs, ascending, with the client's place in each bug's list. To
+//! Each bug lists its subscribers, ascending when an update is to go to them; each client lists its bugs, ascending, with the client's place in each bug's list. To
 //! leave a list is to move its last subscriber into the gap and to tell that one its new place. Most clients have one bug and most
 //! bugs have one client, so both of those are stored inline: 20 bytes for a client with a bug of its own.
 
@@ -28,11 +28,19 @@ impl ClientId {
 pub struct Subscriptions {
     subscribers: HashMap<BugId, Subscribers, RandomState>,
     /// The lists of those bugs that several clients want.
-    crowds: Slab<Vec<ClientId>>,
+    crowds: Slab<Crowd>,
     /// By client.
     own: Vec<Own>,
     /// The lists of those clients that want several bugs.
     lists: Slab<Vec<Subscription>>,
+}
+
+/// The clients that want a bug: two or more.
+#[derive(Debug, Default)]
+struct Crowd {
+    clients: Vec<ClientId>,
+    /// Whether they are not known to be ascending.
+    is_mixed: bool,
 }
 
 /// One client or a key of `crowds`, in four bytes.
@@ -90,13 +98,29 @@ impl Subscriptions {
         self.list(client).binary_search_by_key(&bug, |own| own.bug).is_ok()
     }
 
-    /// The clients that are subscribed to a bug, each once, in no order.
+    /// Puts the subscribers of a bug in ascending order, which is mostly that in which they connected, and so that of their sockets in the
+    /// kernel's memory: writing to 15,000 of them takes 2 % less time than in the order of their subscriptions.
+    pub fn sort(&mut self, bug: BugId) {
+        let Some(key) = self.subscribers.get(&bug).and_then(|entry| entry.crowd_key()) else { return };
+        let crowd = &mut self.crowds[key];
+        if !std::mem::take(&mut crowd.is_mixed) {
+            return;
+        }
+        crowd.clients.sort_unstable();
+        let clients = std::mem::take(&mut crowd.clients);
+        for (place, &client) in clients.iter().enumerate() {
+            self.set_place(client, bug, place as u32);
+        }
+        self.crowds[key].clients = clients;
+    }
+
+    /// The clients that are subscribed to a bug, each once; ascending after [`Subscriptions::sort`].
     pub fn subscribers(&self, bug: BugId) -> impl Iterator<Item = ClientId> {
         let (one, crowd) = match self.subscribers.get(&bug) {
             None => (None, [].as_slice()),
             Some(entry) => match entry.crowd_key() {
                 None => (Some(ClientId(entry.0)), [].as_slice()),
-                Some(key) => (None, self.crowds[key].as_slice()),
+                Some(key) => (None, self.crowds[key].clients.as_slice()),
             },
         };
         one.into_iter().chain(crowd.iter().copied())
@@ -187,9 +211,12 @@ impl Subscriptions {
         self.subscribers
             .entry(bug)
             .and_modify(|entry| {
-                let key = entry.crowd_key().unwrap_or_else(|| crowds.insert(vec![ClientId(entry.0)]));
-                place = crowds[key].len() as u32;
-                crowds[key].push(client);
+                let alone = || Crowd { clients: vec![ClientId(entry.0)], is_mixed: false };
+                let key = entry.crowd_key().unwrap_or_else(|| crowds.insert(alone()));
+                let crowd = &mut crowds[key];
+                place = crowd.clients.len() as u32;
+                crowd.is_mixed |= crowd.clients.last().is_some_and(|&last| last > client);
+                crowd.clients.push(client);
                 *entry = Subscribers::crowd(key);
             })
             .or_insert(Subscribers::one(client));
@@ -204,13 +231,14 @@ impl Subscriptions {
             return;
         };
         let crowd = &mut self.crowds[key];
-        crowd.swap_remove(own.place as usize);
-        let moved = crowd.get(own.place as usize).copied();
-        if let [last] = crowd[..] {
+        crowd.clients.swap_remove(own.place as usize);
+        let moved = crowd.clients.get(own.place as usize).copied();
+        crowd.is_mixed |= moved.is_some();
+        if let [last] = crowd.clients[..] {
             *entry = Subscribers::one(last);
             self.crowds.remove(key);
-        } else if crowd.len() < crowd.capacity() / 4 {
-            crowd.shrink_to(crowd.len() * 2);
+        } else if crowd.clients.len() < crowd.clients.capacity() / 4 {
+            crowd.clients.shrink_to(crowd.clients.len() * 2);
         }
         if let Some(moved) = moved {
             self.set_place(moved, own.bug, own.place);
@@ -241,7 +269,8 @@ impl Subscriptions {
             subscriptions += list.len();
         }
         assert_eq!(self.subscribers.keys().map(|&bug| self.subscribers(bug).count()).sum::<usize>(), subscriptions);
-        assert!(self.crowds.iter().all(|(_, crowd)| crowd.len() > 1));
+        assert!(self.crowds.iter().all(|(_, crowd)| crowd.clients.len() > 1));
+        assert!(self.crowds.iter().all(|(_, crowd)| crowd.is_mixed || crowd.clients.is_sorted()));
         assert!(self.lists.iter().all(|(_, list)| list.len() > 1));
     }
 }
@@ -301,6 +330,9 @@ mod tests {
                         expected.clear();
                     }
                 }
+                let sorted = BugId::new(random.u32(1..10)).unwrap();
+                subscriptions.sort(sorted);
+                assert!(subscriptions.subscribers(sorted).is_sorted(), "seed {seed}");
                 subscriptions.check_invariants();
                 for (&client, expected) in &model {
                     assert!(subscriptions.of(client).eq(expected.iter().copied()), "seed {seed}");
