@@ -89,7 +89,7 @@ fn freed_memory_goes_back_to_the_kernel_unless_the_administrator_says_otherwise(
         let setting = format!("{variable}={expected}");
         assert!(read("environ").split('\0').any(|line| line == setting), "{}", read("environ"));
         assert_eq!(read("comm").trim(), "bugzfeed", "it has kept its name");
-        assert!(read("cmdline").ends_with("serve\0--listen\0127.0.0.1:0\0--history\0none\0"), "and its arguments");
+        assert!(read("cmdline").split('\0').skip(1).take(arguments.len()).eq(arguments), "and its arguments");
     }
 }
 

@@ -7,6 +7,7 @@ import sys
 
 COLUMNS = [
     ("idle", "rss", "RSS per client, bytes"),
+    ("idle", "kernel", "kernel's slab per client, both ends, bytes"),
     ("idle", "rss_kept", "kept after all left, bytes"),
     ("fanout", "delivery", "CPU per delivery, µs"),
     ("burst", "delivery", "the same in bursts of 8, µs"),
@@ -15,6 +16,10 @@ COLUMNS = [
     ("storm", "storm_cpu", "CPU of that per client, µs"),
     ("sparse", "unwanted_loop", "CPU per update that nobody wants, µs"),
 ]
+
+
+# Shown as multiples of the floor, too.
+RATIOS = {"delivery", "cycle", "storm", "storm_cpu"}
 
 
 def text(value):
@@ -43,6 +48,11 @@ for name in sorted(names, key=lambda name: (name != "floor", name != "serve")):
     for scenario, key, _ in COLUMNS:
         found = values.get((name, scenario, key), [])
         mark = "" if all(good for _, good in found) else " (!)"
-        cells.append(text(statistics.median(value for value, _ in found)) + mark if found else "–")
+        median = statistics.median(value for value, _ in found) if found else None
+        floors = values.get(("floor", scenario, key), [])
+        ratio = ""
+        if found and floors and key in RATIOS and name != "floor":
+            ratio = f" ({median / statistics.median(value for value, _ in floors):.2f} ×)"
+        cells.append(text(median) + ratio + mark if found else "–")
     print(f"| {name} |", " | ".join(cells), "|")
-print("\n(!): not all deliveries came, each once and in order, or not all clients could connect.")
+print("\n(1.23 ×): as a multiple of the floor's. (!): not all deliveries came, each once and in order, or not all clients could connect.")

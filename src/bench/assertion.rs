@@ -1,5 +1,6 @@
 //! `--assert`: what must hold of the results, such as `missing=0,p99<50ms,delivery_ratio<=1.03`.
 
+use super::histogram::Histogram;
 use super::measure::KEYS;
 use super::report::{Point, Report};
 
@@ -85,16 +86,16 @@ impl Assertion {
 
     fn find(&self, point: &Point) -> Option<f64> {
         let side = point.sides.first()?;
-        let milliseconds = |nanoseconds: u64| nanoseconds as f64 / 1e6;
+        let milliseconds = |of: &Histogram, share: f64| (!of.is_empty()).then(|| of.quantile(share) as f64 / 1e6);
         match self.name.as_str() {
             "missing" => Some(side.missing as f64),
             "faults" => Some(side.faults.values().sum::<u64>() as f64),
             "received" => Some(side.received as f64),
-            "p50" => Some(milliseconds(side.latency.quantile(0.5))),
-            "p99" => Some(milliseconds(side.latency.quantile(0.99))),
-            "p999" => Some(milliseconds(side.latency.quantile(0.999))),
-            "max" => Some(milliseconds(side.latency.quantile(1.0))),
-            "connect_p99" => Some(milliseconds(side.connect.quantile(0.99))),
+            "p50" => milliseconds(&side.latency, 0.5),
+            "p99" => milliseconds(&side.latency, 0.99),
+            "p999" => milliseconds(&side.latency, 0.999),
+            "max" => milliseconds(&side.latency, 1.0),
+            "connect_p99" => milliseconds(&side.connect, 0.99),
             name => match name.strip_suffix("_ratio") {
                 Some(measure) => point.ratio(0, measure),
                 None => side.median(name),
@@ -136,6 +137,7 @@ mod tests {
             let result = text.parse::<Assertion>().and_then(|assertion| assertion.check(&report()));
             assert_eq!(result.is_ok(), holds, "{text}: {result:?}");
         }
+        assert!("connect_p99<1s".parse::<Assertion>().unwrap().check(&report()).unwrap_err().contains("was not measured"));
         assert!("cycle<1".parse::<Assertion>().unwrap().check(&report()).unwrap_err().contains("was not measured"));
         assert!("nonsense<1".parse::<Assertion>().unwrap_err().contains("known are"));
         assert!("missing".parse::<Assertion>().is_err());

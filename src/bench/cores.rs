@@ -14,6 +14,12 @@ pub enum Role {
     Load,
 }
 
+/// How many cores the load has.
+pub fn of_load() -> usize {
+    let all = thread::available_parallelism().map_or(1, usize::from);
+    if all > 1 { all - 1 } else { all }
+}
+
 /// Does something, such as starting a process, on the cores of a role; what is started stays there. Changes nothing on a machine with
 /// one core.
 pub fn on<T>(role: Role, act: impl FnOnce() -> T) -> T {

@@ -114,9 +114,10 @@ impl Fleet {
         }
     }
 
-    /// CPU time of the processes in nanoseconds: the one that used most.
-    pub fn cpu_max(&self) -> u64 {
-        self.workers.iter().map(|worker| sample::cpu(worker.process.id()).map_or(0, |(all, _)| all)).max().unwrap_or_default()
+    /// CPU time of the processes in nanoseconds: of the one that used most, and of all.
+    pub fn cpu(&self) -> (u64, u64) {
+        let each = self.workers.iter().map(|worker| sample::cpu(worker.process.id()).map_or(0, |(all, _)| all));
+        each.fold((0, 0), |(most, all), one| (most.max(one), all + one))
     }
 }
 

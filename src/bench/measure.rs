@@ -48,6 +48,19 @@ impl Measures {
         let each = |nanoseconds: u64| nanoseconds as f64 / 1_000.0 / count.max(1) as f64;
         self.add(key, &format!("CPU per {per}"), "µs", each(cost.cpu));
         self.add(&format!("{key}_loop"), &format!("CPU per {per}, first thread"), "µs", each(cost.cpu_first));
+        let switches = cost.switches as f64 / count.max(1) as f64;
+        self.add(&format!("{key}_switches"), &format!("{SWITCHES} per {per}, first thread"), "times", switches);
+    }
+
+    /// Leaves out what is known of a server only where its processes are.
+    pub fn leave_out_processes(&mut self) {
+        let is_known = |measure: &Measure| {
+            let is_of_process = measure.unit == "bytes" || measure.unit == "files" || measure.name.starts_with("CPU");
+            measure.key.starts_with("kernel") || !(is_of_process || measure.name.starts_with(SWITCHES))
+        };
+        self.values.retain(is_known);
+        self.series.clear();
+        self.notes.push("its memory and CPU time are not known; --pid names its processes".to_owned());
     }
 
     /// Adds how much memory there is more than before, for each of `clients`.
@@ -56,35 +69,48 @@ impl Measures {
     }
 }
 
+/// How the names of counts of context switches begin.
+const SWITCHES: &str = "context switches";
+
 /// All keys that a scenario may give, so that a wrong name is told before anything is measured.
 pub const KEYS: &[&str] = &[
     "rss",
     "pss",
     "kernel",
+    "kernel_buffers",
+    "files",
     "rss_base",
     "rss_kept",
     "cpu_idle",
     "delivery",
     "delivery_loop",
+    "delivery_switches",
     "delivery_time",
     "update",
     "update_loop",
+    "update_switches",
     "unwanted",
     "unwanted_loop",
+    "unwanted_switches",
     "cycle",
     "cycle_loop",
+    "cycle_switches",
     "cycle_time",
     "storm",
     "storm_cpu",
     "storm_cpu_loop",
+    "storm_cpu_switches",
     "leave_cpu",
     "leave_cpu_loop",
+    "leave_cpu_switches",
     "resume",
     "resume_cpu",
     "resume_cpu_loop",
+    "resume_cpu_switches",
     "slow_rss",
     "slow_cpu",
     "slow_cpu_loop",
+    "slow_cpu_switches",
     "catch_up",
     "soak_cpu",
     "soak_growth",

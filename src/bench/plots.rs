@@ -22,7 +22,7 @@ pub fn plots(report: &Report) -> Vec<Plot> {
             let x = Axis { name: "clients".to_owned(), scale: Scale::Linear };
             let y = Axis { name: measure.unit.clone(), scale };
             plots.push((measure.key.clone(), svg::lines(&title, &x, &y, &over_clients(report, &measure.key))));
-        } else if last.sides.len() > 1 {
+        } else {
             let bars: Vec<_> = last.sides.iter().filter_map(|side| Some((side.name.clone(), side.median(&measure.key)?))).collect();
             plots.push((measure.key.clone(), svg::bars(&title, &measure.unit, &bars)));
         }

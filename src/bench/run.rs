@@ -56,8 +56,15 @@ pub struct Run<'a> {
     load: Load,
     next_seq: u32,
     line: &'a Line,
-    /// CPU time of the load, and wall time, over the parts that were measured.
-    busy: (u64, u64),
+    busy: Busy,
+}
+
+/// What the load has used while something was measured, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Busy {
+    busiest: u64,
+    all: u64,
+    wall: u64,
 }
 
 /// When updates are published.
@@ -76,7 +83,12 @@ impl<'a> Run<'a> {
     /// When one of them does not start.
     pub fn start(kind: &Kind, load: &Load, line: &'a Line) -> io::Result<Self> {
         let start = || (0..load.servers).map(|_| Target::start(kind)).collect::<io::Result<Vec<_>>>();
-        let targets = cores::on(Role::Server, start)?;
+        // Several servers are there to use several cores.
+        let targets = if load.servers > 1 { start()? } else { cores::on(Role::Server, start)? };
+        for pid in targets.iter().flat_map(|target| &target.pids) {
+            Sample::take(&[*pid])
+                .map_err(|error| io::Error::other(format!("cannot read what the server's process {pid} uses: {error}")))?;
+        }
         let mut load = load.clone();
         // Later than the server's start, before which its history cannot reach.
         load.plan.first_when = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64) + 2;
@@ -97,7 +109,7 @@ impl<'a> Run<'a> {
         };
         let setups: Vec<Setup> = (0..load.processes).map(setup).collect();
         let fleet = cores::on(Role::Load, || Fleet::start(&setups))?;
-        Ok(Self { targets, fleet, load, next_seq: 0, line, busy: (0, 0) })
+        Ok(Self { targets, fleet, load, next_seq: 0, line, busy: Busy::default() })
     }
 
     /// What the servers have used so far, as far as their processes are known.
@@ -180,6 +192,9 @@ impl<'a> Run<'a> {
             done += count;
             self.line.show(u64::from(done));
         }
+        if choice == Choice::Unwanted {
+            interrupt::pause(UNSEEN)?;
+        }
         Ok(missing)
     }
 
@@ -256,7 +271,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When a process of the load is gone.
     pub fn await_all(&mut self) -> io::Result<u64> {
-        Ok(self.tell(&Order::Await { seconds: self.load.patience.as_secs() })?.outstanding)
+        Ok(self.tell(&Order::Await { seconds: self.load.patience.as_secs().max(1) })?.outstanding)
     }
 
     /// Does something and returns what it cost the server, and how long it took in nanoseconds.
@@ -264,11 +279,13 @@ impl<'a> Run<'a> {
     /// # Errors
     /// Those of what is done, and when the server is gone.
     pub fn measure<T>(&mut self, act: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<(T, Cost)> {
-        let (load, begun, before) = (self.fleet.cpu_max(), now(), self.sample()?);
+        let ((busiest, all), begun, before) = (self.fleet.cpu(), now(), self.sample()?);
         let result = act(self)?;
         let (after, wall) = (self.sample()?, now() - begun);
-        self.busy.0 += self.fleet.cpu_max() - load;
-        self.busy.1 += wall;
+        let load = self.fleet.cpu();
+        self.busy.busiest += load.0 - busiest;
+        self.busy.all += load.1 - all;
+        self.busy.wall += wall;
         let switches = (after.switches.0 - before.switches.0) + (after.switches.1 - before.switches.1);
         Ok((
             result,
@@ -282,9 +299,16 @@ impl<'a> Run<'a> {
         ))
     }
 
-    /// How busy the busiest process of the load was while something was measured, from 0 to 1.
+    /// How busy the load was while something was measured, from 0 to 1: its busiest process, or its cores if that is more.
     pub fn load_share(&self) -> f64 {
-        self.busy.0 as f64 / self.busy.1.max(1) as f64
+        let Busy { busiest, all, wall } = self.busy;
+        let cores = cores::of_load().max(1) as u64;
+        busiest.max(all / cores) as f64 / wall.max(1) as f64
+    }
+
+    /// Whether it is known which processes the servers are.
+    pub fn knows_processes(&self) -> bool {
+        self.targets.iter().all(|target| !target.pids.is_empty())
     }
 
     /// All that the load knows.

@@ -76,6 +76,11 @@ pub fn run(scenario: Scenario, amount: &Amount, run: &mut Run<'_>) -> io::Result
         Scenario::Soak => soak(amount, run, &mut measures)?,
         Scenario::Fill => fill(amount, run, &mut measures)?,
     }
+    // What comes once too often comes late.
+    pause(REST)?;
+    if !run.knows_processes() {
+        measures.leave_out_processes();
+    }
     Ok(measures)
 }
 
@@ -99,8 +104,9 @@ fn idle(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Resu
     let full = run.sample()?;
     measures.add_memory("rss", "RSS per client", full.rss, before.rss, amount.clients);
     measures.add_memory("pss", "PSS per client", full.pss, before.pss, amount.clients);
-    let (kernel, kernel_before) = (full.slab + full.buffers, before.slab + before.buffers);
-    measures.add_memory("kernel", "kernel memory per client, both ends", kernel, kernel_before, amount.clients);
+    measures.add_memory("kernel", "kernel memory per client, both ends: slab", full.slab, before.slab, amount.clients);
+    measures.add_memory("kernel_buffers", "kernel memory per client, both ends: buffers", full.buffers, before.buffers, amount.clients);
+    measures.add("files", "open files of the server", "files", full.files as f64);
     measures.add("rss_base", "RSS before the first client", "bytes", before.rss as f64);
     let ((), cost) = run.measure(|_| pause(amount.duration))?;
     measures.add("cpu_idle", "CPU per second while idle", "µs", cost.cpu as f64 / 1e3 / amount.duration.as_secs_f64().max(1e-9));
@@ -204,7 +210,7 @@ fn soak(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Resu
     run.roam(amount.roaming)?;
     let seconds = amount.duration.as_secs().max(2);
     let updates = (amount.pace.rate * f64::from(amount.pace.burst)).max(1.0) as u32;
-    let (mut memory, mut cpu) = (Vec::new(), Vec::new());
+    let (mut memory, mut cpu, mut kernel, mut files) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let ((), cost) = run.measure(|run| {
         let mut last = run.sample()?;
         for second in 1..=seconds {
@@ -212,6 +218,8 @@ fn soak(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Resu
             let sample = run.sample()?;
             memory.push((second as f64, sample.rss as f64 / 1e6));
             cpu.push((second as f64, (sample.cpu - last.cpu) as f64 / 1e7));
+            kernel.push((second as f64, (sample.slab + sample.buffers) as f64 / 1e6));
+            files.push((second as f64, sample.files as f64));
             last = sample;
         }
         Ok(())
@@ -225,6 +233,8 @@ fn soak(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Resu
     measures.add("soak_growth", "growth of RSS per minute, second half", "bytes", growth);
     measures.series.push(Series { name: "RSS, MB".to_owned(), points: memory });
     measures.series.push(Series { name: "CPU, percent of a core".to_owned(), points: cpu });
+    measures.series.push(Series { name: "kernel memory of sockets, MB".to_owned(), points: kernel });
+    measures.series.push(Series { name: "files".to_owned(), points: files });
     Ok(())
 }
 

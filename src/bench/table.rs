@@ -6,7 +6,7 @@ use super::histogram::Histogram;
 use super::report::{FLOOR, Point, Report, Side};
 
 /// The shares of a latency that are shown.
-pub const QUANTILES: [(&str, f64); 4] = [("median", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
+pub const QUANTILES: [(&str, f64); 5] = [("median", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
 
 /// The width of the names.
 const NAME: usize = 66;

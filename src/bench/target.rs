@@ -117,7 +117,7 @@ fn serve(arguments: &[String]) -> io::Result<Target> {
     let mut process = Command::new(env::current_exe()?)
         .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
         .arg("--source")
-        .arg(format!("sqlite:{}?poll=5ms", table.display()))
+        .arg(format!("sqlite:{}?poll=50ms", table.display()))
         .arg("--history")
         .arg(folder.join("history.db"))
         .args(arguments)

@@ -168,6 +168,9 @@ impl Options {
         if publishes && self.url.is_some() && self.publish.is_none() {
             return Err(Failure::Usage("updates must come from somewhere; --publish says how the server learns of them.".to_owned()));
         }
+        if matches!(scenario, Scenario::Slow | Scenario::Soak) && self.rate == Some(0.0) {
+            return Err(Failure::Usage("the scenarios slow and soak wait for nobody, so they need a --rate above 0.".to_owned()));
+        }
         if load.plan.pattern != Pattern::Shared && u64::from(load.plan.clients) * u64::from(self.bugs) > 1_000_000_000 {
             return Err(Failure::Usage("so many clients with so many --bugs need more numbers than bugs have.".to_owned()));
         }

@@ -52,7 +52,7 @@ pub struct Options {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) burst: Option<u32>,
     /// Bursts per second, due at their time however long those before take; 0 for each one as soon as all have got the one before
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = rate)]
     pub(super) rate: Option<f64>,
     /// Times that a client connects and leaves in all
     #[arg(long, value_name = "NUMBER", default_value_t = 30_000)]
@@ -156,4 +156,9 @@ impl ValueEnum for Task {
             Task::Floor => PossibleValue::new("floor").hide(true),
         })
     }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && (*rate == 0.0 || *rate >= 0.001));
+    rate.ok_or_else(|| format!("'{text}' is no rate; accepted are 0 and numbers from 0.001 on"))
 }
