@@ -228,11 +228,14 @@ impl Options {
     fn amount(&self, scenario: Scenario, plan: &Plan, has_history: bool) -> Amount {
         let burst = self.burst.unwrap_or(if scenario == Scenario::Slow { 20 } else { 1 });
         let (rate, updates, seconds) = match scenario {
+            // Seldom enough that all servers are idle in between, whatever way they learn of an update: one that gets the next as soon as
+            // all have the last never cools down.
+            Scenario::Fanout => ((50_000.0 / f64::from(plan.clients)).clamp(0.2, 10.0), 20 * burst, 1),
             Scenario::Sparse => (100.0, 500, 1),
             Scenario::Slow => (20.0, 200 * burst, 1),
             Scenario::Soak => (100.0, 0, 60),
             Scenario::Fill => (0.0, if plan.pattern == Pattern::Shared { 4 } else { 200 } * burst, 1),
-            Scenario::Idle | Scenario::Fanout | Scenario::Churn | Scenario::Storm => (0.0, 20 * burst, 1),
+            Scenario::Idle | Scenario::Churn | Scenario::Storm => (0.0, 20 * burst, 1),
         };
         Amount {
             clients: plan.clients,
