@@ -21,7 +21,12 @@ pub fn plots(report: &Report) -> Vec<Plot> {
             let scale = scale(report, &measure.key);
             let x = Axis { name: "clients".to_owned(), scale: Scale::Linear };
             let y = Axis { name: measure.unit.clone(), scale };
-            plots.push((measure.key.clone(), svg::lines(&title, &x, &y, &over_clients(report, &measure.key))));
+            let mut lines = over_clients(report, &measure.key);
+            if scale == Scale::Logarithmic {
+                // Nothing has no logarithm.
+                lines.iter_mut().for_each(|(_, points)| points.retain(|point| point.1 > 0.0));
+            }
+            plots.push((measure.key.clone(), svg::lines(&title, &x, &y, &lines)));
         } else {
             let bars: Vec<_> = last.sides.iter().filter_map(|side| Some((side.name.clone(), side.median(&measure.key)?))).collect();
             plots.push((measure.key.clone(), svg::bars(&title, &measure.unit, &bars)));
@@ -58,8 +63,9 @@ fn over_clients(report: &Report, key: &str) -> Vec<Line> {
 /// Logarithmic where the servers differ by more than a hundredfold.
 fn scale(report: &Report, key: &str) -> Scale {
     let values = || report.points.iter().flat_map(|point| &point.sides).filter_map(|side| side.median(key));
-    let (least, most) = values().fold((f64::MAX, 0f64), |(least, most), value| (least.min(value), most.max(value)));
-    if least > 0.0 && most > 100.0 * least { Scale::Logarithmic } else { Scale::Linear }
+    let (least, most) =
+        values().filter(|&value| value > 0.0).fold((f64::MAX, 0f64), |(least, most), value| (least.min(value), most.max(value)));
+    if most > 100.0 * least { Scale::Logarithmic } else { Scale::Linear }
 }
 
 fn latency(point: &Point) -> Option<Plot> {

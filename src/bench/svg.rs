@@ -128,8 +128,8 @@ pub fn lines(title: &str, x: &Axis, y: &Axis, lines: &[Line]) -> String {
     let _ = write!(svg, r#"<path class="axis" d="M{LEFT} {:.1}H{:.1}"/>"#, HEIGHT - BOTTOM, WIDTH - RIGHT);
     text(&mut svg, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 10.0, "middle", &x.name);
     text(&mut svg, 12.0, TOP - 14.0, "start", &y.name);
-    let mut legend = 12.0;
-    for (at, (name, points)) in lines.iter().enumerate() {
+    // The first one, which is the one in question, on top of those that it is as good as.
+    for (at, (_, points)) in lines.iter().enumerate().rev() {
         let colour = COLOURS[at % COLOURS.len()];
         let path: Vec<String> = points.iter().map(|&(x, y)| format!("{:.1} {:.1}", place_x(x), place_y(y))).collect();
         let _ = write!(svg, r#"<path fill="none" stroke="{colour}" stroke-width="2" d="M{}"/>"#, path.join("L"));
@@ -138,6 +138,10 @@ pub fn lines(title: &str, x: &Axis, y: &Axis, lines: &[Line]) -> String {
                 .iter()
                 .for_each(|&(x, y)| _ = write!(svg, r#"<circle cx="{:.1}" cy="{:.1}" r="3" fill="{colour}"/>"#, place_x(x), place_y(y)));
         }
+    }
+    let mut legend = 12.0;
+    for (at, (name, _)) in lines.iter().enumerate() {
+        let colour = COLOURS[at % COLOURS.len()];
         let _ = write!(svg, r#"<rect x="{legend}" y="34" width="14" height="10" rx="2" fill="{colour}"/>"#);
         text(&mut svg, legend + 19.0, 44.0, "start", name);
         legend += 40.0 + 7.6 * name.chars().count() as f64;

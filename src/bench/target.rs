@@ -108,7 +108,7 @@ impl Drop for Target {
     }
 }
 
-/// Starts `bugzfeed serve` on a free port, with a table of its own in a new folder.
+/// Starts `bugzfeed serve` on a free port, with table and history in one file, as by default, in a new folder.
 fn serve(arguments: &[String]) -> io::Result<Target> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let folder = env::temp_dir().join(format!("bugzfeed-bench-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
@@ -119,7 +119,7 @@ fn serve(arguments: &[String]) -> io::Result<Target> {
         .arg("--source")
         .arg(format!("sqlite:{}?poll=50ms", table.display()))
         .arg("--history")
-        .arg(folder.join("history.db"))
+        .arg(&table)
         .args(arguments)
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
