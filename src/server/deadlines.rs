@@ -88,6 +88,10 @@ impl<S: Stream> Server<S> {
     }
 
     fn due(&self, connection: &Connection<S>, now: Moment) -> Due {
+        if self.is_held_up() && connection.place > 0 {
+            // It has not got yet what it is to answer, or what it waits for before it leaves.
+            return Due::In(LINGER);
+        }
         let limits = &self.limits;
         let silent = now.since(connection.heard);
         let left = |allowed: u32| allowed.checked_sub(silent).filter(|&left| left > 0);
