@@ -25,7 +25,7 @@ const PACKET_BYTES: u64 = 2 * 1024;
 
 /// Packets that are sent between two looks at least, and the time between those, in milliseconds: what others have taken must not stop the
 /// feed.
-const PACKETS_PER_LOOK: usize = 64;
+const PACKETS_PER_LOOK: usize = 8;
 const PACKETS_INTERVAL: u32 = 5;
 
 /// Bounds of the memory that is left alone by default, in bytes.
