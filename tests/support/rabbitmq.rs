@@ -104,8 +104,10 @@ impl Broker {
         fs::read_to_string(self.folder.path().join("log/bugzfeed-test@localhost.log")).unwrap()
     }
 
-    /// Kills the server as `kill -9` does.
+    /// Kills the server as `kill -9` does, once everything that was declared is on its disk. RabbitMQ 3.10 answers before that: queues
+    /// and bindings may wait for up to two seconds in Erlang's `disk_log`, and would be lost.
     pub fn kill(&self) {
+        self.ctl(&["eval", "mnesia:sync_log()."]);
         let mut server = self.server();
         server.kill().unwrap();
         server.wait().unwrap();
