@@ -59,8 +59,8 @@ enum State {
 struct Client {
     stream: Option<TcpStream>,
     state: State,
-    /// It connected with `since`.
-    has_asked: bool,
+    /// It connected with `since`, and has not got the update of that time again.
+    may_repeat: bool,
     /// It does not read.
     is_stopped: bool,
     /// It has not read for a time, so that some updates may have been left out.
@@ -152,7 +152,7 @@ impl Clients {
     /// # Errors
     /// When the kernel has no file for the poll.
     pub fn new(setup: Setup) -> io::Result<Self> {
-        let absent = || Client { stream: None, state: State::Absent, has_asked: false, is_stopped: false, was_stopped: false, begun: 0 };
+        let absent = || Client { stream: None, state: State::Absent, may_repeat: false, is_stopped: false, was_stopped: false, begun: 0 };
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1_024),

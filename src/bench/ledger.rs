@@ -51,7 +51,7 @@ pub struct Counts {
     pub coalesced: u64,
     /// Deliveries that came again, or after a later one, to a client that had not asked for a repetition.
     pub repeated: u64,
-    /// Deliveries that came again since the client had asked for them by `since`.
+    /// Deliveries that came again since the client had named their time by `since`.
     pub replayed: u64,
     /// Deliveries of what the client had not subscribed to or what was never published.
     pub foreign: u64,
@@ -72,8 +72,8 @@ impl Counts {
 /// What a client must put up with at a delivery.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Grace {
-    /// It connected with `since`, so that it may get again what it had.
-    pub has_asked: bool,
+    /// It connected with `since`, the time of the last update that it had got, so that it may get that one again.
+    pub may_repeat: bool,
     /// It did not read for a time, so that newer updates may stand for older ones.
     pub was_stopped: bool,
     /// For how long it has been subscribed, in nanoseconds: what was due earlier is not late.
@@ -174,17 +174,18 @@ impl Ledger {
         Delivery { bug, position: position.map(|position| position as u32), due }
     }
 
-    /// Enters a delivery that has come `now`.
-    pub fn enter(&mut self, client: usize, delivery: &Delivery, grace: Grace, now: u64) {
+    /// Enters a delivery that has come `now`. Returns whether it is the repetition that the client had asked for.
+    pub fn enter(&mut self, client: usize, delivery: &Delivery, grace: Grace, now: u64) -> bool {
         let slots = self.slots(client);
         let (Ok(at), Some(position)) = (self.bugs[slots.clone()].binary_search(&delivery.bug), delivery.position) else {
             self.counts.foreign += 1;
-            return;
+            return false;
         };
         let cursor = &mut self.cursors[slots.start + at];
         if position < *cursor {
-            *(if grace.has_asked { &mut self.counts.replayed } else { &mut self.counts.repeated }) += 1;
-            return;
+            let is_asked_for = grace.may_repeat && position + 1 == *cursor;
+            *(if is_asked_for { &mut self.counts.replayed } else { &mut self.counts.repeated }) += 1;
+            return is_asked_for;
         }
         let skipped = u64::from(position - *cursor);
         *cursor = position + 1;
@@ -195,6 +196,7 @@ impl Ledger {
         if !grace.was_stopped && latency <= grace.open_for {
             self.latency.record(latency, 1);
         }
+        false
     }
 
     /// The time that a client names when it comes back: that of the latest update it got, or of the first one.
@@ -222,9 +224,9 @@ mod tests {
         ledger
     }
 
-    fn get(ledger: &mut Ledger, client: usize, bug: u32, seq: i64, has_asked: bool) {
+    fn get(ledger: &mut Ledger, client: usize, bug: u32, seq: i64, may_repeat: bool) -> bool {
         let delivery = ledger.identify(bug, 1_000 + seq);
-        ledger.enter(client, &delivery, Grace { has_asked, was_stopped: false, open_for: 1_000 }, 20);
+        ledger.enter(client, &delivery, Grace { may_repeat, was_stopped: false, open_for: 1_000 }, 20)
     }
 
     #[test]
@@ -247,8 +249,9 @@ mod tests {
         get(&mut ledger, 0, 1, 2, false);
         assert_eq!((ledger.counts.skipped, ledger.outstanding), (1, 6));
         get(&mut ledger, 0, 1, 0, false);
-        get(&mut ledger, 0, 1, 2, true);
-        assert_eq!((ledger.counts.repeated, ledger.counts.replayed), (1, 1));
+        // Who comes back may get again what he names, and nothing older.
+        assert!(get(&mut ledger, 0, 1, 2, true) && !get(&mut ledger, 0, 1, 0, true));
+        assert_eq!((ledger.counts.repeated, ledger.counts.replayed), (2, 1));
         for (bug, seq) in [(3, 0), (2, 0), (1, 99), (1, -5)] {
             get(&mut ledger, 0, bug, seq, false);
         }

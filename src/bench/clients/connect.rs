@@ -81,7 +81,7 @@ impl Clients {
         let mut command = Vec::new();
         wire::write_subscribe(&mut command, self.ledger.bugs_of(client as usize), since.as_deref());
         let client_state = &mut self.clients[client as usize];
-        client_state.has_asked = since.is_some();
+        client_state.may_repeat = since.is_some();
         client_state.state = State::Subscribing;
         self.write(client, &command);
     }

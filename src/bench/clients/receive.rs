@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use super::{Client, Clients, State, TICK, now, ticks};
-use crate::bench::ledger::Grace;
+use crate::bench::ledger::{Delivery, Grace};
 use crate::bench::wire::{self, Said};
 
 impl Clients {
@@ -47,9 +47,9 @@ impl Clients {
         let state = self.clients[client as usize].state;
         if state == State::Open && bytes == self.seen.0 {
             let time = now();
-            let grace = self.grace(client, time);
             for at in 0..self.seen.1.len() {
-                self.ledger.enter(client as usize, &self.seen.1[at], grace, time);
+                let delivery = self.seen.1[at];
+                self.enter(client, &delivery, time);
             }
             return;
         }
@@ -96,7 +96,7 @@ impl Clients {
             match (frame.opcode, if frame.opcode == wire::TEXT { wire::read(frame.payload) } else { Said::Other }) {
                 (_, Said::Update { bug, when }) => {
                     let delivery = self.ledger.identify(bug, when);
-                    self.ledger.enter(client as usize, &delivery, self.grace(client, time), time);
+                    self.enter(client, &delivery, time);
                     deliveries.push(delivery);
                 }
                 (opcode, said) => {
@@ -135,10 +135,18 @@ impl Clients {
         }
     }
 
+    fn enter(&mut self, client: u32, delivery: &Delivery, time: u64) {
+        let grace = self.grace(client, time);
+        if self.ledger.enter(client as usize, delivery, grace, time) {
+            // Once is enough.
+            self.clients[client as usize].may_repeat = false;
+        }
+    }
+
     /// What a client must put up with. What was due before it came was late by its own doing.
     fn grace(&self, client: u32, time: u64) -> Grace {
         let client = &self.clients[client as usize];
         let open_for = if client.state == State::Open { ticks(time).wrapping_sub(client.begun) } else { 0 };
-        Grace { has_asked: client.has_asked, was_stopped: client.was_stopped, open_for: u64::from(open_for) * TICK }
+        Grace { may_repeat: client.may_repeat, was_stopped: client.was_stopped, open_for: u64::from(open_for) * TICK }
     }
 }
