@@ -4,6 +4,7 @@ use bugzfeed::history::History;
 use bugzfeed::hub::Hub;
 use bugzfeed::subscriptions::ClientId;
 use bugzfeed::update::{BugId, Update, When};
+use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 
 const UPDATES: i64 = 10_000;
@@ -42,6 +43,22 @@ fn subscribe_with_since(bencher: Bencher<'_, '_>, missed: i64) {
     bencher.bench_local(|| {
         let mut bytes = 0;
         hub.answer(ClientId(1), message.as_bytes(), |text| bytes += text.len());
+        black_box(bytes)
+    });
+}
+
+/// So many clients come back one after the other, each with its own bug, and have missed all 10,000 updates: ten of each bug.
+#[divan::bench(args = [100, 10_000])]
+fn storm_with_since(bencher: Bencher<'_, '_>, clients: u32) {
+    let mut hub = Hub::new(history(), 10_000);
+    let message =
+        |client: u32| format!(r#"{{"command":"subscribe","bugs":[{}],"since":"{}"}}"#, client % 1_000 + 1, When::from_unix_seconds(1));
+    let messages: Vec<String> = (0..clients).map(message).collect();
+    bencher.counter(ItemsCount::new(clients)).bench_local(|| {
+        let mut bytes = 0;
+        for (client, message) in messages.iter().enumerate() {
+            hub.answer(ClientId(client as u32), message.as_bytes(), |text| bytes += text.len());
+        }
         black_box(bytes)
     });
 }
