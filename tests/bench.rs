@@ -103,6 +103,10 @@ fn results_are_written_compared_and_shown_again() {
     }
     let output = bench("fanout -n 10 --updates 3", &["--compare", &json]);
     assert!(output.status.success() && said(&output).contains("10 clients: delivery"), "{}", said(&output));
+    assert!(!said(&output).contains("NOT"), "{}", said(&output));
+    let output = bench("churn -n 5 --cycles 20", &["--compare", &json]);
+    assert!(said(&output).contains("NOT the same: then Fanout: pattern Shared, 1 bugs for each client; now Churn: "), "{}", said(&output));
+    assert!(said(&output).contains("no number of clients is in both"), "{}", said(&output));
     let output = bench("show", &["--beside", &json]);
     assert!(output.status.success() && said(&output).contains("20 clients"), "{}", said(&output));
 }
@@ -118,6 +122,7 @@ fn a_condition_that_does_not_hold_is_exit_code_1() {
 fn what_cannot_work_is_told_before_it_begins() {
     for (arguments, more, word) in [
         ("idle -n 4000000000", &[] as &[&str], "open files"),
+        ("fanout --raw --pattern zipf", &[], "--pattern own"),
         ("fanout ws://127.0.0.1:1/", &[], "--publish"),
         ("idle", &["--assert", "nonsense=1"], "known are"),
     ] {
@@ -150,6 +155,7 @@ enum Fault {
     Swaps,
     Invents,
     Closes,
+    Dies,
 }
 
 /// A server that gives the updates of `lines:` to all its clients, with a fault. Returns both ports.
@@ -168,6 +174,9 @@ fn faulty(fault: Fault) -> (u16, u16) {
         let (stream, _) = control.accept().unwrap();
         let mut held = Vec::new();
         for (at, line) in BufReader::new(stream).lines().map_while(Result::ok).enumerate() {
+            if fault == Fault::Dies && at == 5 {
+                return clients.lock().unwrap().clear();
+            }
             let (bug, when) = line.split_once(' ').unwrap();
             let frame = text(&format!(r#"{{"when": "{when}", "bug": {bug}, "command": "update"}}"#));
             for client in clients.lock().unwrap().iter_mut() {
@@ -233,4 +242,20 @@ fn each_fault_of_a_server_is_found() {
         assert_eq!(output.status.code(), Some(i32::from(fault != Fault::None)), "{fault:?}: {said}");
         assert!(said.contains(word), "{fault:?}: {said}");
     }
+}
+
+#[test]
+fn what_is_known_of_a_server_that_dies_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("died.json");
+    let (port, control) = faulty(Fault::Dies);
+    let (url, publish) = (format!("ws://127.0.0.1:{port}/"), format!("lines:127.0.0.1:{control}"));
+    let output =
+        bench("fanout -n 3 --updates 10 --rate 100 --patience 1s", &[&url, "--publish", &publish, "--json", json.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("ended early"), "{}", said(&output));
+    let results: serde_json::Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    let side = &results["points"][0]["sides"][0];
+    assert_eq!(side["faults"], serde_json::json!({"dropped by the server: closed without a close frame": 3}));
+    assert_eq!(side["received"].as_u64().unwrap(), 15);
 }

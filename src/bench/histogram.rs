@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// Each power of two is divided into this many buckets: values are known to within 1.6 %.
 const STEPS: u64 = 64;
 
+/// The shares that are shown, by their names.
+pub const QUANTILES: [(&str, f64); 5] = [("median", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
+
 /// Counts of durations in nanoseconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Histogram {

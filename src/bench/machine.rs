@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, getrlimit};
+
+use crate::update::When;
 
 /// Files of a process of the load that are no clients.
 const FILES_OF_LOAD: u64 = 32;
@@ -25,6 +29,8 @@ pub struct Need {
     pub sources: Vec<Ipv4Addr>,
     /// How many servers the bench starts here that share the clients.
     pub servers: u32,
+    /// The processes of a server that runs already, where they are known.
+    pub pids: Vec<u32>,
 }
 
 /// How many clients one process of the load can hold.
@@ -60,6 +66,10 @@ impl Need {
                 clients_max_of_server()
             ));
         }
+        let of_server: Option<u64> = self.pids.iter().map(|&pid| files_of(pid)).sum();
+        if let Some(files) = of_server.filter(|&files| !self.pids.is_empty() && u64::from(clients) > files) {
+            return Err(format!("{clients} clients need as many open files of the server, and its limit is {files}; raise it (ulimit -n)"));
+        }
         let ports = ports() * self.sources.len().max(1) as u64;
         if u64::from(clients) > ports {
             return Err(format!(
@@ -80,6 +90,17 @@ impl Need {
     }
 }
 
+/// How many files a process may have open, if it can be known.
+fn files_of(pid: u32) -> Option<u64> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok())
+}
+
+/// How many cores there are.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// How many ports the kernel gives to those who ask for any.
 fn ports() -> u64 {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
@@ -91,6 +112,12 @@ fn meminfo(name: &str) -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kilobytes = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok());
     kilobytes.unwrap_or_default() * 1_024
+}
+
+/// The time in UTC.
+pub fn now() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+    When::from_unix_seconds(seconds).to_string()
 }
 
 /// The machine in one line.
@@ -122,11 +149,15 @@ mod tests {
 
     #[test]
     fn what_runs_out_is_told_with_what_to_do() {
-        let need = Need { clients: 100, processes: 1, sources: Vec::new(), servers: 1 };
+        let need = Need { clients: 100, processes: 1, sources: Vec::new(), servers: 1, pids: Vec::new() };
         assert_eq!(need.check(), Ok(()));
+        let ours =
+            Need { clients: clients_max(), servers: 0, pids: vec![std::process::id()], sources: vec![Ipv4Addr::LOCALHOST; 16], ..need };
+        assert_eq!(ours.check(), Ok(()));
+        assert!(files_of(std::process::id()) >= Some(u64::from(clients_max())));
         let why = |clients, processes, sources: usize, servers| {
             let sources = vec![Ipv4Addr::LOCALHOST; sources];
-            Need { clients, processes, sources, servers }.check().unwrap_err()
+            Need { clients, processes, sources, servers, pids: Vec::new() }.check().unwrap_err()
         };
         assert!(why(u32::MAX, 1, 1, 0).contains("--processes"));
         assert!(why(clients_max(), 1, 16, 1).contains("of the server"));

@@ -1,8 +1,9 @@
-//! How far the bench is, for whoever watches: one line that is rewritten on a terminal, with the time that is left; elsewhere a plain
-//! line for each step. Knows nothing of what is measured.
+//! How far the bench is, for whoever watches: one line that is rewritten on a terminal, with the time that is left of the step and of all;
+//! elsewhere a plain line for each step. Knows nothing of what is measured.
 
 use std::cell::RefCell;
-use std::io::{self, IsTerminal, Write};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
 use std::time::{Duration, Instant};
 
 /// How often the line is rewritten.
@@ -13,6 +14,7 @@ const REWRITE: Duration = Duration::from_millis(100);
 pub struct Line {
     is_terminal: bool,
     is_quiet: bool,
+    begun: Instant,
     state: RefCell<State>,
 }
 
@@ -20,6 +22,10 @@ pub struct Line {
 struct State {
     /// What stands before each step: the round and the server.
     title: String,
+    /// How much of all was done before, from 0 to 1, how long that took, and when it was done.
+    share_done: f64,
+    took: Duration,
+    titled: Instant,
     step: String,
     total: u64,
     begun: Instant,
@@ -29,13 +35,25 @@ struct State {
 impl Line {
     /// A line on stderr; nothing at all where `is_quiet`.
     pub fn new(is_quiet: bool) -> Self {
-        let state = State { title: String::new(), step: String::new(), total: 0, begun: Instant::now(), shown: None };
-        Self { is_terminal: io::stderr().is_terminal(), is_quiet, state: RefCell::new(state) }
+        let begun = Instant::now();
+        let state = State {
+            title: String::new(),
+            share_done: 0.0,
+            took: Duration::ZERO,
+            titled: begun,
+            step: String::new(),
+            total: 0,
+            begun,
+            shown: None,
+        };
+        Self { is_terminal: io::stderr().is_terminal(), is_quiet, begun, state: RefCell::new(state) }
     }
 
-    /// Sets what stands before each step.
-    pub fn title(&self, title: &str) {
-        self.state.borrow_mut().title = title.to_owned();
+    /// Sets what stands before each step from now on, and how much of all is done, from 0 to 1.
+    pub fn title(&self, title: &str, share_done: f64) {
+        let mut state = self.state.borrow_mut();
+        state.title = title.to_owned();
+        (state.share_done, state.took, state.titled) = (share_done, self.begun.elapsed(), Instant::now());
     }
 
     /// Begins a step of so many units.
@@ -44,7 +62,8 @@ impl Line {
         if !self.is_terminal && !self.is_quiet && state.step != step {
             eprintln!("{}: {step}", state.title);
         }
-        *state = State { title: state.title.clone(), step: step.to_owned(), total, begun: Instant::now(), shown: None };
+        step.clone_into(&mut state.step);
+        (state.total, state.begun, state.shown) = (total, Instant::now(), None);
     }
 
     /// Shows how many units of the step are done.
@@ -53,11 +72,9 @@ impl Line {
         if !self.is_terminal || self.is_quiet || state.shown.is_some_and(|shown| shown.elapsed() < REWRITE) {
             return;
         }
-        state.shown = Some(Instant::now());
-        let share = done as f64 / state.total.max(1) as f64;
-        let left = state.begun.elapsed().as_secs_f64() * (1.0 - share) / share.max(1e-9);
-        let left = if done == 0 { "?".to_owned() } else { format!("{left:.0}") };
-        eprint!("\r\x1b[K{}: {} {done}/{} ({:.0} %), {left} s left", state.title, state.step, state.total, share * 100.0);
+        let now = Instant::now();
+        state.shown = Some(now);
+        eprint!("\r\x1b[K{}", state.text(done, now));
         let _ = io::stderr().flush();
     }
 
@@ -66,5 +83,48 @@ impl Line {
         if self.is_terminal && !self.is_quiet {
             eprint!("\r\x1b[K");
         }
+    }
+}
+
+impl State {
+    fn text(&self, done: u64, now: Instant) -> String {
+        let share = done as f64 / self.total.max(1) as f64;
+        let mut text = format!("{}: {} {done}/{} ({:.0} %)", self.title, self.step, self.total, share * 100.0);
+        if done > 0 {
+            let left = (now - self.begun).as_secs_f64() * (1.0 - share).max(0.0) / share;
+            let _ = write!(text, ", {left:.0} s left");
+        }
+        if self.share_done > 0.0 {
+            // What was done took so long; the rest will take as long for its part. What this part has taken is off it.
+            let rest = self.took.as_secs_f64() * (1.0 - self.share_done) / self.share_done;
+            let left = (rest - (now - self.titled).as_secs_f64()).max(0.0);
+            let _ = write!(text, "; {left:.0} s of all");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_tells_what_is_left_of_the_step_and_of_all() {
+        let begun = Instant::now();
+        let mut state = State {
+            title: "serve".to_owned(),
+            share_done: 0.0,
+            took: Duration::ZERO,
+            titled: begun,
+            step: "connecting".to_owned(),
+            total: 200,
+            begun,
+            shown: None,
+        };
+        let later = begun + Duration::from_secs(10);
+        assert_eq!(state.text(0, later), "serve: connecting 0/200 (0 %)");
+        assert_eq!(state.text(50, later), "serve: connecting 50/200 (25 %), 30 s left");
+        (state.share_done, state.took) = (0.25, Duration::from_secs(40));
+        assert_eq!(state.text(50, later), "serve: connecting 50/200 (25 %), 30 s left; 110 s of all");
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
-use super::histogram::Histogram;
+use super::histogram::{Histogram, QUANTILES};
 use super::measure::{Measure, Measures, Series};
 use super::worker;
 
@@ -15,6 +16,9 @@ pub struct Report {
     pub title: String,
     /// The command line.
     pub command: String,
+    /// When it was begun, in UTC.
+    #[serde(default)]
+    pub begun: String,
     /// The machine.
     pub machine: String,
     /// One for each number of clients.
@@ -61,11 +65,16 @@ impl Side {
         self.rounds.push(measures.values);
         self.series = measures.series;
         self.notes = measures.notes;
+        self.load_share = self.load_share.max(load_share);
+        self.add_told(told);
+    }
+
+    /// Adds what the load tells of a round, also of one that ended early.
+    pub fn add_told(&mut self, told: worker::Report) {
         self.latency.merge(&told.latency);
         self.connect.merge(&told.tally.connect);
         self.received += told.counts.received;
         self.missing += told.outstanding + told.counts.skipped;
-        self.load_share = self.load_share.max(load_share);
         let mut fault = |what: String, times: u64| {
             if times > 0 {
                 *self.faults.entry(what).or_default() += times;
@@ -126,6 +135,26 @@ impl Point {
         median(ratios.collect())
     }
 
+    fn summary(&self, side: usize) -> Value {
+        let mut summary = Map::new();
+        for measure in self.measures() {
+            let key = &measure.key;
+            let values: Vec<f64> = self.sides[side].rounds.iter().filter_map(|round| value(round, key)).collect();
+            if let Some(median) = median(values.clone()) {
+                let (min, max) = values.iter().fold((median, median), |(min, max), &value| (min.min(value), max.max(value)));
+                let ratio = self.ratio(side, key);
+                summary.insert(key.clone(), json!({"unit": measure.unit, "median": median, "min": min, "max": max, "ratio": ratio}));
+            }
+        }
+        for (name, histogram) in [("latency_ms", &self.sides[side].latency), ("connect_ms", &self.sides[side].connect)] {
+            if !histogram.is_empty() {
+                let quantile = |(label, share): (&str, f64)| (label.to_owned(), json!(histogram.quantile(share) as f64 / 1e6));
+                summary.insert(name.to_owned(), QUANTILES.into_iter().map(quantile).collect());
+            }
+        }
+        Value::Object(summary)
+    }
+
     /// All measures that any side has, in order.
     pub fn measures(&self) -> Vec<&Measure> {
         let mut measures: Vec<&Measure> = Vec::new();
@@ -139,6 +168,32 @@ impl Point {
 }
 
 impl Report {
+    /// All results as JSON: what every round gave, and for those who want no more, the `summary` of each server with medians, extremes,
+    /// ratios to the floor, and latencies in milliseconds.
+    ///
+    /// # Errors
+    /// None that is known: all of it can be written.
+    pub fn json(&self) -> serde_json::Result<String> {
+        let mut json = serde_json::to_value(self)?;
+        for (at, point) in self.points.iter().enumerate() {
+            for side in 0..point.sides.len() {
+                json["points"][at]["sides"][side]["summary"] = point.summary(side);
+            }
+        }
+        serde_json::to_string(&json)
+    }
+
+    /// Whether nothing is known of any server.
+    pub fn is_empty(&self) -> bool {
+        let is_empty = |side: &Side| side.rounds.is_empty() && side.received == 0 && side.is_reconciled();
+        self.points.iter().flat_map(|point| &point.sides).all(is_empty)
+    }
+
+    /// What was measured: the title without the number of rounds, which makes no two results unlike.
+    pub fn subject(&self) -> &str {
+        self.title.rsplit_once(", ").map_or(&self.title, |(subject, _)| subject)
+    }
+
     /// Whether the servers in question got everything right. The floor counts too: where it fails, the machine did.
     pub fn is_reconciled(&self) -> bool {
         self.points.iter().flat_map(|point| &point.sides).all(Side::is_reconciled)
@@ -181,6 +236,19 @@ mod tests {
         let point = Point { clients: 1, sides: vec![side("serve", &[1.0, 10.0, 3.0]), side(FLOOR, &[1.0, 5.0, 2.0])] };
         assert_eq!((point.sides[0].median("a"), point.ratio(0, "a"), point.ratio(0, "b")), (Some(3.0), Some(1.5), None));
         assert_eq!(median(vec![1.0, 2.0]), Some(1.5));
+    }
+
+    #[test]
+    fn the_json_has_what_the_table_shows() {
+        let mut point = Point { clients: 1, sides: vec![side("serve", &[1.0, 10.0, 3.0]), side(FLOOR, &[1.0, 5.0, 2.0])] };
+        point.sides[0].latency.record(2_000_000, 100);
+        let report = Report { points: vec![point], ..Report::default() };
+        let json: Value = serde_json::from_str(&report.json().unwrap()).unwrap();
+        let summary = &json["points"][0]["sides"][0]["summary"];
+        assert_eq!(summary["a"], json!({"unit": "", "median": 3.0, "min": 1.0, "max": 10.0, "ratio": 1.5}));
+        assert!(summary["latency_ms"]["p99"].as_f64().unwrap() >= 2.0 && summary.get("connect_ms").is_none(), "{summary}");
+        // It can be read again.
+        assert_eq!(serde_json::from_value::<Report>(json).unwrap().points[0].sides[0].rounds.len(), 3);
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub struct Run<'a> {
     next_seq: u32,
     line: &'a Line,
     busy: Busy,
+    late: u64,
 }
 
 /// What the load has used while something was measured, in nanoseconds.
@@ -109,7 +110,7 @@ impl<'a> Run<'a> {
         };
         let setups: Vec<Setup> = (0..load.processes).map(setup).collect();
         let fleet = cores::on(Role::Load, || Fleet::start(&setups))?;
-        Ok(Self { targets, fleet, load, next_seq: 0, line, busy: Busy::default() })
+        Ok(Self { targets, fleet, load, next_seq: 0, line, busy: Busy::default(), late: 0 })
     }
 
     /// What the servers have used so far, as far as their processes are known.
@@ -178,7 +179,7 @@ impl<'a> Run<'a> {
     /// When the server takes no updates, or a process of the load is gone.
     pub fn publish(&mut self, updates: u32, choice: Choice, pace: Pace, what: &str) -> io::Result<u64> {
         if pace.rate > 0.0 {
-            self.publish_without_waiting(updates, choice, pace, what)?;
+            self.publish_without_waiting(updates, choice, pace, Some(what))?;
             return self.await_all();
         }
         self.line.begin(what, u64::from(updates));
@@ -198,12 +199,14 @@ impl<'a> Run<'a> {
         Ok(missing)
     }
 
-    /// Publishes updates when they are due, whatever has become of those before.
+    /// Publishes updates when they are due, whatever has become of those before; shows them as a step where it has a name.
     ///
     /// # Errors
     /// When the server takes no updates, or a process of the load is gone.
-    pub fn publish_without_waiting(&mut self, updates: u32, choice: Choice, pace: Pace, what: &str) -> io::Result<()> {
-        self.line.begin(what, u64::from(updates));
+    pub fn publish_without_waiting(&mut self, updates: u32, choice: Choice, pace: Pace, step: Option<&str>) -> io::Result<()> {
+        if let Some(step) = step {
+            self.line.begin(step, u64::from(updates));
+        }
         let interval = (1e9 / pace.rate.max(1e-3)) as u64;
         let segment = self.announce(updates, choice, pace.burst, interval)?;
         let end = segment.seqs().end;
@@ -212,11 +215,15 @@ impl<'a> Run<'a> {
             let due = segment.due(seq);
             wait_until(due)?;
             // All that is due by now: when this is late, it is not late for ever.
-            let overdue = now().saturating_sub(due) / interval.max(1);
+            let late = now().saturating_sub(due);
+            self.late = self.late.max(late);
+            let overdue = late / interval.max(1);
             let next = end.min(seq.saturating_add(pace.burst.saturating_mul(u32::try_from(overdue + 1).unwrap_or(u32::MAX))));
             self.send(seq..next, choice)?;
             seq = next;
-            self.line.show(u64::from(seq - segment.first_seq));
+            if step.is_some() {
+                self.line.show(u64::from(seq - segment.first_seq));
+            }
         }
         // The last one has its interval too, so that a rate holds over several calls.
         wait_until(segment.due(end - 1) + interval)?;
@@ -271,7 +278,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When a process of the load is gone.
     pub fn await_all(&mut self) -> io::Result<u64> {
-        Ok(self.tell(&Order::Await { seconds: self.load.patience.as_secs().max(1) })?.outstanding)
+        Ok(self.tell(&Order::Await { patience: self.load.patience })?.outstanding)
     }
 
     /// Does something and returns what it cost the server, and how long it took in nanoseconds.
@@ -302,8 +309,23 @@ impl<'a> Run<'a> {
     /// How busy the load was while something was measured, from 0 to 1: its busiest process, or its cores if that is more.
     pub fn load_share(&self) -> f64 {
         let Busy { busiest, all, wall } = self.busy;
-        let cores = cores::of_load().max(1) as u64;
+        let cores = cores::of_load() as u64;
         busiest.max(all / cores) as f64 / wall.max(1) as f64
+    }
+
+    /// How late updates were published at most: the bench's own fault, or that of what it publishes to.
+    pub fn late(&self) -> Duration {
+        Duration::from_nanos(self.late)
+    }
+
+    /// Begins a step of so many units that consists of others.
+    pub fn begin(&self, step: &str, total: u64) {
+        self.line.begin(step, total);
+    }
+
+    /// Shows how many units of the step are done.
+    pub fn show(&self, done: u64) {
+        self.line.show(done);
     }
 
     /// Whether it is known which processes the servers are.

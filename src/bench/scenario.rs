@@ -78,6 +78,10 @@ pub fn run(scenario: Scenario, amount: &Amount, run: &mut Run<'_>) -> io::Result
     }
     // What comes once too often comes late.
     pause(REST)?;
+    if run.late() > LATE {
+        let milliseconds = run.late().as_millis();
+        measures.notes.push(format!("updates were published up to {milliseconds} ms late: latencies have that in them, too"));
+    }
     if !run.knows_processes() {
         measures.leave_out_processes();
     }
@@ -89,6 +93,9 @@ const WARM_UP_CYCLES: u64 = 64;
 
 /// How long the kernel and the server have to come to rest.
 const REST: Duration = Duration::from_millis(300);
+
+/// How late the bench may publish before it says so.
+const LATE: Duration = Duration::from_millis(10);
 
 /// Each burst as soon as all have got the one before.
 fn at_once(amount: &Amount) -> Pace {
@@ -163,7 +170,7 @@ fn storm(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Res
     })?;
     measures.add_cpu("leave_cpu", "client that is cut off", &cost, clients);
     if amount.has_history {
-        let missed = amount.updates.min(100);
+        let missed = amount.updates;
         run.publish_unseen(missed)?;
         let ((progress, _), cost) = run.measure(|run| Ok((run.connect(true, amount.storm_in_flight)?, run.await_all()?)))?;
         measures.add(
@@ -187,14 +194,14 @@ fn slow(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Resu
     let before = run.sample()?;
     let slow = amount.clients.div_ceil(amount.slow_every);
     run.tell(&Order::StopReading { every: amount.slow_every })?;
-    let ((), cost) = run.measure(|run| run.publish_without_waiting(amount.updates, Choice::Wanted, amount.pace, "publishing"))?;
+    let ((), cost) = run.measure(|run| run.publish_without_waiting(amount.updates, Choice::Wanted, amount.pace, Some("publishing")))?;
     // The others have got all; the slow ones what the kernel took for them.
     pause(REST)?;
     let full = run.sample()?;
     measures.add_memory("slow_rss", &format!("RSS for each of the {slow} slow clients"), full.rss, before.rss, slow);
     measures.add_cpu("slow_cpu", "update", &cost, u64::from(amount.updates));
     run.tell(&Order::ResumeReading)?;
-    let progress = run.tell(&Order::AwaitNewest { seconds: 30 })?;
+    let progress = run.tell(&Order::AwaitNewest { patience: amount.patience })?;
     measures.add("catch_up", "time until the slow have the newest of each bug", "s", progress.took as f64 / 1e9);
     let left_out = run.report()?.counts.coalesced;
     measures.notes.push(match left_out {
@@ -213,8 +220,10 @@ fn soak(amount: &Amount, run: &mut Run<'_>, measures: &mut Measures) -> io::Resu
     let (mut memory, mut cpu, mut kernel, mut files) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let ((), cost) = run.measure(|run| {
         let mut last = run.sample()?;
+        run.begin("publishing, seconds", seconds);
         for second in 1..=seconds {
-            run.publish_without_waiting(updates, Choice::Wanted, amount.pace, &format!("second {second} of {seconds}: publishing"))?;
+            run.publish_without_waiting(updates, Choice::Wanted, amount.pace, None)?;
+            run.show(second);
             let sample = run.sample()?;
             memory.push((second as f64, sample.rss as f64 / 1e6));
             cpu.push((second as f64, (sample.cpu - last.cpu) as f64 / 1e7));

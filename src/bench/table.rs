@@ -2,11 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::histogram::Histogram;
+use super::histogram::{Histogram, QUANTILES};
 use super::report::{FLOOR, Point, Report, Side};
-
-/// The shares of a latency that are shown.
-pub const QUANTILES: [(&str, f64); 5] = [("median", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
 
 /// The width of the names.
 const NAME: usize = 66;
@@ -75,6 +72,12 @@ fn verdict(text: &mut String, side: &Side) {
 /// How the medians of the first server differ from those of an earlier report.
 pub fn compare(report: &Report, old: &Report) -> String {
     let mut text = format!("\nagainst: {}\n{:NAME$}{:>12}{:>12}{:>12}\n", old.command, "", "then", "now", "change");
+    if report.subject() != old.subject() {
+        let _ = writeln!(text, "NOT the same: then {}; now {}", old.subject(), report.subject());
+    }
+    if !report.points.iter().any(|point| old.points.iter().any(|old| old.clients == point.clients)) {
+        text.push_str("no number of clients is in both\n");
+    }
     for point in &report.points {
         let Some(old) = old.points.iter().find(|old| old.clients == point.clients) else { continue };
         let (Some(new_side), Some(old_side)) = (point.sides.first(), old.sides.first()) else { continue };

@@ -48,13 +48,13 @@ pub enum Order {
     Expect(Segment),
     /// Wait until all have what they should get.
     Await {
-        /// For how long at most, in seconds.
-        seconds: u64,
+        /// For how long at most.
+        patience: Duration,
     },
     /// Wait until all that are open have the newest update of each of their bugs.
     AwaitNewest {
-        /// For how long at most, in seconds.
-        seconds: u64,
+        /// For how long at most.
+        patience: Duration,
     },
     /// From now on, updates are expected by those who are subscribed, and by nobody else.
     Enroll,
@@ -228,14 +228,14 @@ impl Current {
     /// Tells how far the order is; returns whether it is done.
     fn advance(&mut self, clients: &Clients) -> io::Result<bool> {
         let time = now();
-        let is_over = |seconds: u64| time - self.begun > seconds * 1_000_000_000;
+        let is_over = |patience: Duration| Duration::from_nanos(time - self.begun) > patience;
         let is_done = match self.order {
             Order::Connect { .. } | Order::Churn { .. } | Order::Close | Order::Roam { per_second: 0, .. } => clients.is_settled(),
-            Order::Await { seconds } => clients.ledger.outstanding == 0 || is_over(seconds),
+            Order::Await { patience } => clients.ledger.outstanding == 0 || is_over(patience),
             Order::AwaitNewest { .. } if time - self.looked < LOOK.as_nanos() as u64 => false,
-            Order::AwaitNewest { seconds } => {
+            Order::AwaitNewest { patience } => {
                 self.looked = time;
-                is_over(seconds) || clients.behind() == 0
+                is_over(patience) || clients.behind() == 0
             }
             Order::Cut
             | Order::Enroll

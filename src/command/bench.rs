@@ -3,6 +3,7 @@
 mod options;
 
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::{env, fs, io};
@@ -33,13 +34,20 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     if matches!(options.scenario, Task::Measure(_)) {
         interrupt::watch().map_err(|error| ended(&error))?;
     }
-    let mut report = match options.scenario {
+    let mut report = Report::default();
+    let mut end = Ok(());
+    match options.scenario {
         Task::Worker => return worker::run().map_err(|error| ended(&error)),
         Task::Floor => return floor::run(options.audience()).map_err(|error| ended(&error)),
-        Task::Show => Report::default(),
-        Task::Measure(scenario) => options.measure(scenario, &line)?,
-    };
+        Task::Show => {}
+        Task::Measure(scenario) => end = options.measure(scenario, &line, &mut report)?,
+    }
     line.end();
+    if report.is_empty()
+        && let Err(error) = &end
+    {
+        return Err(ended(error));
+    }
     for file in &options.beside {
         let other = read(file)?;
         if report.points.is_empty() {
@@ -49,6 +57,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         }
     }
     options.show(&report)?;
+    if let Err(error) = &end {
+        return Err(Failure::CheckFailed(format!("the bench has ended early: {error}; what it knows until then is above.")));
+    }
     for assertion in &options.assert {
         assertion.check(&report).map_err(|why| Failure::CheckFailed(format!("{why}.")))?;
     }
@@ -80,6 +91,11 @@ fn write(file: &PathBuf, text: &str) -> Result<(), Failure> {
     fs::write(file, text).map_err(|error| Failure::Unavailable(format!("cannot write {}: {error}.", file.display())))
 }
 
+/// Whether the floor can do the same: it knows one bug of each client, or sends all to all.
+fn has_floor(plan: &Plan) -> bool {
+    plan.pattern == Pattern::Shared || (plan.pattern == Pattern::Own && plan.bugs_per_client == 1)
+}
+
 impl Options {
     fn audience(&self) -> Audience {
         self.audience.parse().map_or(Audience::Owner, Audience::All)
@@ -91,7 +107,7 @@ impl Options {
             print!("{}", table::compare(report, &read(file)?));
         }
         if let Some(file) = &self.json {
-            let text = serde_json::to_string(report).map_err(|error| ended(&error.into()))?;
+            let text = report.json().map_err(|error| ended(&error.into()))?;
             write(file, &text)?;
         }
         if let Some(file) = &self.html {
@@ -107,7 +123,8 @@ impl Options {
         Ok(())
     }
 
-    fn measure(&self, scenario: Scenario, line: &Line) -> Result<Report, Failure> {
+    /// Measures into `report`; returns why that ended early, if it did.
+    fn measure(&self, scenario: Scenario, line: &Line, report: &mut Report) -> Result<io::Result<()>, Failure> {
         let loads: Vec<Load> = self.numbers().into_iter().map(|clients| self.load(scenario, clients)).collect();
         for load in &loads {
             self.check(scenario, load)?;
@@ -116,35 +133,57 @@ impl Options {
         if load_average > 1.0 && !self.quiet {
             eprintln!("something else runs here (load average {load_average:.1}): times will differ from run to run; compare ratios");
         }
+        if machine::cores() == 1 && !self.quiet {
+            eprintln!("the server and the load share the only core: times on the wall are those of both, CPU times are the server's");
+        }
         let pattern = loads.first().map(|load| load.plan.pattern).unwrap_or_default();
-        let mut report = Report {
+        *report = Report {
             title: format!("{scenario:?}: pattern {pattern:?}, {} bugs for each client, {} rounds", self.bugs, self.rounds),
             command: env::args().collect::<Vec<_>>().join(" "),
+            begun: machine::now(),
             machine: machine::describe(),
             points: Vec::new(),
         };
+        // Some take longer with more clients, others do not.
+        let weight = |load: &Load| f64::from(load.plan.clients) + 1_000.0;
+        let total: f64 = loads.iter().map(weight).sum();
+        let mut done = 0.0;
         for load in &loads {
-            report.points.push(self.measure_point(scenario, load, line).map_err(|error| ended(&error))?);
-        }
-        Ok(report)
-    }
-
-    fn measure_point(&self, scenario: Scenario, load: &Load, line: &Line) -> io::Result<Point> {
-        let kinds = self.kinds(scenario, &load.plan);
-        let sides = kinds.iter().map(|(name, _)| Side { name: name.clone(), ..Side::default() }).collect();
-        let mut point = Point { clients: load.plan.clients, sides };
-        for round in 1..=self.rounds {
-            for (at, (name, kind)) in kinds.iter().enumerate() {
-                line.title(&format!("{} clients, round {round} of {}, {name}", load.plan.clients, self.rounds));
-                let mut run = Run::start(kind, load, line)?;
-                let has_history = !self.without_history && !matches!(kind, Kind::Floor(_));
-                let amount = self.amount(scenario, &load.plan, has_history);
-                let measures = scenario::run(scenario, &amount, &mut run)?;
-                let told = run.report()?;
-                point.sides[at].add_round(measures, told, run.load_share());
+            let share = done / total..(done + weight(load)) / total;
+            done += weight(load);
+            if let Err(error) = self.measure_point(scenario, load, line, share, report) {
+                return Ok(Err(error));
             }
         }
-        Ok(point)
+        Ok(Ok(()))
+    }
+
+    /// Measures with one number of clients, which is this share of all that there is to do.
+    fn measure_point(&self, scenario: Scenario, load: &Load, line: &Line, share: Range<f64>, report: &mut Report) -> io::Result<()> {
+        let kinds = self.kinds(scenario, &load.plan);
+        let sides = kinds.iter().map(|(name, _)| Side { name: name.clone(), ..Side::default() }).collect();
+        report.points.push(Point { clients: load.plan.clients, sides });
+        let turns = (1..=self.rounds).flat_map(|round| kinds.iter().enumerate().map(move |(at, kind)| (round, at, kind)));
+        for (turn, (round, at, (name, kind))) in turns.enumerate() {
+            let share = share.start + (share.end - share.start) * turn as f64 / (self.rounds as usize * kinds.len()) as f64;
+            line.title(&format!("{} clients, round {round} of {}, {name}", load.plan.clients, self.rounds), share);
+            let mut run = Run::start(kind, load, line)?;
+            let has_history = !self.without_history && !matches!(kind, Kind::Floor(_));
+            let amount = self.amount(scenario, &load.plan, has_history);
+            let measured = scenario::run(scenario, &amount, &mut run);
+            let told = run.report();
+            let side = report.points.last_mut().and_then(|point| point.sides.get_mut(at));
+            let Some(side) = side else { continue };
+            match (measured, told) {
+                (Ok(measures), Ok(told)) => side.add_round(measures, told, run.load_share()),
+                (Err(error), Ok(told)) => {
+                    side.add_told(told);
+                    return Err(error);
+                }
+                (_, Err(error)) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// The numbers of clients to measure with.
@@ -162,6 +201,7 @@ impl Options {
             processes: load.processes,
             sources: load.sources.clone(),
             servers: if self.url.is_some() { 0 } else { self.servers },
+            pids: self.pid.clone(),
         };
         need.check().map_err(|why| Failure::Usage(format!("{why}.")))?;
         let publishes = !matches!(scenario, Scenario::Idle | Scenario::Churn);
@@ -170,6 +210,9 @@ impl Options {
         }
         if matches!(scenario, Scenario::Slow | Scenario::Soak) && self.rate == Some(0.0) {
             return Err(Failure::Usage("the scenarios slow and soak wait for nobody, so they need a --rate above 0.".to_owned()));
+        }
+        if self.raw && !has_floor(&load.plan) {
+            return Err(Failure::Usage("the floor that --raw measures knows one bug of each client, or the same bugs of all; accepted are --pattern own without --bugs, and --pattern shared.".to_owned()));
         }
         if load.plan.pattern != Pattern::Shared && u64::from(load.plan.clients) * u64::from(self.bugs) > 1_000_000_000 {
             return Err(Failure::Usage("so many clients with so many --bugs need more numbers than bugs have.".to_owned()));
@@ -194,9 +237,12 @@ impl Options {
         }
         arguments.extend(self.serve_arg.iter().cloned());
         let serve = ("serve".to_owned(), Kind::Serve(arguments));
-        // The floor knows one bug of each client, and remembers nothing.
-        let has_floor = plan.pattern == Pattern::Shared || (plan.pattern == Pattern::Own && plan.bugs_per_client == 1);
-        if has_floor && !matches!(scenario, Scenario::Slow | Scenario::Soak | Scenario::Fill) { vec![serve, floor] } else { vec![serve] }
+        // The floor remembers nothing.
+        if has_floor(plan) && !matches!(scenario, Scenario::Slow | Scenario::Soak | Scenario::Fill) {
+            vec![serve, floor]
+        } else {
+            vec![serve]
+        }
     }
 
     fn load(&self, scenario: Scenario, clients: u32) -> Load {
