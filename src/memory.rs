@@ -23,10 +23,12 @@ const LOOK_INTERVAL: u32 = 1_000;
 /// What a packet costs the kernel until it has arrived, in bytes, when it costs much and carries little.
 const PACKET_BYTES: u64 = 2 * 1024;
 
-/// Packets that are sent between two looks at least, and the time between those, in milliseconds: what others have taken must not stop the
-/// feed.
+/// How many packets may be sent in each [`PACKETS_INTERVAL`] however little is left: what others have taken must not stop the feed.
 const PACKETS_PER_LOOK: usize = 8;
-const PACKETS_INTERVAL: u32 = 5;
+
+/// How long to wait, in milliseconds, when no more packets may be sent for now. The kernel does not tell when those that are on their way
+/// have arrived.
+pub const PACKETS_INTERVAL: u32 = 5;
 
 /// Bounds of the memory that is left alone by default, in bytes.
 const RESERVE_BYTES: (u64, u64) = (8 << 20, 256 << 20);

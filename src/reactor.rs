@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::inbox::{self, Event, Inbox, Sender};
-use crate::memory::Budget;
+use crate::memory::{Budget, PACKETS_INTERVAL};
 use crate::moment::Moment;
 use crate::post::{Answer, Post};
 use crate::server::Server;
@@ -32,10 +32,6 @@ const EVENTS_MAX: usize = 256;
 
 /// How long nothing is accepted after the process ran out of files. The kernel does not tell again that a connection waits.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
-
-/// How long is waited before more is written when what is on its way to the clients has taken the memory there is. The kernel does not tell
-/// when it has arrived.
-const FLUSH_PAUSE: Duration = Duration::from_millis(5);
 
 /// The loop and all that it waits for.
 pub struct Reactor {
@@ -174,7 +170,7 @@ impl Reactor {
 
     fn timeout(&self) -> Option<Duration> {
         if self.server.is_held_up() {
-            return Some(FLUSH_PAUSE);
+            return Some(Duration::from_millis(PACKETS_INTERVAL.into()));
         }
         if self.server.has_left() || self.has_inbox_left {
             return Some(Duration::ZERO);
