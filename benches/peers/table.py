@@ -1,4 +1,4 @@
-"""Prints one table of what `benches/peers/run` has measured: table.py FOLDER. Each file there is a round, or several."""
+"""Prints one table of what `benches/peers/run` has measured: table.py FOLDER. The files there are SCENARIO[.CLIENTS].SERVER.ROUND.json."""
 
 import json
 import pathlib
@@ -29,30 +29,29 @@ def text(value):
 
 
 points = [
-    (path.name.split(".")[0], point)
+    (path.name.split(".")[0], path.name.split(".")[-2], point)
     for path in sorted(pathlib.Path(sys.argv[1]).glob("*.json"))
     for point in json.loads(path.read_text())["points"]
 ]
-most = {scenario: max(point["clients"] for name, point in points if name == scenario) for scenario, _ in points}
+most = {scenario: max(point["clients"] for name, _, point in points if name == scenario) for scenario, _, _ in points}
+# By server, scenario and key: what each round gave, and whether it was as it should be.
 values = {}
-for scenario, point in points:
+for scenario, number, point in points:
     for side in point["sides"] if point["clients"] == most[scenario] else []:
         is_good = side["missing"] == 0 and not side["faults"]
         for measure in (measure for measures in side["rounds"] for measure in measures):
-            values.setdefault((side["name"], scenario, measure["key"]), []).append((measure["value"], is_good))
+            values.setdefault((side["name"], scenario, measure["key"]), {})[number] = (measure["value"], is_good)
 print("| server |", " | ".join(title for _, _, title in COLUMNS), "|")
 print("| --- |", " | ".join("---" for _ in COLUMNS), "|")
 names = list(dict.fromkeys(name for name, _, _ in values))
 for name in sorted(names, key=lambda name: (name != "floor", name != "serve")):
     cells = []
     for scenario, key, _ in COLUMNS:
-        found = values.get((name, scenario, key), [])
-        mark = "" if all(good for _, good in found) else " (!)"
-        median = statistics.median(value for value, _ in found) if found else None
-        floors = values.get(("floor", scenario, key), [])
-        ratio = ""
-        if found and floors and key in RATIOS and name != "floor":
-            ratio = f" ({median / statistics.median(value for value, _ in floors):.2f} ×)"
-        cells.append(text(median) + ratio + mark if found else "–")
+        found = values.get((name, scenario, key), {})
+        mark = "" if all(good for _, good in found.values()) else " (!)"
+        floors = values.get(("floor", scenario, key), {})
+        ratios = [value / floors[number][0] for number, (value, _) in found.items() if number in floors and floors[number][0] > 0]
+        ratio = f" ({statistics.median(ratios):.2f} ×)" if ratios and key in RATIOS and name != "floor" else ""
+        cells.append(text(statistics.median(value for value, _ in found.values())) + ratio + mark if found else "–")
     print(f"| {name} |", " | ".join(cells), "|")
-print("\n(1.23 ×): as a multiple of the floor's. (!): not all deliveries came, each once and in order, or not all clients could connect.")
+print("\n(1.23 ×): as a multiple of the floor's in the same round. (!): not all deliveries came, each once and in order, or not all clients could connect.")
