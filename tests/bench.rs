@@ -251,7 +251,7 @@ fn what_is_known_of_a_server_that_dies_is_kept() {
     let (port, control) = faulty(Fault::Dies);
     let (url, publish) = (format!("ws://127.0.0.1:{port}/"), format!("lines:127.0.0.1:{control}"));
     let output =
-        bench("fanout -n 3 --updates 10 --rate 100 --patience 1s", &[&url, "--publish", &publish, "--json", json.to_str().unwrap()]);
+        bench("fanout -n 3 --updates 100 --rate 100 --patience 1s", &[&url, "--publish", &publish, "--json", json.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("ended early"), "{}", said(&output));
     let results: serde_json::Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
