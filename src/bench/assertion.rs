@@ -108,16 +108,16 @@ impl Assertion {
 mod tests {
     use super::*;
     use crate::bench::measure::Measure;
-    use crate::bench::report::Side;
+    use crate::bench::report::{FLOOR, Side};
 
     fn report() -> Report {
-        let side = |value: f64| {
+        let side = |name: &str, value: f64| {
             let measure = Measure { key: "rss".to_owned(), name: String::new(), unit: String::new(), value };
-            let mut side = Side { rounds: vec![vec![measure]], ..Side::default() };
+            let mut side = Side { name: name.to_owned(), rounds: vec![vec![measure]], ..Side::default() };
             side.latency.record(40_000_000, 100);
             side
         };
-        Report { points: vec![Point { clients: 10, sides: vec![side(120.0), side(60.0)] }], ..Report::default() }
+        Report { points: vec![Point { clients: 10, sides: vec![side("serve", 120.0), side(FLOOR, 60.0)] }], ..Report::default() }
     }
 
     #[test]

@@ -59,7 +59,7 @@ enum State {
 struct Client {
     stream: Option<TcpStream>,
     state: State,
-    /// It connected with `since`, and has not got the update of that time again.
+    /// It connected with `since`, and has got no update since then.
     may_repeat: bool,
     /// It does not read.
     is_stopped: bool,

@@ -90,14 +90,15 @@ impl State {
     fn text(&self, done: u64, now: Instant) -> String {
         let share = done as f64 / self.total.max(1) as f64;
         let mut text = format!("{}: {} {done}/{} ({:.0} %)", self.title, self.step, self.total, share * 100.0);
+        let mut of_step = 0.0;
         if done > 0 {
-            let left = (now - self.begun).as_secs_f64() * (1.0 - share).max(0.0) / share;
-            let _ = write!(text, ", {left:.0} s left");
+            of_step = (now - self.begun).as_secs_f64() * (1.0 - share).max(0.0) / share;
+            let _ = write!(text, ", {of_step:.0} s left");
         }
         if self.share_done > 0.0 {
             // What was done took so long; the rest will take as long for its part. What this part has taken is off it.
             let rest = self.took.as_secs_f64() * (1.0 - self.share_done) / self.share_done;
-            let left = (rest - (now - self.titled).as_secs_f64()).max(0.0);
+            let left = (rest - (now - self.titled).as_secs_f64()).max(of_step);
             let _ = write!(text, "; {left:.0} s of all");
         }
         text

@@ -19,6 +19,9 @@ pub struct Report {
     /// When it was begun, in UTC.
     #[serde(default)]
     pub begun: String,
+    /// Why it has ended before all was measured, if it has.
+    #[serde(default)]
+    pub ended_early: Option<String>,
     /// The machine.
     pub machine: String,
     /// One for each number of clients.
@@ -124,10 +127,10 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 impl Point {
-    /// A measure of a side as a multiple of the last side's: the median of the rounds' ratios, since both sides of a round had the same
+    /// A measure of a side as a multiple of the floor's, which is the last side where there is one: the median of the rounds' ratios, since both sides of a round had the same
     /// machine.
     pub fn ratio(&self, side: usize, key: &str) -> Option<f64> {
-        let floor = self.sides.last().filter(|_| self.sides.len() > 1)?;
+        let floor = self.sides.last().filter(|last| last.name == FLOOR && self.sides.len() > 1)?;
         let ratios = self.sides[side].rounds.iter().zip(&floor.rounds).filter_map(|(ours, floors)| {
             let floor = value(floors, key).filter(|&floor| floor > 0.0)?;
             value(ours, key).map(|ours| ours / floor)
@@ -183,10 +186,12 @@ impl Report {
         serde_json::to_string(&json)
     }
 
-    /// Whether nothing is known of any server.
-    pub fn is_empty(&self) -> bool {
-        let is_empty = |side: &Side| side.rounds.is_empty() && side.received == 0 && side.is_reconciled();
-        self.points.iter().flat_map(|point| &point.sides).all(is_empty)
+    /// Notes why not all was measured, and leaves out the servers of which nothing is known.
+    pub fn end_early(&mut self, why: String) {
+        self.ended_early = Some(why);
+        let is_known = |side: &Side| !side.rounds.is_empty() || side.received > 0 || !side.is_reconciled();
+        self.points.iter_mut().for_each(|point| point.sides.retain(is_known));
+        self.points.retain(|point| !point.sides.is_empty());
     }
 
     /// What was measured: the title without the number of rounds, which makes no two results unlike.
@@ -201,6 +206,7 @@ impl Report {
 
     /// Adds the servers of another report: their rounds to those of the same name and number of clients; new ones before the floor.
     pub fn add_sides(&mut self, other: &Report) {
+        self.ended_early = self.ended_early.take().or_else(|| other.ended_early.clone());
         for theirs in &other.points {
             let Some(point) = self.points.iter_mut().find(|point| point.clients == theirs.clients) else {
                 self.points.push(theirs.clone());

@@ -20,6 +20,9 @@ use super::worker::{Order, Progress, Report};
 /// How long a server may take to read an update that nobody waits for.
 const UNSEEN: Duration = Duration::from_millis(600);
 
+/// The same for each of many.
+const UNSEEN_EACH: Duration = Duration::from_micros(200);
+
 /// How long before the first update is due the load is told of it.
 const AHEAD: Duration = Duration::from_millis(20);
 
@@ -78,11 +81,12 @@ pub struct Pace {
 }
 
 impl<'a> Run<'a> {
-    /// Starts or finds the server, and the processes of the load.
+    /// Starts or finds the server, and the processes of the load. No update is of a time before `first_when`, in Unix seconds: a server that
+    /// remembers those of an earlier run must not take the new ones for old.
     ///
     /// # Errors
     /// When one of them does not start.
-    pub fn start(kind: &Kind, load: &Load, line: &'a Line) -> io::Result<Self> {
+    pub fn start(kind: &Kind, load: &Load, first_when: i64, line: &'a Line) -> io::Result<Self> {
         let start = || (0..load.servers).map(|_| Target::start(kind)).collect::<io::Result<Vec<_>>>();
         // Several servers are there to use several cores.
         let targets = if load.servers > 1 { start()? } else { cores::on(Role::Server, start)? };
@@ -92,7 +96,8 @@ impl<'a> Run<'a> {
         }
         let mut load = load.clone();
         // Later than the server's start, before which its history cannot reach.
-        load.plan.first_when = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64) + 2;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        load.plan.first_when = first_when.max(now + 2);
         let share = load.plan.clients.div_ceil(load.processes);
         let setup = |at: u32| {
             let target = &targets[(at % load.servers) as usize];
@@ -170,6 +175,9 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When a process of the load is gone.
     pub fn tell(&mut self, order: &Order) -> io::Result<Progress> {
+        if matches!(order, Order::Forget) {
+            self.late = 0;
+        }
         self.fleet.order(order, &mut |_| ())
     }
 
@@ -215,11 +223,12 @@ impl<'a> Run<'a> {
             let due = segment.due(seq);
             wait_until(due)?;
             // All that is due by now: when this is late, it is not late for ever.
-            let late = now().saturating_sub(due);
-            self.late = self.late.max(late);
-            let overdue = late / interval.max(1);
+            let overdue = now().saturating_sub(due) / interval.max(1);
             let next = end.min(seq.saturating_add(pace.burst.saturating_mul(u32::try_from(overdue + 1).unwrap_or(u32::MAX))));
             self.send(seq..next, choice)?;
+            if choice == Choice::Wanted {
+                self.late = self.late.max(now().saturating_sub(segment.due(next - 1)));
+            }
             seq = next;
             if step.is_some() {
                 self.line.show(u64::from(seq - segment.first_seq));
@@ -249,7 +258,7 @@ impl<'a> Run<'a> {
     pub fn publish_unseen(&mut self, updates: u32) -> io::Result<()> {
         let segment = self.announce(updates, Choice::Wanted, updates, 0)?;
         self.send(segment.seqs(), Choice::Wanted)?;
-        interrupt::pause(UNSEEN)
+        interrupt::pause(UNSEEN + updates * UNSEEN_EACH)
     }
 
     /// Tells the load of updates before they are published: the first one is due in a moment, or as soon as the load knows.
@@ -311,6 +320,11 @@ impl<'a> Run<'a> {
         let Busy { busiest, all, wall } = self.busy;
         let cores = cores::of_load() as u64;
         busiest.max(all / cores) as f64 / wall.max(1) as f64
+    }
+
+    /// The first time that no update has had, in Unix seconds.
+    pub fn next_when(&self) -> i64 {
+        self.load.plan.first_when + i64::from(self.next_seq)
     }
 
     /// How late updates were published at most: the bench's own fault, or that of what it publishes to.

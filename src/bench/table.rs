@@ -29,6 +29,9 @@ pub fn table(report: &Report) -> String {
         text.push('\n');
         point.sides.iter().for_each(|side| verdict(&mut text, side));
     }
+    if let Some(why) = &report.ended_early {
+        let _ = writeln!(text, "\nended early: {why}");
+    }
     text
 }
 

@@ -18,6 +18,9 @@ const WAKER: Token = Token(usize::MAX - 1);
 /// How often a worker tells how far it is.
 const PROGRESS: Duration = Duration::from_millis(200);
 
+/// A wait ends this much later than patience, so that it has really ended.
+const LEEWAY: Duration = Duration::from_millis(1);
+
 /// How often all clients are looked at, where there is no count that says the same.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -221,6 +224,7 @@ impl Current {
         // So that the end of a wait is not noticed late.
         match self.order {
             Order::AwaitNewest { .. } => LOOK,
+            Order::Await { patience } => PROGRESS.min((patience + LEEWAY).saturating_sub(Duration::from_nanos(now() - self.begun))),
             _ => PROGRESS,
         }
     }

@@ -32,33 +32,31 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     raise_files();
     let line = Line::new(options.quiet);
     if matches!(options.scenario, Task::Measure(_)) {
-        interrupt::watch().map_err(|error| ended(&error))?;
+        interrupt::watch().map_err(|error| ended(&error.to_string()))?;
     }
-    let mut report = Report::default();
-    let mut end = Ok(());
-    match options.scenario {
-        Task::Worker => return worker::run().map_err(|error| ended(&error)),
-        Task::Floor => return floor::run(options.audience()).map_err(|error| ended(&error)),
-        Task::Show => {}
-        Task::Measure(scenario) => end = options.measure(scenario, &line, &mut report)?,
-    }
+    // A file that cannot be read is told before anything is measured.
+    let beside = options.beside.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let old = options.compare.as_ref().map(read).transpose()?;
+    let mut report = match options.scenario {
+        Task::Worker => return worker::run().map_err(|error| ended(&error.to_string())),
+        Task::Floor => return floor::run(options.audience()).map_err(|error| ended(&error.to_string())),
+        Task::Show => Report::default(),
+        Task::Measure(scenario) => options.measure(scenario, &line)?,
+    };
     line.end();
-    if report.is_empty()
-        && let Err(error) = &end
-    {
-        return Err(ended(error));
+    if let Some(why) = report.ended_early.as_ref().filter(|_| report.points.is_empty()) {
+        return Err(ended(why));
     }
-    for file in &options.beside {
-        let other = read(file)?;
+    for other in beside {
         if report.points.is_empty() {
             report = other;
         } else {
             report.add_sides(&other);
         }
     }
-    options.show(&report)?;
-    if let Err(error) = &end {
-        return Err(Failure::CheckFailed(format!("the bench has ended early: {error}; what it knows until then is above.")));
+    options.show(&report, old.as_ref())?;
+    if let Some(why) = report.ended_early.as_ref().filter(|_| report.is_reconciled()) {
+        return Err(ended(why));
     }
     for assertion in &options.assert {
         assertion.check(&report).map_err(|why| Failure::CheckFailed(format!("{why}.")))?;
@@ -70,8 +68,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
-fn ended(error: &io::Error) -> Failure {
-    Failure::Unavailable(format!("the bench has ended early: {error}."))
+fn ended(why: &str) -> Failure {
+    Failure::Unavailable(format!("the bench has ended early: {why}."))
 }
 
 /// Raises the limit of open files as far as it goes.
@@ -91,9 +89,10 @@ fn write(file: &PathBuf, text: &str) -> Result<(), Failure> {
     fs::write(file, text).map_err(|error| Failure::Unavailable(format!("cannot write {}: {error}.", file.display())))
 }
 
-/// Whether the floor can do the same: it knows one bug of each client, or sends all to all.
-fn has_floor(plan: &Plan) -> bool {
-    plan.pattern == Pattern::Shared || (plan.pattern == Pattern::Own && plan.bugs_per_client == 1)
+/// Whether the floor can do the same: it knows one bug of each client, or sends all to all, and remembers nothing.
+fn has_floor(scenario: Scenario, plan: &Plan) -> bool {
+    let knows_bugs = plan.pattern == Pattern::Shared || (plan.pattern == Pattern::Own && plan.bugs_per_client == 1);
+    knows_bugs && !matches!(scenario, Scenario::Slow | Scenario::Soak | Scenario::Fill)
 }
 
 impl Options {
@@ -101,13 +100,13 @@ impl Options {
         self.audience.parse().map_or(Audience::Owner, Audience::All)
     }
 
-    fn show(&self, report: &Report) -> Result<(), Failure> {
+    fn show(&self, report: &Report, old: Option<&Report>) -> Result<(), Failure> {
         print!("{}", table::table(report));
-        if let Some(file) = &self.compare {
-            print!("{}", table::compare(report, &read(file)?));
+        if let Some(old) = old {
+            print!("{}", table::compare(report, old));
         }
         if let Some(file) = &self.json {
-            let text = report.json().map_err(|error| ended(&error.into()))?;
+            let text = report.json().map_err(|error| ended(&error.to_string()))?;
             write(file, &text)?;
         }
         if let Some(file) = &self.html {
@@ -123,8 +122,7 @@ impl Options {
         Ok(())
     }
 
-    /// Measures into `report`; returns why that ended early, if it did.
-    fn measure(&self, scenario: Scenario, line: &Line, report: &mut Report) -> Result<io::Result<()>, Failure> {
+    fn measure(&self, scenario: Scenario, line: &Line) -> Result<Report, Failure> {
         let loads: Vec<Load> = self.numbers().into_iter().map(|clients| self.load(scenario, clients)).collect();
         for load in &loads {
             self.check(scenario, load)?;
@@ -133,54 +131,66 @@ impl Options {
         if load_average > 1.0 && !self.quiet {
             eprintln!("something else runs here (load average {load_average:.1}): times will differ from run to run; compare ratios");
         }
-        if machine::cores() == 1 && !self.quiet {
+        if machine::cores() == 1 && self.is_near() && !self.quiet {
             eprintln!("the server and the load share the only core: times on the wall are those of both, CPU times are the server's");
         }
         let pattern = loads.first().map(|load| load.plan.pattern).unwrap_or_default();
-        *report = Report {
+        let mut report = Report {
             title: format!("{scenario:?}: pattern {pattern:?}, {} bugs for each client, {} rounds", self.bugs, self.rounds),
             command: env::args().collect::<Vec<_>>().join(" "),
             begun: machine::now(),
             machine: machine::describe(),
+            ended_early: None,
             points: Vec::new(),
         };
         // Some take longer with more clients, others do not.
         let weight = |load: &Load| f64::from(load.plan.clients) + 1_000.0;
         let total: f64 = loads.iter().map(weight).sum();
-        let mut done = 0.0;
+        let (mut done, mut first_when) = (0.0, 0);
         for load in &loads {
             let share = done / total..(done + weight(load)) / total;
             done += weight(load);
-            if let Err(error) = self.measure_point(scenario, load, line, share, report) {
-                return Ok(Err(error));
+            if let Err(error) = self.measure_point(scenario, load, line, share, &mut first_when, &mut report.points) {
+                report.end_early(error.to_string());
+                break;
             }
         }
-        Ok(Ok(()))
+        Ok(report)
     }
 
     /// Measures with one number of clients, which is this share of all that there is to do.
-    fn measure_point(&self, scenario: Scenario, load: &Load, line: &Line, share: Range<f64>, report: &mut Report) -> io::Result<()> {
+    fn measure_point(
+        &self,
+        scenario: Scenario,
+        load: &Load,
+        line: &Line,
+        share: Range<f64>,
+        first_when: &mut i64,
+        points: &mut Vec<Point>,
+    ) -> io::Result<()> {
         let kinds = self.kinds(scenario, &load.plan);
         let sides = kinds.iter().map(|(name, _)| Side { name: name.clone(), ..Side::default() }).collect();
-        report.points.push(Point { clients: load.plan.clients, sides });
+        points.push(Point { clients: load.plan.clients, sides });
         let turns = (1..=self.rounds).flat_map(|round| kinds.iter().enumerate().map(move |(at, kind)| (round, at, kind)));
         for (turn, (round, at, (name, kind))) in turns.enumerate() {
             let share = share.start + (share.end - share.start) * turn as f64 / (self.rounds as usize * kinds.len()) as f64;
             line.title(&format!("{} clients, round {round} of {}, {name}", load.plan.clients, self.rounds), share);
-            let mut run = Run::start(kind, load, line)?;
+            let mut run = Run::start(kind, load, *first_when, line)?;
             let has_history = !self.without_history && !matches!(kind, Kind::Floor(_));
             let amount = self.amount(scenario, &load.plan, has_history);
             let measured = scenario::run(scenario, &amount, &mut run);
             let told = run.report();
-            let side = report.points.last_mut().and_then(|point| point.sides.get_mut(at));
-            let Some(side) = side else { continue };
+            *first_when = run.next_when();
+            let Some(side) = points.last_mut().and_then(|point| point.sides.get_mut(at)) else { continue };
             match (measured, told) {
-                (Ok(measures), Ok(told)) => side.add_round(measures, told, run.load_share()),
-                (Err(error), Ok(told)) => {
-                    side.add_told(told);
+                (Ok(measures), told) => side.add_round(measures, told?, run.load_share()),
+                (Err(error), told) => {
+                    // What has come until then is known, unless the load is what has failed.
+                    if let Ok(told) = told {
+                        side.add_told(told);
+                    }
                     return Err(error);
                 }
-                (_, Err(error)) => return Err(error),
             }
         }
         Ok(())
@@ -201,7 +211,8 @@ impl Options {
             processes: load.processes,
             sources: load.sources.clone(),
             servers: if self.url.is_some() { 0 } else { self.servers },
-            pids: self.pid.clone(),
+            // To fill a server is to ask more of it than it can have.
+            pids: if scenario == Scenario::Fill { Vec::new() } else { self.pid.clone() },
         };
         need.check().map_err(|why| Failure::Usage(format!("{why}.")))?;
         let publishes = !matches!(scenario, Scenario::Idle | Scenario::Churn);
@@ -211,8 +222,8 @@ impl Options {
         if matches!(scenario, Scenario::Slow | Scenario::Soak) && self.rate == Some(0.0) {
             return Err(Failure::Usage("the scenarios slow and soak wait for nobody, so they need a --rate above 0.".to_owned()));
         }
-        if self.raw && !has_floor(&load.plan) {
-            return Err(Failure::Usage("the floor that --raw measures knows one bug of each client, or the same bugs of all; accepted are --pattern own without --bugs, and --pattern shared.".to_owned()));
+        if self.raw && !has_floor(scenario, &load.plan) {
+            return Err(Failure::Usage("the floor that --raw measures knows one bug of each client, or the same bugs of all, and remembers nothing; accepted are --pattern own without --bugs, and --pattern shared, in all scenarios but slow, soak and fill.".to_owned()));
         }
         if load.plan.pattern != Pattern::Shared && u64::from(load.plan.clients) * u64::from(self.bugs) > 1_000_000_000 {
             return Err(Failure::Usage("so many clients with so many --bugs need more numbers than bugs have.".to_owned()));
@@ -235,14 +246,18 @@ impl Options {
         if self.bugs > 1_000 {
             arguments.extend(["--subscriptions".to_owned(), self.bugs.to_string()]);
         }
+        if let Some(updates) = self.updates.filter(|&updates| scenario == Scenario::Storm && updates > 9_000) {
+            // Room for what is missed, and for what was published before.
+            arguments.extend(["--history-size".to_owned(), (updates + 1_000).to_string()]);
+        }
         arguments.extend(self.serve_arg.iter().cloned());
         let serve = ("serve".to_owned(), Kind::Serve(arguments));
-        // The floor remembers nothing.
-        if has_floor(plan) && !matches!(scenario, Scenario::Slow | Scenario::Soak | Scenario::Fill) {
-            vec![serve, floor]
-        } else {
-            vec![serve]
-        }
+        if has_floor(scenario, plan) { vec![serve, floor] } else { vec![serve] }
+    }
+
+    /// Whether the server is on this machine.
+    fn is_near(&self) -> bool {
+        self.url.as_ref().is_none_or(|url| url.authority.starts_with("127.") || url.authority.starts_with("localhost"))
     }
 
     fn load(&self, scenario: Scenario, clients: u32) -> Load {
@@ -251,9 +266,8 @@ impl Options {
             Scenario::Fanout | Scenario::Storm | Scenario::Slow => Pattern::Shared,
             Scenario::Soak => Pattern::Zipf,
         });
-        let is_near = self.url.as_ref().is_none_or(|url| url.authority.starts_with("127.") || url.authority.starts_with("localhost"));
         let sources = match &self.source_ip[..] {
-            [] if is_near => (1..=16).map(|last| Ipv4Addr::new(127, 1, 0, last)).collect(),
+            [] if self.is_near() => (1..=16).map(|last| Ipv4Addr::new(127, 1, 0, last)).collect(),
             given => given.to_vec(),
         };
         let processes = self.processes.unwrap_or(clients.div_ceil(machine::clients_max()));

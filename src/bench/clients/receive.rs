@@ -137,10 +137,9 @@ impl Clients {
 
     fn enter(&mut self, client: u32, delivery: &Delivery, time: u64) {
         let grace = self.grace(client, time);
-        if self.ledger.enter(client as usize, delivery, grace, time) {
-            // Once is enough.
-            self.clients[client as usize].may_repeat = false;
-        }
+        self.ledger.enter(client as usize, delivery, grace, time);
+        // The oldest comes first: what is repeated later was not asked for.
+        self.clients[client as usize].may_repeat = false;
     }
 
     /// What a client must put up with. What was due before it came was late by its own doing.
