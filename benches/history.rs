@@ -47,7 +47,7 @@ fn subscribe_with_since(bencher: Bencher<'_, '_>, missed: i64) {
     });
 }
 
-/// So many clients come back one after the other, each with its own bug, and have missed all 10,000 updates: ten of each bug.
+/// So many clients come back one after the other, each with one of a thousand bugs, and have missed all 10,000 updates: ten of each bug.
 #[divan::bench(args = [100, 10_000])]
 fn storm_with_since(bencher: Bencher<'_, '_>, clients: u32) {
     let mut hub = Hub::new(history(), 10_000);
