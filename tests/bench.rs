@@ -46,13 +46,18 @@ fn each_scenario_verifies_what_a_real_server_delivers() {
     }
 }
 
+/// A server that runs in a folder; its URL, and where to publish.
+fn running(folder: &Path) -> (Server, String, String) {
+    let server = Server::start_in(folder, &["--history", "none"]);
+    drop(server.table());
+    let url = format!("ws://{}/", server.address);
+    (server, url, format!("sqlite:{}", folder.join("bugzfeed.db").display()))
+}
+
 #[test]
 fn a_server_that_runs_is_measured_by_its_url() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start_in(folder.path(), &["--history", "none"]);
-    drop(server.table());
-    let url = format!("ws://{}/", server.address);
-    let table = format!("sqlite:{}", folder.path().join("bugzfeed.db").display());
+    let (server, url, table) = running(folder.path());
     let pid = server.program().id().to_string();
     let output = bench("fanout -n 20 --updates 3", &[&url, "--publish", &table, "--pid", &pid, "--name", "ours"]);
     let said = said(&output);
@@ -62,10 +67,7 @@ fn a_server_that_runs_is_measured_by_its_url() {
 #[test]
 fn a_server_that_remembers_the_first_round_is_not_blamed_for_it_in_the_second() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start_in(folder.path(), &["--history", "none"]);
-    drop(server.table());
-    let url = format!("ws://{}/", server.address);
-    let table = format!("sqlite:{}", folder.path().join("bugzfeed.db").display());
+    let (_server, url, table) = running(folder.path());
     let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
     let output = command.args(["bench", "storm", "-n", "10", "--rounds", "2", "--quiet", &url, "--publish", &table]).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));

@@ -14,10 +14,14 @@ pub enum Role {
     Load,
 }
 
-/// How many cores the load has.
+/// How many cores there are.
+pub fn all() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// How many cores the load has: that of the server, where there is no other.
 pub fn of_load() -> usize {
-    let all = thread::available_parallelism().map_or(1, usize::from);
-    if all > 1 { all - 1 } else { all }
+    (all() - 1).max(1)
 }
 
 /// Does something, such as starting a process, on the cores of a role; what is started stays there. Changes nothing on a machine with
@@ -26,7 +30,7 @@ pub fn on<T>(role: Role, act: impl FnOnce() -> T) -> T {
     let Ok(all) = sched_getaffinity(None) else { return act() };
     let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| all.is_set(core)).collect();
     let [first, others @ ..] = &cores[..] else { return act() };
-    if others.is_empty() || thread::available_parallelism().map_or(1, usize::from) < 2 {
+    if others.is_empty() || self::all() < 2 {
         return act();
     }
     let mut chosen = CpuSet::new();

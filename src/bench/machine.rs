@@ -2,12 +2,8 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, getrlimit};
-
-use crate::update::When;
 
 /// Files of a process of the load that are no clients.
 const FILES_OF_LOAD: u64 = 32;
@@ -96,11 +92,6 @@ fn files_of(pid: u32) -> Option<u64> {
     limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok())
 }
 
-/// How many cores there are.
-pub fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// How many ports the kernel gives to those who ask for any.
 fn ports() -> u64 {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
@@ -112,12 +103,6 @@ fn meminfo(name: &str) -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kilobytes = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok());
     kilobytes.unwrap_or_default() * 1_024
-}
-
-/// The time in UTC.
-pub fn now() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-    When::from_unix_seconds(seconds).to_string()
 }
 
 /// The machine in one line.

@@ -127,10 +127,15 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 impl Point {
-    /// A measure of a side as a multiple of the floor's, which is the last side where there is one: the median of the rounds' ratios, since both sides of a round had the same
+    /// The floor, if there is one beside others: it is the last side then.
+    pub fn floor(&self) -> Option<&Side> {
+        self.sides.last().filter(|last| last.name == FLOOR && self.sides.len() > 1)
+    }
+
+    /// A measure of a side as a multiple of the floor's: the median of the rounds' ratios, since both sides of a round had the same
     /// machine.
     pub fn ratio(&self, side: usize, key: &str) -> Option<f64> {
-        let floor = self.sides.last().filter(|last| last.name == FLOOR && self.sides.len() > 1)?;
+        let floor = self.floor()?;
         let ratios = self.sides[side].rounds.iter().zip(&floor.rounds).filter_map(|(ours, floors)| {
             let floor = value(floors, key).filter(|&floor| floor > 0.0)?;
             value(ours, key).map(|ours| ours / floor)

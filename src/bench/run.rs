@@ -4,7 +4,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::clients::{Setup, now};
 use super::cores::{self, Role};
@@ -16,6 +16,7 @@ use super::progress::Line;
 use super::sample::Sample;
 use super::target::{Kind, Target};
 use super::worker::{Order, Progress, Report};
+use crate::source::unix_now;
 
 /// How long a server may take to read an update that nobody waits for.
 const UNSEEN: Duration = Duration::from_millis(600);
@@ -96,8 +97,7 @@ impl<'a> Run<'a> {
         }
         let mut load = load.clone();
         // Later than the server's start, before which its history cannot reach.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        load.plan.first_when = first_when.max(now + 2);
+        load.plan.first_when = first_when.max(unix_now() + 2);
         let share = load.plan.clients.div_ceil(load.processes);
         let setup = |at: u32| {
             let target = &targets[(at % load.servers) as usize];

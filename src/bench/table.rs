@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::histogram::{Histogram, QUANTILES};
-use super::report::{FLOOR, Point, Report, Side};
+use super::report::{Report, Side};
 
 /// The width of the names.
 const NAME: usize = 66;
@@ -14,12 +14,12 @@ pub fn table(report: &Report) -> String {
     for point in &report.points {
         let _ = write!(text, "\n{:NAME$}", format!("{} clients", point.clients));
         point.sides.iter().for_each(|side| _ = write!(text, "{:>12.12}", side.name));
-        text.push_str(if has_floor(point) { "       ratio\n" } else { "\n" });
+        text.push_str(if point.floor().is_some() { "       ratio\n" } else { "\n" });
         for measure in point.measures() {
             let name = format!("{}, {} [{}]", measure.name, measure.unit, measure.key);
             let values = point.sides.iter().map(|side| side.median(&measure.key)).collect::<Vec<_>>();
             row(&mut text, &name, &values);
-            if has_floor(point) {
+            if point.floor().is_some() {
                 let _ = write!(text, "{:>12}", point.ratio(0, &measure.key).map_or(NOTHING.to_owned(), |ratio| format!("{ratio:.3}")));
             }
             text.push('\n');
@@ -37,10 +37,6 @@ pub fn table(report: &Report) -> String {
 
 /// What stands where there is no number.
 const NOTHING: &str = "–";
-
-fn has_floor(point: &Point) -> bool {
-    point.sides.len() > 1 && point.sides.last().is_some_and(|side| side.name == FLOOR)
-}
 
 fn row(text: &mut String, name: &str, values: &[Option<f64>]) {
     let _ = write!(text, "{name:NAME$}");

@@ -10,6 +10,7 @@ use std::{env, fs, io};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::bench::cores;
 use crate::bench::floor::{self, Audience};
 use crate::bench::machine::{self, Need};
 use crate::bench::plan::{Pattern, Plan};
@@ -20,6 +21,8 @@ use crate::bench::scenario::{self, Amount, Scenario};
 use crate::bench::target::Kind;
 use crate::bench::{interrupt, plots, table, worker};
 use crate::failure::Failure;
+use crate::source::unix_now;
+use crate::update::When;
 
 pub use self::options::Options;
 use self::options::Task;
@@ -131,14 +134,14 @@ impl Options {
         if load_average > 1.0 && !self.quiet {
             eprintln!("something else runs here (load average {load_average:.1}): times will differ from run to run; compare ratios");
         }
-        if machine::cores() == 1 && self.is_near() && !self.quiet {
+        if cores::all() == 1 && self.is_near() && !self.quiet {
             eprintln!("the server and the load share the only core: times on the wall are those of both, CPU times are the server's");
         }
         let pattern = loads.first().map(|load| load.plan.pattern).unwrap_or_default();
         let mut report = Report {
             title: format!("{scenario:?}: pattern {pattern:?}, {} bugs for each client, {} rounds", self.bugs, self.rounds),
             command: env::args().collect::<Vec<_>>().join(" "),
-            begun: machine::now(),
+            begun: When::from_unix_seconds(unix_now()).to_string(),
             machine: machine::describe(),
             ended_early: None,
             points: Vec::new(),

@@ -152,7 +152,7 @@ impl Client {
 
     /// Sends byte after byte with a pause after each, until something comes; returns how many were sent then, or `None` when all were.
     pub fn send_slowly(&mut self, bytes: impl Iterator<Item = u8>) -> Option<usize> {
-        let Socket::Tcp(stream) = &mut self.socket else { unimplemented!("nobody needs it") };
+        let Socket::Tcp(stream) = &mut self.socket else { panic!("bytes go slowly over TCP only") };
         stream.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
         let sent = bytes.enumerate().find_map(|(at, byte)| {
             let has_come = stream.peek(&mut [0]).is_ok();
