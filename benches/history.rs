@@ -15,7 +15,10 @@ fn main() {
 
 /// One update per second, of a thousand bugs in turn.
 fn update(at: i64) -> Update {
-    Update { bug: BugId::new((at % 1_000) as u32 + 1).unwrap(), when: When::from_unix_seconds(at) }
+    Update {
+        bug: BugId::new((at % 1_000) as u32 + 1).unwrap(),
+        when: When::from_unix_seconds(at),
+    }
 }
 
 fn history() -> History {
@@ -47,17 +50,25 @@ fn subscribe_with_since(bencher: Bencher<'_, '_>, missed: i64) {
     });
 }
 
-/// So many clients come back one after the other, each with one of a thousand bugs, and have missed all 10,000 updates: ten of each bug.
+/// So many clients come back one after the other, each with one of a thousand bugs, and have missed
+/// all 10,000 updates: ten of each bug.
 #[divan::bench(args = [100, 10_000])]
 fn storm_with_since(bencher: Bencher<'_, '_>, clients: u32) {
     let mut hub = Hub::new(history(), 10_000);
-    let message =
-        |client: u32| format!(r#"{{"command":"subscribe","bugs":[{}],"since":"{}"}}"#, client % 1_000 + 1, When::from_unix_seconds(1));
+    let message = |client: u32| {
+        format!(
+            r#"{{"command":"subscribe","bugs":[{}],"since":"{}"}}"#,
+            client % 1_000 + 1,
+            When::from_unix_seconds(1)
+        )
+    };
     let messages: Vec<String> = (0..clients).map(message).collect();
     bencher.counter(ItemsCount::new(clients)).bench_local(|| {
         let mut bytes = 0;
         for (client, message) in messages.iter().enumerate() {
-            hub.answer(ClientId(client as u32), message.as_bytes(), |text| bytes += text.len());
+            hub.answer(ClientId(client as u32), message.as_bytes(), |text| {
+                bytes += text.len()
+            });
         }
         black_box(bytes)
     });
@@ -69,7 +80,10 @@ fn subscribe_to_a_thousand_with_since(bencher: Bencher<'_, '_>, missed: i64) {
     let mut hub = Hub::new(history(), 10_000);
     let since = When::from_unix_seconds(UPDATES - missed + 1);
     let bugs: Vec<String> = (1..=1_000).map(|bug: u32| bug.to_string()).collect();
-    let message = format!(r#"{{"command":"subscribe","bugs":[{}],"since":"{since}"}}"#, bugs.join(","));
+    let message = format!(
+        r#"{{"command":"subscribe","bugs":[{}],"since":"{since}"}}"#,
+        bugs.join(",")
+    );
     bencher.bench_local(|| {
         let mut bytes = 0;
         hub.answer(ClientId(1), message.as_bytes(), |text| bytes += text.len());

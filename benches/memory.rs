@@ -1,4 +1,5 @@
-//! What an idle client takes, with a bug of its own and with one that all share, and what is left when all are gone.
+//! What an idle client takes, with a bug of its own and with one that all share, and what is left
+//! when all are gone.
 
 mod side_by_side;
 

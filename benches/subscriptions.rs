@@ -22,10 +22,13 @@ fn all_want_one(clients: u32) -> Subscriptions {
 /// Per client, whose number must not matter.
 #[divan::bench(args = [1_000, 15_000, 100_000])]
 fn all_leave_one_bug(bencher: Bencher<'_, '_>, clients: u32) {
-    bencher.counter(ItemsCount::new(clients)).with_inputs(|| all_want_one(clients)).bench_values(|mut subscriptions| {
-        (0..clients).for_each(|client| subscriptions.leave(ClientId(client)));
-        subscriptions
-    });
+    bencher
+        .counter(ItemsCount::new(clients))
+        .with_inputs(|| all_want_one(clients))
+        .bench_values(|mut subscriptions| {
+            (0..clients).for_each(|client| subscriptions.leave(ClientId(client)));
+            subscriptions
+        });
 }
 
 /// Per client.
@@ -33,7 +36,8 @@ fn all_leave_one_bug(bencher: Bencher<'_, '_>, clients: u32) {
 fn all_subscribe_to_their_own(bencher: Bencher<'_, '_>, clients: u32) {
     bencher.counter(ItemsCount::new(clients)).bench_local(|| {
         let mut subscriptions = Subscriptions::default();
-        (0..clients).for_each(|client| subscriptions.subscribe(ClientId(client), &[bug(client + 1)]));
+        (0..clients)
+            .for_each(|client| subscriptions.subscribe(ClientId(client), &[bug(client + 1)]));
         subscriptions
     });
 }
@@ -42,9 +46,11 @@ fn all_subscribe_to_their_own(bencher: Bencher<'_, '_>, clients: u32) {
 #[divan::bench(args = [1, 15_000, 100_000])]
 fn who_wants_it(bencher: Bencher<'_, '_>, clients: u32) {
     let subscriptions = all_want_one(clients);
-    bencher
-        .counter(ItemsCount::new(clients))
-        .bench_local(|| subscriptions.subscribers(bug(1)).fold(0, |sum, client| sum ^ black_box(client.0)));
+    bencher.counter(ItemsCount::new(clients)).bench_local(|| {
+        subscriptions
+            .subscribers(bug(1))
+            .fold(0, |sum, client| sum ^ black_box(client.0))
+    });
 }
 
 #[divan::bench]

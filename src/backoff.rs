@@ -1,9 +1,11 @@
-//! How long to wait before the next attempt: exponential, with full jitter. Knows no clock and draws no random numbers.
+//! How long to wait before the next attempt: exponential, with full jitter. Knows no clock and
+//! draws no random numbers.
 
 use std::time::Duration;
 
-/// The pauses between attempts, each drawn at random between nothing and a bound that doubles. Without the randomness, clients
-/// that lost the same server would all come back at the same moment.
+/// The pauses between attempts, each drawn at random between nothing and a bound that doubles.
+/// Without the randomness, clients that lost the same server would all come back at the same
+/// moment.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -14,7 +16,11 @@ pub struct Backoff {
 impl Backoff {
     /// Pauses of `first` at most, then twice that, and so on up to `max`.
     pub fn new(first: Duration, max: Duration) -> Self {
-        Self { first, max, bound: first }
+        Self {
+            first,
+            max,
+            bound: first,
+        }
     }
 
     /// The next pause; `random` is from 0 to 1.
@@ -35,10 +41,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pause_is_a_random_part_of_a_bound_that_doubles_up_to_a_limit_and_starts_over_after_a_success() {
+    fn a_pause_is_a_random_part_of_a_bound_that_doubles_up_to_a_limit_and_starts_over_after_a_success()
+     {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(3));
         let mut millis = |random| backoff.next_pause(random).as_millis();
-        assert_eq!([millis(1.0), millis(0.5), millis(1.0), millis(1.0), millis(1.0)], [500, 500, 2000, 3000, 3000]);
+        assert_eq!(
+            [
+                millis(1.0),
+                millis(0.5),
+                millis(1.0),
+                millis(1.0),
+                millis(1.0)
+            ],
+            [500, 500, 2000, 3000, 3000]
+        );
         assert_eq!([millis(0.0), millis(0.5)], [0, 1500]);
         backoff.reset();
         assert_eq!(backoff.next_pause(1.0).as_millis(), 500);

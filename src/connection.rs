@@ -1,8 +1,9 @@
-//! One client's connection: its state between two events, and what it has begun and not finished. Generic over the stream; knows no
-//! poll, no hub, no other client.
+//! One client's connection: its state between two events, and what it has begun and not finished.
+//! Generic over the stream; knows no poll, no hub, no other client.
 //!
-//! A client that is between two messages owns nothing but [`Connection`], 32 bytes. Everything else hangs on `Unfinished`, which is
-//! there only while a head, a frame or a message is incomplete, or while the kernel refuses bytes.
+//! A client that is between two messages owns nothing but [`Connection`], 32 bytes. Everything else
+//! hangs on `Unfinished`, which is there only while a head, a frame or a message is incomplete, or
+//! while the kernel refuses bytes.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -18,14 +19,16 @@ use crate::update::{BugId, FeedId, Update, When};
 
 /// What a connection runs on.
 pub trait Stream: Read + Write {
-    /// Tells the peer that nothing more will come, so that it can read all that was sent before it sees the end.
+    /// Tells the peer that nothing more will come, so that it can read all that was sent before it
+    /// sees the end.
     ///
     /// # Errors
     /// When the connection is gone.
     fn shutdown_write(&self) -> io::Result<()>;
 }
 
-/// Why a connection ends. There is one place that ends it; this is the word in the log and the text of the close frame.
+/// Why a connection ends. There is one place that ends it; this is the word in the log and the text
+/// of the close frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
     /// The client closed the WebSocket.
@@ -51,8 +54,8 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// The code and reason of the close frame, where one is sent: RFC 6455 section 7.4.1. 1000 is never used: known clients come back
-    /// only when the code is neither 1000 nor 1005.
+    /// The code and reason of the close frame, where one is sent: RFC 6455 section 7.4.1. 1000 is
+    /// never used: known clients come back only when the code is neither 1000 nor 1005.
     pub fn close_frame(self) -> Option<(u16, &'static str)> {
         match self {
             CloseReason::ClosedByClient | CloseReason::Gone | CloseReason::Answered => None,
@@ -70,7 +73,10 @@ impl CloseReason {
 impl CloseReason {
     /// Whether the client is given a moment to read what it was sent last and to leave by itself.
     pub fn lingers(self) -> bool {
-        !matches!(self, CloseReason::ClosedByClient | CloseReason::Gone | CloseReason::Silent)
+        !matches!(
+            self,
+            CloseReason::ClosedByClient | CloseReason::Gone | CloseReason::Silent
+        )
     }
 }
 
@@ -93,8 +99,9 @@ pub enum Phase {
     Posting,
     /// It speaks WebSocket.
     Open,
-    /// Nothing more is read; what is unsent is sent, the peer is told of the end, and then has a moment to leave by itself: closing
-    /// while it still sends would reset the connection, and the reset would overtake what it has not read yet.
+    /// Nothing more is read; what is unsent is sent, the peer is told of the end, and then has a
+    /// moment to leave by itself: closing while it still sends would reset the connection, and the
+    /// reset would overtake what it has not read yet.
     Lingering(CloseReason),
     /// Nothing more is read; it ends as soon as all is sent.
     Leaving(CloseReason),
@@ -108,9 +115,11 @@ pub struct Connection<S> {
     /// The socket.
     pub stream: S,
     unfinished: Option<Box<Unfinished>>,
-    /// When the client was last heard of; in the phases before and after the WebSocket, when the phase began.
+    /// When the client was last heard of; in the phases before and after the WebSocket, when the
+    /// phase began.
     pub heard: Moment,
-    /// When the client will have used up none of its messages per second: the theoretical arrival time of the generic cell rate algorithm.
+    /// When the client will have used up none of its messages per second: the theoretical arrival
+    /// time of the generic cell rate algorithm.
     messages_paid: Moment,
     /// The client's place in the turn's list of what is to be written; see [`crate::turn::Turn`].
     pub place: u32,
@@ -167,11 +176,14 @@ impl<S: Stream> Connection<S> {
 
     /// Whether what comes in is still read, be it to be discarded.
     pub fn is_reading(&self) -> bool {
-        matches!(self.phase, Phase::Handshaking | Phase::Open | Phase::Lingering(_))
+        matches!(
+            self.phase,
+            Phase::Handshaking | Phase::Open | Phase::Lingering(_)
+        )
     }
 
-    /// Counts a message against `interval`, the milliseconds that each one costs, and `burst`, how many may come at once. Returns
-    /// whether it is within the limit.
+    /// Counts a message against `interval`, the milliseconds that each one costs, and `burst`, how
+    /// many may come at once. Returns whether it is within the limit.
     pub fn pay_for_message(&mut self, now: Moment, interval: u32, burst: u32) -> bool {
         self.messages_paid = self.messages_paid.max(now).plus(interval);
         self.messages_paid.since(now) <= interval.saturating_mul(burst)
@@ -179,12 +191,17 @@ impl<S: Stream> Connection<S> {
 
     /// Takes the bytes that were kept, to be continued with what has come now.
     pub fn take_input(&mut self) -> Vec<u8> {
-        self.unfinished.as_mut().map(|unfinished| std::mem::take(&mut unfinished.input)).unwrap_or_default()
+        self.unfinished
+            .as_mut()
+            .map(|unfinished| std::mem::take(&mut unfinished.input))
+            .unwrap_or_default()
     }
 
     /// Whether input was left for a later turn.
     pub fn is_input_left(&self) -> bool {
-        self.unfinished.as_ref().is_some_and(|unfinished| unfinished.is_input_left)
+        self.unfinished
+            .as_ref()
+            .is_some_and(|unfinished| unfinished.is_input_left)
     }
 
     /// Notes that input is left for a later turn, or that this turn has come.
@@ -203,16 +220,20 @@ impl<S: Stream> Connection<S> {
         self.forget_if_finished();
     }
 
-    /// The length of what has come of an incomplete message, in bytes: the rest of it must be that much shorter.
+    /// The length of what has come of an incomplete message, in bytes: the rest of it must be that
+    /// much shorter.
     pub fn begun_bytes(&self) -> usize {
-        self.unfinished.as_ref().map_or(0, |unfinished| unfinished.message_bytes)
+        self.unfinished
+            .as_ref()
+            .map_or(0, |unfinished| unfinished.message_bytes)
     }
 
-    /// Takes one complete frame, `whole` at the start of `input`. Returns the message that is complete with it, if one is; answers to
-    /// pings and closes are appended to `output`.
+    /// Takes one complete frame, `whole` at the start of `input`. Returns the message that is
+    /// complete with it, if one is; answers to pings and closes are appended to `output`.
     ///
     /// # Errors
-    /// When the frame ends the connection; a close by the client, which `output` answers, is one such end.
+    /// When the frame ends the connection; a close by the client, which `output` answers, is one
+    /// such end.
     pub fn receive(
         &mut self,
         whole: frame::Whole,
@@ -221,21 +242,38 @@ impl<S: Stream> Connection<S> {
         output: &mut Vec<u8>,
     ) -> Result<Option<Bytes>, CloseReason> {
         let frame = &input[..whole.bytes];
-        let begun = self.unfinished.as_mut().and_then(|unfinished| unfinished.message.take());
+        let begun = self
+            .unfinished
+            .as_mut()
+            .and_then(|unfinished| unfinished.message.take());
         let was_begun = begun.is_some();
         let (mut context, mut wire) = match begun {
-            None => (Box::new(new_context(frame.to_vec(), message_bytes_max)), Wire { input: &[], output }),
-            Some(context) => (context, Wire { input: frame, output }),
+            None => (
+                Box::new(new_context(frame.to_vec(), message_bytes_max)),
+                Wire { input: &[], output },
+            ),
+            Some(context) => (
+                context,
+                Wire {
+                    input: frame,
+                    output,
+                },
+            ),
         };
         let result = context.read(&mut wire).map_err(Box::new);
         if whole.is_control {
-            // Writes the pong, or the answer to a close; the state after a close is reported as an error and told by the message.
+            // Writes the pong, or the answer to a close; the state after a close is reported as an
+            // error and told by the message.
             let _ = context.flush(&mut wire);
         }
         if !whole.ends_message && (was_begun || !whole.is_control) {
             let unfinished = self.unfinished.get_or_insert_default();
             unfinished.message = Some(context);
-            unfinished.message_bytes += if whole.is_control { 0 } else { whole.payload_bytes };
+            unfinished.message_bytes += if whole.is_control {
+                0
+            } else {
+                whole.payload_bytes
+            };
         } else if let Some(unfinished) = &mut self.unfinished {
             unfinished.message_bytes = 0;
         }
@@ -244,7 +282,9 @@ impl<S: Stream> Connection<S> {
             Ok(Message::Binary(bytes)) => Ok(Some(bytes)),
             Ok(Message::Close(_)) => Err(CloseReason::ClosedByClient),
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(None),
-            Err(error) if matches!(&*error, Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock) => Ok(None),
+            Err(error) if matches!(&*error, Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock) => {
+                Ok(None)
+            }
             Err(error) => Err(CloseReason::from(&*error)),
         }
     }
@@ -256,16 +296,21 @@ impl<S: Stream> Connection<S> {
 
     /// Whether the kernel has refused bytes that are not sent yet.
     pub fn has_unsent(&self) -> bool {
-        self.unfinished.as_ref().is_some_and(|unfinished| !unfinished.unsent.is_empty())
+        self.unfinished
+            .as_ref()
+            .is_some_and(|unfinished| !unfinished.unsent.is_empty())
     }
 
     /// How long the kernel has taken nothing, in milliseconds; `None` while nothing is unsent.
     pub fn stalled(&self, now: Moment) -> Option<u32> {
-        self.unfinished.as_ref().and_then(|unfinished| unfinished.progress).map(|progress| now.since(progress))
+        self.unfinished
+            .as_ref()
+            .and_then(|unfinished| unfinished.progress)
+            .map(|progress| now.since(progress))
     }
 
-    /// Keeps bytes that the kernel refused. They come after the updates that wait, which happened before: a replay must not tell of a
-    /// newer time first, and nothing may follow a close.
+    /// Keeps bytes that the kernel refused. They come after the updates that wait, which happened
+    /// before: a replay must not tell of a newer time first, and nothing may follow a close.
     pub fn keep_unsent(&mut self, bytes: &[u8], now: Moment) {
         if !bytes.is_empty() {
             let unfinished = self.unfinished.get_or_insert_default();
@@ -275,22 +320,30 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Keeps an update until what is unsent is sent. An update says that a bug changed, so of several of one bug the newest time
-    /// stands for all of them, at the place in the order where the latest arrived: a client that is cut off in between must not have
-    /// seen a newer time than that of an update it has not got.
+    /// Keeps an update until what is unsent is sent. An update says that a bug changed, so of
+    /// several of one bug the newest time stands for all of them, at the place in the order where
+    /// the latest arrived: a client that is cut off in between must not have seen a newer time than
+    /// that of an update it has not got.
     pub fn keep_waiting(&mut self, update: &Update) {
         debug_assert!(self.has_unsent());
         let unfinished = self.unfinished.get_or_insert_default();
         unfinished.arrivals += 1;
         let arrival = unfinished.arrivals;
-        let waiting = unfinished.waiting.entry(update.bug).or_insert_with(|| Waiting { arrival, when: update.when.clone() });
+        let waiting = unfinished
+            .waiting
+            .entry(update.bug)
+            .or_insert_with(|| Waiting {
+                arrival,
+                when: update.when.clone(),
+            });
         waiting.arrival = arrival;
         if waiting.when.unix_seconds() <= update.when.unix_seconds() {
             waiting.when = update.when.clone();
         }
     }
 
-    /// Writes what is unsent, then the updates that waited, until the kernel refuses again or nothing is left.
+    /// Writes what is unsent, then the updates that waited, until the kernel refuses again or
+    /// nothing is left.
     ///
     /// # Errors
     /// When the connection is gone.
@@ -311,17 +364,33 @@ impl<S: Stream> Connection<S> {
     }
 
     fn forget_if_finished(&mut self) {
-        if self.unfinished.as_ref().is_some_and(|unfinished| unfinished.is_finished()) {
+        if self
+            .unfinished
+            .as_ref()
+            .is_some_and(|unfinished| unfinished.is_finished())
+        {
             self.unfinished = None;
         }
     }
 
     /// Panics where the connection's state contradicts itself; for tests.
     pub fn check_invariants(&self) {
-        let Some(unfinished) = &self.unfinished else { return };
-        assert!(!unfinished.is_finished() || matches!(self.phase, Phase::Ended(_)), "{unfinished:?}");
-        assert!(unfinished.waiting.is_empty() || !unfinished.unsent.is_empty(), "{unfinished:?}");
-        assert_eq!(unfinished.progress.is_some(), !unfinished.unsent.is_empty(), "{unfinished:?}");
+        let Some(unfinished) = &self.unfinished else {
+            return;
+        };
+        assert!(
+            !unfinished.is_finished() || matches!(self.phase, Phase::Ended(_)),
+            "{unfinished:?}"
+        );
+        assert!(
+            unfinished.waiting.is_empty() || !unfinished.unsent.is_empty(),
+            "{unfinished:?}"
+        );
+        assert_eq!(
+            unfinished.progress.is_some(),
+            !unfinished.unsent.is_empty(),
+            "{unfinished:?}"
+        );
     }
 }
 
@@ -350,7 +419,10 @@ impl Unfinished {
     }
 
     fn is_finished(&self) -> bool {
-        self.input.is_empty() && !self.is_input_left && self.message.is_none() && self.unsent.is_empty()
+        self.input.is_empty()
+            && !self.is_input_left
+            && self.message.is_none()
+            && self.unsent.is_empty()
     }
 }
 
@@ -370,7 +442,8 @@ pub fn write_some(stream: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// A context for a message that begins with `frame`. It is dropped when the message ends, so its buffers are made no larger than needed.
+/// A context for a message that begins with `frame`. It is dropped when the message ends, so its
+/// buffers are made no larger than needed.
 fn new_context(frame: Vec<u8>, message_bytes_max: usize) -> WebSocketContext {
     let config = WebSocketConfig::default()
         .read_buffer_size(0)
@@ -411,7 +484,8 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_thirty_two_bytes() {
-        // A socket is a file descriptor and whether it is TCP; the slab needs no more for a taken slot than an Option does.
+        // A socket is a file descriptor and whether it is TCP; the slab needs no more for a taken
+        // slot than an Option does.
         assert_eq!(size_of::<Option<Connection<(u32, u8)>>>(), 32);
     }
 }

@@ -16,8 +16,12 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         _ => 0,
     };
     match text[..digits].parse::<u32>() {
-        Ok(number) if millis_per_unit > 0 => Ok(Duration::from_millis(u64::from(number) * millis_per_unit)),
-        _ => Err(format!("'{text}' is no duration; accepted are a whole number and its unit, such as 250ms, 30s, 5m or 2h")),
+        Ok(number) if millis_per_unit > 0 => {
+            Ok(Duration::from_millis(u64::from(number) * millis_per_unit))
+        }
+        _ => Err(format!(
+            "'{text}' is no duration; accepted are a whole number and its unit, such as 250ms, 30s, 5m or 2h"
+        )),
     }
 }
 
@@ -27,10 +31,26 @@ mod tests {
 
     #[test]
     fn a_duration_is_a_number_and_a_unit() {
-        for (text, millis) in [("250ms", 250), ("0s", 0), ("30s", 30_000), ("5m", 300_000), ("2h", 7_200_000)] {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("0s", 0),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("2h", 7_200_000),
+        ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "5", "ms", "-1s", "1.5s", "5 s", "5d", "99999999999s", "１s"] {
+        for text in [
+            "",
+            "5",
+            "ms",
+            "-1s",
+            "1.5s",
+            "5 s",
+            "5d",
+            "99999999999s",
+            "１s",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

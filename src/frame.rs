@@ -1,4 +1,5 @@
-//! WebSocket frames on tungstenite's pieces: finds where a client's frame ends, and writes the server's. Knows no client and no socket.
+//! WebSocket frames on tungstenite's pieces: finds where a client's frame ends, and writes the
+//! server's. Knows no client and no socket.
 
 use std::io::Cursor;
 
@@ -14,7 +15,8 @@ pub struct Whole {
     pub bytes: usize,
     /// The length of the payload, in bytes.
     pub payload_bytes: usize,
-    /// Whether a message is complete with this frame: false for a control frame, which belongs to none.
+    /// Whether a message is complete with this frame: false for a control frame, which belongs to
+    /// none.
     pub ends_message: bool,
     /// Whether it is a ping, a pong or a close.
     pub is_control: bool,
@@ -25,17 +27,26 @@ pub struct Whole {
 /// The longest payload of a ping, a pong or a close: RFC 6455 section 5.5.
 pub const CONTROL_BYTES_MAX: usize = 125;
 
-/// Finds the first frame of `input`; `None` when it is not complete. What its header says already is not waited for: a client that
-/// does not mask would otherwise hold memory for a payload that is refused anyway.
+/// Finds the first frame of `input`; `None` when it is not complete. What its header says already
+/// is not waited for: a client that does not mask would otherwise hold memory for a payload that is
+/// refused anyway.
 ///
 /// # Errors
 /// When no more bytes can make it a valid frame of at most `payload_max` bytes.
 pub fn find(input: &[u8], payload_max: usize) -> Result<Option<Whole>, Box<Error>> {
     let mut cursor = Cursor::new(input);
-    let Some((header, payload)) = FrameHeader::parse(&mut cursor)? else { return Ok(None) };
+    let Some((header, payload)) = FrameHeader::parse(&mut cursor)? else {
+        return Ok(None);
+    };
     let payload = usize::try_from(payload).unwrap_or(usize::MAX);
     if payload > payload_max {
-        return Err(Box::new(CapacityError::MessageTooLong { size: payload, max_size: payload_max }.into()));
+        return Err(Box::new(
+            CapacityError::MessageTooLong {
+                size: payload,
+                max_size: payload_max,
+            }
+            .into(),
+        ));
     }
     let is_control = matches!(header.opcode, OpCode::Control(_));
     if header.mask.is_none() {
@@ -51,7 +62,13 @@ pub fn find(input: &[u8], payload_max: usize) -> Result<Option<Whole>, Box<Error
     let bytes = payload.saturating_add(cursor.position() as usize);
     let is_pong = header.opcode == OpCode::Control(Control::Pong);
     let ends_message = header.is_final && !is_control;
-    Ok((bytes <= input.len()).then_some(Whole { bytes, payload_bytes: payload, ends_message, is_control, is_pong }))
+    Ok((bytes <= input.len()).then_some(Whole {
+        bytes,
+        payload_bytes: payload,
+        ends_message,
+        is_control,
+        is_pong,
+    }))
 }
 
 /// Writes a text message. Its header is at most ten bytes.
@@ -66,12 +83,24 @@ pub fn write_ping(output: &mut Vec<u8>) {
 
 /// Writes a close with a code and a reason of at most 123 bytes.
 pub fn write_close(output: &mut Vec<u8>, code: u16, reason: &'static str) {
-    let close = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
-    write(output, OpCode::Control(Control::Close), Frame::close(Some(close)).payload());
+    let close = CloseFrame {
+        code: CloseCode::from(code),
+        reason: reason.into(),
+    };
+    write(
+        output,
+        OpCode::Control(Control::Close),
+        Frame::close(Some(close)).payload(),
+    );
 }
 
 fn write(output: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
-    let header = FrameHeader { opcode, ..FrameHeader::default() };
-    header.format(payload.len() as u64, output).expect("a Vec takes all that is written to it");
+    let header = FrameHeader {
+        opcode,
+        ..FrameHeader::default()
+    };
+    header
+        .format(payload.len() as u64, output)
+        .expect("a Vec takes all that is written to it");
     output.extend_from_slice(payload);
 }

@@ -1,9 +1,11 @@
-//! What was published lately, so that a client that comes back gets what it missed. Owns the order of arrival, the watermark and
-//! the floor. Knows no client, no file, no clock.
+//! What was published lately, so that a client that comes back gets what it missed. Owns the order
+//! of arrival, the watermark and the floor. Knows no client, no file, no clock.
 //!
-//! Times are no order: they come from the database's clock, have a resolution of one second, are taken before the commit and can go
-//! backwards. So each entry carries the **watermark**, the largest time seen up to and including it. What a client has seen is never
-//! newer than the watermark of the last update it got, so everything that arrived later has a watermark at or above its newest time.
+//! Times are no order: they come from the database's clock, have a resolution of one second, are
+//! taken before the commit and can go backwards. So each entry carries the **watermark**, the
+//! largest time seen up to and including it. What a client has seen is never newer than the
+//! watermark of the last update it got, so everything that arrived later has a watermark at or
+//! above its newest time.
 
 use std::collections::VecDeque;
 
@@ -27,12 +29,19 @@ struct Entry {
 }
 
 impl History {
-    /// A history of at most `entries_max` updates that promises nothing about the time up to `floor` (Unix seconds).
+    /// A history of at most `entries_max` updates that promises nothing about the time up to
+    /// `floor` (Unix seconds).
     pub fn new(entries_max: usize, floor: i64) -> Self {
-        Self { entries: VecDeque::new(), entries_max, watermark: i64::MIN, floor }
+        Self {
+            entries: VecDeque::new(),
+            entries_max,
+            watermark: i64::MIN,
+            floor,
+        }
     }
 
-    /// Puts back what was kept: `updates` in order of arrival, and the watermark of the first of them, in Unix seconds.
+    /// Puts back what was kept: `updates` in order of arrival, and the watermark of the first of
+    /// them, in Unix seconds.
     pub fn restore(&mut self, watermark: i64, updates: impl IntoIterator<Item = Update>) {
         self.watermark = self.watermark.max(watermark);
         for update in updates {
@@ -43,7 +52,10 @@ impl History {
     /// Remembers an update that has just arrived; the oldest goes when there are too many.
     pub fn push(&mut self, update: Update) {
         self.watermark = self.watermark.max(update.when.unix_seconds());
-        self.entries.push_back(Entry { watermark: self.watermark, update });
+        self.entries.push_back(Entry {
+            watermark: self.watermark,
+            update,
+        });
         if self.entries.len() > self.entries_max
             && let Some(evicted) = self.entries.pop_front()
         {
@@ -57,21 +69,28 @@ impl History {
         self.floor = self.floor.max(floor);
     }
 
-    /// Whether [`History::since`] leaves nothing out for a client whose newest update was at `since`.
+    /// Whether [`History::since`] leaves nothing out for a client whose newest update was at
+    /// `since`.
     pub fn is_complete(&self, since: i64) -> bool {
         since > self.floor
     }
 
-    /// Everything that a client whose newest update was at `since` (Unix seconds) may have missed, in order of arrival. Inclusive,
-    /// since several updates share a second.
+    /// Everything that a client whose newest update was at `since` (Unix seconds) may have missed,
+    /// in order of arrival. Inclusive, since several updates share a second.
     pub fn since(&self, since: i64) -> impl Iterator<Item = &Update> {
-        let first = self.entries.partition_point(|entry| entry.watermark < since);
+        let first = self
+            .entries
+            .partition_point(|entry| entry.watermark < since);
         self.entries.range(first..).map(|entry| &entry.update)
     }
 
     fn check(&self) {
         debug_assert!(self.entries.len() <= self.entries_max);
-        debug_assert!(self.entries.back().is_none_or(|last| last.watermark == self.watermark));
+        debug_assert!(
+            self.entries
+                .back()
+                .is_none_or(|last| last.watermark == self.watermark)
+        );
     }
 }
 
@@ -81,17 +100,26 @@ mod tests {
     use crate::update::{BugId, When};
 
     fn update(bug: u32, seconds: i64) -> Update {
-        Update { bug: BugId::new(bug).unwrap(), when: When::from_unix_seconds(seconds) }
+        Update {
+            bug: BugId::new(bug).unwrap(),
+            when: When::from_unix_seconds(seconds),
+        }
     }
 
     fn history(entries_max: usize, updates: &[(u32, i64)]) -> History {
         let mut history = History::new(entries_max, 0);
-        history.restore(i64::MIN, updates.iter().map(|&(bug, seconds)| update(bug, seconds)));
+        history.restore(
+            i64::MIN,
+            updates.iter().map(|&(bug, seconds)| update(bug, seconds)),
+        );
         history
     }
 
     fn replayed(history: &History, since: i64) -> Vec<u32> {
-        history.since(since).map(|update| update.bug.get()).collect()
+        history
+            .since(since)
+            .map(|update| update.bug.get())
+            .collect()
     }
 
     #[test]
@@ -103,7 +131,8 @@ mod tests {
 
     #[test]
     fn an_edit_that_was_committed_late_is_replayed_to_all_who_cannot_have_seen_it() {
-        // A client whose newest update is bug 1's at 200 cannot have seen bug 2's, which is older but arrived later.
+        // A client whose newest update is bug 1's at 200 cannot have seen bug 2's, which is older
+        // but arrived later.
         let history = history(10, &[(1, 200), (2, 150), (3, 201)]);
         assert_eq!(replayed(&history, 200), [1, 2, 3]);
     }

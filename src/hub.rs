@@ -1,5 +1,5 @@
-//! One feed: answers its clients' commands and says who gets an update. Owns the feed's subscriptions and history. Knows no socket, no
-//! frame, no clock.
+//! One feed: answers its clients' commands and says who gets an update. Owns the feed's
+//! subscriptions and history. Knows no socket, no frame, no clock.
 
 use crate::history::History;
 use crate::protocol::{self, Command, Refusal};
@@ -20,21 +20,37 @@ pub struct Hub {
 impl Hub {
     /// A feed without subscriptions, in which a client may have `subscriptions_max` of them.
     pub fn new(history: History, subscriptions_max: usize) -> Self {
-        Self { subscriptions: Subscriptions::default(), history, subscriptions_max, is_in_doubt: false }
+        Self {
+            subscriptions: Subscriptions::default(),
+            history,
+            subscriptions_max,
+            is_in_doubt: false,
+        }
     }
 
-    /// Does what a message asks for. Each text of the answer goes to `send`, in order: the reply, then the updates it asked for.
+    /// Does what a message asks for. Each text of the answer goes to `send`, in order: the reply,
+    /// then the updates it asked for.
     pub fn answer(&mut self, client: ClientId, message: &[u8], mut send: impl FnMut(&[u8])) {
         let mut text = Vec::with_capacity(128);
         match protocol::parse(message) {
             Ok(Command::Subscribe { bugs, since }) => self.subscribe(client, &bugs, since, send),
             Ok(Command::Unsubscribe { bugs }) => {
                 self.subscriptions.unsubscribe(client, &bugs);
-                protocol::write_bugs(&mut text, "unsubscribe", self.subscriptions.of(client), None);
+                protocol::write_bugs(
+                    &mut text,
+                    "unsubscribe",
+                    self.subscriptions.of(client),
+                    None,
+                );
                 send(&text);
             }
             Ok(Command::Subscriptions) => {
-                protocol::write_bugs(&mut text, "subscriptions", self.subscriptions.of(client), None);
+                protocol::write_bugs(
+                    &mut text,
+                    "subscriptions",
+                    self.subscriptions.of(client),
+                    None,
+                );
                 send(&text);
             }
             Ok(Command::Version) => {
@@ -48,17 +64,34 @@ impl Hub {
         }
     }
 
-    fn subscribe(&mut self, client: ClientId, bugs: &[BugId], since: Option<i64>, mut send: impl FnMut(&[u8])) {
+    fn subscribe(
+        &mut self,
+        client: ClientId,
+        bugs: &[BugId],
+        since: Option<i64>,
+        mut send: impl FnMut(&[u8]),
+    ) {
         let mut text = Vec::with_capacity(128);
         if self.subscriptions.count_with(client, bugs) > self.subscriptions_max {
-            protocol::write_refusal(&mut text, &Refusal::too_many_subscriptions(self.subscriptions_max));
+            protocol::write_refusal(
+                &mut text,
+                &Refusal::too_many_subscriptions(self.subscriptions_max),
+            );
             return send(&text);
         }
         self.subscriptions.subscribe(client, bugs);
         let complete = since.map(|since| !self.is_in_doubt && self.history.is_complete(since));
-        protocol::write_bugs(&mut text, "subscribe", self.subscriptions.of(client), complete);
+        protocol::write_bugs(
+            &mut text,
+            "subscribe",
+            self.subscriptions.of(client),
+            complete,
+        );
         send(&text);
-        for missed in since.into_iter().flat_map(|since| self.history.since(since)) {
+        for missed in since
+            .into_iter()
+            .flat_map(|since| self.history.since(since))
+        {
             if bugs.binary_search(&missed.bug).is_ok() {
                 text.clear();
                 protocol::write_update(&mut text, missed);
@@ -80,7 +113,8 @@ impl Hub {
         self.history.raise_floor(until);
     }
 
-    /// While it is in doubt whether updates are being missed, nobody is told that nothing is missing.
+    /// While it is in doubt whether updates are being missed, nobody is told that nothing is
+    /// missing.
     pub fn doubt(&mut self, is_in_doubt: bool) {
         self.is_in_doubt = is_in_doubt;
     }

@@ -1,5 +1,6 @@
-//! The only door between the sources' threads and the loop: a bounded channel, and a waker that ends the loop's wait. A full inbox
-//! makes a source wait, so a slow loop slows the sources down and nothing is lost. Knows no client and no socket.
+//! The only door between the sources' threads and the loop: a bounded channel, and a waker that
+//! ends the loop's wait. A full inbox makes a source wait, so a slow loop slows the sources down
+//! and nothing is lost. Knows no client and no socket.
 
 use std::fmt;
 use std::io;
@@ -69,7 +70,8 @@ pub struct Sender {
 
 #[derive(Debug)]
 struct Wake {
-    /// A wake-up that the loop has not answered yet; a second one would cost a system call and change nothing.
+    /// A wake-up that the loop has not answered yet; a second one would cost a system call and
+    /// change nothing.
     is_due: AtomicBool,
     waker: Waker,
 }
@@ -86,9 +88,21 @@ pub struct Inbox {
 /// # Errors
 /// When the kernel gives no file for the waker.
 pub fn open(registry: &Registry, token: Token) -> io::Result<(Sender, Inbox)> {
-    let wake = Arc::new(Wake { is_due: AtomicBool::new(false), waker: Waker::new(registry, token)? });
+    let wake = Arc::new(Wake {
+        is_due: AtomicBool::new(false),
+        waker: Waker::new(registry, token)?,
+    });
     let (sender, receiver) = mpsc::sync_channel(EVENTS_MAX);
-    Ok((Sender { events: sender, wake: Arc::clone(&wake) }, Inbox { events: receiver, wake }))
+    Ok((
+        Sender {
+            events: sender,
+            wake: Arc::clone(&wake),
+        },
+        Inbox {
+            events: receiver,
+            wake,
+        },
+    ))
 }
 
 impl Sender {
@@ -106,9 +120,11 @@ impl Sender {
 }
 
 impl Inbox {
-    /// Says that the loop is awake and is about to take events: those sent from now on wake it again.
+    /// Says that the loop is awake and is about to take events: those sent from now on wake it
+    /// again.
     pub fn begin(&self) {
-        // Takes part in the order of the senders' swaps, so that an event whose sender saw no need to wake the loop is seen now.
+        // Takes part in the order of the senders' swaps, so that an event whose sender saw no need
+        // to wake the loop is seen now.
         self.wake.is_due.swap(false, Ordering::AcqRel);
     }
 

@@ -1,4 +1,5 @@
-//! A lock on a file, held until it is dropped or its process ends, however it ends. Knows nothing of what it protects.
+//! A lock on a file, held until it is dropped or its process ends, however it ends. Knows nothing
+//! of what it protects.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -7,12 +8,14 @@ use std::path::Path;
 /// A lock that is held.
 #[derive(Debug)]
 pub struct FileLock {
-    /// The system ends the lock with the file. The file itself stays: whoever removed it could remove that of the next one.
+    /// The system ends the lock with the file. The file itself stays: whoever removed it could
+    /// remove that of the next one.
     _file: File,
 }
 
 impl FileLock {
-    /// Takes the lock on the file `path`, which is made where it is not there; `None` when somebody else holds it.
+    /// Takes the lock on the file `path`, which is made where it is not there; `None` when somebody
+    /// else holds it.
     ///
     /// # Errors
     /// When the file cannot be opened, or its file system knows no locks.

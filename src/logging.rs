@@ -1,5 +1,5 @@
-//! The log on stderr, written by a thread of its own: a terminal that is stopped, or a pipe that nobody reads, must not stall the
-//! loop. Knows nothing of what is logged.
+//! The log on stderr, written by a thread of its own: a terminal that is stopped, or a pipe that
+//! nobody reads, must not stall the loop. Knows nothing of what is logged.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -36,23 +36,35 @@ pub struct Log {
 pub fn start(level: LevelFilter) -> io::Result<Log> {
     let (lines, waiting) = mpsc::sync_channel(LINES_MAX);
     let (ended, end) = mpsc::channel();
-    thread::Builder::new().name("log".to_owned()).spawn(move || {
-        write_lines(&waiting);
-        drop(ended);
-    })?;
+    thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || {
+            write_lines(&waiting);
+            drop(ended);
+        })?;
     let config = ConfigBuilder::new()
         .set_time_format_rfc3339()
         .set_thread_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Debug)
-        // It warns at each look for an exchange that does not exist yet; what matters of what it says is said by the source.
+        // It warns at each look for an exchange that does not exist yet; what matters of what it
+        // says is said by the source.
         .add_filter_ignore_str("amiquip")
         .build();
-    WriteLogger::init(level, config, Lines { lines: lines.clone(), line: Vec::new() }).map_err(io::Error::other)?;
+    WriteLogger::init(
+        level,
+        config,
+        Lines {
+            lines: lines.clone(),
+            line: Vec::new(),
+        },
+    )
+    .map_err(io::Error::other)?;
     Ok(Log { lines, end })
 }
 
 impl Log {
-    /// Shows a line on the terminal that the next one replaces, and that goes before a line of the log; an empty one removes it.
+    /// Shows a line on the terminal that the next one replaces, and that goes before a line of the
+    /// log; an empty one removes it.
     pub fn progress(&self, line: &str) {
         let _ = self.lines.try_send([&[PROGRESS], line.as_bytes()].concat());
     }
@@ -73,10 +85,17 @@ fn write_lines(waiting: &Receiver<Vec<u8>>) {
             return;
         }
         let progress = line.strip_prefix(&[PROGRESS]);
-        let clear = if shows_progress || progress.is_some_and(|line| !line.is_empty()) { CLEAR_LINE } else { b"" };
+        let clear = if shows_progress || progress.is_some_and(|line| !line.is_empty()) {
+            CLEAR_LINE
+        } else {
+            b""
+        };
         shows_progress = progress.is_some_and(|line| !line.is_empty());
         // Nobody can be told that stderr is gone.
-        if stderr.write_all(&[clear, progress.unwrap_or(&line)].concat()).is_err() {
+        if stderr
+            .write_all(&[clear, progress.unwrap_or(&line)].concat())
+            .is_err()
+        {
             return;
         }
     }

@@ -1,4 +1,5 @@
-//! The command line: one verb a line. What each command does stands in its own file under `command`.
+//! The command line: one verb a line. What each command does stands in its own file under
+//! `command`.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,8 @@
-//! How many connections the memory is good for, the kernel's share included: a socket costs the kernel some 4 KB, fifty times what it
-//! costs this process, so that a small machine runs out of memory long before it runs out of files, and is then brought down by the
-//! kernel's out-of-memory killer. So do packets, as long as they are on their way. Looks while connections come and packets go, more often the
-//! less is left; an idle server never looks.
+//! How many connections the memory is good for, the kernel's share included: a socket costs the
+//! kernel some 4 KB, fifty times what it costs this process, so that a small machine runs out of
+//! memory long before it runs out of files, and is then brought down by the kernel's out-of-memory
+//! killer. So do packets, as long as they are on their way. Looks while connections come and
+//! packets go, more often the less is left; an idle server never looks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use log::{info, warn};
 
 use crate::moment::Moment;
 
-/// What a connection costs the kernel and this process, in bytes, when it costs much. What is left is divided by it to know how many
-/// may come before the next look.
+/// What a connection costs the kernel and this process, in bytes, when it costs much. What is left
+/// is divided by it to know how many may come before the next look.
 const CONNECTION_BYTES: u64 = 8 * 1024;
 
 /// Connections that come between two looks at least.
@@ -20,14 +21,16 @@ const CONNECTIONS_PER_LOOK: usize = 16;
 /// Others need memory, too: after this time, in milliseconds, the last look says nothing.
 const LOOK_INTERVAL: u32 = 1_000;
 
-/// What a packet costs the kernel until it has arrived, in bytes, when it costs much and carries little.
+/// What a packet costs the kernel until it has arrived, in bytes, when it costs much and carries
+/// little.
 const PACKET_BYTES: u64 = 2 * 1024;
 
-/// How many packets may be sent in each [`PACKETS_INTERVAL`] however little is left: what others have taken must not stop the feed.
+/// How many packets may be sent in each [`PACKETS_INTERVAL`] however little is left: what others
+/// have taken must not stop the feed.
 const PACKETS_PER_LOOK: usize = 8;
 
-/// How long to wait, in milliseconds, when no more packets may be sent for now. The kernel does not tell when those that are on their way
-/// have arrived.
+/// How long to wait, in milliseconds, when no more packets may be sent for now. The kernel does not
+/// tell when those that are on their way have arrived.
 pub const PACKETS_INTERVAL: u32 = 5;
 
 /// Bounds of the memory that is left alone by default, in bytes.
@@ -52,19 +55,33 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget of all memory of this machine, or of the control group that this process is in, but `reserve` bytes; by default a
-    /// thirty-second part, at least 8 and at most 256 MiB.
+    /// A budget of all memory of this machine, or of the control group that this process is in, but
+    /// `reserve` bytes; by default a thirty-second part, at least 8 and at most 256 MiB.
     pub fn new(reserve: Option<u64>) -> Self {
         let memory = Memory::of_this_process();
         let (least, most) = RESERVE_BYTES;
-        let reserve = reserve.unwrap_or_else(|| (memory.total().unwrap_or_default() / 32).clamp(least, most));
-        Self { memory, reserve, allowed: usize::MAX, most: 0, unseen: 0, packets: 0, looked_at: None, is_short: false }
+        let reserve =
+            reserve.unwrap_or_else(|| (memory.total().unwrap_or_default() / 32).clamp(least, most));
+        Self {
+            memory,
+            reserve,
+            allowed: usize::MAX,
+            most: 0,
+            unseen: 0,
+            packets: 0,
+            looked_at: None,
+            is_short: false,
+        }
     }
 
-    /// To be called before a connection is accepted, with the number of those there are; returns how many there may be. Connections
-    /// above that are there only to be refused.
+    /// To be called before a connection is accepted, with the number of those there are; returns
+    /// how many there may be. Connections above that are there only to be refused.
     pub fn allowed(&mut self, connections: usize, now: Moment) -> usize {
-        match self.unseen.checked_sub(1).filter(|_| !self.is_older_than(LOOK_INTERVAL, now)) {
+        match self
+            .unseen
+            .checked_sub(1)
+            .filter(|_| !self.is_older_than(LOOK_INTERVAL, now))
+        {
             Some(unseen) => self.unseen = unseen,
             None => self.look(connections, now),
         }
@@ -72,9 +89,17 @@ impl Budget {
         self.allowed
     }
 
-    /// How many packets may be sent now, with the number of connections. What they take is given back when they have arrived.
+    /// How many packets may be sent now, with the number of connections. What they take is given
+    /// back when they have arrived.
     pub fn packets(&mut self, connections: usize, now: Moment) -> usize {
-        if self.is_older_than(if self.packets == 0 { PACKETS_INTERVAL } else { LOOK_INTERVAL }, now) {
+        if self.is_older_than(
+            if self.packets == 0 {
+                PACKETS_INTERVAL
+            } else {
+                LOOK_INTERVAL
+            },
+            now,
+        ) {
             self.look(connections, now);
         }
         self.packets
@@ -87,7 +112,8 @@ impl Budget {
 
     fn is_older_than(&self, milliseconds: u32, now: Moment) -> bool {
         // Moments of more than 24 days ago seem to lie ahead.
-        self.looked_at.is_none_or(|at| now.since(at) >= milliseconds || at.since(now) > 0)
+        self.looked_at
+            .is_none_or(|at| now.since(at) >= milliseconds || at.since(now) > 0)
     }
 
     fn look(&mut self, connections: usize, now: Moment) {
@@ -97,7 +123,9 @@ impl Budget {
         self.allowed = allowed(available, self.reserve, connections, self.most);
         self.unseen = (self.allowed.saturating_sub(connections) / 2).max(CONNECTIONS_PER_LOOK);
         let for_packets = available.saturating_sub(self.reserve / 2) / 2;
-        self.packets = usize::try_from(for_packets / PACKET_BYTES).unwrap_or(usize::MAX).max(PACKETS_PER_LOOK);
+        self.packets = usize::try_from(for_packets / PACKET_BYTES)
+            .unwrap_or(usize::MAX)
+            .max(PACKETS_PER_LOOK);
         self.looked_at = Some(now);
         self.tell(available);
     }
@@ -108,8 +136,13 @@ impl Budget {
     }
 
     fn tell(&mut self, available: u64) {
-        // Near the reserve, what newcomers cost for a moment would make it short and not short in turn.
-        let enough = if self.is_short { self.reserve.saturating_mul(2) } else { self.reserve };
+        // Near the reserve, what newcomers cost for a moment would make it short and not short in
+        // turn.
+        let enough = if self.is_short {
+            self.reserve.saturating_mul(2)
+        } else {
+            self.reserve
+        };
         let is_short = available < enough;
         if std::mem::replace(&mut self.is_short, is_short) == is_short {
             return;
@@ -126,13 +159,16 @@ impl Budget {
     }
 }
 
-/// How many connections there may be, with `available` bytes left, `connections` there now, and the `most` that have been there.
+/// How many connections there may be, with `available` bytes left, `connections` there now, and the
+/// `most` that have been there.
 ///
-/// The kernel keeps the memory of those who have left in caches for sockets, and does not count it as free; but newcomers get it. So
-/// while the reserve is only touched there may be as many as there have been, and no newcomer only when half of it is gone.
+/// The kernel keeps the memory of those who have left in caches for sockets, and does not count it
+/// as free; but newcomers get it. So while the reserve is only touched there may be as many as
+/// there have been, and no newcomer only when half of it is gone.
 fn allowed(available: u64, reserve: u64, connections: usize, most: usize) -> usize {
     match available.checked_sub(reserve) {
-        Some(left) => connections.saturating_add(usize::try_from(left / CONNECTION_BYTES).unwrap_or(usize::MAX)),
+        Some(left) => connections
+            .saturating_add(usize::try_from(left / CONNECTION_BYTES).unwrap_or(usize::MAX)),
         None if available >= reserve / 2 => most,
         None => connections,
     }
@@ -149,12 +185,19 @@ struct Memory {
 }
 
 impl Memory {
-    /// The memory of this machine, and of the control groups of this process (version 2; see cgroups(7)).
+    /// The memory of this machine, and of the control groups of this process (version 2; see
+    /// cgroups(7)).
     fn of_this_process() -> Self {
         let root = Path::new("/sys/fs/cgroup");
         let paths = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let own = paths.lines().find_map(|line| line.strip_prefix("0::/"));
-        let groups = own.map(|own| root.join(own).ancestors().take_while(|group| group.starts_with(root)).map(Path::to_owned).collect());
+        let groups = own.map(|own| {
+            root.join(own)
+                .ancestors()
+                .take_while(|group| group.starts_with(root))
+                .map(Path::to_owned)
+                .collect()
+        });
         Self {
             meminfo: "/proc/meminfo".into(),
             zoneinfo: "/proc/zoneinfo".into(),
@@ -165,26 +208,49 @@ impl Memory {
 
     /// All memory, in bytes.
     fn total(&self) -> Option<u64> {
-        let machine = fs::read_to_string(&self.meminfo).ok().map(|text| kilobytes(&text, "MemTotal:"));
-        machine.into_iter().chain(self.groups.iter().filter_map(|group| limit(group))).min()
+        let machine = fs::read_to_string(&self.meminfo)
+            .ok()
+            .map(|text| kilobytes(&text, "MemTotal:"));
+        machine
+            .into_iter()
+            .chain(self.groups.iter().filter_map(|group| limit(group)))
+            .min()
     }
 
     /// What is left, in bytes; `None` where the kernel does not tell.
     ///
-    /// The kernel's own estimate, MemAvailable, counts sockets' inodes and directory entries as memory that it could reclaim, which it
-    /// can't while the sockets are open: 1 KB per client. So this counts free pages and those of the page cache only, but not those that
-    /// programs are mapped from, this one among them, less what the kernel keeps for itself in each zone, and less what it may need for the buffers of all TCP sockets (see tcp(7)): when thousands
-    /// of clients leave at once, each of their last packets takes 2 KB until it is read.
+    /// The kernel's own estimate, MemAvailable, counts sockets' inodes and directory entries as
+    /// memory that it could reclaim, which it can't while the sockets are open: 1 KB per client. So
+    /// this counts free pages and those of the page cache only, but not those that programs are
+    /// mapped from, this one among them, less what the kernel keeps for itself in each zone, and
+    /// less what it may need for the buffers of all TCP sockets (see tcp(7)): when thousands of
+    /// clients leave at once, each of their last packets takes 2 KB until it is read.
     fn available(&self) -> Option<u64> {
-        let kept: u64 = fs::read_to_string(&self.zoneinfo).unwrap_or_default().lines().map(|line| number(line.trim_start(), "min ")).sum();
+        let kept: u64 = fs::read_to_string(&self.zoneinfo)
+            .unwrap_or_default()
+            .lines()
+            .map(|line| number(line.trim_start(), "min "))
+            .sum();
         let tcp_mem = fs::read_to_string(&self.tcp_mem).unwrap_or_default();
-        let buffers: u64 = tcp_mem.split_whitespace().nth(2).and_then(|pages| pages.parse().ok()).unwrap_or_default();
+        let buffers: u64 = tcp_mem
+            .split_whitespace()
+            .nth(2)
+            .and_then(|pages| pages.parse().ok())
+            .unwrap_or_default();
         let of_machine = |text: String| {
-            let pages: u64 = ["MemFree:", "Active(file):", "Inactive(file):"].iter().map(|name| kilobytes(&text, name)).sum();
-            pages.saturating_sub(kilobytes(&text, "Mapped:")).saturating_sub((kept + buffers) * rustix::param::page_size() as u64)
+            let pages: u64 = ["MemFree:", "Active(file):", "Inactive(file):"]
+                .iter()
+                .map(|name| kilobytes(&text, name))
+                .sum();
+            pages
+                .saturating_sub(kilobytes(&text, "Mapped:"))
+                .saturating_sub((kept + buffers) * rustix::param::page_size() as u64)
         };
         let machine = fs::read_to_string(&self.meminfo).ok().map(of_machine);
-        machine.into_iter().chain(self.groups.iter().filter_map(|group| available_in(group))).min()
+        machine
+            .into_iter()
+            .chain(self.groups.iter().filter_map(|group| available_in(group)))
+            .min()
     }
 }
 
@@ -196,18 +262,33 @@ fn kilobytes(text: &str, name: &str) -> u64 {
 /// The number behind a name at the start of a line.
 fn number(text: &str, name: &str) -> u64 {
     let rest = text.lines().find_map(|line| line.strip_prefix(name));
-    rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+    rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or_default()
 }
 
-/// A control group's limit, in bytes; `None` where it has none. Above memory.high the kernel slows a group down until it has less.
+/// A control group's limit, in bytes; `None` where it has none. Above memory.high the kernel slows
+/// a group down until it has less.
 fn limit(group: &Path) -> Option<u64> {
-    let read = |name: &str| fs::read_to_string(group.join(name)).ok()?.trim().parse().ok();
-    ["memory.max", "memory.high"].into_iter().filter_map(read).min()
+    let read = |name: &str| {
+        fs::read_to_string(group.join(name))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    };
+    ["memory.max", "memory.high"]
+        .into_iter()
+        .filter_map(read)
+        .min()
 }
 
 fn available_in(group: &Path) -> Option<u64> {
     let limit = limit(group)?;
-    let used: u64 = fs::read_to_string(group.join("memory.current")).ok()?.trim().parse().ok()?;
+    let used: u64 = fs::read_to_string(group.join("memory.current"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
     let page_cache = number(&stat, "active_file ") + number(&stat, "inactive_file ");
     Some(limit.saturating_sub(used.saturating_sub(page_cache)))
@@ -221,9 +302,15 @@ mod tests {
 
     #[test]
     fn newcomers_are_let_in_as_long_as_the_reserve_is_whole() {
-        assert_eq!(allowed(8 * MIB + 10 * CONNECTION_BYTES, 8 * MIB, 100, 100), 110);
+        assert_eq!(
+            allowed(8 * MIB + 10 * CONNECTION_BYTES, 8 * MIB, 100, 100),
+            110
+        );
         assert_eq!(allowed(8 * MIB, 8 * MIB, 100, 150), 100);
-        assert_eq!(allowed(u64::MAX, 0, 100, 100), (u64::MAX / CONNECTION_BYTES) as usize + 100);
+        assert_eq!(
+            allowed(u64::MAX, 0, 100, 100),
+            (u64::MAX / CONNECTION_BYTES) as usize + 100
+        );
     }
 
     #[test]
@@ -238,9 +325,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let meminfo = folder.path().join("meminfo");
         fs::write(&meminfo, "MemFree: 1048576 kB\n").unwrap();
-        let memory = Memory { meminfo: meminfo.clone(), zoneinfo: PathBuf::new(), tcp_mem: PathBuf::new(), groups: Vec::new() };
-        let mut budget =
-            Budget { memory, reserve: 0, allowed: usize::MAX, most: 0, unseen: 0, packets: 0, looked_at: None, is_short: false };
+        let memory = Memory {
+            meminfo: meminfo.clone(),
+            zoneinfo: PathBuf::new(),
+            tcp_mem: PathBuf::new(),
+            groups: Vec::new(),
+        };
+        let mut budget = Budget {
+            memory,
+            reserve: 0,
+            allowed: usize::MAX,
+            most: 0,
+            unseen: 0,
+            packets: 0,
+            looked_at: None,
+            is_short: false,
+        };
         let room = (1024 * MIB / CONNECTION_BYTES) as usize;
         let mut allowed = |connections, now| budget.allowed(connections, Moment(now));
         assert_eq!(allowed(0, 0), room);
@@ -254,30 +354,64 @@ mod tests {
         for refused in 1..=CONNECTIONS_PER_LOOK {
             assert_eq!(allowed(full + refused, 10), full);
         }
-        assert_eq!(allowed(full + 20, 10), full + 10, "those that are only there to be refused have no place");
+        assert_eq!(
+            allowed(full + 20, 10),
+            full + 10,
+            "those that are only there to be refused have no place"
+        );
         fs::write(&meminfo, "MemFree: 0 kB\n").unwrap();
         assert_eq!(allowed(full, 9 + LOOK_INTERVAL), full + 10);
-        assert_eq!(allowed(full, 10 + LOOK_INTERVAL), full, "others may have taken it meanwhile");
+        assert_eq!(
+            allowed(full, 10 + LOOK_INTERVAL),
+            full,
+            "others may have taken it meanwhile"
+        );
     }
 
     #[test]
     fn packets_are_sent_as_long_as_half_of_the_reserve_is_whole_and_a_few_at_any_time() {
         let folder = tempfile::tempdir().unwrap();
         let meminfo = folder.path().join("meminfo");
-        let write = |kilobytes: u64| fs::write(&meminfo, format!("MemFree: {kilobytes} kB\n")).unwrap();
-        let memory = Memory { meminfo: meminfo.clone(), zoneinfo: PathBuf::new(), tcp_mem: PathBuf::new(), groups: Vec::new() };
+        let write =
+            |kilobytes: u64| fs::write(&meminfo, format!("MemFree: {kilobytes} kB\n")).unwrap();
+        let memory = Memory {
+            meminfo: meminfo.clone(),
+            zoneinfo: PathBuf::new(),
+            tcp_mem: PathBuf::new(),
+            groups: Vec::new(),
+        };
         let reserve = 8 * MIB;
-        let mut budget = Budget { memory, reserve, allowed: usize::MAX, most: 0, unseen: 0, packets: 0, looked_at: None, is_short: false };
+        let mut budget = Budget {
+            memory,
+            reserve,
+            allowed: usize::MAX,
+            most: 0,
+            unseen: 0,
+            packets: 0,
+            looked_at: None,
+            is_short: false,
+        };
         write(12 * 1024);
-        assert_eq!(budget.packets(100, Moment(0)), 2_048, "half of what is there");
+        assert_eq!(
+            budget.packets(100, Moment(0)),
+            2_048,
+            "half of what is there"
+        );
         budget.spend(2_000);
         write(0);
         assert_eq!(budget.packets(100, Moment(10)), 48);
         budget.spend(48);
         assert_eq!(budget.packets(100, Moment(PACKETS_INTERVAL - 1)), 0);
-        assert_eq!(budget.packets(100, Moment(PACKETS_INTERVAL)), PACKETS_PER_LOOK);
+        assert_eq!(
+            budget.packets(100, Moment(PACKETS_INTERVAL)),
+            PACKETS_PER_LOOK
+        );
         write(12 * 1024);
-        assert_eq!(budget.packets(100, Moment(PACKETS_INTERVAL + LOOK_INTERVAL)), 2_048, "others may have given it back meanwhile");
+        assert_eq!(
+            budget.packets(100, Moment(PACKETS_INTERVAL + LOOK_INTERVAL)),
+            2_048,
+            "others may have given it back meanwhile"
+        );
     }
 
     #[test]
@@ -302,14 +436,26 @@ mod tests {
             tcp_mem: in_folder("tcp_mem"),
             groups: vec![group, folder.path().to_owned()],
         };
-        assert_eq!((memory.total(), memory.available()), (Some(1024 * MIB), Some(10 * MIB)));
+        assert_eq!(
+            (memory.total(), memory.available()),
+            (Some(1024 * MIB), Some(10 * MIB))
+        );
         write("memory.max", "67108864\n");
         write("memory.current", "62914560\n");
-        write("memory.stat", "anon 1\nactive_file 1048576\ninactive_file 1048576\n");
-        assert_eq!((memory.total(), memory.available()), (Some(64 * MIB), Some(6 * MIB)));
+        write(
+            "memory.stat",
+            "anon 1\nactive_file 1048576\ninactive_file 1048576\n",
+        );
+        assert_eq!(
+            (memory.total(), memory.available()),
+            (Some(64 * MIB), Some(6 * MIB))
+        );
         write("service/memory.max", "max\n");
         write("service/memory.high", "4194304\n");
         write("service/memory.current", "5242880\n");
-        assert_eq!((memory.total(), memory.available()), (Some(4 * MIB), Some(0)));
+        assert_eq!(
+            (memory.total(), memory.available()),
+            (Some(4 * MIB), Some(0))
+        );
     }
 }

@@ -1,6 +1,8 @@
-//! Time as the server sees it: passed in, coarse, and in four bytes, since every client holds some. Knows no clock.
+//! Time as the server sees it: passed in, coarse, and in four bytes, since every client holds some.
+//! Knows no clock.
 
-/// Milliseconds since the server's start, modulo 2^32. Two moments can be compared while they are less than 24 days apart.
+/// Milliseconds since the server's start, modulo 2^32. Two moments can be compared while they are
+/// less than 24 days apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment(pub u32);
 
@@ -13,7 +15,11 @@ impl Moment {
     /// Milliseconds from `earlier` to here; 0 when it is later.
     pub fn since(self, earlier: Self) -> u32 {
         let difference = self.0.wrapping_sub(earlier.0);
-        if difference.cast_signed() < 0 { 0 } else { difference }
+        if difference.cast_signed() < 0 {
+            0
+        } else {
+            difference
+        }
     }
 
     /// The later one of two.

@@ -1,23 +1,40 @@
-//! The page that the server shows at `/`: built in, in three files, with nothing from elsewhere. Knows no server.
+//! The page that the server shows at `/`: built in, in three files, with nothing from elsewhere.
+//! Knows no server.
 
 use crate::handshake::Page;
 use crate::protocol::VERSION;
 
 /// The page and its parts. Bugs on it are links to `bugzilla`, where that is a URL and not empty.
 pub fn pages(bugzilla: &str) -> Vec<Page> {
-    let html =
-        include_str!("page/index.html").replace("{{version}}", VERSION).replace("{{bugzilla}}", &escape(bugzilla.trim_end_matches('/')));
-    let page = |path: &str, content_type, body: &str| Page { path: path.to_owned(), content_type, body: body.to_owned() };
+    let html = include_str!("page/index.html")
+        .replace("{{version}}", VERSION)
+        .replace("{{bugzilla}}", &escape(bugzilla.trim_end_matches('/')));
+    let page = |path: &str, content_type, body: &str| Page {
+        path: path.to_owned(),
+        content_type,
+        body: body.to_owned(),
+    };
     vec![
         page("/", "text/html; charset=utf-8", &html),
-        page("/bugzfeed.css", "text/css; charset=utf-8", include_str!("page/bugzfeed.css")),
-        page("/bugzfeed.js", "text/javascript; charset=utf-8", include_str!("page/bugzfeed.js")),
+        page(
+            "/bugzfeed.css",
+            "text/css; charset=utf-8",
+            include_str!("page/bugzfeed.css"),
+        ),
+        page(
+            "/bugzfeed.js",
+            "text/javascript; charset=utf-8",
+            include_str!("page/bugzfeed.js"),
+        ),
     ]
 }
 
 /// Escapes a text for an attribute in double quotes.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('"', "&quot;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -27,6 +44,10 @@ mod tests {
     #[test]
     fn a_bugzilla_cannot_break_out_of_its_attribute() {
         let pages = pages("https://b.example/\"><script>/");
-        assert!(pages[0].body.contains("https://b.example/&quot;&gt;&lt;script&gt;\""));
+        assert!(
+            pages[0]
+                .body
+                .contains("https://b.example/&quot;&gt;&lt;script&gt;\"")
+        );
     }
 }

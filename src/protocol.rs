@@ -1,5 +1,6 @@
-//! The wire: what clients say and what they get, as texts. Owns the reading of a command with all its rules, and the writing of each
-//! reply; docs/protocol.md is its contract. Knows no client, no subscription, no socket.
+//! The wire: what clients say and what they get, as texts. Owns the reading of a command with all
+//! its rules, and the writing of each reply; docs/protocol.md is its contract. Knows no client, no
+//! subscription, no socket.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -66,7 +67,9 @@ impl fmt::Display for Error {
             Error::InvalidJson => f.write_str("invalid JSON"),
             Error::NotAnObject => f.write_str("message must be a JSON object"),
             Error::InvalidSince => f.write_str("invalid since; must be YYYY-MM-DDTHH:MM:SS"),
-            Error::TooManySubscriptions { limit } => write!(f, "too many subscriptions; the limit is {limit}"),
+            Error::TooManySubscriptions { limit } => {
+                write!(f, "too many subscriptions; the limit is {limit}")
+            }
         }
     }
 }
@@ -74,11 +77,17 @@ impl fmt::Display for Error {
 impl Refusal {
     /// Refuses a `subscribe` that would go beyond `limit` subscriptions.
     pub fn too_many_subscriptions(limit: usize) -> Self {
-        Self { command: "\"subscribe\"".into(), error: Error::TooManySubscriptions { limit } }
+        Self {
+            command: "\"subscribe\"".into(),
+            error: Error::TooManySubscriptions { limit },
+        }
     }
 
     fn without_command(error: Error) -> Self {
-        Self { command: "null".into(), error }
+        Self {
+            command: "null".into(),
+            error,
+        }
     }
 }
 
@@ -93,7 +102,9 @@ pub fn parse(message: &[u8]) -> Result<Command, Refusal> {
         Ok(request) => request.into_command(),
         Err(Error::InvalidJson) => {
             let text = without_python_literals(text).ok_or_else(invalid)?;
-            Request::read(&text).map_err(Refusal::without_command)?.into_command()
+            Request::read(&text)
+                .map_err(Refusal::without_command)?
+                .into_command()
         }
         Err(error) => Err(Refusal::without_command(error)),
     }
@@ -109,17 +120,31 @@ struct Request<'a> {
 
 impl<'a> Request<'a> {
     fn read(text: &'a str) -> Result<Self, Error> {
-        if text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{') {
+        if text
+            .trim_start_matches([' ', '\t', '\n', '\r'])
+            .starts_with('{')
+        {
             serde_json::from_str(text).map_err(|_| Error::InvalidJson)
         } else {
-            Err(serde_json::from_str::<&RawValue>(text).map_or(Error::InvalidJson, |_| Error::NotAnObject))
+            Err(serde_json::from_str::<&RawValue>(text)
+                .map_or(Error::InvalidJson, |_| Error::NotAnObject))
         }
     }
 
     fn into_command(self) -> Result<Command, Refusal> {
-        let command = self.command.ok_or(Refusal::without_command(Error::MissingCommand))?;
-        let refuse = |error| Refusal { command: command.get().to_owned().into(), error };
-        let bugs = || self.bugs.ok_or(Error::MissingBugs).and_then(parse_bugs).map_err(refuse);
+        let command = self
+            .command
+            .ok_or(Refusal::without_command(Error::MissingCommand))?;
+        let refuse = |error| Refusal {
+            command: command.get().to_owned().into(),
+            error,
+        };
+        let bugs = || {
+            self.bugs
+                .ok_or(Error::MissingBugs)
+                .and_then(parse_bugs)
+                .map_err(refuse)
+        };
         match serde_json::from_str::<Cow<'_, str>>(command.get()).as_deref() {
             Ok("subscribe") => {
                 let bugs = bugs()?;
@@ -193,7 +218,8 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// Reads `bugs`: all or nothing, ascending, each once. A bare null, object or float is an empty list, as it was to the original.
+/// Reads `bugs`: all or nothing, ascending, each once. A bare null, object or float is an empty
+/// list, as it was to the original.
 fn parse_bugs(value: &RawValue) -> Result<Vec<BugId>, Error> {
     let mut bugs = match value.get().as_bytes()[0] {
         b'[' => serde_json::from_str::<Vec<&RawValue>>(value.get())
@@ -213,14 +239,17 @@ fn parse_bugs(value: &RawValue) -> Result<Vec<BugId>, Error> {
 /// Reads one bug id: an integer, or a string that Python's `int()` would read.
 fn parse_bug(value: &RawValue) -> Result<BugId, Error> {
     let number = match value.get().as_bytes()[0] {
-        b'"' => serde_json::from_str::<Cow<'_, str>>(value.get()).map_err(|_| Error::InvalidBugId)?,
+        b'"' => {
+            serde_json::from_str::<Cow<'_, str>>(value.get()).map_err(|_| Error::InvalidBugId)?
+        }
         b'0'..=b'9' if is_integer(value) => Cow::Borrowed(value.get()),
         _ => return Err(Error::InvalidBugId),
     };
     number.parse().map_err(|_| Error::InvalidBugId)
 }
 
-/// Whether a JSON number is written without fraction and exponent, which is what Python calls an integer.
+/// Whether a JSON number is written without fraction and exponent, which is what Python calls an
+/// integer.
 fn is_integer(number: &RawValue) -> bool {
     !number.get().contains(['.', 'e', 'E'])
 }
@@ -242,14 +271,17 @@ fn parse_since(value: &RawValue) -> Result<Option<i64>, Error> {
     Ok(Some(when.unix_seconds()))
 }
 
-/// The text with `NaN`, `Infinity` and `-Infinity` outside of strings replaced by `null`, which is what JavaScript writes for them;
-/// `None` where there are none. Python's JSON, and so the original, reads them as numbers.
+/// The text with `NaN`, `Infinity` and `-Infinity` outside of strings replaced by `null`, which is
+/// what JavaScript writes for them; `None` where there are none. Python's JSON, and so the
+/// original, reads them as numbers.
 fn without_python_literals(text: &str) -> Option<String> {
     let mut replaced = String::new();
     let mut rest = text;
     let mut is_string = false;
     while let Some(at) = rest.find(['"', '\\', 'N', 'I', '-']) {
-        let literal = ["NaN", "Infinity", "-Infinity"].into_iter().find(|literal| rest[at..].starts_with(literal));
+        let literal = ["NaN", "Infinity", "-Infinity"]
+            .into_iter()
+            .find(|literal| rest[at..].starts_with(literal));
         let (passed_on, skipped) = match literal {
             Some(literal) if !is_string => (at, literal.len()),
             // What follows a backslash is no end of the string.
@@ -272,7 +304,12 @@ fn without_python_literals(text: &str) -> Option<String> {
 /// Writes the reply to a command that answers with the bugs that are now subscribed, ascending.
 ///
 /// `complete` stands in the reply to a `subscribe` with `since` only.
-pub fn write_bugs(reply: &mut Vec<u8>, command: &str, bugs: impl Iterator<Item = BugId>, complete: Option<bool>) {
+pub fn write_bugs(
+    reply: &mut Vec<u8>,
+    command: &str,
+    bugs: impl Iterator<Item = BugId>,
+    complete: Option<bool>,
+) {
     write!(reply, r#"{{"command":"{command}","result":"ok","bugs":["#).expect(VEC_WRITES);
     for (at, bug) in bugs.enumerate() {
         let comma = if at == 0 { "" } else { "," };
@@ -287,19 +324,32 @@ pub fn write_bugs(reply: &mut Vec<u8>, command: &str, bugs: impl Iterator<Item =
 
 /// Writes the reply to `version`.
 pub fn write_version(reply: &mut Vec<u8>) {
-    write!(reply, r#"{{"command":"version","result":"ok","version":"{VERSION}"}}"#).expect(VEC_WRITES);
+    write!(
+        reply,
+        r#"{{"command":"version","result":"ok","version":"{VERSION}"}}"#
+    )
+    .expect(VEC_WRITES);
 }
 
 /// Writes the reply to a message that was refused.
 pub fn write_refusal(reply: &mut Vec<u8>, refusal: &Refusal) {
     let Refusal { command, error } = refusal;
-    write!(reply, r#"{{"command":{command},"result":"error","error":"{error}"}}"#).expect(VEC_WRITES);
+    write!(
+        reply,
+        r#"{{"command":{command},"result":"error","error":"{error}"}}"#
+    )
+    .expect(VEC_WRITES);
 }
 
-/// Writes the push that tells of an update. The text of a time needs no escapes: it holds nothing that is not part of a time.
+/// Writes the push that tells of an update. The text of a time needs no escapes: it holds nothing
+/// that is not part of a time.
 pub fn write_update(push: &mut Vec<u8>, update: &Update) {
     let Update { bug, when } = update;
-    write!(push, r#"{{"command":"update","bug":{bug},"when":"{when}"}}"#).expect(VEC_WRITES);
+    write!(
+        push,
+        r#"{{"command":"update","bug":{bug},"when":"{when}"}}"#
+    )
+    .expect(VEC_WRITES);
 }
 
 /// Why the writes above cannot fail.
@@ -311,10 +361,18 @@ mod tests {
 
     /// What `message` is understood as: a command in short, or the error reply.
     fn understood(message: &str) -> String {
-        let list = |bugs: Vec<BugId>| bugs.iter().map(BugId::to_string).collect::<Vec<_>>().join(",");
+        let list = |bugs: Vec<BugId>| {
+            bugs.iter()
+                .map(BugId::to_string)
+                .collect::<Vec<_>>()
+                .join(",")
+        };
         match parse(message.as_bytes()) {
             Ok(Command::Subscribe { bugs, since: None }) => format!("subscribe {}", list(bugs)),
-            Ok(Command::Subscribe { bugs, since: Some(since) }) => format!("subscribe {} since {since}", list(bugs)),
+            Ok(Command::Subscribe {
+                bugs,
+                since: Some(since),
+            }) => format!("subscribe {} since {since}", list(bugs)),
             Ok(Command::Unsubscribe { bugs }) => format!("unsubscribe {}", list(bugs)),
             Ok(Command::Subscriptions) => "subscriptions".to_owned(),
             Ok(Command::Version) => "version".to_owned(),
@@ -334,10 +392,22 @@ mod tests {
     fn each_command_is_read() {
         for (message, command) in [
             (r#"{"command":"version"}"#, "version"),
-            (r#" { "command" : "subscriptions" , "bugs" : ["x"] } "#, "subscriptions"),
-            (r#"{"command":"unsubscribe","bugs":[2,1]}"#, "unsubscribe 1,2"),
-            (r#"{"command":"subscribe","bugs":[1],"unknown":{"deep":[[]]}}"#, "subscribe 1"),
-            (r#"{"command":"version","command":"subscriptions"}"#, "subscriptions"),
+            (
+                r#" { "command" : "subscriptions" , "bugs" : ["x"] } "#,
+                "subscriptions",
+            ),
+            (
+                r#"{"command":"unsubscribe","bugs":[2,1]}"#,
+                "unsubscribe 1,2",
+            ),
+            (
+                r#"{"command":"subscribe","bugs":[1],"unknown":{"deep":[[]]}}"#,
+                "subscribe 1",
+            ),
+            (
+                r#"{"command":"version","command":"subscriptions"}"#,
+                "subscriptions",
+            ),
             (r#"{"\u0063ommand":"\u0076ersion","\ud800":1}"#, "version"),
         ] {
             assert_eq!(understood(message), command, "{message}");
@@ -362,7 +432,11 @@ mod tests {
             ("-Infinity", ""),
             ("2147483647", "2147483647"),
         ] {
-            assert_eq!(understood(&format!(r#"{{"command":"subscribe","bugs":{bugs}}}"#)), format!("subscribe {read}"), "{bugs}");
+            assert_eq!(
+                understood(&format!(r#"{{"command":"subscribe","bugs":{bugs}}}"#)),
+                format!("subscribe {read}"),
+                "{bugs}"
+            );
         }
     }
 
@@ -397,25 +471,66 @@ mod tests {
             "[1,-Infinity]",
         ] {
             let message = format!(r#"{{"command":"subscribe","bugs":{bugs},"since":"nonsense"}}"#);
-            assert_eq!(understood(&message), error("\"subscribe\"", "invalid bug id; must be integer"), "{bugs}");
+            assert_eq!(
+                understood(&message),
+                error("\"subscribe\"", "invalid bug id; must be integer"),
+                "{bugs}"
+            );
         }
     }
 
     #[test]
     fn all_that_python_calls_false_is_no_since() {
-        for since in [r#""""#, "null", "0", "-0", "0.0", "0e5", "false", "[]", "[ ]", "{}", "{\n}"] {
-            assert_eq!(understood(&format!(r#"{{"command":"subscribe","bugs":1,"since":{since}}}"#)), "subscribe 1", "{since}");
+        for since in [
+            r#""""#, "null", "0", "-0", "0.0", "0e5", "false", "[]", "[ ]", "{}", "{\n}",
+        ] {
+            assert_eq!(
+                understood(&format!(
+                    r#"{{"command":"subscribe","bugs":1,"since":{since}}}"#
+                )),
+                "subscribe 1",
+                "{since}"
+            );
         }
     }
 
     #[test]
     fn since_is_a_time_or_an_error() {
-        let subscribe = |since: &str| understood(&format!(r#"{{"command":"subscribe","bugs":1,"since":{since}}}"#));
-        assert_eq!(subscribe(r#""2014-04-03T21:13:45""#), "subscribe 1 since 1396559625");
-        assert_eq!(subscribe(r#""2014-04-03 23:13:45.9+02:00""#), "subscribe 1 since 1396559625");
-        assert_eq!(subscribe(r#""2014\u002d04-03""#), "subscribe 1 since 1396483200");
-        for since in ["1", "true", "[0]", "{\"a\":1}", "\" \"", "\"0\"", "\"now\"", "1396559625"] {
-            assert_eq!(subscribe(since), error("\"subscribe\"", "invalid since; must be YYYY-MM-DDTHH:MM:SS"), "{since}");
+        let subscribe = |since: &str| {
+            understood(&format!(
+                r#"{{"command":"subscribe","bugs":1,"since":{since}}}"#
+            ))
+        };
+        assert_eq!(
+            subscribe(r#""2014-04-03T21:13:45""#),
+            "subscribe 1 since 1396559625"
+        );
+        assert_eq!(
+            subscribe(r#""2014-04-03 23:13:45.9+02:00""#),
+            "subscribe 1 since 1396559625"
+        );
+        assert_eq!(
+            subscribe(r#""2014\u002d04-03""#),
+            "subscribe 1 since 1396483200"
+        );
+        for since in [
+            "1",
+            "true",
+            "[0]",
+            "{\"a\":1}",
+            "\" \"",
+            "\"0\"",
+            "\"now\"",
+            "1396559625",
+        ] {
+            assert_eq!(
+                subscribe(since),
+                error(
+                    "\"subscribe\"",
+                    "invalid since; must be YYYY-MM-DDTHH:MM:SS"
+                ),
+                "{since}"
+            );
         }
     }
 
@@ -435,24 +550,55 @@ mod tests {
             "\"caf\u{e9}\"",
             "\"\\ud800\"",
         ] {
-            assert_eq!(understood(&format!(r#"{{"command":{command},"bugs":[1]}}"#)), error(command, "invalid command"));
+            assert_eq!(
+                understood(&format!(r#"{{"command":{command},"bugs":[1]}}"#)),
+                error(command, "invalid command")
+            );
         }
-        assert_eq!(understood(r#"{"command":NaN}"#), error("null", "invalid command"));
+        assert_eq!(
+            understood(r#"{"command":NaN}"#),
+            error("null", "invalid command")
+        );
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        assert_eq!(understood(r#"{"command":"subscribe","bug":1}"#), error("\"subscribe\"", "missing mandatory arg: 'bugs'"));
-        assert_eq!(understood(r#"{"command":"unsubscribe","since":""}"#), error("\"unsubscribe\"", "missing mandatory arg: 'bugs'"));
-        assert_eq!(understood(r#"{"Command":"version"}"#), error("null", "missing mandatory arg: 'command'"));
-        assert_eq!(understood("{}"), error("null", "missing mandatory arg: 'command'"));
+        assert_eq!(
+            understood(r#"{"command":"subscribe","bug":1}"#),
+            error("\"subscribe\"", "missing mandatory arg: 'bugs'")
+        );
+        assert_eq!(
+            understood(r#"{"command":"unsubscribe","since":""}"#),
+            error("\"unsubscribe\"", "missing mandatory arg: 'bugs'")
+        );
+        assert_eq!(
+            understood(r#"{"Command":"version"}"#),
+            error("null", "missing mandatory arg: 'command'")
+        );
+        assert_eq!(
+            understood("{}"),
+            error("null", "missing mandatory arg: 'command'")
+        );
     }
 
     #[test]
     fn what_is_no_object_is_told_apart_from_what_is_no_json() {
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-        for message in ["[]", "null", "7", " \"command\" ", "true", "NaN", "[NaN]", &deep] {
-            assert_eq!(understood(message), error("null", "message must be a JSON object"), "{message:.20}");
+        for message in [
+            "[]",
+            "null",
+            "7",
+            " \"command\" ",
+            "true",
+            "NaN",
+            "[NaN]",
+            &deep,
+        ] {
+            assert_eq!(
+                understood(message),
+                error("null", "message must be a JSON object"),
+                "{message:.20}"
+            );
         }
         let unclosed = "[".repeat(100_000);
         for message in [
@@ -467,15 +613,23 @@ mod tests {
             "\u{feff}{}",
             &unclosed,
         ] {
-            assert_eq!(understood(message), error("null", "invalid JSON"), "{message:.20}");
+            assert_eq!(
+                understood(message),
+                error("null", "invalid JSON"),
+                "{message:.20}"
+            );
         }
-        assert_eq!(parse(b"{\"command\":\"\xff\"}"), Err(Refusal::without_command(Error::InvalidJson)));
+        assert_eq!(
+            parse(b"{\"command\":\"\xff\"}"),
+            Err(Refusal::without_command(Error::InvalidJson))
+        );
     }
 
     #[test]
     fn pythons_literals_are_left_alone_in_strings() {
         assert_eq!(
-            without_python_literals(r#"{"a\\":NaN,"\"NaN":-Infinity,"x":"\\","y":Infinity}"#).as_deref(),
+            without_python_literals(r#"{"a\\":NaN,"\"NaN":-Infinity,"x":"\\","y":Infinity}"#)
+                .as_deref(),
             Some(r#"{"a\\":null,"\"NaN":null,"x":"\\","y":null}"#)
         );
         assert_eq!(without_python_literals(r#""NaN" "\"Infinity""#), None);

@@ -1,9 +1,11 @@
-//! Messages as Mozilla's Pulse carries them: reads what Bugzilla's publishers send, writes what `bugzfeed notify` sends. Knows no
-//! broker, no clock and no log.
+//! Messages as Mozilla's Pulse carries them: reads what Bugzilla's publishers send, writes what
+//! `bugzfeed notify` sends. Knows no broker, no clock and no log.
 //!
-//! Two kinds are read, each with or without Pulse's envelope `{"payload": …, "_meta": …}` around it: the original shim's
-//! `{"id": …, "delta_ts": …}`, and that of Bugzilla's Push extension, `{"event": {"target": "bug", "time": …}, "bug": {"id": …}}`,
-//! where a comment or an attachment carries its bug inside itself, or, in a webhook's message, the bug its comment or attachment. `_meta` is never read: it may be wrong, or absent.
+//! Two kinds are read, each with or without Pulse's envelope `{"payload": …, "_meta": …}` around
+//! it: the original shim's `{"id": …, "delta_ts": …}`, and that of Bugzilla's Push extension,
+//! `{"event": {"target": "bug", "time": …}, "bug": {"id": …}}`, where a comment or an attachment
+//! carries its bug inside itself, or, in a webhook's message, the bug its comment or attachment.
+//! `_meta` is never read: it may be wrong, or absent.
 
 use std::fmt;
 
@@ -12,11 +14,12 @@ use serde_json::value::RawValue;
 
 use crate::update::{BugId, Update, When};
 
-/// The largest message that is read, in bytes. The largest that Bugzilla sends is a comment of 65,535 characters, each escaped in
-/// six bytes, and what belongs to its bug.
+/// The largest message that is read, in bytes. The largest that Bugzilla sends is a comment of
+/// 65,535 characters, each escaped in six bytes, and what belongs to its bug.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
-/// Why a message says nothing about any bug. Such a message would be as unreadable if it came again.
+/// Why a message says nothing about any bug. Such a message would be as unreadable if it came
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unreadable {
     /// It is larger than [`MESSAGE_BYTES_MAX`].
@@ -36,7 +39,9 @@ impl fmt::Display for Unreadable {
         match self {
             Unreadable::TooLarge => write!(f, "larger than {MESSAGE_BYTES_MAX} bytes"),
             Unreadable::NotJson => f.write_str("no JSON in UTF-8"),
-            Unreadable::UnknownShape => f.write_str("neither Pulse's payload nor a message of Bugzilla's Push extension"),
+            Unreadable::UnknownShape => {
+                f.write_str("neither Pulse's payload nor a message of Bugzilla's Push extension")
+            }
             Unreadable::NoBugId => f.write_str("without a bug's id"),
             Unreadable::NoTime => f.write_str("without the time of the change"),
         }
@@ -45,7 +50,8 @@ impl fmt::Display for Unreadable {
 
 impl std::error::Error for Unreadable {}
 
-/// Reads a message. The time keeps the text that came, to the byte: clients compare it with Bugzilla's own.
+/// Reads a message. The time keeps the text that came, to the byte: clients compare it with
+/// Bugzilla's own.
 ///
 /// # Errors
 /// When the message names no bug or no time; it should be dropped then.
@@ -67,11 +73,15 @@ pub fn read(message: &[u8]) -> Result<Update, Unreadable> {
         return Err(Unreadable::UnknownShape);
     }
     let bug = bug.and_then(bug_id).ok_or(Unreadable::NoBugId)?;
-    let when = time.and_then(string).and_then(|text| text.parse().ok()).ok_or(Unreadable::NoTime)?;
+    let when = time
+        .and_then(string)
+        .and_then(|text| text.parse().ok())
+        .ok_or(Unreadable::NoTime)?;
     Ok(Update { bug, when })
 }
 
-/// All that any kind of message says at its outermost level. What is not needed stays unread, whatever it is.
+/// All that any kind of message says at its outermost level. What is not needed stays unread,
+/// whatever it is.
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
@@ -110,9 +120,15 @@ struct Target<'a> {
 
 impl<'a> Body<'a> {
     /// The bug's id and the time in a message of the Push extension.
-    fn pushed(&self, event: &'a RawValue) -> Result<(Option<&'a RawValue>, Option<&'a RawValue>), Unreadable> {
+    fn pushed(
+        &self,
+        event: &'a RawValue,
+    ) -> Result<(Option<&'a RawValue>, Option<&'a RawValue>), Unreadable> {
         let event: Event<'_> = object(event)?;
-        let name = event.target.and_then(string).ok_or(Unreadable::UnknownShape)?;
+        let name = event
+            .target
+            .and_then(string)
+            .ok_or(Unreadable::UnknownShape)?;
         let target = |value: Option<&'a RawValue>| value.map_or(Ok(Target::default()), object);
         let bug: Target<'_> = match name.as_str() {
             "bug" => target(self.bug)?,
@@ -120,8 +136,11 @@ impl<'a> Body<'a> {
             "attachment" => target(target(self.attachment)?.bug)?,
             _ => return Err(Unreadable::UnknownShape),
         };
-        // In a webhook's message, the bug always stands outside, and the comment or the attachment in it.
-        let id = bug.id.map_or_else(|| target(self.bug).map(|bug| bug.id), |id| Ok(Some(id)))?;
+        // In a webhook's message, the bug always stands outside, and the comment or the attachment
+        // in it.
+        let id = bug
+            .id
+            .map_or_else(|| target(self.bug).map(|bug| bug.id), |id| Ok(Some(id)))?;
         Ok((id, event.time))
     }
 }
@@ -146,10 +165,14 @@ fn bug_id(value: &RawValue) -> Option<BugId> {
     }
 }
 
-/// Writes the message that tells about `update` in `exchange`, as Pulse wants it; `sent` is the time now in Unix seconds.
+/// Writes the message that tells about `update` in `exchange`, as Pulse wants it; `sent` is the
+/// time now in Unix seconds.
 pub fn write(update: &Update, exchange: &str, sent: i64) -> String {
     let envelope = Envelope {
-        payload: Payload { id: update.bug.get(), delta_ts: update.when.to_string() },
+        payload: Payload {
+            id: update.bug.get(),
+            delta_ts: update.when.to_string(),
+        },
         meta: Meta {
             exchange,
             routing_key: update.bug.to_string(),
@@ -188,7 +211,10 @@ mod tests {
     const WHEN: &str = "2014-04-03T21:13:45";
 
     fn update(bug: u32, when: &str) -> Update {
-        Update { bug: BugId::new(bug).unwrap(), when: when.parse().unwrap() }
+        Update {
+            bug: BugId::new(bug).unwrap(),
+            when: when.parse().unwrap(),
+        }
     }
 
     #[test]
@@ -208,16 +234,27 @@ mod tests {
             r#"{"webhook_id":1,"event":{"target":"comment","time":"2014-04-03T21:13:45"},"bug":{"id":1234,"comment":{"id":7}}}"#,
             r#"{"payload":{"event":{"target":"bug","time":"2014-04-03T21:13:45"},"bug":{"id":1234}},"_meta":{}}"#,
         ] {
-            assert_eq!(read(message.as_bytes()), Ok(update(1234, WHEN)), "{message}");
+            assert_eq!(
+                read(message.as_bytes()),
+                Ok(update(1234, WHEN)),
+                "{message}"
+            );
         }
     }
 
     #[test]
     fn the_time_is_passed_on_as_it_came() {
-        for when in ["2014-04-03T21:13:45", "2014-04-03 21:13:45", "2014-04-03T21:13:45Z", "2014-04-03T23:13:45.5+02:00", "2014-04-03"] {
+        for when in [
+            "2014-04-03T21:13:45",
+            "2014-04-03 21:13:45",
+            "2014-04-03T21:13:45Z",
+            "2014-04-03T23:13:45.5+02:00",
+            "2014-04-03",
+        ] {
             let message = format!(r#"{{"payload":{{"id":1,"delta_ts":"{when}"}}}}"#);
             assert_eq!(read(message.as_bytes()).unwrap().when.to_string(), when);
-            let message = format!(r#"{{"event":{{"target":"bug","time":"{when}"}},"bug":{{"id":1}}}}"#);
+            let message =
+                format!(r#"{{"event":{{"target":"bug","time":"{when}"}},"bug":{{"id":1}}}}"#);
             assert_eq!(read(message.as_bytes()).unwrap().when.to_string(), when);
         }
     }
@@ -229,72 +266,167 @@ mod tests {
             ("", NotJson),
             (" ", NotJson),
             ("bug 1234", NotJson),
-            (r#"{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45"}"#, NotJson),
-            (r#"{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45"}} {}"#, NotJson),
-            (r#"{"payload":{"id":01,"delta_ts":"2014-04-03T21:13:45"}}"#, NotJson),
+            (
+                r#"{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45"}"#,
+                NotJson,
+            ),
+            (
+                r#"{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45"}} {}"#,
+                NotJson,
+            ),
+            (
+                r#"{"payload":{"id":01,"delta_ts":"2014-04-03T21:13:45"}}"#,
+                NotJson,
+            ),
             ("\u{feff}{}", NotJson),
             ("1234", UnknownShape),
             ("null", UnknownShape),
             (r#""text""#, UnknownShape),
             ("[]", UnknownShape),
-            (r#"[{"id":1234,"delta_ts":"2014-04-03T21:13:45"},null,null,null,null,null,null]"#, UnknownShape),
+            (
+                r#"[{"id":1234,"delta_ts":"2014-04-03T21:13:45"},null,null,null,null,null,null]"#,
+                UnknownShape,
+            ),
             ("{}", UnknownShape),
             (r#"{"payload":null}"#, UnknownShape),
             (r#"{"payload":[1234,"2014-04-03T21:13:45"]}"#, UnknownShape),
-            (r#"{"payload":{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45"}}}"#, UnknownShape),
-            (r#"{"event":{"target":"user","time":"2014-04-03T21:13:45"},"user":{"id":1234}}"#, UnknownShape),
-            (r#"{"event":{"time":"2014-04-03T21:13:45"},"bug":{"id":1234}}"#, UnknownShape),
+            (
+                r#"{"payload":{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45"}}}"#,
+                UnknownShape,
+            ),
+            (
+                r#"{"event":{"target":"user","time":"2014-04-03T21:13:45"},"user":{"id":1234}}"#,
+                UnknownShape,
+            ),
+            (
+                r#"{"event":{"time":"2014-04-03T21:13:45"},"bug":{"id":1234}}"#,
+                UnknownShape,
+            ),
             (r#"{"event":"bug","bug":{"id":1234}}"#, UnknownShape),
-            (r#"{"event":{"target":"comment","time":"2014-04-03T21:13:45"},"comment":"me too"}"#, UnknownShape),
+            (
+                r#"{"event":{"target":"comment","time":"2014-04-03T21:13:45"},"comment":"me too"}"#,
+                UnknownShape,
+            ),
             (r#"{"payload":{"delta_ts":"2014-04-03T21:13:45"}}"#, NoBugId),
-            (r#"{"payload":{"id":null,"delta_ts":"2014-04-03T21:13:45"}}"#, NoBugId),
-            (r#"{"payload":{"id":0,"delta_ts":"2014-04-03T21:13:45"}}"#, NoBugId),
-            (r#"{"payload":{"id":-1,"delta_ts":"2014-04-03T21:13:45"}}"#, NoBugId),
-            (r#"{"payload":{"id":1.0,"delta_ts":"2014-04-03T21:13:45"}}"#, NoBugId),
-            (r#"{"payload":{"id":1e3,"delta_ts":"2014-04-03T21:13:45"}}"#, NoBugId),
-            (r#"{"payload":{"id":true,"delta_ts":"2014-04-03T21:13:45"}}"#, NoBugId),
-            (r#"{"payload":{"id":2147483648,"delta_ts":"2014-04-03T21:13:45"}}"#, NoBugId),
-            (r#"{"payload":{"id":18446744073709551617,"delta_ts":"2014-04-03T21:13:45"}}"#, NoBugId),
-            (r#"{"payload":{"id":"12a","delta_ts":"2014-04-03T21:13:45"}}"#, NoBugId),
-            (r#"{"payload":{"id":"１２","delta_ts":"2014-04-03T21:13:45"}}"#, NoBugId),
-            (r#"{"payload":{"id":[1234],"delta_ts":"2014-04-03T21:13:45"}}"#, NoBugId),
-            (r#"{"payload":{"id":{"id":1234},"delta_ts":"2014-04-03T21:13:45"}}"#, NoBugId),
-            (r#"{"event":{"target":"bug","time":"2014-04-03T21:13:45"}}"#, NoBugId),
-            (r#"{"event":{"target":"comment","time":"2014-04-03T21:13:45"},"comment":{"id":1234}}"#, NoBugId),
+            (
+                r#"{"payload":{"id":null,"delta_ts":"2014-04-03T21:13:45"}}"#,
+                NoBugId,
+            ),
+            (
+                r#"{"payload":{"id":0,"delta_ts":"2014-04-03T21:13:45"}}"#,
+                NoBugId,
+            ),
+            (
+                r#"{"payload":{"id":-1,"delta_ts":"2014-04-03T21:13:45"}}"#,
+                NoBugId,
+            ),
+            (
+                r#"{"payload":{"id":1.0,"delta_ts":"2014-04-03T21:13:45"}}"#,
+                NoBugId,
+            ),
+            (
+                r#"{"payload":{"id":1e3,"delta_ts":"2014-04-03T21:13:45"}}"#,
+                NoBugId,
+            ),
+            (
+                r#"{"payload":{"id":true,"delta_ts":"2014-04-03T21:13:45"}}"#,
+                NoBugId,
+            ),
+            (
+                r#"{"payload":{"id":2147483648,"delta_ts":"2014-04-03T21:13:45"}}"#,
+                NoBugId,
+            ),
+            (
+                r#"{"payload":{"id":18446744073709551617,"delta_ts":"2014-04-03T21:13:45"}}"#,
+                NoBugId,
+            ),
+            (
+                r#"{"payload":{"id":"12a","delta_ts":"2014-04-03T21:13:45"}}"#,
+                NoBugId,
+            ),
+            (
+                r#"{"payload":{"id":"１２","delta_ts":"2014-04-03T21:13:45"}}"#,
+                NoBugId,
+            ),
+            (
+                r#"{"payload":{"id":[1234],"delta_ts":"2014-04-03T21:13:45"}}"#,
+                NoBugId,
+            ),
+            (
+                r#"{"payload":{"id":{"id":1234},"delta_ts":"2014-04-03T21:13:45"}}"#,
+                NoBugId,
+            ),
+            (
+                r#"{"event":{"target":"bug","time":"2014-04-03T21:13:45"}}"#,
+                NoBugId,
+            ),
+            (
+                r#"{"event":{"target":"comment","time":"2014-04-03T21:13:45"},"comment":{"id":1234}}"#,
+                NoBugId,
+            ),
             (r#"{"payload":{"id":1234}}"#, NoTime),
             (r#"{"payload":{"id":1234,"delta_ts":null}}"#, NoTime),
             (r#"{"payload":{"id":1234,"delta_ts":""}}"#, NoTime),
             (r#"{"payload":{"id":1234,"delta_ts":1396559625}}"#, NoTime),
             (r#"{"payload":{"id":1234,"delta_ts":"yesterday"}}"#, NoTime),
-            (r#"{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45\ud800"}}"#, NoTime),
-            (r#"{"payload":{"id":1234,"delta_ts":["2014-04-03T21:13:45"]}}"#, NoTime),
-            (r#"{"event":{"target":"bug","time":""},"bug":{"id":1234}}"#, NoTime),
+            (
+                r#"{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45\ud800"}}"#,
+                NoTime,
+            ),
+            (
+                r#"{"payload":{"id":1234,"delta_ts":["2014-04-03T21:13:45"]}}"#,
+                NoTime,
+            ),
+            (
+                r#"{"event":{"target":"bug","time":""},"bug":{"id":1234}}"#,
+                NoTime,
+            ),
         ] {
             assert_eq!(read(message.as_bytes()), Err(why), "{message}");
         }
-        assert_eq!(read(b"{\"payload\":{\"id\":1234,\"delta_ts\":\"2014-04-03T21:13:45\"},\"x\":\"\xff\"}"), Err(NotJson));
+        assert_eq!(
+            read(
+                b"{\"payload\":{\"id\":1234,\"delta_ts\":\"2014-04-03T21:13:45\"},\"x\":\"\xff\"}"
+            ),
+            Err(NotJson)
+        );
         assert_eq!(read(&[0; 100]), Err(NotJson));
     }
 
     #[test]
     fn a_message_of_any_depth_or_size_is_read_or_refused() {
         let deep = 200_000;
-        let nested = format!(r#"{{"payload":{{"id":1,"delta_ts":"{WHEN}","x":{}{}}}}}"#, "[".repeat(deep), "]".repeat(deep));
+        let nested = format!(
+            r#"{{"payload":{{"id":1,"delta_ts":"{WHEN}","x":{}{}}}}}"#,
+            "[".repeat(deep),
+            "]".repeat(deep)
+        );
         assert_eq!(read(nested.as_bytes()), Ok(update(1, WHEN)));
         assert_eq!(read("[".repeat(deep).as_bytes()), Err(Unreadable::NotJson));
-        assert_eq!(read(r#"{"payload":"#.repeat(deep / 4).as_bytes()), Err(Unreadable::NotJson));
+        assert_eq!(
+            read(r#"{"payload":"#.repeat(deep / 4).as_bytes()),
+            Err(Unreadable::NotJson)
+        );
         let padded = |bytes: usize| {
-            let mut message = format!(r#"{{"payload":{{"id":1,"delta_ts":"{WHEN}"}}}}"#).into_bytes();
+            let mut message =
+                format!(r#"{{"payload":{{"id":1,"delta_ts":"{WHEN}"}}}}"#).into_bytes();
             message.resize(bytes, b' ');
             message
         };
         assert_eq!(read(&padded(MESSAGE_BYTES_MAX)), Ok(update(1, WHEN)));
-        assert_eq!(read(&padded(MESSAGE_BYTES_MAX + 1)), Err(Unreadable::TooLarge));
+        assert_eq!(
+            read(&padded(MESSAGE_BYTES_MAX + 1)),
+            Err(Unreadable::TooLarge)
+        );
     }
 
     #[test]
     fn what_is_written_is_pulses_envelope_and_can_be_read() {
-        let written = write(&update(1234, WHEN), "exchange/bugzilla/simple", 1_396_559_630);
+        let written = write(
+            &update(1234, WHEN),
+            "exchange/bugzilla/simple",
+            1_396_559_630,
+        );
         assert_eq!(
             written,
             r#"{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45"},"_meta":{"exchange":"exchange/bugzilla/simple","routing_key":"1234","serializer":"json","sent":"2014-04-03T21:13:50+00:00"}}"#

@@ -1,5 +1,5 @@
-//! The loop: one thread waits for sockets, signals and the inbox, and lets the server act on what came. Owns the poll, the listeners
-//! and the clock. Knows nothing of what clients say.
+//! The loop: one thread waits for sockets, signals and the inbox, and lets the server act on what
+//! came. Owns the poll, the listeners and the clock. Knows nothing of what clients say.
 
 mod listener;
 
@@ -22,15 +22,18 @@ use crate::update::FeedId;
 
 pub use listener::{Address, Listener, Socket};
 
-/// Tokens count down from the top for all that is no client; a client's token is its key in the server's slab.
+/// Tokens count down from the top for all that is no client; a client's token is its key in the
+/// server's slab.
 const INBOX: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX - 2);
 const FIRST_LISTENER: usize = usize::MAX - 1_000;
 
-/// Events taken from the kernel in one turn. When thousands leave at once, a turn's worth of them keeps its memory until the turn ends.
+/// Events taken from the kernel in one turn. When thousands leave at once, a turn's worth of them
+/// keeps its memory until the turn ends.
 const EVENTS_MAX: usize = 256;
 
-/// How long nothing is accepted after the process ran out of files. The kernel does not tell again that a connection waits.
+/// How long nothing is accepted after the process ran out of files. The kernel does not tell again
+/// that a connection waits.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
 /// The loop and all that it waits for.
@@ -58,8 +61,8 @@ pub struct Reactor {
     departure: Option<Departure>,
 }
 
-/// How fast newcomers are accepted while memory is short, mostly to be refused: the kernel gives the memory of closed connections back only
-/// after a while.
+/// How fast newcomers are accepted while memory is short, mostly to be refused: the kernel gives
+/// the memory of closed connections back only after a while.
 struct Pace {
     /// The end of the interval that runs.
     end: Instant,
@@ -89,18 +92,26 @@ enum Departure {
 }
 
 impl Reactor {
-    /// A loop that serves what connects to `listeners` as far as `budget` allows, and the sender through which sources reach it. Clients
-    /// are closed within `drain` milliseconds after the first SIGTERM or SIGINT.
+    /// A loop that serves what connects to `listeners` as far as `budget` allows, and the sender
+    /// through which sources reach it. Clients are closed within `drain` milliseconds after the
+    /// first SIGTERM or SIGINT.
     ///
     /// # Errors
     /// When the kernel has no file left for the poll, the waker or the signals.
-    pub fn new(mut listeners: Vec<Listener>, server: Server<Socket>, budget: Budget, drain: u32) -> io::Result<(Self, Sender)> {
+    pub fn new(
+        mut listeners: Vec<Listener>,
+        server: Server<Socket>,
+        budget: Budget,
+        drain: u32,
+    ) -> io::Result<(Self, Sender)> {
         let poll = Poll::new()?;
         let (sender, inbox) = inbox::open(poll.registry(), INBOX)?;
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
-        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        poll.registry()
+            .register(&mut signals, SIGNALS, Interest::READABLE)?;
         for (at, listener) in listeners.iter_mut().enumerate() {
-            poll.registry().register(listener, Token(FIRST_LISTENER + at), Interest::READABLE)?;
+            poll.registry()
+                .register(listener, Token(FIRST_LISTENER + at), Interest::READABLE)?;
         }
         let reactor = Self {
             poll,
@@ -111,7 +122,10 @@ impl Reactor {
             server,
             budget,
             is_short: false,
-            pace: Pace { end: Instant::now(), left: 0 },
+            pace: Pace {
+                end: Instant::now(),
+                left: 0,
+            },
             post_boxes: Vec::new(),
             started: Instant::now(),
             drain,
@@ -175,8 +189,13 @@ impl Reactor {
         if self.server.has_left() || self.has_inbox_left {
             return Some(Duration::ZERO);
         }
-        let by_server = self.server.until_tick(self.now()).map(|milliseconds| Duration::from_millis(milliseconds.into()));
-        let by_listeners = self.accept_again_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let by_server = self
+            .server
+            .until_tick(self.now())
+            .map(|milliseconds| Duration::from_millis(milliseconds.into()));
+        let by_listeners = self
+            .accept_again_at
+            .map(|at| at.saturating_duration_since(Instant::now()));
         by_server.into_iter().chain(by_listeners).min()
     }
 
@@ -196,7 +215,11 @@ impl Reactor {
                         self.server.writable(client, now);
                     }
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
-                        self.server.readable(client, event.is_read_closed() || event.is_error(), now);
+                        self.server.readable(
+                            client,
+                            event.is_read_closed() || event.is_error(),
+                            now,
+                        );
                     }
                 }
             }
@@ -214,11 +237,16 @@ impl Reactor {
                 warn!("stopping at once");
                 Departure::Now
             } else {
-                info!("stopping: closing {} connections; a second signal stops at once", self.server.len());
+                info!(
+                    "stopping: closing {} connections; a second signal stops at once",
+                    self.server.len()
+                );
                 self.listeners.clear();
                 self.server.depart(self.drain, now);
                 // A moment more than the last one to be closed has.
-                Departure::Until(Instant::now() + Duration::from_millis(u64::from(self.drain) + 3_000))
+                Departure::Until(
+                    Instant::now() + Duration::from_millis(u64::from(self.drain) + 3_000),
+                )
             });
         }
     }
@@ -236,14 +264,18 @@ impl Reactor {
 
     /// Takes what the sources have sent, as much as fits one turn.
     fn publish(&mut self) {
-        if (self.server.has_enough() && self.server.is_held_up()) || !std::mem::take(&mut self.has_inbox_left) {
+        if (self.server.has_enough() && self.server.is_held_up())
+            || !std::mem::take(&mut self.has_inbox_left)
+        {
             return;
         }
         let now = self.now();
         self.inbox.begin();
         while let Some(event) = self.inbox.take() {
             match event {
-                Event::Updates { feed, updates } => updates.into_iter().for_each(|update| self.server.publish(feed, update)),
+                Event::Updates { feed, updates } => updates
+                    .into_iter()
+                    .for_each(|update| self.server.publish(feed, update)),
                 Event::Gap { feed, until } => self.server.gap(feed, until),
                 Event::Doubt { feed, is_in_doubt } => self.server.doubt(feed, is_in_doubt),
                 Event::Answer { post, answer } => self.server.answer(post, answer, now),
@@ -265,10 +297,15 @@ impl Reactor {
             }
         }
         for client in self.server.take_refused() {
-            // Most clients never refuse a byte, so only those that do are watched for taking some again.
+            // Most clients never refuse a byte, so only those that do are watched for taking some
+            // again.
             if let Some(stream) = self.server.stream(client) {
                 let both = Interest::READABLE | Interest::WRITABLE;
-                if let Err(error) = self.poll.registry().reregister(stream, Token(client.index()), both) {
+                if let Err(error) =
+                    self.poll
+                        .registry()
+                        .reregister(stream, Token(client.index()), both)
+                {
                     warn!("cannot watch client {}: {error}", client.0);
                 }
             }
@@ -279,16 +316,21 @@ impl Reactor {
         self.server.reap(self.now());
     }
 
-    /// Accepts all who wait; last in the turn, so that no event of it can reach a newcomer in the place of one who has gone.
+    /// Accepts all who wait; last in the turn, so that no event of it can reach a newcomer in the
+    /// place of one who has gone.
     fn accept(&mut self) {
-        let is_again = self.accept_again_at.take_if(|at| *at <= Instant::now()).is_some();
+        let is_again = self
+            .accept_again_at
+            .take_if(|at| *at <= Instant::now())
+            .is_some();
         if (!self.has_newcomers && !is_again) || self.accept_again_at.is_some() {
             return;
         }
         let now = self.now();
         for listener in &self.listeners {
             while self.server.has_room() {
-                self.server.allow(self.budget.allowed(self.server.len(), now));
+                self.server
+                    .allow(self.budget.allowed(self.server.len(), now));
                 if self.budget.is_short()
                     && let Err(end) = self.pace.admit()
                 {
@@ -298,8 +340,14 @@ impl Reactor {
                 match listener.accept() {
                     Ok(socket) => {
                         let client = self.server.accept(socket, now);
-                        let Some(stream) = self.server.stream(client) else { continue };
-                        if let Err(error) = self.poll.registry().register(stream, Token(client.index()), Interest::READABLE) {
+                        let Some(stream) = self.server.stream(client) else {
+                            continue;
+                        };
+                        if let Err(error) = self.poll.registry().register(
+                            stream,
+                            Token(client.index()),
+                            Interest::READABLE,
+                        ) {
                             warn!("cannot watch a new connection: {error}");
                             self.server.abandon(client);
                         }
@@ -332,8 +380,12 @@ impl Reactor {
     }
 }
 
-/// Whether an error of accept says that the process or the system has run out of something: EMFILE, ENFILE, ENOBUFS, ENOMEM.
+/// Whether an error of accept says that the process or the system has run out of something: EMFILE,
+/// ENFILE, ENOBUFS, ENOMEM.
 fn is_out_of_resources(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
 }

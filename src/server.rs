@@ -1,9 +1,10 @@
-//! All clients of all feeds: accepts them, answers them, sends them updates, and removes them. Owns the connections and the order in
-//! which things happen to them. Generic over the stream and given the time, so that a simulation can drive it; knows no poll, no
-//! thread, no clock.
+//! All clients of all feeds: accepts them, answers them, sends them updates, and removes them. Owns
+//! the connections and the order in which things happen to them. Generic over the stream and given
+//! the time, so that a simulation can drive it; knows no poll, no thread, no clock.
 //!
-//! Nobody is removed while events are handled, and nothing is written but what was held up and must come before a reply:
-//! [`Server::flush`] writes once per client and turn, and [`Server::reap`] is the one place that removes a client.
+//! Nobody is removed while events are handled, and nothing is written but what was held up and must
+//! come before a reply: [`Server::flush`] writes once per client and turn, and [`Server::reap`] is
+//! the one place that removes a client.
 
 mod deadlines;
 mod flush;
@@ -28,7 +29,8 @@ const REFUSALS_MAX: usize = 32;
 /// The size of the one buffer that all clients' bytes are received in.
 const RECEIVED_BYTES_MAX: usize = 64 * 1024;
 
-/// A turn that has more bytes to send than this takes no more input: a thousand clients may each ask for a large reply at once.
+/// A turn that has more bytes to send than this takes no more input: a thousand clients may each
+/// ask for a large reply at once.
 const TURN_BYTES_MAX: usize = 256 * 1024;
 
 /// Slots for clients that are never given back.
@@ -41,7 +43,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// The size of a message from a client, in bytes.
     pub message_bytes_max: usize,
-    /// How many messages a client may send per second in the long run: at most 1,000, since each is counted as whole milliseconds.
+    /// How many messages a client may send per second in the long run: at most 1,000, since each is
+    /// counted as whole milliseconds.
     pub messages_per_second: u32,
     /// How many messages a client may send at once.
     pub messages_burst: u32,
@@ -69,7 +72,8 @@ pub struct Server<S> {
     turn: Turn,
     /// The last place in the turn's list when its flush was held up; 0 when it was not.
     held_up: u32,
-    /// Writes since the last flush, for clients that were to get a reply while more was held up for them.
+    /// Writes since the last flush, for clients that were to get a reply while more was held up for
+    /// them.
     early_writes: usize,
     /// One for all clients: one that has nothing unfinished owns no buffer.
     received: Box<[u8]>,
@@ -114,7 +118,8 @@ impl<S: Stream> Server<S> {
         self.connections.len() < self.connections_max().saturating_add(REFUSALS_MAX)
     }
 
-    /// Sets how many connections there may be, where that is fewer than the limits say. Those that are there stay.
+    /// Sets how many connections there may be, where that is fewer than the limits say. Those that
+    /// are there stay.
     pub fn allow(&mut self, connections: usize) {
         self.connections_allowed = connections;
     }
@@ -138,12 +143,17 @@ impl<S: Stream> Server<S> {
         self.connections.is_empty()
     }
 
-    /// How many clients own more than their place: something that they have begun and not finished, or that the kernel refuses.
+    /// How many clients own more than their place: something that they have begun and not finished,
+    /// or that the kernel refuses.
     pub fn unfinished_len(&self) -> usize {
-        self.connections.iter().filter(|(_, connection)| connection.has_unfinished()).count()
+        self.connections
+            .iter()
+            .filter(|(_, connection)| connection.has_unfinished())
+            .count()
     }
 
-    /// Takes a new connection. To be called when no event of this turn is left, so that none can reach it in another's place.
+    /// Takes a new connection. To be called when no event of this turn is left, so that none can
+    /// reach it in another's place.
     pub fn accept(&mut self, stream: S, now: Moment) -> ClientId {
         let key = self.connections.insert(Connection::new(stream, now));
         self.sweep_by(now.plus(self.limits.handshake));
@@ -152,12 +162,16 @@ impl<S: Stream> Server<S> {
 
     /// The stream of a client that is still there.
     pub fn stream(&mut self, client: ClientId) -> Option<&mut S> {
-        self.connections.get_mut(client.index()).map(|connection| &mut connection.stream)
+        self.connections
+            .get_mut(client.index())
+            .map(|connection| &mut connection.stream)
     }
 
     /// To be called when a client's stream takes bytes again.
     pub fn writable(&mut self, client: ClientId, now: Moment) {
-        let Some(connection) = self.connections.get_mut(client.index()) else { return };
+        let Some(connection) = self.connections.get_mut(client.index()) else {
+            return;
+        };
         if !connection.has_unsent() {
             return;
         }
@@ -175,7 +189,9 @@ impl<S: Stream> Server<S> {
 
     /// Remembers an update, and sends it to all who want it.
     pub fn publish(&mut self, feed: FeedId, update: Update) {
-        let Some(hub) = self.hubs.get_mut(usize::from(feed.0)) else { return };
+        let Some(hub) = self.hubs.get_mut(usize::from(feed.0)) else {
+            return;
+        };
         let mut push = None;
         let turn = &mut self.turn;
         for client in hub.publish(update.clone()) {
@@ -206,15 +222,26 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Ends a connection after all that it is owed is sent, with a close frame where the reason has one.
+    /// Ends a connection after all that it is owed is sent, with a close frame where the reason has
+    /// one.
     fn end(&mut self, client: ClientId, reason: CloseReason, now: Moment) {
-        self.end_in(client, if reason.lingers() { Phase::Lingering(reason) } else { Phase::Leaving(reason) }, now);
+        self.end_in(
+            client,
+            if reason.lingers() {
+                Phase::Lingering(reason)
+            } else {
+                Phase::Leaving(reason)
+            },
+            now,
+        );
     }
 
     fn end_in(&mut self, client: ClientId, phase: Phase, now: Moment) {
         self.flush_before_reply(client, now);
         let connection = &mut self.connections[client.index()];
-        let (Phase::Lingering(reason) | Phase::Leaving(reason)) = phase else { return };
+        let (Phase::Lingering(reason) | Phase::Leaving(reason)) = phase else {
+            return;
+        };
         if matches!(connection.phase, Phase::Ended(_) | Phase::Leaving(_)) {
             return;
         }
@@ -262,7 +289,8 @@ impl<S: Stream> Server<S> {
 
     /// Whether there were many more clients than there are now.
     fn has_too_much_memory(&self) -> bool {
-        self.connections.capacity() > SLOTS_KEPT && self.connections.len() < self.connections.capacity() / 4
+        self.connections.capacity() > SLOTS_KEPT
+            && self.connections.len() < self.connections.capacity() / 4
     }
 
     /// Panics where the server's state contradicts itself; for tests, between two turns.
@@ -270,15 +298,29 @@ impl<S: Stream> Server<S> {
         assert!(self.ended.is_empty());
         assert!(self.turn.outgoing_len() == 0 || self.is_held_up());
         for (key, connection) in &self.connections {
-            assert!(self.turn.has_place(connection.place), "client {key} is listed in a turn that is over");
-            assert!(!matches!(connection.phase, Phase::Ended(_)), "client {key} has ended and is still there");
             assert!(
-                !connection.is_input_left() || connection.has_unsent() || self.left.contains(&ClientId(key as u32)),
+                self.turn.has_place(connection.place),
+                "client {key} is listed in a turn that is over"
+            );
+            assert!(
+                !matches!(connection.phase, Phase::Ended(_)),
+                "client {key} has ended and is still there"
+            );
+            assert!(
+                !connection.is_input_left()
+                    || connection.has_unsent()
+                    || self.left.contains(&ClientId(key as u32)),
                 "client {key} is forgotten"
             );
             connection.check_invariants();
         }
-        assert_eq!(self.open, self.connections.iter().filter(|(_, connection)| connection.phase == Phase::Open).count());
+        assert_eq!(
+            self.open,
+            self.connections
+                .iter()
+                .filter(|(_, connection)| connection.phase == Phase::Open)
+                .count()
+        );
         self.hubs.iter().for_each(Hub::check_invariants);
     }
 }

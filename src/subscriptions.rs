@@ -1,9 +1,12 @@
-//! Who wants which bug. Owns the two-way index, in which subscribing, unsubscribing and leaving cost as much as the client's own
-//! subscriptions, however many others wait for the same bug. Knows no socket and no update.
+//! Who wants which bug. Owns the two-way index, in which subscribing, unsubscribing and leaving
+//! cost as much as the client's own subscriptions, however many others wait for the same bug. Knows
+//! no socket and no update.
 //!
-//! Each bug lists its subscribers, ascending when an update is to go to them; each client lists its bugs, ascending, with the client's place in each bug's list. To
-//! leave a list is to move its last subscriber into the gap and to tell that one its new place. Most clients have one bug and most
-//! bugs have one client, so both of those are stored inline: 20 bytes for a client with a bug of its own.
+//! Each bug lists its subscribers, ascending when an update is to go to them; each client lists its
+//! bugs, ascending, with the client's place in each bug's list. To leave a list is to move its last
+//! subscriber into the gap and to tell that one its new place. Most clients have one bug and most
+//! bugs have one client, so both of those are stored inline: 20 bytes for a client with a bug of
+//! its own.
 
 use std::collections::HashMap;
 
@@ -83,25 +86,40 @@ struct Subscription {
 impl Subscriptions {
     /// The bugs that a client is subscribed to, ascending.
     pub fn of(&self, client: ClientId) -> impl Iterator<Item = BugId> {
-        self.list(client).iter().map(|subscription| subscription.bug)
+        self.list(client)
+            .iter()
+            .map(|subscription| subscription.bug)
     }
 
-    /// How many bugs a client would be subscribed to after subscribing to `bugs` (ascending, each once).
+    /// How many bugs a client would be subscribed to after subscribing to `bugs` (ascending, each
+    /// once).
     pub fn count_with(&self, client: ClientId, bugs: &[BugId]) -> usize {
         let list = self.list(client);
-        let known = bugs.iter().filter(|bug| list.binary_search_by_key(bug, |own| &own.bug).is_ok()).count();
+        let known = bugs
+            .iter()
+            .filter(|bug| list.binary_search_by_key(bug, |own| &own.bug).is_ok())
+            .count();
         list.len() + bugs.len() - known
     }
 
     /// Whether a client is subscribed to a bug.
     pub fn contains(&self, client: ClientId, bug: BugId) -> bool {
-        self.list(client).binary_search_by_key(&bug, |own| own.bug).is_ok()
+        self.list(client)
+            .binary_search_by_key(&bug, |own| own.bug)
+            .is_ok()
     }
 
-    /// Puts the subscribers of a bug in ascending order, which is mostly that in which they connected, and so that of their sockets in the
-    /// kernel's memory, which its caches may like better than the order of their subscriptions.
+    /// Puts the subscribers of a bug in ascending order, which is mostly that in which they
+    /// connected, and so that of their sockets in the kernel's memory, which its caches may like
+    /// better than the order of their subscriptions.
     pub fn sort(&mut self, bug: BugId) {
-        let Some(key) = self.subscribers.get(&bug).and_then(|entry| entry.crowd_key()) else { return };
+        let Some(key) = self
+            .subscribers
+            .get(&bug)
+            .and_then(|entry| entry.crowd_key())
+        else {
+            return;
+        };
         let crowd = &mut self.crowds[key];
         if !std::mem::take(&mut crowd.is_mixed) {
             return;
@@ -114,7 +132,8 @@ impl Subscriptions {
         self.crowds[key].clients = clients;
     }
 
-    /// The clients that are subscribed to a bug, each once; ascending after [`Subscriptions::sort`].
+    /// The clients that are subscribed to a bug, each once; ascending after
+    /// [`Subscriptions::sort`].
     pub fn subscribers(&self, bug: BugId) -> impl Iterator<Item = ClientId> {
         let (one, crowd) = match self.subscribers.get(&bug) {
             None => (None, [].as_slice()),
@@ -139,13 +158,17 @@ impl Subscriptions {
                 list.push(own);
             }
             let own = before.next_if(|own| own.bug == bug);
-            list.push(own.unwrap_or_else(|| Subscription { bug, place: self.join(bug, client) }));
+            list.push(own.unwrap_or_else(|| Subscription {
+                bug,
+                place: self.join(bug, client),
+            }));
         }
         list.extend(before);
         self.put_list(client, list);
     }
 
-    /// Ends a client's subscriptions to `bugs` (ascending, each once); those it does not have are passed over.
+    /// Ends a client's subscriptions to `bugs` (ascending, each once); those it does not have are
+    /// passed over.
     pub fn unsubscribe(&mut self, client: ClientId, bugs: &[BugId]) {
         let mut list = self.take_list(client);
         list.retain(|own| {
@@ -165,7 +188,8 @@ impl Subscriptions {
         }
     }
 
-    /// Gives back memory that was needed for more clients and bugs than there are now. Costs as much as there were.
+    /// Gives back memory that was needed for more clients and bugs than there are now. Costs as
+    /// much as there were.
     pub fn shrink(&mut self) {
         while let Some(Own::Nothing) = self.own.last() {
             self.own.pop();
@@ -211,7 +235,10 @@ impl Subscriptions {
         self.subscribers
             .entry(bug)
             .and_modify(|entry| {
-                let alone = || Crowd { clients: vec![ClientId(entry.0)], is_mixed: false };
+                let alone = || Crowd {
+                    clients: vec![ClientId(entry.0)],
+                    is_mixed: false,
+                };
                 let key = entry.crowd_key().unwrap_or_else(|| crowds.insert(alone()));
                 let crowd = &mut crowds[key];
                 place = crowd.clients.len() as u32;
@@ -225,7 +252,9 @@ impl Subscriptions {
 
     /// Removes a client from a bug's list, given what the client's own list says of it.
     fn quit(&mut self, own: &Subscription) {
-        let Some(entry) = self.subscribers.get_mut(&own.bug) else { return };
+        let Some(entry) = self.subscribers.get_mut(&own.bug) else {
+            return;
+        };
         let Some(key) = entry.crowd_key() else {
             self.subscribers.remove(&own.bug);
             return;
@@ -262,15 +291,32 @@ impl Subscriptions {
         for index in 0..self.own.len() {
             let client = ClientId(index as u32);
             let list = self.list(client);
-            assert!(list.is_sorted_by(|a, b| a.bug < b.bug), "{client:?}: {list:?}");
+            assert!(
+                list.is_sorted_by(|a, b| a.bug < b.bug),
+                "{client:?}: {list:?}"
+            );
             for own in list {
-                assert_eq!(self.subscribers(own.bug).nth(own.place as usize), Some(client), "{own:?}");
+                assert_eq!(
+                    self.subscribers(own.bug).nth(own.place as usize),
+                    Some(client),
+                    "{own:?}"
+                );
             }
             subscriptions += list.len();
         }
-        assert_eq!(self.subscribers.keys().map(|&bug| self.subscribers(bug).count()).sum::<usize>(), subscriptions);
+        assert_eq!(
+            self.subscribers
+                .keys()
+                .map(|&bug| self.subscribers(bug).count())
+                .sum::<usize>(),
+            subscriptions
+        );
         assert!(self.crowds.iter().all(|(_, crowd)| crowd.clients.len() > 1));
-        assert!(self.crowds.iter().all(|(_, crowd)| crowd.is_mixed || crowd.clients.is_sorted()));
+        assert!(
+            self.crowds
+                .iter()
+                .all(|(_, crowd)| crowd.is_mixed || crowd.clients.is_sorted())
+        );
         assert!(self.lists.iter().all(|(_, list)| list.len() > 1));
     }
 }
@@ -282,7 +328,10 @@ mod tests {
     use super::*;
 
     fn bugs(numbers: &[u32]) -> Vec<BugId> {
-        numbers.iter().map(|&number| BugId::new(number).unwrap()).collect()
+        numbers
+            .iter()
+            .map(|&number| BugId::new(number).unwrap())
+            .collect()
     }
 
     #[test]
@@ -296,9 +345,15 @@ mod tests {
         subscriptions.subscribe(ClientId(3), &bugs(&[5, 9]));
         assert_eq!(subscriptions.count_with(ClientId(3), &bugs(&[1, 5, 7])), 4);
         subscriptions.subscribe(ClientId(3), &bugs(&[1, 5, 7]));
-        assert_eq!(subscriptions.of(ClientId(3)).collect::<Vec<_>>(), bugs(&[1, 5, 7, 9]));
+        assert_eq!(
+            subscriptions.of(ClientId(3)).collect::<Vec<_>>(),
+            bugs(&[1, 5, 7, 9])
+        );
         subscriptions.unsubscribe(ClientId(3), &bugs(&[5, 6]));
-        assert_eq!(subscriptions.of(ClientId(3)).collect::<Vec<_>>(), bugs(&[1, 7, 9]));
+        assert_eq!(
+            subscriptions.of(ClientId(3)).collect::<Vec<_>>(),
+            bugs(&[1, 7, 9])
+        );
         assert_eq!(subscriptions.of(ClientId(4)).count(), 0);
         subscriptions.check_invariants();
     }
@@ -311,12 +366,17 @@ mod tests {
             let mut model: BTreeMap<ClientId, BTreeSet<BugId>> = BTreeMap::new();
             for _ in 0..200 {
                 let client = ClientId(random.u32(0..8));
-                let chosen: BTreeSet<BugId> = (0..random.usize(0..6)).map(|_| BugId::new(random.u32(1..10)).unwrap()).collect();
+                let chosen: BTreeSet<BugId> = (0..random.usize(0..6))
+                    .map(|_| BugId::new(random.u32(1..10)).unwrap())
+                    .collect();
                 let list: Vec<BugId> = chosen.iter().copied().collect();
                 let expected = model.entry(client).or_default();
                 match random.u8(0..5) {
                     0..=2 => {
-                        assert_eq!(subscriptions.count_with(client, &list), expected.union(&chosen).count());
+                        assert_eq!(
+                            subscriptions.count_with(client, &list),
+                            expected.union(&chosen).count()
+                        );
                         subscriptions.subscribe(client, &list);
                         expected.extend(chosen);
                     }
@@ -335,12 +395,18 @@ mod tests {
                 assert!(subscriptions.subscribers(sorted).is_sorted(), "seed {seed}");
                 subscriptions.check_invariants();
                 for (&client, expected) in &model {
-                    assert!(subscriptions.of(client).eq(expected.iter().copied()), "seed {seed}");
+                    assert!(
+                        subscriptions.of(client).eq(expected.iter().copied()),
+                        "seed {seed}"
+                    );
                 }
                 for bug in (1..10).filter_map(BugId::new) {
                     let wanted: BTreeSet<ClientId> = subscriptions.subscribers(bug).collect();
                     assert!(
-                        wanted.iter().eq(model.iter().filter(|(_, bugs)| bugs.contains(&bug)).map(|(client, _)| client)),
+                        wanted.iter().eq(model
+                            .iter()
+                            .filter(|(_, bugs)| bugs.contains(&bug))
+                            .map(|(client, _)| client)),
                         "seed {seed}"
                     );
                 }

@@ -1,4 +1,5 @@
-//! TLS as this program uses it: rustls with ring. Owns which certificates are trusted. Knows no connection.
+//! TLS as this program uses it: rustls with ring. Owns which certificates are trusted. Knows no
+//! connection.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,9 +26,16 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::CaFile { file, reason } => write!(f, "cannot use the certificates in {}: {reason}", file.display()),
+            Error::CaFile { file, reason } => write!(
+                f,
+                "cannot use the certificates in {}: {reason}",
+                file.display()
+            ),
             Error::NoNativeRoots(reason) => {
-                write!(f, "this machine has no trusted certificates (Debian: package ca-certificates){reason}")
+                write!(
+                    f,
+                    "this machine has no trusted certificates (Debian: package ca-certificates){reason}"
+                )
             }
         }
     }
@@ -35,40 +43,57 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What a TLS client trusts: the certificates in the PEM file `ca_file` and no others, or this machine's own where none is given.
+/// What a TLS client trusts: the certificates in the PEM file `ca_file` and no others, or this
+/// machine's own where none is given.
 ///
 /// # Errors
 /// When no certificate is left to trust.
 pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(roots(ca_file)?);
-    Ok(Arc::new(ClientConfig::builder().with_root_certificates(store).with_no_client_auth()))
+    Ok(Arc::new(
+        ClientConfig::builder()
+            .with_root_certificates(store)
+            .with_no_client_auth(),
+    ))
 }
 
-/// The certificates that a TLS client trusts: those in the PEM file `ca_file`, or this machine's own where none is given. At least one.
+/// The certificates that a TLS client trusts: those in the PEM file `ca_file`, or this machine's
+/// own where none is given. At least one.
 ///
 /// # Errors
 /// When no certificate is left to trust.
 pub fn roots(ca_file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Error> {
     match ca_file {
-        Some(file) => roots_in(file).map_err(|reason| Error::CaFile { file: file.to_owned(), reason }),
+        Some(file) => roots_in(file).map_err(|reason| Error::CaFile {
+            file: file.to_owned(),
+            reason,
+        }),
         None => native_roots(),
     }
 }
 
-/// A TLS client that believes whoever answers. Nobody can listen then, but somebody can stand in between.
+/// A TLS client that believes whoever answers. Nobody can listen then, but somebody can stand in
+/// between.
 #[cfg(feature = "postgres")]
 pub fn unverified_client_config() -> Arc<ClientConfig> {
     let provider = ClientConfig::builder().crypto_provider().clone();
     let verifier = Arc::new(unverified::Verifier(provider));
-    Arc::new(ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    Arc::new(
+        ClientConfig::builder()
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth(),
+    )
 }
 
 fn roots_in(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let mut roots = Vec::new();
     for certificate in CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())? {
         let certificate = certificate.map_err(|error| error.to_string())?;
-        RootCertStore::empty().add(certificate.clone()).map_err(|error| error.to_string())?;
+        RootCertStore::empty()
+            .add(certificate.clone())
+            .map_err(|error| error.to_string())?;
         roots.push(certificate);
     }
     if roots.is_empty() {
@@ -80,9 +105,17 @@ fn roots_in(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 fn native_roots() -> Result<Vec<CertificateDer<'static>>, Error> {
     let found = rustls_native_certs::load_native_certs();
     // Some machines trust certificates that are none by today's rules.
-    let roots: Vec<_> = found.certs.into_iter().filter(|root| RootCertStore::empty().add(root.clone()).is_ok()).collect();
+    let roots: Vec<_> = found
+        .certs
+        .into_iter()
+        .filter(|root| RootCertStore::empty().add(root.clone()).is_ok())
+        .collect();
     if roots.is_empty() {
-        let reasons = found.errors.iter().map(|error| format!(": {error}")).collect();
+        let reasons = found
+            .errors
+            .iter()
+            .map(|error| format!(": {error}"))
+            .collect();
         return Err(Error::NoNativeRoots(reasons));
     }
     Ok(roots)
@@ -119,7 +152,12 @@ mod unverified {
             certificate: &CertificateDer<'_>,
             signature: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, Error> {
-            verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+            verify_tls12_signature(
+                message,
+                certificate,
+                signature,
+                &self.0.signature_verification_algorithms,
+            )
         }
 
         fn verify_tls13_signature(
@@ -128,7 +166,12 @@ mod unverified {
             certificate: &CertificateDer<'_>,
             signature: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, Error> {
-            verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+            verify_tls13_signature(
+                message,
+                certificate,
+                signature,
+                &self.0.signature_verification_algorithms,
+            )
         }
 
         fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -1,5 +1,6 @@
-//! What one turn of the loop will write: collected while events are handled, written once before the loop sleeps. Owns the replies,
-//! the updates (each encoded once, shared by all who get it), and the list of clients that get any. Knows no socket and no hub.
+//! What one turn of the loop will write: collected while events are handled, written once before
+//! the loop sleeps. Owns the replies, the updates (each encoded once, shared by all who get it),
+//! and the list of clients that get any. Knows no socket and no hub.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -16,7 +17,8 @@ const KEPT_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub struct Turn {
     replies: Vec<u8>,
-    /// The frames of all updates of the turn, one after the other, so that a client that gets all of them gets one slice.
+    /// The frames of all updates of the turn, one after the other, so that a client that gets all
+    /// of them gets one slice.
     frames: Vec<u8>,
     pushes: Vec<Push>,
     /// Those who get something, in order; the first one's place is one more than `taken`.
@@ -52,7 +54,11 @@ pub struct Outgoing {
 impl Outgoing {
     /// The updates among which all that the client gets are.
     pub fn pushes(&self) -> Range<usize> {
-        self.first as usize..if self.count == 0 { self.first as usize } else { self.last as usize + 1 }
+        self.first as usize..if self.count == 0 {
+            self.first as usize
+        } else {
+            self.last as usize + 1
+        }
     }
 
     /// Whether it gets each one of [`Outgoing::pushes`].
@@ -65,13 +71,20 @@ impl Turn {
     /// Lists a client, whose `place` is 0 where it is not listed yet; returns its entry.
     fn list(&mut self, client: ClientId, place: &mut u32) -> &mut Outgoing {
         if *place == 0 {
-            self.outgoing.push_back(Outgoing { client, replies: (0, 0), first: 0, last: 0, count: 0 });
+            self.outgoing.push_back(Outgoing {
+                client,
+                replies: (0, 0),
+                first: 0,
+                last: 0,
+                count: 0,
+            });
             *place = self.last_place();
         }
         &mut self.outgoing[(*place - self.taken) as usize - 1]
     }
 
-    /// Begins a reply to a client: what is then written to [`Turn::replies`] goes to it, until [`Turn::end_reply`].
+    /// Begins a reply to a client: what is then written to [`Turn::replies`] goes to it, until
+    /// [`Turn::end_reply`].
     pub fn begin_reply(&mut self, client: ClientId, place: &mut u32) {
         let end = self.replies.len() as u32;
         let (from, to) = &mut self.list(client, place).replies;
@@ -90,7 +103,8 @@ impl Turn {
         &mut self.replies
     }
 
-    /// Ends a reply that was begun last; returns how many bytes this client's replies have in this turn.
+    /// Ends a reply that was begun last; returns how many bytes this client's replies have in this
+    /// turn.
     pub fn end_reply(&mut self, place: u32) -> usize {
         let entry = &mut self.outgoing[(place - self.taken) as usize - 1];
         entry.replies.1 = self.replies.len() as u32;
@@ -102,7 +116,11 @@ impl Turn {
         self.text.clear();
         protocol::write_update(&mut self.text, &update);
         frame::write_text(&mut self.frames, &self.text);
-        self.pushes.push(Push { feed, update, end: self.frames.len() });
+        self.pushes.push(Push {
+            feed,
+            update,
+            end: self.frames.len(),
+        });
         self.pushes.len() as u32 - 1
     }
 
@@ -163,7 +181,11 @@ impl Turn {
         if pushes.is_empty() {
             return &[];
         }
-        let start = if pushes.start == 0 { 0 } else { self.pushes[pushes.start - 1].end };
+        let start = if pushes.start == 0 {
+            0
+        } else {
+            self.pushes[pushes.start - 1].end
+        };
         &self.frames[start..self.pushes[pushes.end - 1].end]
     }
 
@@ -173,7 +195,8 @@ impl Turn {
         clear(&mut self.frames);
         clear(&mut self.pushes);
         self.outgoing.clear();
-        self.outgoing.shrink_to(KEPT_BYTES_MAX / size_of::<Outgoing>());
+        self.outgoing
+            .shrink_to(KEPT_BYTES_MAX / size_of::<Outgoing>());
         self.taken = 0;
     }
 }

@@ -1,5 +1,5 @@
-//! What happened: a bug changed, at a time. Owns the values that everything else is about, and how they are read and written.
-//! Knows no client, no history, no clock.
+//! What happened: a bug changed, at a time. Owns the values that everything else is about, and how
+//! they are read and written. Knows no client, no history, no clock.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -8,7 +8,8 @@ use std::str::FromStr;
 use time::format_description::well_known::Iso8601;
 use time::{Date, Duration, PrimitiveDateTime, UtcOffset};
 
-/// The number of a bug: a positive 32-bit signed integer, which is what every Bugzilla schema stores.
+/// The number of a bug: a positive 32-bit signed integer, which is what every Bugzilla schema
+/// stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BugId(NonZeroU32);
 
@@ -18,7 +19,9 @@ impl BugId {
 
     /// Returns the id, or `None` where `number` is 0 or above [`BugId::MAX`].
     pub fn new(number: u32) -> Option<Self> {
-        NonZeroU32::new(number).filter(|id| id.get() <= Self::MAX).map(Self)
+        NonZeroU32::new(number)
+            .filter(|id| id.get() <= Self::MAX)
+            .map(Self)
     }
 
     /// The id as a number, from 1 to [`BugId::MAX`].
@@ -39,7 +42,11 @@ pub struct NoBugId;
 
 impl fmt::Display for NoBugId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a bug id must be a decimal number from 1 to {}", BugId::MAX)
+        write!(
+            f,
+            "a bug id must be a decimal number from 1 to {}",
+            BugId::MAX
+        )
     }
 }
 
@@ -48,8 +55,8 @@ impl std::error::Error for NoBugId {}
 impl FromStr for BugId {
     type Err = NoBugId;
 
-    /// Reads what Python's `int()` reads, since clients of the original relied on it: white space around the number, a plus
-    /// sign and leading zeros. Digits other than ASCII's are refused.
+    /// Reads what Python's `int()` reads, since clients of the original relied on it: white space
+    /// around the number, a plus sign and leading zeros. Digits other than ASCII's are refused.
     fn from_str(text: &str) -> Result<Self, NoBugId> {
         let is_space = |c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c);
         let digits = text.trim_matches(is_space);
@@ -61,9 +68,11 @@ impl FromStr for BugId {
     }
 }
 
-/// The time of a change, in UTC with a resolution of one second, and the text that clients get for it.
+/// The time of a change, in UTC with a resolution of one second, and the text that clients get for
+/// it.
 ///
-/// Clients compare that text for equality with Bugzilla's own, so what a broker sent is kept to the byte.
+/// Clients compare that text for equality with Bugzilla's own, so what a broker sent is kept to the
+/// byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct When {
     seconds: i64,
@@ -84,13 +93,18 @@ impl fmt::Display for NoTime {
 impl std::error::Error for NoTime {}
 
 impl When {
-    /// The longest text that is read as a time, in bytes: enough for nine digits of fraction and an offset.
+    /// The longest text that is read as a time, in bytes: enough for nine digits of fraction and an
+    /// offset.
     const TEXT_BYTES_MAX: usize = 40;
 
-    /// The time that lies `seconds` after 1970-01-01T00:00:00 UTC. A time outside the years 0 to 9999 becomes the nearest inside.
+    /// The time that lies `seconds` after 1970-01-01T00:00:00 UTC. A time outside the years 0 to
+    /// 9999 becomes the nearest inside.
     pub fn from_unix_seconds(seconds: i64) -> Self {
         let (first, last) = (-62_167_219_200, 253_402_300_799);
-        Self { seconds: seconds.clamp(first, last), verbatim: None }
+        Self {
+            seconds: seconds.clamp(first, last),
+            verbatim: None,
+        }
     }
 
     /// Seconds since 1970-01-01T00:00:00 UTC; a fraction is cut off.
@@ -102,8 +116,8 @@ impl When {
 impl FromStr for When {
     type Err = NoTime;
 
-    /// Reads `YYYY-MM-DD`, alone (midnight) or with `T` or a space and `HH:MM:SS`, a fraction, and `Z` or a numeric offset. Without
-    /// an offset the time is UTC.
+    /// Reads `YYYY-MM-DD`, alone (midnight) or with `T` or a space and `HH:MM:SS`, a fraction, and
+    /// `Z` or a numeric offset. Without an offset the time is UTC.
     fn from_str(text: &str) -> Result<Self, NoTime> {
         if text.len() > Self::TEXT_BYTES_MAX || !text.is_ascii() || text.len() < 10 {
             return Err(NoTime);
@@ -136,7 +150,8 @@ fn midnight(date: &str) -> Result<i64, NoTime> {
     Ok(date.midnight().assume_utc().unix_timestamp())
 }
 
-/// Seconds from midnight UTC to `HH:MM:SS[.fraction][Z|±HH[[:]MM]]`; below 0 or above a day where the offset says so.
+/// Seconds from midnight UTC to `HH:MM:SS[.fraction][Z|±HH[[:]MM]]`; below 0 or above a day where
+/// the offset says so.
 fn seconds_of_day(text: &str) -> Result<i64, NoTime> {
     let two = |at: usize| {
         let digits = text.get(at..at + 2).ok_or(NoTime)?;
@@ -193,9 +208,21 @@ impl fmt::Display for When {
         if let Some(text) = &self.verbatim {
             return f.write_str(text);
         }
-        let epoch = PrimitiveDateTime::new(Date::from_ordinal_date(1970, 1).map_err(|_| fmt::Error)?, time::Time::MIDNIGHT);
+        let epoch = PrimitiveDateTime::new(
+            Date::from_ordinal_date(1970, 1).map_err(|_| fmt::Error)?,
+            time::Time::MIDNIGHT,
+        );
         let at = epoch + Duration::seconds(self.seconds);
-        write!(f, "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", at.year(), u8::from(at.month()), at.day(), at.hour(), at.minute(), at.second())
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
+            at.year(),
+            u8::from(at.month()),
+            at.day(),
+            at.hour(),
+            at.minute(),
+            at.second()
+        )
     }
 }
 
@@ -218,7 +245,15 @@ mod tests {
 
     #[test]
     fn a_bug_id_is_read_as_pythons_int_reads_it() {
-        for text in ["1234", " 1234 ", "+1234", "0001234", "\n1234\t", "\u{a0}1234", "\x1c1234"] {
+        for text in [
+            "1234",
+            " 1234 ",
+            "+1234",
+            "0001234",
+            "\n1234\t",
+            "\u{a0}1234",
+            "\x1c1234",
+        ] {
             assert_eq!(text.parse(), Ok(BugId::new(1234).unwrap()), "{text:?}");
         }
         assert_eq!("2147483647".parse(), Ok(BugId::new(BugId::MAX).unwrap()));
@@ -267,9 +302,16 @@ mod tests {
             "2014-04-04T02:43:45+05:30",
             "2014-04-03T14:13:45.5-07:00",
         ] {
-            assert_eq!(text.parse::<When>().unwrap().unix_seconds(), expected, "{text:?}");
+            assert_eq!(
+                text.parse::<When>().unwrap().unix_seconds(),
+                expected,
+                "{text:?}"
+            );
         }
-        assert_eq!("2014-04-03".parse::<When>().unwrap().unix_seconds(), expected - (21 * 3600 + 13 * 60 + 45));
+        assert_eq!(
+            "2014-04-03".parse::<When>().unwrap().unix_seconds(),
+            expected - (21 * 3600 + 13 * 60 + 45)
+        );
     }
 
     #[test]
@@ -307,11 +349,25 @@ mod tests {
 
     #[test]
     fn the_text_of_a_time_is_what_came() {
-        for text in ["2014-04-03T21:13:45", "2014-04-03 21:13:45", "2014-04-03T21:13:45Z", "2014-04-03"] {
+        for text in [
+            "2014-04-03T21:13:45",
+            "2014-04-03 21:13:45",
+            "2014-04-03T21:13:45Z",
+            "2014-04-03",
+        ] {
             assert_eq!(text.parse::<When>().unwrap().to_string(), text);
         }
-        assert_eq!(When::from_unix_seconds(0).to_string(), "1970-01-01T00:00:00");
-        assert_eq!(When::from_unix_seconds(i64::MIN).to_string(), "0000-01-01T00:00:00");
-        assert_eq!(When::from_unix_seconds(i64::MAX).to_string(), "9999-12-31T23:59:59");
+        assert_eq!(
+            When::from_unix_seconds(0).to_string(),
+            "1970-01-01T00:00:00"
+        );
+        assert_eq!(
+            When::from_unix_seconds(i64::MIN).to_string(),
+            "0000-01-01T00:00:00"
+        );
+        assert_eq!(
+            When::from_unix_seconds(i64::MAX).to_string(),
+            "9999-12-31T23:59:59"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! `bugzfeed bench`: each scenario against a real server, and servers with faults that it must find.
+//! `bugzfeed bench`: each scenario against a real server, and servers with faults that it must
+//! find.
 
 mod support;
 
@@ -15,11 +16,21 @@ use support::server::{Server, wait_until};
 
 fn bench(arguments: &str, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
-    command.arg("bench").args(arguments.split(' ')).args(["--quiet", "--rounds", "1"]).args(more).output().unwrap()
+    command
+        .arg("bench")
+        .args(arguments.split(' '))
+        .args(["--quiet", "--rounds", "1"])
+        .args(more)
+        .output()
+        .unwrap()
 }
 
 fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 #[test]
@@ -40,8 +51,13 @@ fn each_scenario_verifies_what_a_real_server_delivers() {
     ] {
         let output = bench(arguments, &["--assert", "missing=0,faults=0"]);
         let said = said(&output);
-        assert!(output.status.success() && said.contains("all there, each once, in order"), "{arguments}: {said}");
-        let has_floor = !["slow", "soak"].iter().any(|name| arguments.starts_with(name));
+        assert!(
+            output.status.success() && said.contains("all there, each once, in order"),
+            "{arguments}: {said}"
+        );
+        let has_floor = !["slow", "soak"]
+            .iter()
+            .any(|name| arguments.starts_with(name));
         assert_eq!(said.contains("\nfloor: "), has_floor, "{arguments}: {said}");
     }
 }
@@ -51,7 +67,11 @@ fn running(folder: &Path) -> (Server, String, String) {
     let server = Server::start_in(folder, &["--history", "none"]);
     drop(server.table());
     let url = format!("ws://{}/", server.address);
-    (server, url, format!("sqlite:{}", folder.join("bugzfeed.db").display()))
+    (
+        server,
+        url,
+        format!("sqlite:{}", folder.join("bugzfeed.db").display()),
+    )
 }
 
 #[test]
@@ -59,9 +79,15 @@ fn a_server_that_runs_is_measured_by_its_url() {
     let folder = tempfile::tempdir().unwrap();
     let (server, url, table) = running(folder.path());
     let pid = server.program().id().to_string();
-    let output = bench("fanout -n 20 --updates 3", &[&url, "--publish", &table, "--pid", &pid, "--name", "ours"]);
+    let output = bench(
+        "fanout -n 20 --updates 3",
+        &[&url, "--publish", &table, "--pid", &pid, "--name", "ours"],
+    );
     let said = said(&output);
-    assert!(output.status.success() && said.contains("ours: 100 deliveries, 0 missing: all there"), "{said}");
+    assert!(
+        output.status.success() && said.contains("ours: 100 deliveries, 0 missing: all there"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -69,16 +95,35 @@ fn a_server_that_remembers_the_first_round_is_not_blamed_for_it_in_the_second() 
     let folder = tempfile::tempdir().unwrap();
     let (_server, url, table) = running(folder.path());
     let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
-    let output = command.args(["bench", "storm", "-n", "10", "--rounds", "2", "--quiet", &url, "--publish", &table]).output().unwrap();
+    let output = command
+        .args([
+            "bench",
+            "storm",
+            "-n",
+            "10",
+            "--rounds",
+            "2",
+            "--quiet",
+            &url,
+            "--publish",
+            &table,
+        ])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", said(&output));
 }
 
 #[test]
 fn a_server_is_filled_until_it_refuses_and_keeps_those_who_are_in() {
-    let said =
-        said(&bench("fill -n 80 --updates 40 --serve-arg=--connections --serve-arg=50", &["--assert", "held<=50,refused<=60,missing=0"]));
+    let said = said(&bench(
+        "fill -n 80 --updates 40 --serve-arg=--connections --serve-arg=50",
+        &["--assert", "held<=50,refused<=60,missing=0"],
+    ));
     for line in ["[held]", "[held_again]"] {
-        let line = said.lines().find(|text| text.contains(line)).unwrap_or_else(|| panic!("{line} is missing: {said}"));
+        let line = said
+            .lines()
+            .find(|text| text.contains(line))
+            .unwrap_or_else(|| panic!("{line} is missing: {said}"));
         assert!(line.ends_with(" 50.0"), "{line}");
     }
     assert!(said.contains("all there, each once, in order"), "{said}");
@@ -87,10 +132,16 @@ fn a_server_is_filled_until_it_refuses_and_keeps_those_who_are_in() {
 #[test]
 fn updates_are_posted_to_a_webhook() {
     let server = Server::start(&["--history", "none", "--source", "webhook:?key=secret"]);
-    let (url, publish) = (format!("ws://{}/", server.address), format!("http://secret@{}/webhook", server.address));
+    let (url, publish) = (
+        format!("ws://{}/", server.address),
+        format!("http://secret@{}/webhook", server.address),
+    );
     let output = bench("fanout -n 20 --updates 3", &[&url, "--publish", &publish]);
     let said = said(&output);
-    assert!(output.status.success() && said.contains(": 100 deliveries, 0 missing: all there"), "{said}");
+    assert!(
+        output.status.success() && said.contains(": 100 deliveries, 0 missing: all there"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -99,9 +150,15 @@ fn updates_are_published_to_a_broker() {
     let address = broker.url("guest", "exchange/guest/bench");
     let server = Server::start(&["--history", "none", "--source", &address]);
     server.program().wait_for_line("reading updates from");
-    let output = bench("fanout -n 20 --updates 3", &[&format!("ws://{}/", server.address), "--publish", &address]);
+    let output = bench(
+        "fanout -n 20 --updates 3",
+        &[&format!("ws://{}/", server.address), "--publish", &address],
+    );
     let said = said(&output);
-    assert!(output.status.success() && said.contains(": 100 deliveries, 0 missing: all there"), "{said}");
+    assert!(
+        output.status.success() && said.contains(": 100 deliveries, 0 missing: all there"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -109,27 +166,57 @@ fn results_are_written_compared_and_shown_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (json, html, svg) = (path("a.json"), path("a.html"), path("svg"));
-    let output = bench("fanout -n 10,20 --updates 3", &["--json", &json, "--html", &html, "--svg", &svg]);
+    let output = bench(
+        "fanout -n 10,20 --updates 3",
+        &["--json", &json, "--html", &html, "--svg", &svg],
+    );
     assert!(output.status.success(), "{}", said(&output));
     assert!(fs::read_to_string(&html).unwrap().contains("</svg>"));
     for plot in ["delivery.svg", "latency.svg"] {
-        assert!(fs::read_to_string(Path::new(&svg).join(plot)).unwrap().starts_with("<svg "), "{plot}");
+        assert!(
+            fs::read_to_string(Path::new(&svg).join(plot))
+                .unwrap()
+                .starts_with("<svg "),
+            "{plot}"
+        );
     }
     let output = bench("fanout -n 10 --updates 3", &["--compare", &json]);
-    assert!(output.status.success() && said(&output).contains("10 clients: delivery"), "{}", said(&output));
+    assert!(
+        output.status.success() && said(&output).contains("10 clients: delivery"),
+        "{}",
+        said(&output)
+    );
     assert!(!said(&output).contains("NOT"), "{}", said(&output));
     let output = bench("churn -n 5 --cycles 20", &["--compare", &json]);
-    assert!(said(&output).contains("NOT the same: then Fanout: pattern Shared, 1 bugs for each client; now Churn: "), "{}", said(&output));
-    assert!(said(&output).contains("no number of clients is in both"), "{}", said(&output));
+    assert!(
+        said(&output).contains(
+            "NOT the same: then Fanout: pattern Shared, 1 bugs for each client; now Churn: "
+        ),
+        "{}",
+        said(&output)
+    );
+    assert!(
+        said(&output).contains("no number of clients is in both"),
+        "{}",
+        said(&output)
+    );
     let output = bench("show", &["--beside", &json]);
-    assert!(output.status.success() && said(&output).contains("20 clients"), "{}", said(&output));
+    assert!(
+        output.status.success() && said(&output).contains("20 clients"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]
 fn a_condition_that_does_not_hold_is_exit_code_1() {
     let output = bench("churn -n 5 --cycles 20", &["--assert", "cycle<0.001"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("cycle<0.001 does not hold at 5 clients"), "{}", said(&output));
+    assert!(
+        said(&output).contains("cycle<0.001 does not hold at 5 clients"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]
@@ -141,21 +228,44 @@ fn what_cannot_work_is_told_before_it_begins() {
         ("idle", &["--assert", "nonsense=1"], "known are"),
     ] {
         let output = bench(arguments, more);
-        assert_eq!(output.status.code(), Some(2), "{arguments}: {}", said(&output));
-        assert!(said(&output).contains(word), "{arguments}: {}", said(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{arguments}: {}",
+            said(&output)
+        );
+        assert!(
+            said(&output).contains(word),
+            "{arguments}: {}",
+            said(&output)
+        );
     }
-    assert_eq!(bench("idle ws://127.0.0.1:1/ -n 5", &[]).status.code(), Some(69));
+    assert_eq!(
+        bench("idle ws://127.0.0.1:1/ -n 5", &[]).status.code(),
+        Some(69)
+    );
 }
 
 #[test]
 fn a_run_that_is_interrupted_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
-    command.args(["bench", "idle", "-n", "5", "--duration", "60s", "--quiet"]).env("TMPDIR", folder.path());
-    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    command
+        .args(["bench", "idle", "-n", "5", "--duration", "60s", "--quiet"])
+        .env("TMPDIR", folder.path());
+    let mut child = command
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     let entries = || fs::read_dir(folder.path()).unwrap().count();
-    wait_until("the bench starts a server", || (entries() > 0).then_some(()));
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    wait_until("the bench starts a server", || {
+        (entries() > 0).then_some(())
+    });
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::INT,
+    )
+    .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(69));
     assert_eq!(entries(), 0);
 }
@@ -172,12 +282,16 @@ enum Fault {
     Dies,
 }
 
-/// A server that gives the updates of `lines:` to all its clients, with a fault. Returns both ports.
+/// A server that gives the updates of `lines:` to all its clients, with a fault. Returns both
+/// ports.
 fn faulty(fault: Fault) -> (u16, u16) {
     let clients: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let control = TcpListener::bind("127.0.0.1:0").unwrap();
-    let ports = (listener.local_addr().unwrap().port(), control.local_addr().unwrap().port());
+    let ports = (
+        listener.local_addr().unwrap().port(),
+        control.local_addr().unwrap().port(),
+    );
     let all = Arc::clone(&clients);
     thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {
@@ -187,18 +301,28 @@ fn faulty(fault: Fault) -> (u16, u16) {
     thread::spawn(move || {
         let (stream, _) = control.accept().unwrap();
         let mut held = Vec::new();
-        for (at, line) in BufReader::new(stream).lines().map_while(Result::ok).enumerate() {
+        for (at, line) in BufReader::new(stream)
+            .lines()
+            .map_while(Result::ok)
+            .enumerate()
+        {
             if fault == Fault::Dies && at == 5 {
                 return clients.lock().unwrap().clear();
             }
             let (bug, when) = line.split_once(' ').unwrap();
-            let frame = text(&format!(r#"{{"when": "{when}", "bug": {bug}, "command": "update"}}"#));
+            let frame = text(&format!(
+                r#"{{"when": "{when}", "bug": {bug}, "command": "update"}}"#
+            ));
             for client in clients.lock().unwrap().iter_mut() {
                 let wrong = at == 5;
                 let bytes = match fault {
                     Fault::Drops if wrong => continue,
                     Fault::Repeats if wrong => [&frame[..], &frame].concat(),
-                    Fault::Invents if wrong => [&frame[..], &text(r#"{"command":"update","bug":9,"when":"2014-04-03T21:13:45"}"#)].concat(),
+                    Fault::Invents if wrong => [
+                        &frame[..],
+                        &text(r#"{"command":"update","bug":9,"when":"2014-04-03T21:13:45"}"#),
+                    ]
+                    .concat(),
                     Fault::Closes if wrong => vec![0x88, 2, 3, 0xe9],
                     // The second of two comes first.
                     Fault::Swaps if wrong => {
@@ -229,13 +353,24 @@ fn serve(mut stream: TcpStream, all: &Mutex<Vec<TcpStream>>) {
         return;
     }
     let head = String::from_utf8_lossy(&buffer[..bytes]).into_owned();
-    let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+    let key = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
+        .unwrap();
     let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
-    write!(stream, "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+    .unwrap();
     assert_ne!(stream.read(&mut buffer).unwrap(), 0);
     // Who is told that it is subscribed gets the next update.
     let mut all = all.lock().unwrap();
-    stream.write_all(&text(r#"{"result": "ok", "command": "subscribe", "bugs": [1]}"#)).unwrap();
+    stream
+        .write_all(&text(
+            r#"{"result": "ok", "command": "subscribe", "bugs": [1]}"#,
+        ))
+        .unwrap();
     all.push(stream);
 }
 
@@ -246,14 +381,27 @@ fn each_fault_of_a_server_is_found() {
         (Fault::Drops, "3 missing: NOT as it should be"),
         (Fault::Repeats, "3 × delivered again or out of order"),
         (Fault::Swaps, "3 × delivered again or out of order"),
-        (Fault::Invents, "3 × delivered what was not subscribed to or not published"),
+        (
+            Fault::Invents,
+            "3 × delivered what was not subscribed to or not published",
+        ),
         (Fault::Closes, "3 × dropped by the server: closed with 1001"),
     ] {
         let (port, control) = faulty(fault);
-        let (url, publish) = (format!("ws://127.0.0.1:{port}/"), format!("lines:127.0.0.1:{control}"));
-        let output = bench("fanout -n 3 --updates 10 --rate 100 --patience 1s", &[&url, "--publish", &publish]);
+        let (url, publish) = (
+            format!("ws://127.0.0.1:{port}/"),
+            format!("lines:127.0.0.1:{control}"),
+        );
+        let output = bench(
+            "fanout -n 3 --updates 10 --rate 100 --patience 1s",
+            &[&url, "--publish", &publish],
+        );
         let said = said(&output);
-        assert_eq!(output.status.code(), Some(i32::from(fault != Fault::None)), "{fault:?}: {said}");
+        assert_eq!(
+            output.status.code(),
+            Some(i32::from(fault != Fault::None)),
+            "{fault:?}: {said}"
+        );
         assert!(said.contains(word), "{fault:?}: {said}");
     }
 }
@@ -263,14 +411,35 @@ fn what_is_known_of_a_server_that_dies_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("died.json");
     let (port, control) = faulty(Fault::Dies);
-    let (url, publish) = (format!("ws://127.0.0.1:{port}/"), format!("lines:127.0.0.1:{control}"));
-    let output =
-        bench("fanout -n 3 --updates 100 --rate 100 --patience 1s", &[&url, "--publish", &publish, "--json", json.to_str().unwrap()]);
+    let (url, publish) = (
+        format!("ws://127.0.0.1:{port}/"),
+        format!("lines:127.0.0.1:{control}"),
+    );
+    let output = bench(
+        "fanout -n 3 --updates 100 --rate 100 --patience 1s",
+        &[
+            &url,
+            "--publish",
+            &publish,
+            "--json",
+            json.to_str().unwrap(),
+        ],
+    );
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("ended early"), "{}", said(&output));
-    let results: serde_json::Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
-    assert!(results["ended_early"].as_str().unwrap().contains("Broken pipe") || results["ended_early"].as_str().unwrap().contains("reset"));
+    let results: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    assert!(
+        results["ended_early"]
+            .as_str()
+            .unwrap()
+            .contains("Broken pipe")
+            || results["ended_early"].as_str().unwrap().contains("reset")
+    );
     let side = &results["points"][0]["sides"][0];
-    assert_eq!(side["faults"], serde_json::json!({"dropped by the server: closed without a close frame": 3}));
+    assert_eq!(
+        side["faults"],
+        serde_json::json!({"dropped by the server: closed without a close frame": 3})
+    );
     assert_eq!(side["received"].as_u64().unwrap(), 15);
 }

@@ -1,5 +1,5 @@
-//! What the user of the command line sees: the start-up line, where one can listen, and how each wrong setting is told, with which exit
-//! code.
+//! What the user of the command line sees: the start-up line, where one can listen, and how each
+//! wrong setting is told, with which exit code.
 
 mod support;
 
@@ -25,15 +25,24 @@ fn check_end(arguments: &[&str], code: i32, texts: &[&str]) {
     let (status, log) = run(arguments);
     assert_eq!(status, Some(code), "{arguments:?}: {log}");
     for text in texts {
-        assert!(log.contains(text), "{arguments:?} does not say '{text}': {log}");
+        assert!(
+            log.contains(text),
+            "{arguments:?} does not say '{text}': {log}"
+        );
     }
-    assert!(!log.contains("panicked") && !log.contains("RUST_BACKTRACE"), "{log}");
+    assert!(
+        !log.contains("panicked") && !log.contains("RUST_BACKTRACE"),
+        "{log}"
+    );
 }
 
 /// The addresses of the start-up line.
 fn addresses(server: &Server) -> Vec<SocketAddr> {
     let line = server.program().wait_for_line(" listens on ");
-    line.split("ws://").skip(1).map(|rest| rest.split('/').next().unwrap().parse().unwrap()).collect()
+    line.split("ws://")
+        .skip(1)
+        .map(|rest| rest.split('/').next().unwrap().parse().unwrap())
+        .collect()
 }
 
 #[test]
@@ -42,8 +51,17 @@ fn the_first_line_says_all_that_one_needs_to_know() {
     let line = server.program().wait_for_line(" listens on ");
     let address = server.address;
     let version = env!("CARGO_PKG_VERSION");
-    assert!(line.starts_with(&format!("bugzfeed {version} listens on ws://{address}/ (page: http://{address}/)")), "{line}");
-    for part in ["/ from sqlite:bugzfeed.db", "/dev/ from sqlite:dev.db", "up to 123 connections"] {
+    assert!(
+        line.starts_with(&format!(
+            "bugzfeed {version} listens on ws://{address}/ (page: http://{address}/)"
+        )),
+        "{line}"
+    );
+    for part in [
+        "/ from sqlite:bugzfeed.db",
+        "/dev/ from sqlite:dev.db",
+        "up to 123 connections",
+    ] {
         assert!(line.contains(part), "no '{part}' in {line}");
     }
 }
@@ -51,27 +69,50 @@ fn the_first_line_says_all_that_one_needs_to_know() {
 #[test]
 fn one_server_listens_on_several_addresses() {
     let folder = tempfile::tempdir().unwrap();
-    let listen = ["127.0.0.1:0", "[::1]:0", "unix:first.sock", "127.0.0.1:0,unix:second.sock"].map(|address| ["--listen", address]);
+    let listen = [
+        "127.0.0.1:0",
+        "[::1]:0",
+        "unix:first.sock",
+        "127.0.0.1:0,unix:second.sock",
+    ]
+    .map(|address| ["--listen", address]);
     let server = Server::start_in(folder.path(), &listen.concat());
     let tcp = addresses(&server);
-    assert!(tcp.len() == 3 && tcp[1].is_ipv6() && tcp[0] != tcp[2], "{tcp:?}");
-    let mut clients: Vec<Client> = tcp.iter().map(|&address| Client::open(address, "/")).collect();
+    assert!(
+        tcp.len() == 3 && tcp[1].is_ipv6() && tcp[0] != tcp[2],
+        "{tcp:?}"
+    );
+    let mut clients: Vec<Client> = tcp
+        .iter()
+        .map(|&address| Client::open(address, "/"))
+        .collect();
     for name in ["first.sock", "second.sock"] {
         let mut client = Client::connect_unix(&folder.path().join(name));
         client.shake_hands("/");
         clients.push(client);
     }
     for client in &mut clients {
-        assert_eq!(client.ask(r#"{"command":"subscribe","bugs":7}"#), r#"{"command":"subscribe","result":"ok","bugs":[7]}"#);
+        assert_eq!(
+            client.ask(r#"{"command":"subscribe","bugs":7}"#),
+            r#"{"command":"subscribe","result":"ok","bugs":[7]}"#
+        );
     }
     server.record(&[(7, "2030-01-01T00:00:00")]);
     for client in &mut clients {
-        assert_eq!(client.hear(), r#"{"command":"update","bug":7,"when":"2030-01-01T00:00:00"}"#);
+        assert_eq!(
+            client.hear(),
+            r#"{"command":"update","bug":7,"when":"2030-01-01T00:00:00"}"#
+        );
     }
     server.program().signal(Signal::TERM);
-    clients.iter_mut().for_each(|client| client.expect_close(Some(1001)));
+    clients
+        .iter_mut()
+        .for_each(|client| client.expect_close(Some(1001)));
     assert_eq!(server.wait().0.code(), Some(0));
-    assert!(!folder.path().join("first.sock").exists(), "the file of the Unix socket is left behind");
+    assert!(
+        !folder.path().join("first.sock").exists(),
+        "the file of the Unix socket is left behind"
+    );
 }
 
 /// What the C library reads is what the program was started with.
@@ -82,14 +123,27 @@ fn freed_memory_goes_back_to_the_kernel_unless_the_administrator_says_otherwise(
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--history", "none"];
     for (given, expected) in [(None, "131072"), (Some("1000000"), "1000000")] {
         let variable = "MALLOC_MMAP_THRESHOLD_";
-        let environment: Vec<(&str, &str)> = given.map(|given| (variable, given)).into_iter().collect();
+        let environment: Vec<(&str, &str)> =
+            given.map(|given| (variable, given)).into_iter().collect();
         let program = Program::start_with(folder.path(), &arguments, &environment);
         program.wait_for_line(" listens on ");
-        let read = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", program.id())).unwrap();
+        let read =
+            |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", program.id())).unwrap();
         let setting = format!("{variable}={expected}");
-        assert!(read("environ").split('\0').any(|line| line == setting), "{}", read("environ"));
+        assert!(
+            read("environ").split('\0').any(|line| line == setting),
+            "{}",
+            read("environ")
+        );
         assert_eq!(read("comm").trim(), "bugzfeed", "it has kept its name");
-        assert!(read("cmdline").split('\0').skip(1).take(arguments.len()).eq(arguments), "and its arguments");
+        assert!(
+            read("cmdline")
+                .split('\0')
+                .skip(1)
+                .take(arguments.len())
+                .eq(arguments),
+            "and its arguments"
+        );
     }
 }
 
@@ -104,14 +158,20 @@ fn a_unix_socket_that_was_left_behind_is_taken_over_and_one_in_use_is_not() {
     client.shake_hands("/");
     let (status, log) = Program::start(folder.path(), &["serve", "--listen", "unix:b.sock"]).wait();
     assert_eq!(status.code(), Some(69), "{log}");
-    assert!(log.contains("cannot listen on unix:b.sock (setting --listen)"), "{log}");
+    assert!(
+        log.contains("cannot listen on unix:b.sock (setting --listen)"),
+        "{log}"
+    );
     assert_eq!(client.ask(SUBSCRIPTIONS), NONE_SUBSCRIBED);
     drop(server);
     // What is no socket is somebody's file.
     std::fs::write(folder.path().join("file"), "precious").unwrap();
     let (status, _) = Program::start(folder.path(), &["serve", "--listen", "unix:file"]).wait();
     assert_eq!(status.code(), Some(69));
-    assert_eq!(std::fs::read_to_string(folder.path().join("file")).unwrap(), "precious");
+    assert_eq!(
+        std::fs::read_to_string(folder.path().join("file")).unwrap(),
+        "precious"
+    );
 }
 
 #[test]
@@ -119,7 +179,10 @@ fn servers_that_agree_share_a_port() {
     let first = Server::start(&["--reuse-port"]);
     let address = first.address.to_string();
     let folder = tempfile::tempdir().unwrap();
-    let second = Program::start(folder.path(), &["serve", "--reuse-port", "--listen", &address]);
+    let second = Program::start(
+        folder.path(),
+        &["serve", "--reuse-port", "--listen", &address],
+    );
     let both = [first.program(), &second];
     for program in both {
         program.wait_for_line("reading updates from");
@@ -132,43 +195,111 @@ fn servers_that_agree_share_a_port() {
         let has_client = |at: usize| both[at].open_files() > files_without_clients[at];
         (has_client(0) && has_client(1)).then_some(())
     });
-    clients.iter_mut().for_each(|client| assert_eq!(client.ask(SUBSCRIPTIONS), NONE_SUBSCRIBED));
+    clients
+        .iter_mut()
+        .for_each(|client| assert_eq!(client.ask(SUBSCRIPTIONS), NONE_SUBSCRIBED));
     let (status, log) = Program::start(folder.path(), &["serve", "--listen", &address]).wait();
     assert_eq!(status.code(), Some(69), "{log}");
-    check_end(&["serve", "--reuse-port", "--listen", "unix:b.sock"], 2, &["--reuse-port cannot share unix:b.sock", "HOST:PORT"]);
+    check_end(
+        &["serve", "--reuse-port", "--listen", "unix:b.sock"],
+        2,
+        &["--reuse-port cannot share unix:b.sock", "HOST:PORT"],
+    );
 }
 
 #[test]
 fn an_address_that_is_taken_is_told() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    check_end(&["serve", "--listen", &address], 69, &[&format!("cannot listen on {address} (setting --listen): "), "in use"]);
-    check_end(&["serve", "--listen", "192.0.2.1:8844"], 69, &["cannot listen on 192.0.2.1:8844 (setting --listen): "]);
+    check_end(
+        &["serve", "--listen", &address],
+        69,
+        &[
+            &format!("cannot listen on {address} (setting --listen): "),
+            "in use",
+        ],
+    );
+    check_end(
+        &["serve", "--listen", "192.0.2.1:8844"],
+        69,
+        &["cannot listen on 192.0.2.1:8844 (setting --listen): "],
+    );
 }
 
 #[test]
 fn a_wrong_setting_is_named_with_what_is_accepted() {
     for (arguments, texts) in [
-        (&["serve", "--listen", "8844"][..], &["--listen", "'8844'", "accepted are"][..]),
-        (&["serve", "--listen", "127.0.0.1:99999"], &["--listen", "accepted are"]),
-        (&["serve", "--listen", "unix:"], &["--listen", "accepted are"]),
-        (&["serve", "--listen", "no-such-host.invalid:1"], &["--listen", "no-such-host.invalid:1"]),
-        (&["serve", "--source", "csv:file"], &["--source", "it is no source", "accepted are sqlite:FILE"]),
-        (&["serve", "--source", "sqlite:"], &["--source", "file's name is missing"]),
-        (&["serve", "--source", "sqlite:x?pol=1s"], &["--source", "'pol=1s'", "poll=DURATION"]),
-        (&["serve", "--source", "sqlite:x?poll=1"], &["--source", "'1' is no duration", "accepted"]),
+        (
+            &["serve", "--listen", "8844"][..],
+            &["--listen", "'8844'", "accepted are"][..],
+        ),
+        (
+            &["serve", "--listen", "127.0.0.1:99999"],
+            &["--listen", "accepted are"],
+        ),
+        (
+            &["serve", "--listen", "unix:"],
+            &["--listen", "accepted are"],
+        ),
+        (
+            &["serve", "--listen", "no-such-host.invalid:1"],
+            &["--listen", "no-such-host.invalid:1"],
+        ),
+        (
+            &["serve", "--source", "csv:file"],
+            &["--source", "it is no source", "accepted are sqlite:FILE"],
+        ),
+        (
+            &["serve", "--source", "sqlite:"],
+            &["--source", "file's name is missing"],
+        ),
+        (
+            &["serve", "--source", "sqlite:x?pol=1s"],
+            &["--source", "'pol=1s'", "poll=DURATION"],
+        ),
+        (
+            &["serve", "--source", "sqlite:x?poll=1"],
+            &["--source", "'1' is no duration", "accepted"],
+        ),
         (&["serve", "--feed", "/dev/"], &["--feed", "PATH=SOURCE"]),
-        (&["serve", "--feed", "dev=sqlite:x"], &["--feed", "it has no path of a feed", "/dev/"]),
-        (&["serve", "--feed", "/=sqlite:x"], &["--feed", "it has no path of a feed"]),
-        (&["serve", "--feed", "/a/=sqlite:x", "--feed", "/a/=sqlite:y"], &["--feed names the path /a/ twice"]),
-        (&["serve", "--ping", "5"], &["--ping", "'5' is no duration", "30s"]),
+        (
+            &["serve", "--feed", "dev=sqlite:x"],
+            &["--feed", "it has no path of a feed", "/dev/"],
+        ),
+        (
+            &["serve", "--feed", "/=sqlite:x"],
+            &["--feed", "it has no path of a feed"],
+        ),
+        (
+            &["serve", "--feed", "/a/=sqlite:x", "--feed", "/a/=sqlite:y"],
+            &["--feed names the path /a/ twice"],
+        ),
+        (
+            &["serve", "--ping", "5"],
+            &["--ping", "'5' is no duration", "30s"],
+        ),
         (&["serve", "--stall", "9999h"], &["--stall", "too long"]),
-        (&["serve", "--message-rate", "0"], &["--message-rate", "1..="]),
-        (&["serve", "--message-rate", "1001"], &["--message-rate", "1..=1000"]),
-        (&["serve", "--message-burst", "0"], &["--message-burst", "1..="]),
-        (&["serve", "--subscriptions", "many"], &["--subscriptions", "many"]),
+        (
+            &["serve", "--message-rate", "0"],
+            &["--message-rate", "1..="],
+        ),
+        (
+            &["serve", "--message-rate", "1001"],
+            &["--message-rate", "1..=1000"],
+        ),
+        (
+            &["serve", "--message-burst", "0"],
+            &["--message-burst", "1..="],
+        ),
+        (
+            &["serve", "--subscriptions", "many"],
+            &["--subscriptions", "many"],
+        ),
         (&["serve", "--log", "loud"], &["--log", "loud"]),
-        (&["serve", "--lisen", "127.0.0.1:1"], &["--lisen", "--listen"]),
+        (
+            &["serve", "--lisen", "127.0.0.1:1"],
+            &["--lisen", "--listen"],
+        ),
         (&["serv"], &["serv", "serve"]),
         (&["notify"], &["BUG"]),
         (&["notify", "0"], &["'0'", "from 1 to 2147483647"]),
@@ -181,17 +312,31 @@ fn a_wrong_setting_is_named_with_what_is_accepted() {
 
 #[test]
 fn what_this_machine_does_not_have_is_a_wrong_configuration() {
-    check_end(&["serve", "--connections", "4000000000"], 78, &["--connections 4000000000 needs", "open files", "at most"]);
+    check_end(
+        &["serve", "--connections", "4000000000"],
+        78,
+        &["--connections 4000000000 needs", "open files", "at most"],
+    );
 }
 
 #[test]
 fn what_cannot_be_written_is_not_available() {
-    check_end(&["notify", "1", "--source", "sqlite:/nowhere/b.db"], 69, &["cannot record the change in sqlite:/nowhere/b.db: "]);
+    check_end(
+        &["notify", "1", "--source", "sqlite:/nowhere/b.db"],
+        69,
+        &["cannot record the change in sqlite:/nowhere/b.db: "],
+    );
 }
 
 #[test]
 fn help_and_version_are_no_failures() {
-    for arguments in [&["--help"][..], &["--version"], &["serve", "--help"], &["notify", "--help"], &["help", "serve"]] {
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["serve", "--help"],
+        &["notify", "--help"],
+        &["help", "serve"],
+    ] {
         assert_eq!(run(arguments), (Some(0), String::new()), "{arguments:?}");
     }
 }
@@ -202,9 +347,18 @@ fn a_change_that_was_recorded_by_notify_reaches_a_client() {
     let server = Server::start_in(folder.path(), &[]);
     let mut client = server.connect();
     client.ask(r#"{"command":"subscribe","bugs":[1234,77]}"#);
-    assert_eq!(Program::start(folder.path(), &["notify", "1234", "5", "77"]).wait().0.code(), Some(0));
+    assert_eq!(
+        Program::start(folder.path(), &["notify", "1234", "5", "77"])
+            .wait()
+            .0
+            .code(),
+        Some(0)
+    );
     for bug in [1234, 77] {
         let update = client.hear();
-        assert!(update.starts_with(&format!(r#"{{"command":"update","bug":{bug},"when":"20"#)), "{update}");
+        assert!(
+            update.starts_with(&format!(r#"{{"command":"update","bug":{bug},"when":"20"#)),
+            "{update}"
+        );
     }
 }

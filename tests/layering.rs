@@ -1,5 +1,6 @@
-//! The layers of docs/architecture.md: a module names only what stands before it, and only where the shell begins does anything know
-//! the poll, the broker's library, or a way around the borrow checker.
+//! The layers of docs/architecture.md: a module names only what stands before it, and only where
+//! the shell begins does anything know the poll, the broker's library, or a way around the borrow
+//! checker.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,14 +18,49 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("frame", &[]),
     ("handshake", &["update"]),
     ("turn", &["frame", "protocol", "subscriptions", "update"]),
-    ("connection", &["frame", "moment", "protocol", "turn", "update"]),
-    ("server", &["connection", "frame", "handshake", "history", "hub", "moment", "post", "protocol", "subscriptions", "turn", "update"]),
+    (
+        "connection",
+        &["frame", "moment", "protocol", "turn", "update"],
+    ),
+    (
+        "server",
+        &[
+            "connection",
+            "frame",
+            "handshake",
+            "history",
+            "hub",
+            "moment",
+            "post",
+            "protocol",
+            "subscriptions",
+            "turn",
+            "update",
+        ],
+    ),
     ("inbox", &["post", "update"]),
     ("pulse", &["update"]),
     ("page", &["handshake", "protocol"]),
-    ("source", &["backoff", "duration", "inbox", "lock", "post", "pulse", "tls", "update"]),
+    (
+        "source",
+        &[
+            "backoff", "duration", "inbox", "lock", "post", "pulse", "tls", "update",
+        ],
+    ),
     ("memory", &["moment"]),
-    ("reactor", &["connection", "inbox", "memory", "moment", "post", "server", "subscriptions", "update"]),
+    (
+        "reactor",
+        &[
+            "connection",
+            "inbox",
+            "memory",
+            "moment",
+            "post",
+            "server",
+            "subscriptions",
+            "update",
+        ],
+    ),
     ("client", &["tls", "update"]),
 ];
 
@@ -47,14 +83,29 @@ fn files_of(module: &str) -> Vec<(PathBuf, String)> {
             }
         }
     }
-    assert!(module.is_empty() || !files.is_empty(), "there is no module {module}");
-    let code = |path: &PathBuf| fs::read_to_string(path).unwrap().split("\n#[cfg(test)]\n").next().unwrap().to_owned();
-    files.into_iter().map(|path| (path.clone(), code(&path))).collect()
+    assert!(
+        module.is_empty() || !files.is_empty(),
+        "there is no module {module}"
+    );
+    let code = |path: &PathBuf| {
+        fs::read_to_string(path)
+            .unwrap()
+            .split("\n#[cfg(test)]\n")
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    files
+        .into_iter()
+        .map(|path| (path.clone(), code(&path)))
+        .collect()
 }
 
 /// The lines of a text that are no comments.
 fn code_lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim).filter(|line| !line.starts_with("//"))
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with("//"))
 }
 
 #[test]
@@ -63,10 +114,18 @@ fn a_module_names_only_what_stands_before_it() {
         for (path, text) in files_of(module) {
             let named: BTreeSet<&str> = code_lines(&text)
                 .flat_map(|line| line.split("crate::").skip(1))
-                .map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap())
+                .map(|rest| {
+                    rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                        .next()
+                        .unwrap()
+                })
                 .collect();
             for name in named {
-                assert!(name == module || allowed.contains(&name), "{} names {name}", path.display());
+                assert!(
+                    name == module || allowed.contains(&name),
+                    "{} names {name}",
+                    path.display()
+                );
             }
         }
     }
@@ -75,22 +134,55 @@ fn a_module_names_only_what_stands_before_it() {
 #[test]
 fn only_the_shell_knows_the_poll_and_only_the_amqp_modules_know_the_brokers_library() {
     for (path, text) in files_of("") {
-        let place = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap().to_str().unwrap().to_owned();
+        let place = path
+            .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
         let names = |word: &str| code_lines(&text).any(|line| line.contains(word));
         // The bench is a client and a server of its own.
-        let may_poll = ["reactor", "inbox", "bench"].iter().any(|start| place.starts_with(start));
+        let may_poll = ["reactor", "inbox", "bench"]
+            .iter()
+            .any(|start| place.starts_with(start));
         assert!(may_poll || !names("mio::"), "{place} names mio");
         let is_amqp = place.starts_with("source/amqp");
-        assert!(is_amqp || !(names("amiquip::") || names("mio_amqp")), "{place} names amiquip");
+        assert!(
+            is_amqp || !(names("amiquip::") || names("mio_amqp")),
+            "{place} names amiquip"
+        );
     }
 }
 
 #[test]
 fn the_pure_modules_do_no_io_and_know_no_clock() {
-    for module in ["update", "moment", "post", "protocol", "subscriptions", "history", "hub", "frame", "handshake", "turn"] {
+    for module in [
+        "update",
+        "moment",
+        "post",
+        "protocol",
+        "subscriptions",
+        "history",
+        "hub",
+        "frame",
+        "handshake",
+        "turn",
+    ] {
         for (path, text) in files_of(module) {
-            for word in ["std::net", "std::fs", "std::thread", "Instant", "SystemTime", "log::", "println!"] {
-                assert!(!code_lines(&text).any(|line| line.contains(word)), "{} names {word}", path.display());
+            for word in [
+                "std::net",
+                "std::fs",
+                "std::thread",
+                "Instant",
+                "SystemTime",
+                "log::",
+                "println!",
+            ] {
+                assert!(
+                    !code_lines(&text).any(|line| line.contains(word)),
+                    "{} names {word}",
+                    path.display()
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! How the server behaves at its limits and at its end, over real sockets: rates, pings, too many connections, no files left, signals.
+//! How the server behaves at its limits and at its end, over real sockets: rates, pings, too many
+//! connections, no files left, signals.
 
 mod support;
 
@@ -16,7 +17,14 @@ fn try_to_open(server: &Server) -> (String, Client) {
     let mut client = Client::connect(server.address);
     client.send(UPGRADE);
     let head = client.head();
-    (head.trim_start_matches("HTTP/1.1 ").split("\r\n").next().unwrap().to_owned(), client)
+    (
+        head.trim_start_matches("HTTP/1.1 ")
+            .split("\r\n")
+            .next()
+            .unwrap()
+            .to_owned(),
+        client,
+    )
 }
 
 /// Tries until the server accepts a client again.
@@ -49,7 +57,11 @@ fn more_messages_than_allowed_end_the_connection_after_the_answers_to_the_others
     assert_eq!(code_of(close), 1008);
     // A second may have passed meanwhile, or several.
     assert!((50..999).contains(&replies.len()), "{}", replies.len());
-    assert!(replies.iter().all(|reply| *reply == Frame { first: FIN | TEXT, payload: NONE_SUBSCRIBED.into() }));
+    assert!(replies.iter().all(|reply| *reply
+        == Frame {
+            first: FIN | TEXT,
+            payload: NONE_SUBSCRIBED.into()
+        }));
 }
 
 #[test]
@@ -59,7 +71,10 @@ fn a_client_within_the_rate_is_left_alone() {
     for _ in 0..100 {
         // Two at once, and then the time that each of them costs.
         client.send(text(SUBSCRIPTIONS).repeat(2));
-        assert_eq!((client.hear(), client.hear()), (NONE_SUBSCRIBED.to_owned(), NONE_SUBSCRIBED.to_owned()));
+        assert_eq!(
+            (client.hear(), client.hear()),
+            (NONE_SUBSCRIBED.to_owned(), NONE_SUBSCRIBED.to_owned())
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -76,7 +91,10 @@ fn the_highest_rate_is_a_limit_too() {
 fn a_silent_client_is_pinged_and_stays_as_long_as_it_answers() {
     let server = Server::start(&["--ping", "100ms", "--pong", "1h"]);
     let mut client = server.connect();
-    let ping = Frame { first: FIN | PING, payload: Vec::new() };
+    let ping = Frame {
+        first: FIN | PING,
+        payload: Vec::new(),
+    };
     for _ in 0..3 {
         assert_eq!(client.frame(), ping);
         client.send(frame(FIN | PONG, b""));
@@ -94,7 +112,9 @@ fn a_client_that_does_not_answer_a_ping_is_closed() {
     let server = Server::start(&["--ping", "100ms", "--pong", "100ms"]);
     let mut client = server.connect();
     let frames = client.rest_of_frames();
-    let [ping, close] = &frames[..] else { panic!("{frames:?}") };
+    let [ping, close] = &frames[..] else {
+        panic!("{frames:?}")
+    };
     assert_eq!((ping.first, code_of(close)), (FIN | PING, 1008));
 }
 
@@ -102,25 +122,45 @@ fn a_client_that_does_not_answer_a_ping_is_closed() {
 fn replies_wait_for_a_client_that_does_not_read_and_all_come_in_order() {
     let server = Server::start(&["--stall", "1h", "--message-burst", "10000"]);
     let mut client = server.connect();
-    let list = (1..=10_000).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
+    let list = (1..=10_000)
+        .map(|id| id.to_string())
+        .collect::<Vec<_>>()
+        .join(",");
     client.ask(&format!(r#"{{"command":"subscribe","bugs":[{list}]}}"#));
     let mut other = server.connect();
     // 25 MB of replies are more than any socket's buffers hold.
-    let questions: Vec<u8> = (0..500).flat_map(|at| [text(SUBSCRIPTIONS), text(format!(r#"{{"command":{at}}}"#))].concat()).collect();
+    let questions: Vec<u8> = (0..500)
+        .flat_map(|at| [text(SUBSCRIPTIONS), text(format!(r#"{{"command":{at}}}"#))].concat())
+        .collect();
     client.send(questions);
     assert_eq!(other.ask(SUBSCRIPTIONS), NONE_SUBSCRIBED);
     let reply = format!(r#"{{"command":"subscriptions","result":"ok","bugs":[{list}]}}"#);
     for at in 0..500 {
         assert!(client.hear() == reply, "reply {at} is another");
-        assert_eq!(client.hear(), format!(r#"{{"command":{at},"result":"error","error":"invalid command"}}"#));
+        assert_eq!(
+            client.hear(),
+            format!(r#"{{"command":{at},"result":"error","error":"invalid command"}}"#)
+        );
     }
 }
 
 #[test]
 fn a_client_that_takes_nothing_for_too_long_is_given_up() {
-    let server = Server::start(&["--stall", "300ms", "--ping", "1h", "--message-burst", "10000", "--log", "debug"]);
+    let server = Server::start(&[
+        "--stall",
+        "300ms",
+        "--ping",
+        "1h",
+        "--message-burst",
+        "10000",
+        "--log",
+        "debug",
+    ]);
     let mut client = server.connect();
-    let list = (1..=10_000).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
+    let list = (1..=10_000)
+        .map(|id| id.to_string())
+        .collect::<Vec<_>>()
+        .join(",");
     client.ask(&format!(r#"{{"command":"subscribe","bugs":[{list}]}}"#));
     client.send(text(SUBSCRIPTIONS).repeat(500));
     server.program().wait_for_line("Ended(Stalled)");
@@ -133,9 +173,15 @@ fn beyond_the_limit_of_connections_newcomers_are_told_when_to_come_back() {
     let mut first = server.connect();
     let second = server.connect();
     let response = answer_to(&server, UPGRADE);
-    assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("\r\nRetry-After: "), "{response}");
+    assert!(
+        response.starts_with("HTTP/1.1 503 ") && response.contains("\r\nRetry-After: "),
+        "{response}"
+    );
     let response = answer_to(&server, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert!(response.starts_with("HTTP/1.1 200 "), "a page takes nobody's place: {response}");
+    assert!(
+        response.starts_with("HTTP/1.1 200 "),
+        "a page takes nobody's place: {response}"
+    );
     assert_eq!(first.ask(SUBSCRIPTIONS), NONE_SUBSCRIBED);
     drop(second);
     assert_eq!(open_again(&server).ask(SUBSCRIPTIONS), NONE_SUBSCRIBED);
@@ -147,7 +193,10 @@ fn with_too_little_memory_left_newcomers_are_told_when_to_come_back() {
     let more_than_any_machine_has = (1u64 << 50).to_string();
     let server = Server::start(&["--memory-reserve", &more_than_any_machine_has]);
     let response = answer_to(&server, UPGRADE);
-    assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("\r\nRetry-After: "), "{response}");
+    assert!(
+        response.starts_with("HTTP/1.1 503 ") && response.contains("\r\nRetry-After: "),
+        "{response}"
+    );
     server.program().wait_for_line("memory is short: ");
 }
 
@@ -171,15 +220,26 @@ fn without_files_left_the_server_waits_and_then_goes_on() {
     let files_before = program.limit_files(program.open_files() as u64);
     let (began, ticks) = (Instant::now(), program.processor_ticks());
     let mut newcomers: Vec<Client> = (0..10).map(|_| Client::connect(server.address)).collect();
-    newcomers.iter_mut().for_each(|newcomer| newcomer.send(UPGRADE));
+    newcomers
+        .iter_mut()
+        .for_each(|newcomer| newcomer.send(UPGRADE));
     let message = "cannot accept connections for the moment";
     let tries = || program.log().matches(message).count();
     wait_until("several tries to accept", || (tries() >= 4).then_some(()));
     assert_eq!(client.ask(SUBSCRIPTIONS), NONE_SUBSCRIBED);
     // One that spins would try thousands of times, and use all the time that has passed.
-    assert!(tries() <= 4 + began.elapsed().as_millis() as usize / 200, "{} tries in {:?}", tries(), began.elapsed());
+    assert!(
+        tries() <= 4 + began.elapsed().as_millis() as usize / 200,
+        "{} tries in {:?}",
+        tries(),
+        began.elapsed()
+    );
     let used = Duration::from_millis(10) * (program.processor_ticks() - ticks) as u32;
-    assert!(used < began.elapsed() / 2, "{used:?} of {:?}", began.elapsed());
+    assert!(
+        used < began.elapsed() / 2,
+        "{used:?} of {:?}",
+        began.elapsed()
+    );
     program.limit_files(files_before);
     for mut newcomer in newcomers {
         newcomer.head();
@@ -216,7 +276,14 @@ fn sigterm_closes_all_with_1001_and_the_end_is_a_success() {
         assert_eq!(half.rest(), b"");
         drop(half);
         let (status, log) = server.wait();
-        assert_eq!((status.code(), log.contains("stopping: closing 22 connections")), (Some(0), true), "{log}");
+        assert_eq!(
+            (
+                status.code(),
+                log.contains("stopping: closing 22 connections")
+            ),
+            (Some(0), true),
+            "{log}"
+        );
     }
 }
 
@@ -225,7 +292,9 @@ fn a_departure_may_be_spread() {
     let server = Server::start(&["--drain", "300ms"]);
     let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();
     server.program().signal(Signal::TERM);
-    clients.iter_mut().for_each(|client| client.expect_close(Some(1001)));
+    clients
+        .iter_mut()
+        .for_each(|client| client.expect_close(Some(1001)));
     drop(clients);
     assert_eq!(server.wait().0.code(), Some(0));
 }
@@ -244,10 +313,16 @@ fn a_second_signal_stops_at_once() {
     let server = Server::start(&["--drain", "1h"]);
     let clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
     server.program().signal(Signal::TERM);
-    server.program().wait_for_line("a second signal stops at once");
+    server
+        .program()
+        .wait_for_line("a second signal stops at once");
     server.program().signal(Signal::TERM);
     let (status, log) = server.wait();
-    assert_eq!((status.code(), log.contains("stopping at once")), (Some(0), true), "{log}");
+    assert_eq!(
+        (status.code(), log.contains("stopping at once")),
+        (Some(0), true),
+        "{log}"
+    );
     drop(clients);
 }
 

@@ -1,4 +1,5 @@
-//! The built-in page in a real browser, against the real server: what a reader of the page may rely on.
+//! The built-in page in a real browser, against the real server: what a reader of the page may rely
+//! on.
 
 mod support;
 
@@ -17,7 +18,8 @@ const BUGZILLA: &str = "https://bugzilla.example.org";
 /// The texts of the feed's rows from top to bottom, without the local time.
 const ROWS: &str = "[...document.querySelectorAll('#updates li')].map((row) => \
     `${row.querySelector('.bug').textContent} ${row.querySelector('time').textContent}`)";
-const SUBSCRIPTIONS: &str = "[...document.querySelectorAll('#subscriptions li')].map((item) => item.textContent.trim())";
+const SUBSCRIPTIONS: &str =
+    "[...document.querySelectorAll('#subscriptions li')].map((item) => item.textContent.trim())";
 const ALL_CONFIRMED: &str = "!document.querySelector('#subscriptions li.pending')";
 const LIVE: &str = "document.querySelector('[role=status]').textContent === 'Live'";
 /// No wait for a reconnect ends by itself any more.
@@ -36,7 +38,10 @@ fn a_newcomer_is_told_what_to_type_and_sees_the_change_arrive() {
     page.notify(1234);
     page.wait_for_rows(1);
     assert!(page.shows("1 update"));
-    assert!(!page.shows("bugzfeed notify"), "who has seen an update needs no introduction");
+    assert!(
+        !page.shows("bugzfeed notify"),
+        "who has seen an update needs no introduction"
+    );
 }
 
 #[test]
@@ -46,20 +51,39 @@ fn an_update_shows_its_time_in_utc_and_links_to_its_bug() {
     page.record(&[(1234, "2014-04-03 01:13:45")]);
     page.wait_for_rows(1);
     assert_eq!(page.rows(), json!(["Bug 1234 2014-04-03 01:13:45 UTC"]));
-    assert_eq!(page.value("document.querySelector('#updates time').dateTime"), "2014-04-03T01:13:45.000Z");
+    assert_eq!(
+        page.value("document.querySelector('#updates time').dateTime"),
+        "2014-04-03T01:13:45.000Z"
+    );
     // In New York it is still the evening of the day before.
     let local = page.value("document.querySelector('#updates .local').textContent");
-    assert!(local.as_str().is_some_and(|local| local.contains("Apr 2") && local.contains("9:13")), "{local}");
-    assert_eq!(page.value("document.querySelector('#updates a').href"), format!("{BUGZILLA}/show_bug.cgi?id=1234"));
+    assert!(
+        local
+            .as_str()
+            .is_some_and(|local| local.contains("Apr 2") && local.contains("9:13")),
+        "{local}"
+    );
+    assert_eq!(
+        page.value("document.querySelector('#updates a').href"),
+        format!("{BUGZILLA}/show_bug.cgi?id=1234")
+    );
 }
 
 #[test]
 #[ignore = "needs Chromium: run tests/run"]
 fn the_newest_update_stands_on_top_also_when_it_arrives_before_older_ones() {
     let mut page = Page::open("#1,2,3");
-    page.record(&[(1, "2014-04-03 21:13:45"), (2, "2014-04-03 21:13:47"), (3, "2014-04-03 21:13:46")]);
+    page.record(&[
+        (1, "2014-04-03 21:13:45"),
+        (2, "2014-04-03 21:13:47"),
+        (3, "2014-04-03 21:13:46"),
+    ]);
     page.wait_for_rows(3);
-    let expected = ["Bug 2 2014-04-03 21:13:47 UTC", "Bug 3 2014-04-03 21:13:46 UTC", "Bug 1 2014-04-03 21:13:45 UTC"];
+    let expected = [
+        "Bug 2 2014-04-03 21:13:47 UTC",
+        "Bug 3 2014-04-03 21:13:46 UTC",
+        "Bug 1 2014-04-03 21:13:45 UTC",
+    ];
     assert_eq!(page.rows(), json!(expected));
 }
 
@@ -83,9 +107,18 @@ fn bugs_are_taken_as_people_have_them_at_hand() {
         ("bug 1234", json!(["1234"])),
         ("Bug 1234, bug 5", json!(["5", "1234"])),
         ("bugs #12, #34", json!(["12", "34"])),
-        ("https://bugzilla.example.org/show_bug.cgi?id=1234", json!(["1234"])),
-        ("bugzilla.example.org/show_bug.cgi?format=x&id=1234#c5", json!(["1234"])),
-        ("https://bugzilla.example.org/buglist.cgi?bug_id=12%2C34", json!(["12", "34"])),
+        (
+            "https://bugzilla.example.org/show_bug.cgi?id=1234",
+            json!(["1234"]),
+        ),
+        (
+            "bugzilla.example.org/show_bug.cgi?format=x&id=1234#c5",
+            json!(["1234"]),
+        ),
+        (
+            "https://bugzilla.example.org/buglist.cgi?bug_id=12%2C34",
+            json!(["12", "34"]),
+        ),
         ("2147483647", json!(["2147483647"])),
     ];
     for (text, bugs) in accepted {
@@ -99,17 +132,34 @@ fn bugs_are_taken_as_people_have_them_at_hand() {
 #[ignore = "needs Chromium: run tests/run"]
 fn what_is_no_bug_gets_an_answer_that_names_what_is_accepted() {
     let mut page = Page::open("");
-    for text in ["12a4", "0", "-1", "1.5", "2147483648", "https://bugzilla.example.org/", "attachment.cgi?id=5"] {
+    for text in [
+        "12a4",
+        "0",
+        "-1",
+        "1.5",
+        "2147483648",
+        "https://bugzilla.example.org/",
+        "attachment.cgi?id=5",
+    ] {
         page.submit(&format!("1234 {text}"), "");
-        assert!(page.shows(&format!("“{text}” is not a bug number.")), "for {text:?}");
+        assert!(
+            page.shows(&format!("“{text}” is not a bug number.")),
+            "for {text:?}"
+        );
         assert!(page.shows("…/show_bug.cgi?id=1234"));
-        assert_eq!(page.subscriptions(), json!([]), "all or nothing, as in the protocol");
+        assert_eq!(
+            page.subscriptions(),
+            json!([]),
+            "all or nothing, as in the protocol"
+        );
         assert_eq!(page.value("document.activeElement.id"), "bugs");
     }
     page.submit("", "");
     assert!(page.shows("Type a bug number, such as 1234."));
     page.submit("1234", "yesterday");
-    assert!(page.shows("“yesterday” is not a time. Accepted are 2014-04-03 21:13:45 and 2014-04-03, in UTC."));
+    assert!(page.shows(
+        "“yesterday” is not a time. Accepted are 2014-04-03 21:13:45 and 2014-04-03, in UTC."
+    ));
     assert_eq!(page.value("document.activeElement.id"), "since");
 
     page.subscribe("1234", "");
@@ -153,14 +203,24 @@ fn an_update_that_was_on_its_way_when_its_bug_was_unsubscribed_is_not_shown() {
 #[ignore = "needs Chromium: run tests/run"]
 fn the_since_box_shows_what_was_missed() {
     let mut page = Page::open("#1234");
-    let changes = [(1234, "2014-04-03 21:13:44"), (1234, "2014-04-03 21:13:45"), (1234, "2014-04-03 21:13:46")];
+    let changes = [
+        (1234, "2014-04-03 21:13:44"),
+        (1234, "2014-04-03 21:13:45"),
+        (1234, "2014-04-03 21:13:46"),
+    ];
     page.record(&changes);
     page.wait_for_rows(3);
 
     page.load("");
     page.subscribe("1234", "2014-04-03 21:13:45");
     page.wait_for_rows(2);
-    assert_eq!(page.rows(), json!(["Bug 1234 2014-04-03 21:13:46 UTC", "Bug 1234 2014-04-03 21:13:45 UTC"]));
+    assert_eq!(
+        page.rows(),
+        json!([
+            "Bug 1234 2014-04-03 21:13:46 UTC",
+            "Bug 1234 2014-04-03 21:13:45 UTC"
+        ])
+    );
 
     // A wider request repeats what is there already, and that is no new update.
     page.subscribe("1234", "2014-04-03");
@@ -178,7 +238,11 @@ fn the_since_box_shows_what_was_missed() {
 fn after_a_crash_of_the_server_the_page_comes_back_and_shows_what_it_missed_exactly_once() {
     // Later than the server's start: of what was before that, no history can be complete.
     let mut page = Page::open("#1234,5678");
-    page.record(&[(1234, "2099-04-03 21:13:45"), (5678, "2099-04-03 21:13:45"), (1234, "2099-04-03 21:13:45")]);
+    page.record(&[
+        (1234, "2099-04-03 21:13:45"),
+        (5678, "2099-04-03 21:13:45"),
+        (1234, "2099-04-03 21:13:45"),
+    ]);
     page.wait_for_rows(3);
 
     page.kill();
@@ -222,7 +286,8 @@ fn what_the_server_learnt_before_the_page_was_back_is_replayed_late_commits_incl
     // After the replay an equal update is a new edit.
     page.record(&[(1234, "2014-04-03 21:13:45")]);
     page.wait_for_rows(5);
-    let expected = ["45", "45", "45", "44", "40"].map(|second| format!("Bug 1234 2014-04-03 21:13:{second} UTC"));
+    let expected = ["45", "45", "45", "44", "40"]
+        .map(|second| format!("Bug 1234 2014-04-03 21:13:{second} UTC"));
     assert_eq!(page.rows(), json!(expected));
 }
 
@@ -250,7 +315,10 @@ fn updates_that_the_server_has_forgotten_are_admitted_with_a_link_to_check() {
     page.forget();
     page.restart();
     page.wait_for_text("Some updates may have been missed while disconnected.");
-    assert_eq!(page.value("document.querySelector('.notice a').href"), format!("{BUGZILLA}/show_bug.cgi?id=1234"));
+    assert_eq!(
+        page.value("document.querySelector('.notice a').href"),
+        format!("{BUGZILLA}/show_bug.cgi?id=1234")
+    );
     page.click(".notice button");
     assert!(!page.shows("may have been missed"));
 }
@@ -267,7 +335,9 @@ fn the_network_coming_back_the_reader_coming_back_and_a_button_each_end_the_wait
     for sign in signs {
         page.value(WAIT_FOR_EVER);
         page.kill();
-        page.wait_for("document.querySelector('[role=status]').textContent.startsWith('Reconnecting in')");
+        page.wait_for(
+            "document.querySelector('[role=status]').textContent.startsWith('Reconnecting in')",
+        );
         page.restart();
         page.value(sign);
         page.wait_for(LIVE);
@@ -287,21 +357,30 @@ fn the_address_keeps_the_subscriptions() {
     assert_eq!(page.subscriptions(), json!(["1234", "5678"]));
 
     page.value("location.hash = '#5678,9'");
-    page.wait_for(&format!("{SUBSCRIPTIONS}.join() === '9,5678' && {ALL_CONFIRMED}"));
+    page.wait_for(&format!(
+        "{SUBSCRIPTIONS}.join() === '9,5678' && {ALL_CONFIRMED}"
+    ));
     page.record(&[(1234, "2014-04-03 21:13:45"), (9, "2014-04-03 21:13:46")]);
     page.wait_for_rows(1);
     assert_eq!(page.rows(), json!(["Bug 9 2014-04-03 21:13:46 UTC"]));
     page.value("location.hash = '#7%2Cseven,8'");
-    page.wait_for(&format!("{SUBSCRIPTIONS}.join() === '7,8' && {ALL_CONFIRMED}"));
+    page.wait_for(&format!(
+        "{SUBSCRIPTIONS}.join() === '7,8' && {ALL_CONFIRMED}"
+    ));
     assert!(page.shows("“seven” is not a bug number."));
-    assert_eq!(page.value("localStorage.length + document.cookie.length"), 0);
+    assert_eq!(
+        page.value("localStorage.length + document.cookie.length"),
+        0
+    );
 }
 
 #[test]
 #[ignore = "needs Chromium: run tests/run"]
 fn the_feed_keeps_the_newest_500_updates_and_can_be_cleared() {
     let mut page = Page::open("#1234");
-    let times: Vec<String> = (0..520).map(|n| format!("2014-04-03 21:{:02}:{:02}", n / 60, n % 60)).collect();
+    let times: Vec<String> = (0..520)
+        .map(|n| format!("2014-04-03 21:{:02}:{:02}", n / 60, n % 60))
+        .collect();
     let changes: Vec<(u32, &str)> = times.iter().map(|time| (1234, time.as_str())).collect();
     page.record(&changes);
     page.wait_for_text("520 updates, the newest 500 shown");
@@ -325,7 +404,11 @@ fn everything_can_be_done_by_keyboard_and_the_focus_is_always_seen() {
     page.tab_to("document.activeElement.ariaLabel === 'Unsubscribe from bug 1234'");
     page.chromium.press("Space");
     assert_eq!(page.subscriptions(), json!(["5678"]));
-    assert_eq!(page.value("document.activeElement.ariaLabel"), "Unsubscribe from bug 5678", "the keyboard keeps its place");
+    assert_eq!(
+        page.value("document.activeElement.ariaLabel"),
+        "Unsubscribe from bug 5678",
+        "the keyboard keeps its place"
+    );
     page.chromium.press("Enter");
     assert_eq!(page.subscriptions(), json!([]));
     assert_eq!(page.value("document.activeElement.id"), "bugs");
@@ -335,7 +418,9 @@ fn everything_can_be_done_by_keyboard_and_the_focus_is_always_seen() {
     page.chromium.type_text("2014-04-03");
     page.tab_to("document.activeElement.type === 'submit'");
     page.chromium.press("Enter");
-    page.wait_for(&format!("{SUBSCRIPTIONS}.join() === '9' && {ALL_CONFIRMED}"));
+    page.wait_for(&format!(
+        "{SUBSCRIPTIONS}.join() === '9' && {ALL_CONFIRMED}"
+    ));
 
     page.record(&[(9, "2014-04-03 21:13:45")]);
     page.wait_for_rows(1);
@@ -353,7 +438,12 @@ fn on_a_phone_nothing_scrolls_sideways() {
         page.chromium.resize(width, 740);
         // Not innerWidth: on a phone it grows with what is too wide.
         let needed = page.value("document.documentElement.scrollWidth");
-        assert!(needed.as_u64().is_some_and(|needed| needed <= u64::from(width)), "{width} pixels are there, {needed} needed");
+        assert!(
+            needed
+                .as_u64()
+                .is_some_and(|needed| needed <= u64::from(width)),
+            "{width} pixels are there, {needed} needed"
+        );
     }
 }
 
@@ -370,15 +460,22 @@ fn every_text_has_a_contrast_of_at_least_four_and_a_half_in_light_and_dark() {
 #[ignore = "needs Chromium: run tests/run"]
 fn the_page_breaks_no_content_security_policy_and_loads_nothing_from_elsewhere() {
     let mut page = Page::open("");
-    let policy = page.value("fetch('/').then((answer) => answer.headers.get('Content-Security-Policy'))");
-    assert!(policy.as_str().is_some_and(|policy| policy.contains("default-src 'none'")), "{policy}");
+    let policy =
+        page.value("fetch('/').then((answer) => answer.headers.get('Content-Security-Policy'))");
+    assert!(
+        policy
+            .as_str()
+            .is_some_and(|policy| policy.contains("default-src 'none'")),
+        "{policy}"
+    );
     page.fill_every_part();
     assert_eq!(page.chromium.complaints(), [] as [String; 0]);
     let foreign = "performance.getEntriesByType('resource').map((entry) => entry.name).filter((name) => !name.startsWith(origin))";
     assert_eq!(page.value(foreign), json!([]));
 }
 
-/// Each visible text and placeholder, with the contrast between it and the first opaque background behind it.
+/// Each visible text and placeholder, with the contrast between it and the first opaque background
+/// behind it.
 const CONTRASTS: &str = r#"(() => {
     const channels = (colour) => colour.match(/[\d.]+/g).map(Number);
     const luminance = (colour) => {
@@ -414,12 +511,19 @@ struct Page {
 }
 
 impl Page {
-    /// Opens the page with a fragment, and waits until it is live and what the fragment asks for is subscribed.
+    /// Opens the page with a fragment, and waits until it is live and what the fragment asks for is
+    /// subscribed.
     fn open(fragment: &str) -> Page {
         let folder = TempDir::new().expect("a temporary folder");
         let server = start_server(&folder, "127.0.0.1:0");
         let (address, table) = (server.address.to_string(), server.table());
-        let mut page = Page { chromium: Chromium::start(), server: Some(server), address, table, folder };
+        let mut page = Page {
+            chromium: Chromium::start(),
+            server: Some(server),
+            address,
+            table,
+            folder,
+        };
         // Somewhere where the local time isn't UTC.
         page.chromium.emulate_timezone("America/New_York");
         page.load(fragment);
@@ -427,35 +531,54 @@ impl Page {
     }
 
     fn load(&mut self, fragment: &str) {
-        self.chromium.open(&format!("http://{}/{fragment}", self.address));
+        self.chromium
+            .open(&format!("http://{}/{fragment}", self.address));
         self.wait_for(&format!("{LIVE} && {ALL_CONFIRMED}"));
     }
 
-    /// Records changes as Bugzilla would, all in one transaction, so that they arrive in this order. Works without a server, too.
+    /// Records changes as Bugzilla would, all in one transaction, so that they arrive in this
+    /// order. Works without a server, too.
     fn record(&mut self, changes: &[(u32, &str)]) {
         let transaction = self.table.transaction().expect("a transaction begins");
         for change in changes {
-            transaction.execute("INSERT INTO push_notify (bug_id, delta_ts) VALUES (?1, ?2)", *change).expect("a row is inserted");
+            transaction
+                .execute(
+                    "INSERT INTO push_notify (bug_id, delta_ts) VALUES (?1, ?2)",
+                    *change,
+                )
+                .expect("a row is inserted");
         }
         transaction.commit().expect("the rows are committed");
     }
 
     /// Records a change as a newcomer does.
     fn notify(&self, bug: u32) {
-        let (status, log) = Program::start(self.folder.path(), &["notify", &bug.to_string()]).wait();
+        let (status, log) =
+            Program::start(self.folder.path(), &["notify", &bug.to_string()]).wait();
         assert!(status.success(), "{log}");
     }
 
     fn wait_until_table_is_empty(&self) {
-        let is_empty = || self.table.query_row("SELECT NOT EXISTS (SELECT * FROM push_notify)", [], |row| row.get(0));
-        wait_until("the server takes all recorded changes", || is_empty().is_ok_and(|empty: bool| empty).then_some(()));
+        let is_empty = || {
+            self.table
+                .query_row("SELECT NOT EXISTS (SELECT * FROM push_notify)", [], |row| {
+                    row.get(0)
+                })
+        };
+        wait_until("the server takes all recorded changes", || {
+            is_empty().is_ok_and(|empty: bool| empty).then_some(())
+        });
     }
 
-    /// Ends the server as a crash would, but not in the middle of its work: a row that it has published and not yet deleted would
-    /// be published again after the restart, which is right, but another story.
+    /// Ends the server as a crash would, but not in the middle of its work: a row that it has
+    /// published and not yet deleted would be published again after the restart, which is right,
+    /// but another story.
     fn kill(&mut self) {
         self.wait_until_table_is_empty();
-        self.server.take().expect("the server runs").end(Signal::KILL);
+        self.server
+            .take()
+            .expect("the server runs")
+            .end(Signal::KILL);
     }
 
     fn restart(&mut self) {
@@ -464,7 +587,8 @@ impl Page {
 
     /// Removes a killed server's history.
     fn forget(&self) {
-        fs::remove_file(self.folder.path().join("history.db")).expect("the server has kept a history");
+        fs::remove_file(self.folder.path().join("history.db"))
+            .expect("the server has kept a history");
     }
 
     fn submit(&mut self, bugs: &str, since: &str) {
@@ -489,7 +613,10 @@ impl Page {
     }
 
     fn click(&mut self, selector: &str) {
-        self.value(&format!("document.querySelector({}).click()", json!(selector)));
+        self.value(&format!(
+            "document.querySelector({}).click()",
+            json!(selector)
+        ));
     }
 
     /// Presses Tab until the condition holds, and sees the focus at each step.
@@ -497,7 +624,11 @@ impl Page {
         for _ in 0..20 {
             self.chromium.press("Tab");
             let outline = self.value("document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle");
-            assert!(outline == true || outline == "solid", "{} shows no focus", self.value("document.activeElement.outerHTML"));
+            assert!(
+                outline == true || outline == "solid",
+                "{} shows no focus",
+                self.value("document.activeElement.outerHTML")
+            );
             if self.value(condition) == true {
                 return;
             }
@@ -510,20 +641,38 @@ impl Page {
             self.chromium.emulate_media("prefers-color-scheme", scheme);
             let texts = self.value(CONTRASTS);
             let texts = texts.as_array().expect("a list of texts");
-            assert!(texts.len() > 10, "{scheme}: there are more texts than {}", texts.len());
+            assert!(
+                texts.len() > 10,
+                "{scheme}: there are more texts than {}",
+                texts.len()
+            );
             for text in texts {
-                assert!(text["contrast"].as_f64().is_some_and(|contrast| contrast >= 4.5), "{scheme}: {text}");
+                assert!(
+                    text["contrast"]
+                        .as_f64()
+                        .is_some_and(|contrast| contrast >= 4.5),
+                    "{scheme}: {text}"
+                );
             }
             let background = self.value("getComputedStyle(document.body).backgroundColor");
-            assert_eq!(background.as_str().is_some_and(|colour| colour.starts_with("rgb(25")), !page_is_dark, "{background}");
+            assert_eq!(
+                background
+                    .as_str()
+                    .is_some_and(|colour| colour.starts_with("rgb(25")),
+                !page_is_dark,
+                "{background}"
+            );
         }
     }
 
-    /// Brings every part of the page into view at once: updates with their local time, subscriptions, both errors, a notice,
-    /// and the wait for a server, which is gone at the end.
+    /// Brings every part of the page into view at once: updates with their local time,
+    /// subscriptions, both errors, a notice, and the wait for a server, which is gone at the end.
     fn fill_every_part(&mut self) {
         self.subscribe("1, 22, 333, 4444, 55555, 666666, 7777777, 2147483647", "");
-        self.record(&[(1, "2014-04-03 21:13:45"), (2147483647, "2014-04-03 21:13:45")]);
+        self.record(&[
+            (1, "2014-04-03 21:13:45"),
+            (2147483647, "2014-04-03 21:13:45"),
+        ]);
         self.wait_for("document.querySelectorAll('#updates li').length > 1");
         self.submit("8", "2014-02-31");
         self.wait_for_text("The server refused");
@@ -548,11 +697,17 @@ impl Page {
     }
 
     fn wait_for_text(&mut self, text: &str) {
-        self.wait_for(&format!("document.body.innerText.includes({})", json!(text)));
+        self.wait_for(&format!(
+            "document.body.innerText.includes({})",
+            json!(text)
+        ));
     }
 
     fn shows(&mut self, text: &str) -> bool {
-        self.value(&format!("document.body.innerText.includes({})", json!(text))) == true
+        self.value(&format!(
+            "document.body.innerText.includes({})",
+            json!(text)
+        )) == true
     }
 
     fn is_live(&mut self) -> bool {
@@ -569,5 +724,15 @@ impl Page {
 }
 
 fn start_server(folder: &TempDir, listen: &str) -> Server {
-    Server::start_in(folder.path(), &["--listen", listen, "--history", "history.db", "--bugzilla", BUGZILLA])
+    Server::start_in(
+        folder.path(),
+        &[
+            "--listen",
+            listen,
+            "--history",
+            "history.db",
+            "--bugzilla",
+            BUGZILLA,
+        ],
+    )
 }

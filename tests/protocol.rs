@@ -1,5 +1,6 @@
-//! The protocol by example: what a client says (`>`), what it gets (`<`), and changes of bugs (`+`). Each example is played twice, against
-//! the hub by itself and over a WebSocket against the real server, which must agree to the byte.
+//! The protocol by example: what a client says (`>`), what it gets (`<`), and changes of bugs
+//! (`+`). Each example is played twice, against the hub by itself and over a WebSocket against the
+//! real server, which must agree to the byte.
 
 mod support;
 
@@ -16,8 +17,9 @@ use serde_json::{Value, json};
 use support::client::{BINARY, Client, FIN, frame};
 use support::server::Server;
 
-/// Where this server answers otherwise than the original did, and why. All else that was recorded must come as it was recorded, but
-/// for two keys: `version` is this package's, and `complete` is new in replies to a `subscribe` with `since`.
+/// Where this server answers otherwise than the original did, and why. All else that was recorded
+/// must come as it was recorded, but for two keys: `version` is this package's, and `complete` is
+/// new in replies to a `subscribe` with `since`.
 const DIFFERENCES: &[(&str, &str, &[&str])] = &[
     (
         "what can be no bug's id is refused; the original kept 0, negative and too large numbers for ever, cut floats off, took true \
@@ -44,12 +46,23 @@ const DIFFERENCES: &[(&str, &str, &[&str])] = &[
     (
         "JSON that is no object is told so; the original dropped the connection",
         r#"{"command":null,"result":"error","error":"message must be a JSON object"}"#,
-        &["[]", r#"["command"]"#, r#""version""#, r#""command""#, "null", "true"],
+        &[
+            "[]",
+            r#"["command"]"#,
+            r#""version""#,
+            r#""command""#,
+            "null",
+            "true",
+        ],
     ),
     (
         "what is not JSON, or more than one value, is told so; the original dropped the connection",
         r#"{"command":null,"result":"error","error":"invalid JSON"}"#,
-        &[r#"{"command":"version""#, r#"{"command":"version"}{"command":"version"}"#, "{'command':'version'}"],
+        &[
+            r#"{"command":"version""#,
+            r#"{"command":"version"}{"command":"version"}"#,
+            "{'command':'version'}",
+        ],
     ),
 ];
 
@@ -72,17 +85,23 @@ struct Pure {
 const CLIENT: ClientId = ClientId(3);
 
 impl Pure {
-    /// A feed that promises nothing about the time up to the year 2020, as a server that started then would.
+    /// A feed that promises nothing about the time up to the year 2020, as a server that started
+    /// then would.
     fn new(subscriptions_max: usize, history_max: usize) -> Self {
         let floor = "2020-01-01".parse::<When>().unwrap().unix_seconds();
-        Self { hub: Hub::new(History::new(history_max, floor), subscriptions_max), messages: VecDeque::new() }
+        Self {
+            hub: Hub::new(History::new(history_max, floor), subscriptions_max),
+            messages: VecDeque::new(),
+        }
     }
 }
 
 impl Feed for Pure {
     fn say(&mut self, message: &str) {
         let messages = &mut self.messages;
-        self.hub.answer(CLIENT, message.as_bytes(), |text| messages.push_back(String::from_utf8(text.to_vec()).unwrap()));
+        self.hub.answer(CLIENT, message.as_bytes(), |text| {
+            messages.push_back(String::from_utf8(text.to_vec()).unwrap())
+        });
         self.hub.check_invariants();
     }
 
@@ -95,9 +114,14 @@ impl Feed for Pure {
     }
 
     fn change(&mut self, bug: u32, when: &str) {
-        let update = Update { bug: BugId::new(bug).unwrap(), when: when.parse().unwrap() };
+        let update = Update {
+            bug: BugId::new(bug).unwrap(),
+            when: when.parse().unwrap(),
+        };
         if self.hub.publish(update).any(|client| client == CLIENT) {
-            self.messages.push_back(format!(r#"{{"command":"update","bug":{bug},"when":"{when}"}}"#));
+            self.messages.push_back(format!(
+                r#"{{"command":"update","bug":{bug},"when":"{when}"}}"#
+            ));
         }
     }
 }
@@ -118,7 +142,11 @@ impl Real {
         let server = Server::start(options);
         let mut witness = server.connect();
         witness.ask(&format!(r#"{{"command":"subscribe","bugs":{WITNESSED}}}"#));
-        Self { client: server.connect(), witness, server }
+        Self {
+            client: server.connect(),
+            witness,
+            server,
+        }
     }
 }
 
@@ -144,12 +172,19 @@ impl Feed for Real {
 /// Makes sure that nothing has come that nobody asked for.
 fn expect_silence(feed: &mut dyn Feed) {
     feed.say("not JSON: the next message must be the answer to this");
-    assert_eq!(feed.hear(), r#"{"command":null,"result":"error","error":"invalid JSON"}"#);
+    assert_eq!(
+        feed.hear(),
+        r#"{"command":null,"result":"error","error":"invalid JSON"}"#
+    );
 }
 
 /// Plays the lines of an example, in which VERSION stands for this package's version.
 fn play(feed: &mut dyn Feed, example: &str) {
-    for line in example.lines().map(|line| line.trim().replace("VERSION", VERSION)).filter(|line| !line.is_empty()) {
+    for line in example
+        .lines()
+        .map(|line| line.trim().replace("VERSION", VERSION))
+        .filter(|line| !line.is_empty())
+    {
         match line.split_at(2) {
             ("> ", message) => feed.say(message),
             ("< ", message) => assert_eq!(feed.hear(), message, "in {example}"),
@@ -178,18 +213,31 @@ struct Case {
 }
 
 fn recorded() -> Vec<Case> {
-    let cases = include_str!("compat/recorded.jsonl").lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    cases.map(|case| Case { id: case["id"].as_u64().unwrap(), steps: case["steps"].as_array().unwrap().clone() }).collect()
+    let cases = include_str!("compat/recorded.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    cases
+        .map(|case| Case {
+            id: case["id"].as_u64().unwrap(),
+            steps: case["steps"].as_array().unwrap().clone(),
+        })
+        .collect()
 }
 
 /// What must come in this step.
 fn expected(step: &Value) -> Vec<Value> {
     let said = step["send"].as_str().unwrap_or_default();
-    if let Some((_, reply, _)) = DIFFERENCES.iter().find(|(_, _, messages)| messages.contains(&said)) {
+    if let Some((_, reply, _)) = DIFFERENCES
+        .iter()
+        .find(|(_, _, messages)| messages.contains(&said))
+    {
         return vec![serde_json::from_str(reply).unwrap()];
     }
     let mut expected = step["recv"].as_array().unwrap().clone();
-    for message in expected.iter_mut().filter(|message| message["command"] == "version") {
+    for message in expected
+        .iter_mut()
+        .filter(|message| message["command"] == "version")
+    {
         message["version"] = json!(VERSION);
     }
     expected
@@ -202,7 +250,10 @@ fn play_recorded(feed: &mut dyn Feed, case: &Case) {
         } else if let Some(message) = step["send_binary"].as_str() {
             feed.say_binary(message);
         } else {
-            feed.change(step["feed"]["bug"].as_u64().unwrap() as u32, step["feed"]["when"].as_str().unwrap());
+            feed.change(
+                step["feed"]["bug"].as_u64().unwrap() as u32,
+                step["feed"]["when"].as_str().unwrap(),
+            );
         }
         for expected in expected(step) {
             let mut message: Value = serde_json::from_str(&feed.hear()).unwrap();
@@ -239,9 +290,16 @@ fn each_deliberate_difference_is_one() {
     let cases = recorded();
     for (reason, reply, messages) in DIFFERENCES {
         for message in *messages {
-            let step = cases.iter().flat_map(|case| &case.steps).find(|step| step["send"] == *message);
+            let step = cases
+                .iter()
+                .flat_map(|case| &case.steps)
+                .find(|step| step["send"] == *message);
             let recorded = &step.unwrap_or_else(|| panic!("{message} was not recorded"))["recv"];
-            assert_ne!(*recorded, json!([serde_json::from_str::<Value>(reply).unwrap()]), "{message} is not different: {reason}");
+            assert_ne!(
+                *recorded,
+                json!([serde_json::from_str::<Value>(reply).unwrap()]),
+                "{message} is not different: {reason}"
+            );
         }
     }
 }
@@ -457,7 +515,8 @@ fn many_bugs(count: u32) -> (String, String) {
     let mut ids: Vec<u32> = (0..count).map(|at| 2_147_483_647 - at * 7).collect();
     let list = |ids: &[u32]| {
         let mut list = String::new();
-        ids.iter().for_each(|id| write!(list, "{}{id}", if list.is_empty() { "" } else { "," }).unwrap());
+        ids.iter()
+            .for_each(|id| write!(list, "{}{id}", if list.is_empty() { "" } else { "," }).unwrap());
         list
     };
     let said = list(&ids);
@@ -469,12 +528,26 @@ fn many_bugs(count: u32) -> (String, String) {
 fn check_many(count: u32, options: &[&str]) {
     let (said, heard) = many_bugs(count);
     let mut real = Real::new(options);
-    let reply = real.client.ask(&format!(r#"{{"command":"subscribe","bugs":[{said}],"since":""}}"#));
-    assert_eq!(reply, format!(r#"{{"command":"subscribe","result":"ok","bugs":[{heard}]}}"#));
+    let reply = real.client.ask(&format!(
+        r#"{{"command":"subscribe","bugs":[{said}],"since":""}}"#
+    ));
+    assert_eq!(
+        reply,
+        format!(r#"{{"command":"subscribe","result":"ok","bugs":[{heard}]}}"#)
+    );
     real.change(2_147_483_647 - 7 * (count - 1), "2030-01-01T00:00:00");
-    assert!(real.client.hear().starts_with(r#"{"command":"update","bug":2"#));
-    let reply = real.client.ask(&format!(r#"{{"command":"unsubscribe","bugs":[{said}]}}"#));
-    assert_eq!(reply, r#"{"command":"unsubscribe","result":"ok","bugs":[]}"#);
+    assert!(
+        real.client
+            .hear()
+            .starts_with(r#"{"command":"update","bug":2"#)
+    );
+    let reply = real
+        .client
+        .ask(&format!(r#"{{"command":"unsubscribe","bugs":[{said}]}}"#));
+    assert_eq!(
+        reply,
+        r#"{"command":"unsubscribe","result":"ok","bugs":[]}"#
+    );
     expect_silence(&mut real);
 }
 
@@ -485,21 +558,36 @@ fn ten_thousand_ids_fit_one_message_by_default() {
 
 #[test]
 fn fifty_thousand_ids_fit_one_message_when_the_limits_are_raised() {
-    check_many(50_000, &["--subscriptions", "50000", "--message-size", "1000000"]);
+    check_many(
+        50_000,
+        &["--subscriptions", "50000", "--message-size", "1000000"],
+    );
 }
 
 #[test]
 fn all_that_is_remembered_can_be_asked_for_at_once() {
     let mut real = Real::new(&[]);
     let ids: Vec<u32> = (1..=9_999).collect();
-    let changes: Vec<(u32, &str)> = ids.iter().map(|&id| (id, "2030-01-01T00:00:00")).chain([(WITNESSED, "2030-01-01T00:00:00")]).collect();
+    let changes: Vec<(u32, &str)> = ids
+        .iter()
+        .map(|&id| (id, "2030-01-01T00:00:00"))
+        .chain([(WITNESSED, "2030-01-01T00:00:00")])
+        .collect();
     real.server.record(&changes);
     real.witness.hear();
     let list = ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    let reply = real.client.ask(&format!(r#"{{"command":"subscribe","bugs":[{list}],"since":"2030-01-01T00:00:00"}}"#));
-    assert_eq!(reply, format!(r#"{{"command":"subscribe","result":"ok","bugs":[{list}],"complete":true}}"#));
+    let reply = real.client.ask(&format!(
+        r#"{{"command":"subscribe","bugs":[{list}],"since":"2030-01-01T00:00:00"}}"#
+    ));
+    assert_eq!(
+        reply,
+        format!(r#"{{"command":"subscribe","result":"ok","bugs":[{list}],"complete":true}}"#)
+    );
     let replayed: Vec<String> = ids.iter().map(|_| real.hear()).collect();
-    let wanted: Vec<String> = ids.iter().map(|id| format!(r#"{{"command":"update","bug":{id},"when":"2030-01-01T00:00:00"}}"#)).collect();
+    let wanted: Vec<String> = ids
+        .iter()
+        .map(|id| format!(r#"{{"command":"update","bug":{id},"when":"2030-01-01T00:00:00"}}"#))
+        .collect();
     assert_eq!(replayed, wanted);
     expect_silence(&mut real);
 }
@@ -509,11 +597,20 @@ fn a_client_of_one_feed_hears_nothing_of_another() {
     let mut server = Real::new(&["--feed", "/dev/=sqlite:dev.db?poll=5ms"]);
     let mut dev = Client::open(server.server.address, "/dev");
     for client in [&mut dev, &mut server.client] {
-        assert_eq!(client.ask(r#"{"command":"subscribe","bugs":[5]}"#), r#"{"command":"subscribe","result":"ok","bugs":[5]}"#);
+        assert_eq!(
+            client.ask(r#"{"command":"subscribe","bugs":[5]}"#),
+            r#"{"command":"subscribe","result":"ok","bugs":[5]}"#
+        );
     }
     server.change(5, "2030-01-01T00:00:00");
-    assert_eq!(server.hear(), r#"{"command":"update","bug":5,"when":"2030-01-01T00:00:00"}"#);
+    assert_eq!(
+        server.hear(),
+        r#"{"command":"update","bug":5,"when":"2030-01-01T00:00:00"}"#
+    );
     expect_silence(&mut server);
     // Its answer is the next thing that the other feed's client hears.
-    assert_eq!(dev.ask(r#"{"command":"subscriptions"}"#), r#"{"command":"subscriptions","result":"ok","bugs":[5]}"#);
+    assert_eq!(
+        dev.ask(r#"{"command":"subscriptions"}"#),
+        r#"{"command":"subscriptions","result":"ok","bugs":[5]}"#
+    );
 }

@@ -12,7 +12,10 @@ use support::server::{Server, wait_until};
 /// The first block of this language in the README, with the address of a running server.
 fn block(language: &str, server: &Server) -> String {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let start = readme.split(&format!("\n```{language}\n")).nth(1).unwrap_or_else(|| panic!("no block of {language}"));
+    let start = readme
+        .split(&format!("\n```{language}\n"))
+        .nth(1)
+        .unwrap_or_else(|| panic!("no block of {language}"));
     let block = start.split("\n```").next().unwrap();
     assert!(block.contains("127.0.0.1:8844"), "{block}");
     block.replace("127.0.0.1:8844", &server.address.to_string())
@@ -25,9 +28,14 @@ fn the_client_in_python_prints_an_update() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("client.py");
     fs::write(&script, block("python", &server)).unwrap();
-    let mut client = Command::new("/usr/bin/python3").arg(&script).stdout(Stdio::piped()).spawn().unwrap();
+    let mut client = Command::new("/usr/bin/python3")
+        .arg(&script)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
-    // The script does not say when it has subscribed: a server tells a client of the bug 1234 by a history that has it.
+    // The script does not say when it has subscribed: a server tells a client of the bug 1234 by a
+    // history that has it.
     let (done, is_done) = std::sync::mpsc::channel();
     let line = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -52,10 +60,14 @@ fn the_client_in_javascript_logs_an_update_and_comes_back() {
     let mut browser = Chromium::start();
     browser.open(&format!("http://{address}/"));
     let script = block("js", &server);
-    browser.evaluate(&format!("window.logged = []; console.log = (line) => logged.push(line); (0, eval)({})", serde_json::json!(script)));
+    browser.evaluate(&format!(
+        "window.logged = []; console.log = (line) => logged.push(line); (0, eval)({})",
+        serde_json::json!(script)
+    ));
     wait_until("an update", || {
         server.record(&[(1234, "2014-04-03 21:13:45")]);
-        (browser.evaluate("logged[0] ?? null") == "bug 1234 changed at 2014-04-03T21:13:45").then_some(())
+        (browser.evaluate("logged[0] ?? null") == "bug 1234 changed at 2014-04-03T21:13:45")
+            .then_some(())
     });
     server.end(rustix::process::Signal::TERM);
 
@@ -66,9 +78,17 @@ fn the_client_in_javascript_logs_an_update_and_comes_back() {
 
 #[test]
 fn every_option_of_serve_is_documented_with_its_default() {
-    let help = Command::new(env!("CARGO_BIN_EXE_bugzfeed")).args(["serve", "--help"]).output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
-    let settings = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md")).unwrap();
+    let help = Command::new(env!("CARGO_BIN_EXE_bugzfeed"))
+        .args(["serve", "--help"])
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout)
+        .unwrap()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    let settings =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md")).unwrap();
     // What follows the first table is about other commands.
     let settings = settings.split("\n## ").next().unwrap();
     let mut options = 0;
@@ -80,12 +100,32 @@ fn every_option_of_serve_is_documented_with_its_default() {
             continue;
         }
         options += 1;
-        let is_about = |line: &&str| line.strip_prefix(&format!("| `--{name}")).is_some_and(|rest| rest.starts_with([' ', '`']));
-        let line = settings.lines().find(is_about).unwrap_or_else(|| panic!("--{name} is missing"));
-        let default = rest.split("[default: ").nth(1).and_then(|rest| rest.split(']').next()).filter(|default| *default != "\"\"");
+        let is_about = |line: &&str| {
+            line.strip_prefix(&format!("| `--{name}"))
+                .is_some_and(|rest| rest.starts_with([' ', '`']))
+        };
+        let line = settings
+            .lines()
+            .find(is_about)
+            .unwrap_or_else(|| panic!("--{name} is missing"));
+        let default = rest
+            .split("[default: ")
+            .nth(1)
+            .and_then(|rest| rest.split(']').next())
+            .filter(|default| *default != "\"\"");
         if let Some(default) = default {
-            assert_eq!(line.split('|').nth(2).unwrap().trim(), format!("`{default}`"), "--{name}");
+            assert_eq!(
+                line.split('|').nth(2).unwrap().trim(),
+                format!("`{default}`"),
+                "--{name}"
+            );
         }
     }
-    assert_eq!(options, settings.lines().filter(|line| line.starts_with("| `--")).count());
+    assert_eq!(
+        options,
+        settings
+            .lines()
+            .filter(|line| line.starts_with("| `--"))
+            .count()
+    );
 }

@@ -1,5 +1,6 @@
-//! A webhook of Bugzilla's as the source: bugzilla.mozilla.org's Push extension posts a message for each change, with a key in a header
-//! field, takes any 2xx for an answer, and posts again later otherwise.
+//! A webhook of Bugzilla's as the source: bugzilla.mozilla.org's Push extension posts a message for
+//! each change, with a key in a header field, takes any 2xx for an answer, and posts again later
+//! otherwise.
 
 mod support;
 
@@ -33,23 +34,41 @@ fn what_is_posted_reaches_every_subscriber_and_is_kept() {
     let server = Server::start_in(folder.path(), &SOURCE);
     let mut client = server.connect();
     client.say(r#"{"command":"subscribe","bugs":1234}"#);
-    assert_eq!(client.hear(), r#"{"command":"subscribe","result":"ok","bugs":[1234]}"#);
-    assert_eq!(post(server.address, "/webhook", "secret", MESSAGE), "HTTP/1.1 204 No Content");
-    assert_eq!(client.hear(), r#"{"command":"update","bug":1234,"when":"2014-04-03T21:13:45"}"#);
+    assert_eq!(
+        client.hear(),
+        r#"{"command":"subscribe","result":"ok","bugs":[1234]}"#
+    );
+    assert_eq!(
+        post(server.address, "/webhook", "secret", MESSAGE),
+        "HTTP/1.1 204 No Content"
+    );
+    assert_eq!(
+        client.hear(),
+        r#"{"command":"update","bug":1234,"when":"2014-04-03T21:13:45"}"#
+    );
     server.end(rustix::process::Signal::KILL);
 
     let server = Server::start_in(folder.path(), &SOURCE);
     let mut client = server.connect();
     client.say(r#"{"command":"subscribe","bugs":1234,"since":"2014-04-03T21:13:45"}"#);
     client.hear();
-    assert_eq!(client.hear(), r#"{"command":"update","bug":1234,"when":"2014-04-03T21:13:45"}"#);
+    assert_eq!(
+        client.hear(),
+        r#"{"command":"update","bug":1234,"when":"2014-04-03T21:13:45"}"#
+    );
 }
 
 #[test]
 fn a_feed_of_its_own_has_a_webhook_of_its_own() {
     let server = Server::start(&["--feed", "/dev/=webhook:?header=X-Bugzilla-Key&key=other"]);
-    assert_eq!(post(server.address, "/webhook", "other", MESSAGE), "HTTP/1.1 404 Not Found");
-    assert_eq!(post(server.address, "/dev/webhook", "other", MESSAGE), "HTTP/1.1 204 No Content");
+    assert_eq!(
+        post(server.address, "/webhook", "other", MESSAGE),
+        "HTTP/1.1 404 Not Found"
+    );
+    assert_eq!(
+        post(server.address, "/dev/webhook", "other", MESSAGE),
+        "HTTP/1.1 204 No Content"
+    );
 }
 
 #[test]
@@ -57,19 +76,39 @@ fn who_does_not_know_the_key_cannot_post() {
     let folder = tempfile::tempdir().unwrap();
     let key_file = folder.path().join("key");
     fs::write(&key_file, "from a file\n").unwrap();
-    let source = format!("webhook:?header=X-Bugzilla-Key&key_file={}", key_file.display());
+    let source = format!(
+        "webhook:?header=X-Bugzilla-Key&key_file={}",
+        key_file.display()
+    );
     let server = Server::start(&["--source", &source]);
-    assert_eq!(post(server.address, "/webhook", "secret", MESSAGE), "HTTP/1.1 401 Unauthorized");
-    assert_eq!(post(server.address, "/webhook", "from a file", MESSAGE), "HTTP/1.1 204 No Content");
+    assert_eq!(
+        post(server.address, "/webhook", "secret", MESSAGE),
+        "HTTP/1.1 401 Unauthorized"
+    );
+    assert_eq!(
+        post(server.address, "/webhook", "from a file", MESSAGE),
+        "HTTP/1.1 204 No Content"
+    );
 }
 
 #[test]
 fn what_says_nothing_about_a_bug_is_refused() {
     let server = Server::start(&SOURCE);
-    for body in ["", "{}", "no JSON", r#"{"event":{"target":"bug"},"bug":{"id":1}}"#] {
-        assert_eq!(post(server.address, "/webhook", "secret", body), "HTTP/1.1 400 Bad Request", "{body}");
+    for body in [
+        "",
+        "{}",
+        "no JSON",
+        r#"{"event":{"target":"bug"},"bug":{"id":1}}"#,
+    ] {
+        assert_eq!(
+            post(server.address, "/webhook", "secret", body),
+            "HTTP/1.1 400 Bad Request",
+            "{body}"
+        );
     }
-    server.program().wait_for_line("a post of 7 bytes was refused");
+    server
+        .program()
+        .wait_for_line("a post of 7 bytes was refused");
 }
 
 #[test]
@@ -77,17 +116,29 @@ fn a_server_that_is_full_still_takes_what_its_clients_wait_for() {
     let server = Server::start(&[&SOURCE[..], &["--connections", "1"]].concat());
     let mut client = server.connect();
     client.ask(r#"{"command":"subscribe","bugs":[1234]}"#);
-    assert_eq!(post(server.address, "/webhook", "secret", MESSAGE), "HTTP/1.1 204 No Content");
-    assert!(client.hear().starts_with(r#"{"command":"update","bug":1234,"#));
+    assert_eq!(
+        post(server.address, "/webhook", "secret", MESSAGE),
+        "HTTP/1.1 204 No Content"
+    );
+    assert!(
+        client
+            .hear()
+            .starts_with(r#"{"command":"update","bug":1234,"#)
+    );
 }
 
 #[test]
 fn what_cannot_be_kept_is_to_be_posted_again() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start_in(folder.path(), &SOURCE);
-    server.program().wait_for_line("reading updates from webhook:");
+    server
+        .program()
+        .wait_for_line("reading updates from webhook:");
     let database = rusqlite::Connection::open(folder.path().join("bugzfeed.db")).unwrap();
     database.busy_timeout(Duration::from_secs(5)).unwrap();
     database.execute_batch("DROP TABLE history").unwrap();
-    assert_eq!(post(server.address, "/webhook", "secret", MESSAGE), "HTTP/1.1 503 Service Unavailable");
+    assert_eq!(
+        post(server.address, "/webhook", "secret", MESSAGE),
+        "HTTP/1.1 503 Service Unavailable"
+    );
 }

@@ -5,7 +5,16 @@ use super::measure::KEYS;
 use super::report::{Point, Report};
 
 /// Names beside those of measures, and of measures with `_ratio` behind.
-const OTHERS: [&str; 8] = ["missing", "faults", "received", "p50", "p99", "p999", "max", "connect_p99"];
+const OTHERS: [&str; 8] = [
+    "missing",
+    "faults",
+    "received",
+    "p50",
+    "p99",
+    "p999",
+    "max",
+    "connect_p99",
+];
 
 /// One condition.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,9 +45,13 @@ impl std::str::FromStr for Assertion {
             (">", Comparison::Greater),
             ("=", Comparison::Equal),
         ];
-        let found = operators.iter().find_map(|(operator, comparison)| text.split_once(operator).map(|parts| (parts, *comparison)));
+        let found = operators.iter().find_map(|(operator, comparison)| {
+            text.split_once(operator).map(|parts| (parts, *comparison))
+        });
         let Some(((name, value), comparison)) = found else {
-            return Err(format!("'{text}' is no condition; accepted are such as missing=0, p99<50ms or rss<=160"));
+            return Err(format!(
+                "'{text}' is no condition; accepted are such as missing=0, p99<50ms or rss<=160"
+            ));
         };
         let (name, value) = (name.trim(), value.trim());
         let measure = name.strip_suffix("_ratio").unwrap_or(name);
@@ -54,9 +67,21 @@ impl std::str::FromStr for Assertion {
             .iter()
             .find_map(|(unit, factor)| value.strip_suffix(unit).map(|number| (number, *factor)))
             .unwrap_or((value, 1.0));
-        let factor = if name.starts_with('p') || name == "max" || name == "connect_p99" { factor } else { 1.0 };
-        let value = number.trim().parse::<f64>().map_err(|_| format!("'{value}' is no number"))?;
-        Ok(Self { text: text.to_owned(), name: name.to_owned(), comparison, value: value * factor })
+        let factor = if name.starts_with('p') || name == "max" || name == "connect_p99" {
+            factor
+        } else {
+            1.0
+        };
+        let value = number
+            .trim()
+            .parse::<f64>()
+            .map_err(|_| format!("'{value}' is no number"))?;
+        Ok(Self {
+            text: text.to_owned(),
+            name: name.to_owned(),
+            comparison,
+            value: value * factor,
+        })
     }
 }
 
@@ -78,7 +103,10 @@ impl Assertion {
                 Comparison::Greater => found > self.value,
             };
             if !holds {
-                return Err(format!("{} does not hold at {} clients: it is {found:.3}", self.text, point.clients));
+                return Err(format!(
+                    "{} does not hold at {} clients: it is {found:.3}",
+                    self.text, point.clients
+                ));
             }
         }
         Ok(())
@@ -86,7 +114,8 @@ impl Assertion {
 
     fn find(&self, point: &Point) -> Option<f64> {
         let side = point.sides.first()?;
-        let milliseconds = |of: &Histogram, share: f64| (!of.is_empty()).then(|| of.quantile(share) as f64 / 1e6);
+        let milliseconds =
+            |of: &Histogram, share: f64| (!of.is_empty()).then(|| of.quantile(share) as f64 / 1e6);
         match self.name.as_str() {
             "missing" => Some(side.missing as f64),
             "faults" => Some(side.faults.values().sum::<u64>() as f64),
@@ -112,12 +141,27 @@ mod tests {
 
     fn report() -> Report {
         let side = |name: &str, value: f64| {
-            let measure = Measure { key: "rss".to_owned(), name: String::new(), unit: String::new(), value };
-            let mut side = Side { name: name.to_owned(), rounds: vec![vec![measure]], ..Side::default() };
+            let measure = Measure {
+                key: "rss".to_owned(),
+                name: String::new(),
+                unit: String::new(),
+                value,
+            };
+            let mut side = Side {
+                name: name.to_owned(),
+                rounds: vec![vec![measure]],
+                ..Side::default()
+            };
             side.latency.record(40_000_000, 100);
             side
         };
-        Report { points: vec![Point { clients: 10, sides: vec![side("serve", 120.0), side(FLOOR, 60.0)] }], ..Report::default() }
+        Report {
+            points: vec![Point {
+                clients: 10,
+                sides: vec![side("serve", 120.0), side(FLOOR, 60.0)],
+            }],
+            ..Report::default()
+        }
     }
 
     #[test]
@@ -134,12 +178,33 @@ mod tests {
             ("received>=1", false),
             ("churn=1", false),
         ] {
-            let result = text.parse::<Assertion>().and_then(|assertion| assertion.check(&report()));
+            let result = text
+                .parse::<Assertion>()
+                .and_then(|assertion| assertion.check(&report()));
             assert_eq!(result.is_ok(), holds, "{text}: {result:?}");
         }
-        assert!("connect_p99<1s".parse::<Assertion>().unwrap().check(&report()).unwrap_err().contains("was not measured"));
-        assert!("cycle<1".parse::<Assertion>().unwrap().check(&report()).unwrap_err().contains("was not measured"));
-        assert!("nonsense<1".parse::<Assertion>().unwrap_err().contains("known are"));
+        assert!(
+            "connect_p99<1s"
+                .parse::<Assertion>()
+                .unwrap()
+                .check(&report())
+                .unwrap_err()
+                .contains("was not measured")
+        );
+        assert!(
+            "cycle<1"
+                .parse::<Assertion>()
+                .unwrap()
+                .check(&report())
+                .unwrap_err()
+                .contains("was not measured")
+        );
+        assert!(
+            "nonsense<1"
+                .parse::<Assertion>()
+                .unwrap_err()
+                .contains("known are")
+        );
         assert!("missing".parse::<Assertion>().is_err());
     }
 }

@@ -1,5 +1,6 @@
-//! The load: thousands of clients on one poll. Owns their sockets and where each one is between connecting and closing; what they get
-//! goes to the ledger. Memory per client is small, since a test machine holds both ends.
+//! The load: thousands of clients on one poll. Owns their sockets and where each one is between
+//! connecting and closing; what they get goes to the ledger. Memory per client is small, since a
+//! test machine holds both ends.
 
 mod connect;
 mod receive;
@@ -40,7 +41,8 @@ pub struct Setup {
     pub is_abrupt: bool,
     /// Whether the server is to be filled: it may refuse clients by a 503.
     pub may_refuse: bool,
-    /// Whether the kernel is to buffer little for a client, so that it does not take megabytes to make one slow.
+    /// Whether the kernel is to buffer little for a client, so that it does not take megabytes to
+    /// make one slow.
     pub has_small_buffers: bool,
 }
 
@@ -109,7 +111,8 @@ pub struct Clients {
     /// Bytes of a head or frame that is not complete.
     partial: HashMap<u32, Vec<u8>, RandomState>,
     received: Box<[u8]>,
-    /// The last bytes that were nothing but updates, and what they said: the next client mostly gets the same.
+    /// The last bytes that were nothing but updates, and what they said: the next client mostly
+    /// gets the same.
     seen: (Vec<u8>, Vec<Delivery>),
     /// Those that are to connect, and with `since` or without.
     waiting: VecDeque<u32>,
@@ -152,7 +155,14 @@ impl Clients {
     /// # Errors
     /// When the kernel has no file for the poll.
     pub fn new(setup: Setup) -> io::Result<Self> {
-        let absent = || Client { stream: None, state: State::Absent, may_repeat: false, is_stopped: false, was_stopped: false, begun: 0 };
+        let absent = || Client {
+            stream: None,
+            state: State::Absent,
+            may_repeat: false,
+            is_stopped: false,
+            was_stopped: false,
+            begun: 0,
+        };
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1_024),
@@ -187,7 +197,8 @@ impl Clients {
         self.ledger.expect(segment);
     }
 
-    /// Sets how many may be connecting or leaving at the same time, and how many may begin to connect per second (0: no limit).
+    /// Sets how many may be connecting or leaving at the same time, and how many may begin to
+    /// connect per second (0: no limit).
     pub fn pace(&mut self, in_flight: u32, rate: u32) {
         (self.in_flight_max, self.rate) = (in_flight, rate);
     }
@@ -196,7 +207,9 @@ impl Clients {
     pub fn connect(&mut self, with_since: bool) {
         self.is_churning = false;
         self.with_since = with_since;
-        self.waiting = (0..self.clients.len() as u32).filter(|&client| self.clients[client as usize].state == State::Absent).collect();
+        self.waiting = (0..self.clients.len() as u32)
+            .filter(|&client| self.clients[client as usize].state == State::Absent)
+            .collect();
         self.ramp = (now(), 0);
     }
 
@@ -235,9 +248,12 @@ impl Clients {
 
     /// Lets each `every`-th client read no more.
     pub fn stop_reading(&mut self, every: u32) {
-        self.clients.iter_mut().step_by(every.max(1) as usize).for_each(|client| {
-            (client.is_stopped, client.was_stopped) = (true, true);
-        });
+        self.clients
+            .iter_mut()
+            .step_by(every.max(1) as usize)
+            .for_each(|client| {
+                (client.is_stopped, client.was_stopped) = (true, true);
+            });
     }
 
     /// Lets all clients read again.
@@ -249,12 +265,17 @@ impl Clients {
         }
     }
 
-    /// Lets so many clients per second lose their connection and come back with `since`, from now on; 0 ends it.
+    /// Lets so many clients per second lose their connection and come back with `since`, from now
+    /// on; 0 ends it.
     pub fn roam(&mut self, per_second: u32) {
         self.is_churning = false;
         self.with_since = true;
         self.ramp = (now(), 0);
-        self.roaming = (per_second > 0).then(|| Roaming { per_second, since: now(), done: 0 });
+        self.roaming = (per_second > 0).then(|| Roaming {
+            per_second,
+            since: now(),
+            done: 0,
+        });
     }
 
     /// Cuts off those whose turn it is; returns how long to wait for the next one.
@@ -279,12 +300,15 @@ impl Clients {
     /// From now on, updates are expected by those who are open, and by nobody else.
     pub fn enroll(&mut self) {
         let clients = &self.clients;
-        self.ledger.enroll(|client| clients[client].state == State::Open);
+        self.ledger
+            .enroll(|client| clients[client].state == State::Open);
     }
 
     /// How many clients that are open have not the newest update of each of their bugs.
     pub fn behind(&self) -> u64 {
-        let is_behind = |&client: &usize| self.clients[client].state == State::Open && !self.ledger.is_up_to_date(client);
+        let is_behind = |&client: &usize| {
+            self.clients[client].state == State::Open && !self.ledger.is_up_to_date(client)
+        };
         (0..self.clients.len()).filter(is_behind).count() as u64
     }
 
@@ -302,7 +326,9 @@ impl Clients {
             result => result?,
         }
         for event in &events {
-            let Ok(client) = u32::try_from(event.token().0) else { continue };
+            let Ok(client) = u32::try_from(event.token().0) else {
+                continue;
+            };
             if event.is_writable() && self.state(client) == Some(State::Connecting) {
                 self.upgrade(client);
             }

@@ -1,5 +1,6 @@
-//! Which core a process runs on: the server on one, the load on the others, so that they do not take each other's time and the
-//! scheduler's moves do not show up as costs. Knows nothing of what runs there.
+//! Which core a process runs on: the server on one, the load on the others, so that they do not
+//! take each other's time and the scheduler's moves do not show up as costs. Knows nothing of what
+//! runs there.
 
 use std::thread;
 
@@ -24,12 +25,18 @@ pub fn of_load() -> usize {
     (all() - 1).max(1)
 }
 
-/// Does something, such as starting a process, on the cores of a role; what is started stays there. Changes nothing on a machine with
-/// one core.
+/// Does something, such as starting a process, on the cores of a role; what is started stays there.
+/// Changes nothing on a machine with one core.
 pub fn on<T>(role: Role, act: impl FnOnce() -> T) -> T {
-    let Ok(all) = sched_getaffinity(None) else { return act() };
-    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| all.is_set(core)).collect();
-    let [first, others @ ..] = &cores[..] else { return act() };
+    let Ok(all) = sched_getaffinity(None) else {
+        return act();
+    };
+    let cores: Vec<usize> = (0..CpuSet::MAX_CPU)
+        .filter(|&core| all.is_set(core))
+        .collect();
+    let [first, others @ ..] = &cores[..] else {
+        return act();
+    };
     if others.is_empty() || self::all() < 2 {
         return act();
     }

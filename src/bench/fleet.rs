@@ -1,4 +1,5 @@
-//! The load's processes, from the outside: starts them, gives them orders and gathers their answers. Knows no scenario.
+//! The load's processes, from the outside: starts them, gives them orders and gathers their
+//! answers. Knows no scenario.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
@@ -37,15 +38,21 @@ impl Fleet {
         let (sender, answers) = mpsc::channel();
         let mut workers = Vec::new();
         for (at, setup) in setups.iter().enumerate() {
-            let mut process =
-                Command::new(env::current_exe()?).args(["bench", "worker"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+            let mut process = Command::new(env::current_exe()?)
+                .args(["bench", "worker"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()?;
             let mut orders = process.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
-            let lines = BufReader::new(process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).lines();
+            let lines =
+                BufReader::new(process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).lines();
             send(&mut orders, setup)?;
             let sender = sender.clone();
             thread::spawn(move || {
                 for line in lines.map_while(Result::ok) {
-                    let Ok(answer) = serde_json::from_str(&line) else { return };
+                    let Ok(answer) = serde_json::from_str(&line) else {
+                        return;
+                    };
                     if sender.send((at, answer)).is_err() {
                         return;
                     }
@@ -56,11 +63,16 @@ impl Fleet {
         Ok(Self { workers, answers })
     }
 
-    /// Gives all processes an order and waits until all have carried it out. `watch` is told how far they are.
+    /// Gives all processes an order and waits until all have carried it out. `watch` is told how
+    /// far they are.
     ///
     /// # Errors
     /// When a process is gone.
-    pub fn order(&mut self, order: &Order, watch: &mut dyn FnMut(&Progress)) -> io::Result<Progress> {
+    pub fn order(
+        &mut self,
+        order: &Order,
+        watch: &mut dyn FnMut(&Progress),
+    ) -> io::Result<Progress> {
         for worker in &mut self.workers {
             send(&mut worker.orders, order)?;
         }
@@ -106,7 +118,11 @@ impl Fleet {
             match self.answers.recv_timeout(LOOK) {
                 Ok(answer) => return Ok(answer),
                 Err(_) => {
-                    if self.workers.iter_mut().any(|worker| !matches!(worker.process.try_wait(), Ok(None))) {
+                    if self
+                        .workers
+                        .iter_mut()
+                        .any(|worker| !matches!(worker.process.try_wait(), Ok(None)))
+                    {
                         return Err(io::Error::other("a process of the load has ended early"));
                     }
                 }
@@ -116,7 +132,10 @@ impl Fleet {
 
     /// CPU time of the processes in nanoseconds: of the one that used most, and of all.
     pub fn cpu(&self) -> (u64, u64) {
-        let each = self.workers.iter().map(|worker| sample::cpu(worker.process.id()).map_or(0, |(all, _)| all));
+        let each = self
+            .workers
+            .iter()
+            .map(|worker| sample::cpu(worker.process.id()).map_or(0, |(all, _)| all));
         each.fold((0, 0), |(most, all), one| (most.max(one), all + one))
     }
 }
@@ -138,14 +157,16 @@ fn send(orders: &mut ChildStdin, message: &impl serde::Serialize) -> io::Result<
 }
 
 fn sum(progress: &[Progress]) -> Progress {
-    progress.iter().fold(Progress::default(), |sum, one| Progress {
-        open: sum.open + one.open,
-        closed: sum.closed + one.closed,
-        lost: sum.lost + one.lost,
-        outstanding: sum.outstanding + one.outstanding,
-        behind: sum.behind + one.behind,
-        took: sum.took.max(one.took),
-    })
+    progress
+        .iter()
+        .fold(Progress::default(), |sum, one| Progress {
+            open: sum.open + one.open,
+            closed: sum.closed + one.closed,
+            lost: sum.lost + one.lost,
+            outstanding: sum.outstanding + one.outstanding,
+            behind: sum.behind + one.behind,
+            took: sum.took.max(one.took),
+        })
 }
 
 fn add(report: &mut Report, other: &Report) {

@@ -1,6 +1,7 @@
-//! The yardstick: what a server costs that does nothing but the system calls. Each connection costs it one accept4, one epoll_ctl, one
-//! read and one write for the handshake, the same for the subscription, one write for each turn that has updates for it, and one close.
-//! It checks nothing, remembers nothing, and drops what the kernel refuses; nobody should put it on a network.
+//! The yardstick: what a server costs that does nothing but the system calls. Each connection costs
+//! it one accept4, one epoll_ctl, one read and one write for the handshake, the same for the
+//! subscription, one write for each turn that has updates for it, and one close. It checks nothing,
+//! remembers nothing, and drops what the kernel refuses; nobody should put it on a network.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -36,7 +37,8 @@ struct Floor {
     output: Vec<u8>,
 }
 
-/// Serves until the process is killed. Says on stdout which ports it listens on: that of the clients, and that of the updates.
+/// Serves until the process is killed. Says on stdout which ports it listens on: that of the
+/// clients, and that of the updates.
 ///
 /// # Errors
 /// When there is no port, or the poll fails.
@@ -44,10 +46,22 @@ pub fn run(audience: Audience) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut listener = listen()?;
     let mut control_listener = listen()?;
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    poll.registry().register(&mut control_listener, CONTROL_LISTENER, Interest::READABLE)?;
-    println!("{} {}", listener.local_addr()?.port(), control_listener.local_addr()?.port());
-    let mut floor = Floor { clients: Slab::new(), owners: Vec::new(), audience, buffer: vec![0; 64 * 1024].into(), output: Vec::new() };
+    poll.registry()
+        .register(&mut listener, LISTENER, Interest::READABLE)?;
+    poll.registry()
+        .register(&mut control_listener, CONTROL_LISTENER, Interest::READABLE)?;
+    println!(
+        "{} {}",
+        listener.local_addr()?.port(),
+        control_listener.local_addr()?.port()
+    );
+    let mut floor = Floor {
+        clients: Slab::new(),
+        owners: Vec::new(),
+        audience,
+        buffer: vec![0; 64 * 1024].into(),
+        output: Vec::new(),
+    };
     let mut control: Option<TcpStream> = None;
     let mut lines = Vec::new();
     let mut events = Events::with_capacity(1_024);
@@ -62,7 +76,8 @@ pub fn run(audience: Audience) -> io::Result<()> {
                 LISTENER => has_newcomers = true,
                 CONTROL_LISTENER => {
                     let (mut stream, _) = control_listener.accept()?;
-                    poll.registry().register(&mut stream, CONTROL, Interest::READABLE)?;
+                    poll.registry()
+                        .register(&mut stream, CONTROL, Interest::READABLE)?;
                     control = Some(stream);
                 }
                 CONTROL => {
@@ -85,7 +100,11 @@ pub fn run(audience: Audience) -> io::Result<()> {
             match listener.accept() {
                 Ok((stream, _)) => {
                     let key = floor.clients.insert(stream);
-                    poll.registry().register(&mut floor.clients[key], Token(key), Interest::READABLE)?;
+                    poll.registry().register(
+                        &mut floor.clients[key],
+                        Token(key),
+                        Interest::READABLE,
+                    )?;
                 }
                 Err(_) => has_newcomers = false,
             }
@@ -94,7 +113,11 @@ pub fn run(audience: Audience) -> io::Result<()> {
 }
 
 fn listen() -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    let socket = socket2::Socket::new(
+        Domain::IPV4,
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
     socket.set_tcp_nodelay(true)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
     socket.listen(BACKLOG)?;
@@ -103,7 +126,9 @@ fn listen() -> io::Result<TcpListener> {
 
 impl Floor {
     fn readable(&mut self, key: usize) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
         let bytes = match client.read(&mut self.buffer) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -142,16 +167,29 @@ impl Floor {
 
     /// Sends the updates whose lines are complete: one write for each client.
     fn publish(&mut self, lines: &mut Vec<u8>) {
-        let complete = lines.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let complete = lines
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
         self.output.clear();
-        for (bug, when) in lines[..complete].split(|&byte| byte == b'\n').filter_map(publisher::read_line) {
+        for (bug, when) in lines[..complete]
+            .split(|&byte| byte == b'\n')
+            .filter_map(publisher::read_line)
+        {
             let text = format!(r#"{{"command":"update","bug":{bug},"when":"{when}"}}"#);
             match self.audience {
-                Audience::All(end) if bug < end => frame::write_text(&mut self.output, text.as_bytes()),
+                Audience::All(end) if bug < end => {
+                    frame::write_text(&mut self.output, text.as_bytes())
+                }
                 Audience::All(_) => {}
                 Audience::Owner => {
                     let owner = self.owners.get(bug as usize).copied().unwrap_or_default() as usize;
-                    let Some(client) = owner.checked_sub(1).and_then(|key| self.clients.get_mut(key)) else { continue };
+                    let Some(client) = owner
+                        .checked_sub(1)
+                        .and_then(|key| self.clients.get_mut(key))
+                    else {
+                        continue;
+                    };
                     self.output.clear();
                     frame::write_text(&mut self.output, text.as_bytes());
                     let _ = client.write(&self.output);
@@ -169,8 +207,12 @@ impl Floor {
 
 fn upgrade(head: &[u8], output: &mut Vec<u8>) {
     const FIELD: &[u8] = b"Sec-WebSocket-Key: ";
-    let key = head.windows(FIELD.len()).position(|bytes| bytes == FIELD).map_or(0, |at| at + FIELD.len());
-    let accept = tungstenite::handshake::derive_accept_key(head.get(key..key + 24).unwrap_or_default());
+    let key = head
+        .windows(FIELD.len())
+        .position(|bytes| bytes == FIELD)
+        .map_or(0, |at| at + FIELD.len());
+    let accept =
+        tungstenite::handshake::derive_accept_key(head.get(key..key + 24).unwrap_or_default());
     output.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ");
     output.extend_from_slice(accept.as_bytes());
     output.extend_from_slice(b"\r\n\r\n");
@@ -179,15 +221,26 @@ fn upgrade(head: &[u8], output: &mut Vec<u8>) {
 /// Answers what can only be the bench's subscription, and returns its last bug.
 fn subscribe(frame: &[u8], output: &mut Vec<u8>) -> u32 {
     let (mask, payload) = match frame {
-        [_, 0xfe, _, _, a, b, c, d, payload @ ..] | [_, _, a, b, c, d, payload @ ..] => ([*a, *b, *c, *d], payload),
+        [_, 0xfe, _, _, a, b, c, d, payload @ ..] | [_, _, a, b, c, d, payload @ ..] => {
+            ([*a, *b, *c, *d], payload)
+        }
         _ => return 0,
     };
-    let mut bugs = payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]).skip_while(|&byte| byte != b'[').peekable();
+    let mut bugs = payload
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| byte ^ mask[at % 4])
+        .skip_while(|&byte| byte != b'[')
+        .peekable();
     let mut text = br#"{"command":"subscribe","result":"ok","bugs":"#.to_vec();
     let mut bug = 0u32;
     while let Some(byte) = bugs.next_if(|&byte| byte != b']') {
         text.push(byte);
-        bug = if byte.is_ascii_digit() { bug.wrapping_mul(10).wrapping_add(u32::from(byte - b'0')) } else { 0 };
+        bug = if byte.is_ascii_digit() {
+            bug.wrapping_mul(10).wrapping_add(u32::from(byte - b'0'))
+        } else {
+            0
+        };
     }
     text.extend_from_slice(b"]}");
     frame::write_text(output, &text);

@@ -1,5 +1,5 @@
-//! Durations, counted in buckets whose width grows with them, so that any number of them fits a few kilobytes and many can be merged.
-//! Knows nothing of what was measured.
+//! Durations, counted in buckets whose width grows with them, so that any number of them fits a few
+//! kilobytes and many can be merged. Knows nothing of what was measured.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,13 @@ use serde::{Deserialize, Serialize};
 const STEPS: u64 = 64;
 
 /// The shares that are shown, by their names.
-pub const QUANTILES: [(&str, f64); 5] = [("median", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
+pub const QUANTILES: [(&str, f64); 5] = [
+    ("median", 0.5),
+    ("p90", 0.9),
+    ("p99", 0.99),
+    ("p99.9", 0.999),
+    ("max", 1.0),
+];
 
 /// Counts of durations in nanoseconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -34,7 +40,10 @@ impl Histogram {
         if self.counts.len() < other.counts.len() {
             self.counts.resize(other.counts.len(), 0);
         }
-        self.counts.iter_mut().zip(&other.counts).for_each(|(count, other)| *count += other);
+        self.counts
+            .iter_mut()
+            .zip(&other.counts)
+            .for_each(|(count, other)| *count += other);
         self.total += other.total;
         self.max = self.max.max(other.max);
     }
@@ -49,7 +58,8 @@ impl Histogram {
         self.total == 0
     }
 
-    /// The duration in nanoseconds that this share of all, from 0 to 1, does not exceed; 0 where there are none.
+    /// The duration in nanoseconds that this share of all, from 0 to 1, does not exceed; 0 where
+    /// there are none.
     pub fn quantile(&self, share: f64) -> u64 {
         let rank = (share * self.total as f64).ceil().max(1.0) as u64;
         let mut below = 0;
@@ -65,15 +75,27 @@ impl Histogram {
 
 /// The bucket of a duration: exact below 64 ns, then 64 buckets for each doubling.
 fn bucket(nanoseconds: u64) -> usize {
-    let exponent = u64::from((nanoseconds / STEPS).checked_ilog2().map_or(0, |log| log + 1));
+    let exponent = u64::from(
+        (nanoseconds / STEPS)
+            .checked_ilog2()
+            .map_or(0, |log| log + 1),
+    );
     let step = nanoseconds >> exponent.saturating_sub(1);
-    if exponent == 0 { nanoseconds as usize } else { (exponent * STEPS + step - STEPS) as usize }
+    if exponent == 0 {
+        nanoseconds as usize
+    } else {
+        (exponent * STEPS + step - STEPS) as usize
+    }
 }
 
 /// The largest duration of a bucket.
 fn upper_end(bucket: usize) -> u64 {
     let (exponent, step) = (bucket as u64 / STEPS, bucket as u64 % STEPS);
-    if exponent == 0 { step } else { ((STEPS + step + 1) << (exponent - 1)) - 1 }
+    if exponent == 0 {
+        step
+    } else {
+        ((STEPS + step + 1) << (exponent - 1)) - 1
+    }
 }
 
 #[cfg(test)]
@@ -86,7 +108,10 @@ mod tests {
             let bucket = bucket(value);
             assert!(value <= upper_end(bucket), "{value}");
             assert!(bucket == 0 || value > upper_end(bucket - 1), "{value}");
-            assert!(upper_end(bucket) as f64 <= value as f64 * 1.016 + 1.0, "{value}");
+            assert!(
+                upper_end(bucket) as f64 <= value as f64 * 1.016 + 1.0,
+                "{value}"
+            );
         }
     }
 
@@ -97,7 +122,15 @@ mod tests {
         let mut other = Histogram::default();
         other.record(1_000, 50);
         histogram.merge(&other);
-        assert_eq!((histogram.len(), histogram.quantile(0.0), histogram.quantile(0.5), histogram.quantile(1.0)), (100, 1, 50, 1_000));
+        assert_eq!(
+            (
+                histogram.len(),
+                histogram.quantile(0.0),
+                histogram.quantile(0.5),
+                histogram.quantile(1.0)
+            ),
+            (100, 1, 50, 1_000)
+        );
         assert_eq!(Histogram::default().quantile(0.5), 0);
     }
 }

@@ -1,5 +1,5 @@
-//! Ctrl-C: a run ends at the next step, so that the servers and folders it has made are removed. A second one ends it at once. Knows
-//! no run.
+//! Ctrl-C: a run ends at the next step, so that the servers and folders it has made are removed. A
+//! second one ends it at once. Knows no run.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub fn watch() -> io::Result<()> {
     let flag = INTERRUPTED.get_or_init(Arc::default);
     for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal only sets the flag, and one that finds it set ends the process.
+        // In this order: the first signal only sets the flag, and one that finds it set ends the
+        // process.
         signal_hook::flag::register_conditional_default(signal, Arc::clone(flag))?;
         signal_hook::flag::register(signal, Arc::clone(flag))?;
     }
@@ -34,8 +35,14 @@ pub fn watch() -> io::Result<()> {
 /// # Errors
 /// When a signal has come.
 pub fn check() -> io::Result<()> {
-    let has_come = INTERRUPTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed));
-    if has_come { Err(io::Error::other("it was interrupted")) } else { Ok(()) }
+    let has_come = INTERRUPTED
+        .get()
+        .is_some_and(|flag| flag.load(Ordering::Relaxed));
+    if has_come {
+        Err(io::Error::other("it was interrupted"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Waits, unless a signal comes.

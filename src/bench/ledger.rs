@@ -1,6 +1,6 @@
-//! The reconciliation: what each client should have got, against what it got. Each client has, for each of its bugs, the number of that
-//! bug's updates that it has got so far; so what is missing, what came twice and what came in the wrong order is all one comparison.
-//! Knows no socket.
+//! The reconciliation: what each client should have got, against what it got. Each client has, for
+//! each of its bugs, the number of that bug's updates that it has got so far; so what is missing,
+//! what came twice and what came in the wrong order is all one comparison. Knows no socket.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -49,7 +49,8 @@ pub struct Counts {
     pub skipped: u64,
     /// The same to clients that had stopped reading, which is as it should be.
     pub coalesced: u64,
-    /// Deliveries that came again, or after a later one, to a client that had not asked for a repetition.
+    /// Deliveries that came again, or after a later one, to a client that had not asked for a
+    /// repetition.
     pub repeated: u64,
     /// Deliveries that came again since the client had named their time by `since`.
     pub replayed: u64,
@@ -72,7 +73,8 @@ impl Counts {
 /// What a client must put up with at a delivery.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Grace {
-    /// It connected with `since`, the time of the last update that it had got, so that it may get that one again, before all others.
+    /// It connected with `since`, the time of the last update that it had got, so that it may get
+    /// that one again, before all others.
     pub may_repeat: bool,
     /// It did not read for a time, so that newer updates may stand for older ones.
     pub was_stopped: bool,
@@ -89,7 +91,8 @@ pub struct Ledger {
     published: HashMap<u32, Vec<u32>, RandomState>,
     /// How many clients want a bug.
     subscribers: HashMap<u32, u32, RandomState>,
-    /// The bugs of each client, ascending, and beside each how many of its updates the client has got or passed over.
+    /// The bugs of each client, ascending, and beside each how many of its updates the client has
+    /// got or passed over.
     bugs: Vec<u32>,
     cursors: Vec<u32>,
     /// What the clients got.
@@ -114,7 +117,8 @@ impl Ledger {
     pub fn new(plan: Plan, clients: Range<u32>) -> Self {
         let mut subscribers: HashMap<u32, u32, RandomState> = HashMap::default();
         let bugs: Vec<u32> = clients.flat_map(|client| plan.bugs_of(client)).collect();
-        bugs.iter().for_each(|&bug| *subscribers.entry(bug).or_default() += 1);
+        bugs.iter()
+            .for_each(|&bug| *subscribers.entry(bug).or_default() += 1);
         let cursors = vec![0; bugs.len()];
         Self {
             plan,
@@ -151,14 +155,17 @@ impl Ledger {
         self.segments.push(segment);
     }
 
-    /// From now on, updates are expected of those clients only for whom `is_there` holds; what somebody should have got and did not
-    /// is missing for good.
+    /// From now on, updates are expected of those clients only for whom `is_there` holds; what
+    /// somebody should have got and did not is missing for good.
     pub fn enroll(&mut self, is_there: impl Fn(usize) -> bool) {
         self.counts.skipped += std::mem::take(&mut self.outstanding);
         self.subscribers.clear();
         let count = self.plan.bugs_per_client as usize;
         for (slot, &bug) in self.bugs.iter().enumerate() {
-            self.cursors[slot] = self.published.get(&bug).map_or(0, |published| published.len() as u32);
+            self.cursors[slot] = self
+                .published
+                .get(&bug)
+                .map_or(0, |published| published.len() as u32);
             if is_there(slot / count) {
                 *self.subscribers.entry(bug).or_default() += 1;
             }
@@ -168,29 +175,52 @@ impl Ledger {
     /// Finds out which update a push tells of.
     pub fn identify(&self, bug: u32, when: i64) -> Delivery {
         let seq = self.plan.seq(when);
-        let position = seq.zip(self.published.get(&bug)).and_then(|(seq, published)| published.binary_search(&seq).ok());
-        let segment = self.segments.iter().rev().find(|segment| seq.is_some_and(|seq| segment.seqs().contains(&seq)));
-        let due = seq.zip(segment).map_or(0, |(seq, segment)| segment.due(seq));
-        Delivery { bug, position: position.map(|position| position as u32), due }
+        let position = seq
+            .zip(self.published.get(&bug))
+            .and_then(|(seq, published)| published.binary_search(&seq).ok());
+        let segment = self
+            .segments
+            .iter()
+            .rev()
+            .find(|segment| seq.is_some_and(|seq| segment.seqs().contains(&seq)));
+        let due = seq
+            .zip(segment)
+            .map_or(0, |(seq, segment)| segment.due(seq));
+        Delivery {
+            bug,
+            position: position.map(|position| position as u32),
+            due,
+        }
     }
 
     /// Enters a delivery that has come `now`.
     pub fn enter(&mut self, client: usize, delivery: &Delivery, grace: Grace, now: u64) {
         let slots = self.slots(client);
-        let (Ok(at), Some(position)) = (self.bugs[slots.clone()].binary_search(&delivery.bug), delivery.position) else {
+        let (Ok(at), Some(position)) = (
+            self.bugs[slots.clone()].binary_search(&delivery.bug),
+            delivery.position,
+        ) else {
             self.counts.foreign += 1;
             return;
         };
         let cursor = &mut self.cursors[slots.start + at];
         if position < *cursor {
             let is_asked_for = grace.may_repeat && position + 1 == *cursor;
-            *(if is_asked_for { &mut self.counts.replayed } else { &mut self.counts.repeated }) += 1;
+            *(if is_asked_for {
+                &mut self.counts.replayed
+            } else {
+                &mut self.counts.repeated
+            }) += 1;
             return;
         }
         let skipped = u64::from(position - *cursor);
         *cursor = position + 1;
         self.counts.received += 1;
-        *(if grace.was_stopped { &mut self.counts.coalesced } else { &mut self.counts.skipped }) += skipped;
+        *(if grace.was_stopped {
+            &mut self.counts.coalesced
+        } else {
+            &mut self.counts.skipped
+        }) += skipped;
         self.outstanding -= 1 + skipped;
         let latency = now.saturating_sub(delivery.due);
         if !grace.was_stopped && latency <= grace.open_for {
@@ -198,15 +228,25 @@ impl Ledger {
         }
     }
 
-    /// The time that a client names when it comes back: that of the latest update it got, or of the first one.
+    /// The time that a client names when it comes back: that of the latest update it got, or of the
+    /// first one.
     pub fn since(&self, client: usize) -> String {
-        let last = |slot: usize| Some(self.published.get(&self.bugs[slot])?[self.cursors[slot].checked_sub(1)? as usize]);
-        self.plan.when(self.slots(client).filter_map(last).max().unwrap_or_default())
+        let last = |slot: usize| {
+            Some(self.published.get(&self.bugs[slot])?[self.cursors[slot].checked_sub(1)? as usize])
+        };
+        self.plan.when(
+            self.slots(client)
+                .filter_map(last)
+                .max()
+                .unwrap_or_default(),
+        )
     }
 
     /// Whether a client has the newest update of each of its bugs.
     pub fn is_up_to_date(&self, client: usize) -> bool {
-        self.slots(client).all(|slot| self.published.get(&self.bugs[slot]).map_or(0, Vec::len) == self.cursors[slot] as usize)
+        self.slots(client).all(|slot| {
+            self.published.get(&self.bugs[slot]).map_or(0, Vec::len) == self.cursors[slot] as usize
+        })
     }
 }
 
@@ -216,16 +256,37 @@ mod tests {
     use crate::bench::plan::Pattern;
 
     fn ledger() -> Ledger {
-        let plan = Plan { pattern: Pattern::Shared, clients: 2, bugs_per_client: 2, first_when: 1_000 };
+        let plan = Plan {
+            pattern: Pattern::Shared,
+            clients: 2,
+            bugs_per_client: 2,
+            first_when: 1_000,
+        };
         let mut ledger = Ledger::new(plan, 0..2);
         // The bugs 1, 2, 1, 2.
-        ledger.expect(Segment { first_seq: 0, count: 4, choice: Choice::Wanted, start: 10, interval: 5, burst: 2 });
+        ledger.expect(Segment {
+            first_seq: 0,
+            count: 4,
+            choice: Choice::Wanted,
+            start: 10,
+            interval: 5,
+            burst: 2,
+        });
         ledger
     }
 
     fn get(ledger: &mut Ledger, client: usize, bug: u32, seq: i64, may_repeat: bool) {
         let delivery = ledger.identify(bug, 1_000 + seq);
-        ledger.enter(client, &delivery, Grace { may_repeat, was_stopped: false, open_for: 1_000 }, 20);
+        ledger.enter(
+            client,
+            &delivery,
+            Grace {
+                may_repeat,
+                was_stopped: false,
+                open_for: 1_000,
+            },
+            20,
+        );
     }
 
     #[test]
@@ -239,7 +300,10 @@ mod tests {
             assert!(ledger.is_up_to_date(client));
         }
         assert_eq!((ledger.outstanding, ledger.counts.received), (0, 8));
-        assert_eq!((ledger.latency.quantile(0.5), ledger.latency.quantile(1.0)), (5, 10));
+        assert_eq!(
+            (ledger.latency.quantile(0.5), ledger.latency.quantile(1.0)),
+            (5, 10)
+        );
     }
 
     #[test]
@@ -262,13 +326,24 @@ mod tests {
     #[test]
     fn a_client_that_did_not_read_may_miss_all_but_the_newest() {
         let mut ledger = ledger();
-        let grace = Grace { was_stopped: true, open_for: 1_000, ..Grace::default() };
+        let grace = Grace {
+            was_stopped: true,
+            open_for: 1_000,
+            ..Grace::default()
+        };
         for (bug, seq) in [(1, 2), (2, 3)] {
             let delivery = ledger.identify(bug, 1_000 + seq);
             ledger.enter(0, &delivery, grace, 20);
         }
         assert!(ledger.is_up_to_date(0) && ledger.latency.is_empty());
-        assert_eq!((ledger.counts.coalesced, ledger.counts.skipped, ledger.outstanding), (2, 0, 4));
+        assert_eq!(
+            (
+                ledger.counts.coalesced,
+                ledger.counts.skipped,
+                ledger.outstanding
+            ),
+            (2, 0, 4)
+        );
     }
 
     #[test]
@@ -276,18 +351,40 @@ mod tests {
         let mut ledger = ledger();
         ledger.enroll(|client| client == 1);
         assert_eq!((ledger.counts.skipped, ledger.outstanding), (8, 0));
-        ledger.expect(Segment { first_seq: 4, count: 2, choice: Choice::Wanted, start: 10, interval: 5, burst: 2 });
+        ledger.expect(Segment {
+            first_seq: 4,
+            count: 2,
+            choice: Choice::Wanted,
+            start: 10,
+            interval: 5,
+            burst: 2,
+        });
         assert_eq!(ledger.outstanding, 2);
         get(&mut ledger, 1, 1, 4, false);
         get(&mut ledger, 1, 2, 5, false);
-        assert_eq!((ledger.counts.received, ledger.counts.skipped, ledger.outstanding), (2, 8, 0));
+        assert_eq!(
+            (
+                ledger.counts.received,
+                ledger.counts.skipped,
+                ledger.outstanding
+            ),
+            (2, 8, 0)
+        );
     }
 
     #[test]
     fn what_was_due_before_a_client_came_is_not_late() {
         let mut ledger = ledger();
         let delivery = ledger.identify(1, 1_000);
-        ledger.enter(0, &delivery, Grace { open_for: 5, ..Grace::default() }, 20);
+        ledger.enter(
+            0,
+            &delivery,
+            Grace {
+                open_for: 5,
+                ..Grace::default()
+            },
+            20,
+        );
         assert!(ledger.latency.is_empty());
     }
 

@@ -1,4 +1,5 @@
-//! The machine: what it is, and whether it has enough of everything before a run begins. Changes nothing.
+//! The machine: what it is, and whether it has enough of everything before a run begins. Changes
+//! nothing.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -63,8 +64,12 @@ impl Need {
             ));
         }
         let of_server: Option<u64> = self.pids.iter().map(|&pid| files_of(pid)).sum();
-        if let Some(files) = of_server.filter(|&files| !self.pids.is_empty() && u64::from(clients) > files) {
-            return Err(format!("{clients} clients need as many open files of the server, and its limit is {files}; raise it (ulimit -n)"));
+        if let Some(files) =
+            of_server.filter(|&files| !self.pids.is_empty() && u64::from(clients) > files)
+        {
+            return Err(format!(
+                "{clients} clients need as many open files of the server, and its limit is {files}; raise it (ulimit -n)"
+            ));
         }
         let ports = ports() * self.sources.len().max(1) as u64;
         if u64::from(clients) > ports {
@@ -89,43 +94,73 @@ impl Need {
 /// How many files a process may have open, if it can be known.
 fn files_of(pid: u32) -> Option<u64> {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
-    limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok())
+    limits.lines().find_map(|line| {
+        line.strip_prefix("Max open files")?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    })
 }
 
 /// How many ports the kernel gives to those who ask for any.
 fn ports() -> u64 {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let mut ends = range.split_whitespace().filter_map(|end| end.parse::<u64>().ok());
-    ends.next().zip(ends.next()).map_or(28_232, |(first, last)| last - first + 1)
+    let mut ends = range
+        .split_whitespace()
+        .filter_map(|end| end.parse::<u64>().ok());
+    ends.next()
+        .zip(ends.next())
+        .map_or(28_232, |(first, last)| last - first + 1)
 }
 
 fn meminfo(name: &str) -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kilobytes = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok());
+    let kilobytes = text.lines().find_map(|line| {
+        line.strip_prefix(name)?
+            .split_whitespace()
+            .next()?
+            .parse::<u64>()
+            .ok()
+    });
     kilobytes.unwrap_or_default() * 1_024
 }
 
 /// The machine in one line.
 pub fn describe() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).and_then(|rest| rest.split(": ").nth(1));
-    let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .and_then(|rest| rest.split(": ").nth(1));
+    let cores = cpuinfo
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let congestion = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_default();
+    let congestion =
+        fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_default();
     format!(
         "{cores} × {}, {:.1} GB, Linux {}, TCP {}; {} of bugzfeed {}",
         model.unwrap_or("unknown processor"),
         meminfo("MemTotal:") as f64 / 1e9,
         kernel.trim(),
         congestion.trim(),
-        if cfg!(debug_assertions) { "a debug build" } else { "a release build" },
+        if cfg!(debug_assertions) {
+            "a debug build"
+        } else {
+            "a release build"
+        },
         crate::protocol::VERSION
     )
 }
 
 /// How many processes wait for a core on average, over the last minute: others that take its time.
 pub fn load_average() -> f64 {
-    fs::read_to_string("/proc/loadavg").ok().and_then(|text| text.split(' ').next()?.parse().ok()).unwrap_or_default()
+    fs::read_to_string("/proc/loadavg")
+        .ok()
+        .and_then(|text| text.split(' ').next()?.parse().ok())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -134,15 +169,34 @@ mod tests {
 
     #[test]
     fn what_runs_out_is_told_with_what_to_do() {
-        let need = Need { clients: 100, processes: 1, sources: Vec::new(), servers: 1, pids: Vec::new() };
+        let need = Need {
+            clients: 100,
+            processes: 1,
+            sources: Vec::new(),
+            servers: 1,
+            pids: Vec::new(),
+        };
         assert_eq!(need.check(), Ok(()));
-        let ours =
-            Need { clients: clients_max(), servers: 0, pids: vec![std::process::id()], sources: vec![Ipv4Addr::LOCALHOST; 16], ..need };
+        let ours = Need {
+            clients: clients_max(),
+            servers: 0,
+            pids: vec![std::process::id()],
+            sources: vec![Ipv4Addr::LOCALHOST; 16],
+            ..need
+        };
         assert_eq!(ours.check(), Ok(()));
         assert!(files_of(std::process::id()) >= Some(u64::from(clients_max())));
         let why = |clients, processes, sources: usize, servers| {
             let sources = vec![Ipv4Addr::LOCALHOST; sources];
-            Need { clients, processes, sources, servers, pids: Vec::new() }.check().unwrap_err()
+            Need {
+                clients,
+                processes,
+                sources,
+                servers,
+                pids: Vec::new(),
+            }
+            .check()
+            .unwrap_err()
         };
         assert!(why(u32::MAX, 1, 1, 0).contains("--processes"));
         assert!(why(clients_max(), 1, 16, 1).contains("of the server"));

@@ -1,4 +1,5 @@
-//! The numbers that a scenario gives: their names for machines and for people, and their units. Knows no scenario.
+//! The numbers that a scenario gives: their names for machines and for people, and their units.
+//! Knows no scenario.
 
 use serde::{Deserialize, Serialize};
 
@@ -40,32 +41,56 @@ pub struct Measures {
 impl Measures {
     /// Adds a number.
     pub fn add(&mut self, key: &str, name: &str, unit: &str, value: f64) {
-        self.values.push(Measure { key: key.to_owned(), name: name.to_owned(), unit: unit.to_owned(), value });
+        self.values.push(Measure {
+            key: key.to_owned(),
+            name: name.to_owned(),
+            unit: unit.to_owned(),
+            value,
+        });
     }
 
     /// Adds the CPU time of the whole process and of its first thread, for each of `count` units.
     pub fn add_cpu(&mut self, key: &str, per: &str, cost: &Cost, count: u64) {
         let each = |nanoseconds: u64| nanoseconds as f64 / 1_000.0 / count.max(1) as f64;
         self.add(key, &format!("CPU per {per}"), "µs", each(cost.cpu));
-        self.add(&format!("{key}_loop"), &format!("CPU per {per}, first thread"), "µs", each(cost.cpu_first));
+        self.add(
+            &format!("{key}_loop"),
+            &format!("CPU per {per}, first thread"),
+            "µs",
+            each(cost.cpu_first),
+        );
         let switches = cost.switches as f64 / count.max(1) as f64;
-        self.add(&format!("{key}_switches"), &format!("{SWITCHES} per {per}, first thread"), "times", switches);
+        self.add(
+            &format!("{key}_switches"),
+            &format!("{SWITCHES} per {per}, first thread"),
+            "times",
+            switches,
+        );
     }
 
     /// Leaves out what is known of a server only where its processes are.
     pub fn leave_out_processes(&mut self) {
         let is_known = |measure: &Measure| {
-            let is_of_process = measure.unit == "bytes" || measure.unit == "files" || measure.name.starts_with("CPU");
-            measure.key.starts_with("kernel") || !(is_of_process || measure.name.starts_with(SWITCHES))
+            let is_of_process = measure.unit == "bytes"
+                || measure.unit == "files"
+                || measure.name.starts_with("CPU");
+            measure.key.starts_with("kernel")
+                || !(is_of_process || measure.name.starts_with(SWITCHES))
         };
         self.values.retain(is_known);
         self.series.clear();
-        self.notes.push("its memory and CPU time are not known; --pid names its processes".to_owned());
+        self.notes
+            .push("its memory and CPU time are not known; --pid names its processes".to_owned());
     }
 
     /// Adds how much memory there is more than before, for each of `clients`.
     pub fn add_memory(&mut self, key: &str, name: &str, after: u64, before: u64, clients: u32) {
-        self.add(key, name, "bytes", (after as f64 - before as f64) / f64::from(clients.max(1)));
+        self.add(
+            key,
+            name,
+            "bytes",
+            (after as f64 - before as f64) / f64::from(clients.max(1)),
+        );
     }
 }
 
@@ -126,7 +151,11 @@ mod tests {
     #[test]
     fn every_key_of_a_scenario_is_known() {
         let source = include_str!("scenario.rs");
-        let calls = ["measures.add(\"", "measures.add_memory(\"", "measures.add_cpu(\""];
+        let calls = [
+            "measures.add(\"",
+            "measures.add_memory(\"",
+            "measures.add_cpu(\"",
+        ];
         let mut found = 0;
         for call in calls {
             for rest in source.split(call).skip(1) {

@@ -1,8 +1,9 @@
-//! Measures a server: how many clients it holds in how much memory, what a delivery costs, how late it is, and whether all have come.
-//! Works against anything that speaks the protocol, and against the floor, a server that does nothing but the system calls.
+//! Measures a server: how many clients it holds in how much memory, what a delivery costs, how late
+//! it is, and whether all have come. Works against anything that speaks the protocol, and against
+//! the floor, a server that does nothing but the system calls.
 //!
-//! One process, the bench itself, publishes updates and samples the server; others hold the clients and know which updates they should
-//! get. Every delivery is entered in their ledgers.
+//! One process, the bench itself, publishes updates and samples the server; others hold the clients
+//! and know which updates they should get. Every delivery is entered in their ledgers.
 
 pub mod assertion;
 pub mod clients;

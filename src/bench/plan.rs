@@ -1,8 +1,9 @@
-//! Who subscribes to what, and which update is which: the same for everybody who knows the settings, so that the processes of the bench
-//! need not tell each other. Pure; knows no socket and no clock.
+//! Who subscribes to what, and which update is which: the same for everybody who knows the
+//! settings, so that the processes of the bench need not tell each other. Pure; knows no socket and
+//! no clock.
 //!
-//! Each update has a time of its own: the n-th one changed n seconds after the first. So what a client gets says which update it is,
-//! whatever the server is.
+//! Each update has a time of its own: the n-th one changed n seconds after the first. So what a
+//! client gets says which update it is, whatever the server is.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -53,7 +54,8 @@ impl Plan {
         }
     }
 
-    /// The bugs that a client subscribes to, ascending: always as many as [`Plan::bugs_per_client`].
+    /// The bugs that a client subscribes to, ascending: always as many as
+    /// [`Plan::bugs_per_client`].
     pub fn bugs_of(&self, client: u32) -> Vec<u32> {
         let count = self.bugs_per_client;
         match self.pattern {
@@ -74,10 +76,15 @@ impl Plan {
     pub fn bug(&self, seq: u32, choice: Choice) -> u32 {
         let bugs = self.bugs();
         match (choice, self.pattern) {
-            // Steps of a prime: neighbours in time are no neighbours in memory, and all come in turn unless it divides their number.
-            (Choice::Wanted, Pattern::Own) if !bugs.is_multiple_of(7_919) => (u64::from(seq) * 7_919 % u64::from(bugs)) as u32 + 1,
+            // Steps of a prime: neighbours in time are no neighbours in memory, and all come in
+            // turn unless it divides their number.
+            (Choice::Wanted, Pattern::Own) if !bugs.is_multiple_of(7_919) => {
+                (u64::from(seq) * 7_919 % u64::from(bugs)) as u32 + 1
+            }
             (Choice::Wanted, Pattern::Shared | Pattern::Own) => seq % bugs + 1,
-            (Choice::Wanted, Pattern::Zipf) => zipf(bugs, &mut fastrand::Rng::with_seed(!u64::from(seq))),
+            (Choice::Wanted, Pattern::Zipf) => {
+                zipf(bugs, &mut fastrand::Rng::with_seed(!u64::from(seq)))
+            }
             (Choice::Unwanted, _) => bugs + 1 + seq % 100_000,
         }
     }
@@ -104,7 +111,12 @@ mod tests {
     use super::*;
 
     fn plan(pattern: Pattern) -> Plan {
-        Plan { pattern, clients: 1_000, bugs_per_client: 3, first_when: 1_700_000_000 }
+        Plan {
+            pattern,
+            clients: 1_000,
+            bugs_per_client: 3,
+            first_when: 1_700_000_000,
+        }
     }
 
     #[test]
@@ -113,7 +125,10 @@ mod tests {
             let plan = plan(pattern);
             for client in 0..1_000 {
                 let bugs = plan.bugs_of(client);
-                assert!(bugs.len() == 3 && bugs.is_sorted_by(|a, b| a < b), "{pattern:?} {bugs:?}");
+                assert!(
+                    bugs.len() == 3 && bugs.is_sorted_by(|a, b| a < b),
+                    "{pattern:?} {bugs:?}"
+                );
                 assert!(bugs.iter().all(|bug| (1..=plan.bugs()).contains(bug)));
             }
         }
@@ -130,9 +145,13 @@ mod tests {
     #[test]
     fn a_popular_bug_is_popular() {
         let plan = plan(Pattern::Zipf);
-        let wanting_first = (0..1_000).filter(|&client| plan.bugs_of(client)[0] == 1).count();
+        let wanting_first = (0..1_000)
+            .filter(|&client| plan.bugs_of(client)[0] == 1)
+            .count();
         assert!((150..350).contains(&wanting_first), "{wanting_first}");
-        let changing_first = (0..1_000).filter(|&seq| plan.bug(seq, Choice::Wanted) == 1).count();
+        let changing_first = (0..1_000)
+            .filter(|&seq| plan.bug(seq, Choice::Wanted) == 1)
+            .count();
         assert!((50..150).contains(&changing_first), "{changing_first}");
     }
 
@@ -140,6 +159,10 @@ mod tests {
     fn nobody_wants_what_is_unwanted() {
         let plan = plan(Pattern::Shared);
         assert!((0..200_000).all(|seq| plan.bug(seq, Choice::Unwanted) > plan.bugs()));
-        assert!((0..10).map(|seq| plan.bug(seq, Choice::Wanted)).eq([1, 2, 3, 1, 2, 3, 1, 2, 3, 1]));
+        assert!(
+            (0..10)
+                .map(|seq| plan.bug(seq, Choice::Wanted))
+                .eq([1, 2, 3, 1, 2, 3, 1, 2, 3, 1])
+        );
     }
 }

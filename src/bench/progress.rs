@@ -1,5 +1,6 @@
-//! How far the bench is, for whoever watches: one line that is rewritten on a terminal, with the time that is left of the step and of all;
-//! elsewhere a plain line for each step. Knows nothing of what is measured.
+//! How far the bench is, for whoever watches: one line that is rewritten on a terminal, with the
+//! time that is left of the step and of all; elsewhere a plain line for each step. Knows nothing of
+//! what is measured.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -46,14 +47,20 @@ impl Line {
             begun,
             shown: None,
         };
-        Self { is_terminal: io::stderr().is_terminal(), is_quiet, begun, state: RefCell::new(state) }
+        Self {
+            is_terminal: io::stderr().is_terminal(),
+            is_quiet,
+            begun,
+            state: RefCell::new(state),
+        }
     }
 
     /// Sets what stands before each step from now on, and how much of all is done, from 0 to 1.
     pub fn title(&self, title: &str, share_done: f64) {
         let mut state = self.state.borrow_mut();
         state.title = title.to_owned();
-        (state.share_done, state.took, state.titled) = (share_done, self.begun.elapsed(), Instant::now());
+        (state.share_done, state.took, state.titled) =
+            (share_done, self.begun.elapsed(), Instant::now());
     }
 
     /// Begins a step of so many units.
@@ -69,7 +76,10 @@ impl Line {
     /// Shows how many units of the step are done.
     pub fn show(&self, done: u64) {
         let mut state = self.state.borrow_mut();
-        if !self.is_terminal || self.is_quiet || state.shown.is_some_and(|shown| shown.elapsed() < REWRITE) {
+        if !self.is_terminal
+            || self.is_quiet
+            || state.shown.is_some_and(|shown| shown.elapsed() < REWRITE)
+        {
             return;
         }
         let now = Instant::now();
@@ -89,14 +99,21 @@ impl Line {
 impl State {
     fn text(&self, done: u64, now: Instant) -> String {
         let share = done as f64 / self.total.max(1) as f64;
-        let mut text = format!("{}: {} {done}/{} ({:.0} %)", self.title, self.step, self.total, share * 100.0);
+        let mut text = format!(
+            "{}: {} {done}/{} ({:.0} %)",
+            self.title,
+            self.step,
+            self.total,
+            share * 100.0
+        );
         let mut of_step = 0.0;
         if done > 0 {
             of_step = (now - self.begun).as_secs_f64() * (1.0 - share).max(0.0) / share;
             let _ = write!(text, ", {of_step:.0} s left");
         }
         if self.share_done > 0.0 {
-            // What was done took so long; the rest will take as long for its part. What this part has taken is off it.
+            // What was done took so long; the rest will take as long for its part. What this part
+            // has taken is off it.
             let rest = self.took.as_secs_f64() * (1.0 - self.share_done) / self.share_done;
             let left = (rest - (now - self.titled).as_secs_f64()).max(of_step);
             let _ = write!(text, "; {left:.0} s of all");
@@ -124,8 +141,14 @@ mod tests {
         };
         let later = begun + Duration::from_secs(10);
         assert_eq!(state.text(0, later), "serve: connecting 0/200 (0 %)");
-        assert_eq!(state.text(50, later), "serve: connecting 50/200 (25 %), 30 s left");
+        assert_eq!(
+            state.text(50, later),
+            "serve: connecting 50/200 (25 %), 30 s left"
+        );
         (state.share_done, state.took) = (0.25, Duration::from_secs(40));
-        assert_eq!(state.text(50, later), "serve: connecting 50/200 (25 %), 30 s left; 110 s of all");
+        assert_eq!(
+            state.text(50, later),
+            "serve: connecting 50/200 (25 %), 30 s left; 110 s of all"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! How the bench makes bugs change, by the way that a server really learns of it: rows in its table, messages to a broker, posts to a
-//! webhook, or lines to a socket. Knows no client.
+//! How the bench makes bugs change, by the way that a server really learns of it: rows in its
+//! table, messages to a broker, posts to a webhook, or lines to a socket. Knows no client.
 
 mod http;
 
@@ -22,10 +22,11 @@ pub enum Address {
     Sqlite(PathBuf),
     /// `amqp://…`: a broker's exchange.
     Amqp(amqp::Settings),
-    /// `http://[KEY@]HOST:PORT/PATH`: a POST for each update, with the push as its body, or as Bugzilla would post it where there is a
-    /// key.
+    /// `http://[KEY@]HOST:PORT/PATH`: a POST for each update, with the push as its body, or as
+    /// Bugzilla would post it where there is a key.
     Http(http::Settings),
-    /// `lines:HOST:PORT`: a line for each update, its bug and its time, over TCP. The floor and the peers under benches/peers read it.
+    /// `lines:HOST:PORT`: a line for each update, its bug and its time, over TCP. The floor and the
+    /// peers under benches/peers read it.
     Lines(String),
 }
 
@@ -38,9 +39,13 @@ impl FromStr for Address {
                 .to_owned()
         };
         match text.split_once(':').unwrap_or((text, "")) {
-            ("sqlite", file) if !file.is_empty() => Ok(Address::Sqlite(file.split_once('?').map_or(file, |(file, _)| file).into())),
+            ("sqlite", file) if !file.is_empty() => Ok(Address::Sqlite(
+                file.split_once('?').map_or(file, |(file, _)| file).into(),
+            )),
             ("amqp" | "amqps", _) => amqp::Settings::parse_exchange(text).map(Address::Amqp),
-            ("http", rest) => http::Settings::parse(rest).map(Address::Http).ok_or_else(refuse),
+            ("http", rest) => http::Settings::parse(rest)
+                .map(Address::Http)
+                .ok_or_else(refuse),
             ("lines", address) if address.contains(':') => Ok(Address::Lines(address.to_owned())),
             _ => Err(refuse()),
         }
@@ -82,12 +87,19 @@ impl Publisher {
         match address {
             Address::Sqlite(file) => {
                 let database = Connection::open(file).map_err(io::Error::other)?;
-                database.busy_timeout(Duration::from_secs(5)).map_err(io::Error::other)?;
-                // The bench's rows need not survive a power failure, and waiting for the disk would measure the disk.
-                database.pragma_update(None, "synchronous", "OFF").map_err(io::Error::other)?;
+                database
+                    .busy_timeout(Duration::from_secs(5))
+                    .map_err(io::Error::other)?;
+                // The bench's rows need not survive a power failure, and waiting for the disk would
+                // measure the disk.
+                database
+                    .pragma_update(None, "synchronous", "OFF")
+                    .map_err(io::Error::other)?;
                 Ok(Publisher::Sqlite(database))
             }
-            Address::Amqp(settings) => Ok(Publisher::Amqp(Box::new(amqp::Publisher::new(settings.clone())))),
+            Address::Amqp(settings) => Ok(Publisher::Amqp(Box::new(amqp::Publisher::new(
+                settings.clone(),
+            )))),
             Address::Http(settings) => http::Poster::open(settings).map(Publisher::Http),
             Address::Lines(address) => connect(address).map(Publisher::Lines),
         }
@@ -101,7 +113,12 @@ impl Publisher {
         match self {
             Publisher::Sqlite(database) => insert(database, changes).map_err(io::Error::other),
             Publisher::Amqp(publisher) => {
-                let update = |(bug, when): &Change| Some(Update { bug: BugId::new(*bug)?, when: when.parse().ok()? });
+                let update = |(bug, when): &Change| {
+                    Some(Update {
+                        bug: BugId::new(*bug)?,
+                        when: when.parse().ok()?,
+                    })
+                };
                 let updates: Vec<Update> = changes.iter().filter_map(update).collect();
                 let (_, result) = publisher.publish(&updates, &Stop::default(), &mut |_| ());
                 result.map_err(|trouble| {
@@ -111,9 +128,14 @@ impl Publisher {
                     })
                 })
             }
-            Publisher::Http(poster) => changes.iter().try_for_each(|(bug, when)| poster.post(*bug, when)),
+            Publisher::Http(poster) => changes
+                .iter()
+                .try_for_each(|(bug, when)| poster.post(*bug, when)),
             Publisher::Lines(stream) => {
-                let lines: String = changes.iter().map(|(bug, when)| format!("{bug} {when}\n")).collect();
+                let lines: String = changes
+                    .iter()
+                    .map(|(bug, when)| format!("{bug} {when}\n"))
+                    .collect();
                 stream.write_all(lines.as_bytes())
             }
         }
@@ -129,7 +151,8 @@ fn connect(address: &str) -> io::Result<TcpStream> {
 fn insert(database: &mut Connection, changes: &[Change]) -> rusqlite::Result<()> {
     let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
     {
-        let mut insert = transaction.prepare_cached("INSERT INTO push_notify (bug_id, delta_ts) VALUES (?1, ?2)")?;
+        let mut insert = transaction
+            .prepare_cached("INSERT INTO push_notify (bug_id, delta_ts) VALUES (?1, ?2)")?;
         for (bug, when) in changes {
             insert.execute(params![bug, when])?;
         }

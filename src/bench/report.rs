@@ -1,4 +1,5 @@
-//! What came out of all rounds: medians, ratios to the floor, faults. Owns the numbers; how they are shown is another's.
+//! What came out of all rounds: medians, ratios to the floor, faults. Owns the numbers; how they
+//! are shown is another's.
 
 use std::collections::BTreeMap;
 
@@ -83,11 +84,26 @@ impl Side {
                 *self.faults.entry(what).or_default() += times;
             }
         };
-        told.tally.failed.into_iter().for_each(|(why, times)| fault(format!("could not connect: {why}"), times));
-        told.tally.dropped.into_iter().for_each(|(why, times)| fault(format!("dropped by the server: {why}"), times));
-        fault("delivered again or out of order".to_owned(), told.counts.repeated);
-        fault("delivered what was not subscribed to or not published".to_owned(), told.counts.foreign);
-        fault("told that history does not reach back".to_owned(), told.tally.incomplete);
+        told.tally
+            .failed
+            .into_iter()
+            .for_each(|(why, times)| fault(format!("could not connect: {why}"), times));
+        told.tally
+            .dropped
+            .into_iter()
+            .for_each(|(why, times)| fault(format!("dropped by the server: {why}"), times));
+        fault(
+            "delivered again or out of order".to_owned(),
+            told.counts.repeated,
+        );
+        fault(
+            "delivered what was not subscribed to or not published".to_owned(),
+            told.counts.foreign,
+        );
+        fault(
+            "told that history does not reach back".to_owned(),
+            told.tally.incomplete,
+        );
     }
 
     fn add_side(&mut self, other: &Side) {
@@ -97,12 +113,20 @@ impl Side {
         self.received += other.received;
         self.missing += other.missing;
         self.load_share = self.load_share.max(other.load_share);
-        other.faults.iter().for_each(|(fault, times)| *self.faults.entry(fault.clone()).or_default() += times);
+        other
+            .faults
+            .iter()
+            .for_each(|(fault, times)| *self.faults.entry(fault.clone()).or_default() += times);
     }
 
     /// The median of a measure over all rounds.
     pub fn median(&self, key: &str) -> Option<f64> {
-        median(self.rounds.iter().filter_map(|round| value(round, key)).collect())
+        median(
+            self.rounds
+                .iter()
+                .filter_map(|round| value(round, key))
+                .collect(),
+        )
     }
 
     /// Whether it delivered what it should, and nothing else.
@@ -112,7 +136,10 @@ impl Side {
 }
 
 fn value(round: &[Measure], key: &str) -> Option<f64> {
-    round.iter().find(|measure| measure.key == key).map(|measure| measure.value)
+    round
+        .iter()
+        .find(|measure| measure.key == key)
+        .map(|measure| measure.value)
 }
 
 /// The median; `None` of nothing.
@@ -129,17 +156,23 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 impl Point {
     /// The floor, if there is one beside others: it is the last side then.
     pub fn floor(&self) -> Option<&Side> {
-        self.sides.last().filter(|last| last.name == FLOOR && self.sides.len() > 1)
+        self.sides
+            .last()
+            .filter(|last| last.name == FLOOR && self.sides.len() > 1)
     }
 
-    /// A measure of a side as a multiple of the floor's: the median of the rounds' ratios, since both sides of a round had the same
-    /// machine.
+    /// A measure of a side as a multiple of the floor's: the median of the rounds' ratios, since
+    /// both sides of a round had the same machine.
     pub fn ratio(&self, side: usize, key: &str) -> Option<f64> {
         let floor = self.floor()?;
-        let ratios = self.sides[side].rounds.iter().zip(&floor.rounds).filter_map(|(ours, floors)| {
-            let floor = value(floors, key).filter(|&floor| floor > 0.0)?;
-            value(ours, key).map(|ours| ours / floor)
-        });
+        let ratios = self.sides[side]
+            .rounds
+            .iter()
+            .zip(&floor.rounds)
+            .filter_map(|(ours, floors)| {
+                let floor = value(floors, key).filter(|&floor| floor > 0.0)?;
+                value(ours, key).map(|ours| ours / floor)
+            });
         median(ratios.collect())
     }
 
@@ -147,17 +180,34 @@ impl Point {
         let mut summary = Map::new();
         for measure in self.measures() {
             let key = &measure.key;
-            let values: Vec<f64> = self.sides[side].rounds.iter().filter_map(|round| value(round, key)).collect();
+            let values: Vec<f64> = self.sides[side]
+                .rounds
+                .iter()
+                .filter_map(|round| value(round, key))
+                .collect();
             if let Some(median) = median(values.clone()) {
-                let (min, max) = values.iter().fold((median, median), |(min, max), &value| (min.min(value), max.max(value)));
+                let (min, max) = values.iter().fold((median, median), |(min, max), &value| {
+                    (min.min(value), max.max(value))
+                });
                 let ratio = self.ratio(side, key);
                 summary.insert(key.clone(), json!({"unit": measure.unit, "median": median, "min": min, "max": max, "ratio": ratio}));
             }
         }
-        for (name, histogram) in [("latency_ms", &self.sides[side].latency), ("connect_ms", &self.sides[side].connect)] {
+        for (name, histogram) in [
+            ("latency_ms", &self.sides[side].latency),
+            ("connect_ms", &self.sides[side].connect),
+        ] {
             if !histogram.is_empty() {
-                let quantile = |(label, share): (&str, f64)| (label.to_owned(), json!(histogram.quantile(share) as f64 / 1e6));
-                summary.insert(name.to_owned(), QUANTILES.into_iter().map(quantile).collect());
+                let quantile = |(label, share): (&str, f64)| {
+                    (
+                        label.to_owned(),
+                        json!(histogram.quantile(share) as f64 / 1e6),
+                    )
+                };
+                summary.insert(
+                    name.to_owned(),
+                    QUANTILES.into_iter().map(quantile).collect(),
+                );
             }
         }
         Value::Object(summary)
@@ -166,7 +216,12 @@ impl Point {
     /// All measures that any side has, in order.
     pub fn measures(&self) -> Vec<&Measure> {
         let mut measures: Vec<&Measure> = Vec::new();
-        for measure in self.sides.iter().filter_map(|side| side.rounds.first()).flatten() {
+        for measure in self
+            .sides
+            .iter()
+            .filter_map(|side| side.rounds.first())
+            .flatten()
+        {
             if !measures.iter().any(|known| known.key == measure.key) {
                 measures.push(measure);
             }
@@ -176,8 +231,8 @@ impl Point {
 }
 
 impl Report {
-    /// All results as JSON: what every round gave, and for those who want no more, the `summary` of each server with medians, extremes,
-    /// ratios to the floor, and latencies in milliseconds.
+    /// All results as JSON: what every round gave, and for those who want no more, the `summary` of
+    /// each server with medians, extremes, ratios to the floor, and latencies in milliseconds.
     ///
     /// # Errors
     /// None that is known: all of it can be written.
@@ -194,26 +249,44 @@ impl Report {
     /// Notes why not all was measured, and leaves out the servers of which nothing is known.
     pub fn end_early(&mut self, why: String) {
         self.ended_early = Some(why);
-        let is_known = |side: &Side| !side.rounds.is_empty() || side.received > 0 || !side.is_reconciled();
-        self.points.iter_mut().for_each(|point| point.sides.retain(is_known));
+        let is_known =
+            |side: &Side| !side.rounds.is_empty() || side.received > 0 || !side.is_reconciled();
+        self.points
+            .iter_mut()
+            .for_each(|point| point.sides.retain(is_known));
         self.points.retain(|point| !point.sides.is_empty());
     }
 
-    /// What was measured: the title without the number of rounds, which makes no two results unlike.
+    /// What was measured: the title without the number of rounds, which makes no two results
+    /// unlike.
     pub fn subject(&self) -> &str {
-        self.title.rsplit_once(", ").map_or(&self.title, |(subject, _)| subject)
+        self.title
+            .rsplit_once(", ")
+            .map_or(&self.title, |(subject, _)| subject)
     }
 
-    /// Whether the servers in question got everything right. The floor counts too: where it fails, the machine did.
+    /// Whether the servers in question got everything right. The floor counts too: where it fails,
+    /// the machine did.
     pub fn is_reconciled(&self) -> bool {
-        self.points.iter().flat_map(|point| &point.sides).all(Side::is_reconciled)
+        self.points
+            .iter()
+            .flat_map(|point| &point.sides)
+            .all(Side::is_reconciled)
     }
 
-    /// Adds the servers of another report: their rounds to those of the same name and number of clients; new ones before the floor.
+    /// Adds the servers of another report: their rounds to those of the same name and number of
+    /// clients; new ones before the floor.
     pub fn add_sides(&mut self, other: &Report) {
-        self.ended_early = self.ended_early.take().or_else(|| other.ended_early.clone());
+        self.ended_early = self
+            .ended_early
+            .take()
+            .or_else(|| other.ended_early.clone());
         for theirs in &other.points {
-            let Some(point) = self.points.iter_mut().find(|point| point.clients == theirs.clients) else {
+            let Some(point) = self
+                .points
+                .iter_mut()
+                .find(|point| point.clients == theirs.clients)
+            else {
                 self.points.push(theirs.clone());
                 continue;
             };
@@ -221,7 +294,11 @@ impl Report {
                 if let Some(known) = point.sides.iter_mut().find(|known| known.name == side.name) {
                     known.add_side(side);
                 } else {
-                    let before_floor = point.sides.iter().position(|known| known.name == FLOOR).unwrap_or(point.sides.len());
+                    let before_floor = point
+                        .sides
+                        .iter()
+                        .position(|known| known.name == FLOOR)
+                        .unwrap_or(point.sides.len());
                     point.sides.insert(before_floor, side.clone());
                 }
             }
@@ -238,38 +315,90 @@ mod tests {
     use super::*;
 
     fn side(name: &str, values: &[f64]) -> Side {
-        let round = |&value: &f64| vec![Measure { key: "a".to_owned(), name: String::new(), unit: String::new(), value }];
-        Side { name: name.to_owned(), rounds: values.iter().map(round).collect(), ..Side::default() }
+        let round = |&value: &f64| {
+            vec![Measure {
+                key: "a".to_owned(),
+                name: String::new(),
+                unit: String::new(),
+                value,
+            }]
+        };
+        Side {
+            name: name.to_owned(),
+            rounds: values.iter().map(round).collect(),
+            ..Side::default()
+        }
     }
 
     #[test]
     fn a_ratio_is_the_median_of_the_rounds_ratios() {
-        let point = Point { clients: 1, sides: vec![side("serve", &[1.0, 10.0, 3.0]), side(FLOOR, &[1.0, 5.0, 2.0])] };
-        assert_eq!((point.sides[0].median("a"), point.ratio(0, "a"), point.ratio(0, "b")), (Some(3.0), Some(1.5), None));
+        let point = Point {
+            clients: 1,
+            sides: vec![
+                side("serve", &[1.0, 10.0, 3.0]),
+                side(FLOOR, &[1.0, 5.0, 2.0]),
+            ],
+        };
+        assert_eq!(
+            (
+                point.sides[0].median("a"),
+                point.ratio(0, "a"),
+                point.ratio(0, "b")
+            ),
+            (Some(3.0), Some(1.5), None)
+        );
         assert_eq!(median(vec![1.0, 2.0]), Some(1.5));
     }
 
     #[test]
     fn the_json_has_what_the_table_shows() {
-        let mut point = Point { clients: 1, sides: vec![side("serve", &[1.0, 10.0, 3.0]), side(FLOOR, &[1.0, 5.0, 2.0])] };
+        let mut point = Point {
+            clients: 1,
+            sides: vec![
+                side("serve", &[1.0, 10.0, 3.0]),
+                side(FLOOR, &[1.0, 5.0, 2.0]),
+            ],
+        };
         point.sides[0].latency.record(2_000_000, 100);
-        let report = Report { points: vec![point], ..Report::default() };
+        let report = Report {
+            points: vec![point],
+            ..Report::default()
+        };
         let json: Value = serde_json::from_str(&report.json().unwrap()).unwrap();
         let summary = &json["points"][0]["sides"][0]["summary"];
-        assert_eq!(summary["a"], json!({"unit": "", "median": 3.0, "min": 1.0, "max": 10.0, "ratio": 1.5}));
-        assert!(summary["latency_ms"]["p99"].as_f64().unwrap() >= 2.0 && summary.get("connect_ms").is_none(), "{summary}");
+        assert_eq!(
+            summary["a"],
+            json!({"unit": "", "median": 3.0, "min": 1.0, "max": 10.0, "ratio": 1.5})
+        );
+        assert!(
+            summary["latency_ms"]["p99"].as_f64().unwrap() >= 2.0
+                && summary.get("connect_ms").is_none(),
+            "{summary}"
+        );
         // It can be read again.
-        assert_eq!(serde_json::from_value::<Report>(json).unwrap().points[0].sides[0].rounds.len(), 3);
+        assert_eq!(
+            serde_json::from_value::<Report>(json).unwrap().points[0].sides[0]
+                .rounds
+                .len(),
+            3
+        );
     }
 
     #[test]
     fn servers_of_other_reports_stand_before_the_floor() {
-        let report = |sides: Vec<Side>| Report { points: vec![Point { clients: 1, sides }], ..Report::default() };
+        let report = |sides: Vec<Side>| Report {
+            points: vec![Point { clients: 1, sides }],
+            ..Report::default()
+        };
         let mut ours = report(vec![side("serve", &[1.0]), side(FLOOR, &[1.0])]);
         ours.add_sides(&report(vec![side("ws", &[1.0]), side(FLOOR, &[9.0])]));
         ours.add_sides(&report(vec![side("ws", &[3.0])]));
         assert_eq!(ours.points[0].sides[1].median("a"), Some(2.0));
-        let names: Vec<&str> = ours.points[0].sides.iter().map(|side| side.name.as_str()).collect();
+        let names: Vec<&str> = ours.points[0]
+            .sides
+            .iter()
+            .map(|side| side.name.as_str())
+            .collect();
         assert_eq!(names, ["serve", "ws", FLOOR]);
     }
 }

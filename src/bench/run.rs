@@ -1,5 +1,6 @@
-//! One server and its clients, and what a scenario does with them step by step. Owns the order of things: updates are announced to the
-//! clients before they are published, and never in two places at once.
+//! One server and its clients, and what a scenario does with them step by step. Owns the order of
+//! things: updates are announced to the clients before they are published, and never in two places
+//! at once.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -48,7 +49,8 @@ pub struct Load {
     pub patience: Duration,
     /// Whether the server may refuse clients by a 503.
     pub may_refuse: bool,
-    /// Whether the kernel is to buffer little for a client, so that it does not take megabytes to make one slow.
+    /// Whether the kernel is to buffer little for a client, so that it does not take megabytes to
+    /// make one slow.
     pub has_small_buffers: bool,
 }
 
@@ -82,18 +84,30 @@ pub struct Pace {
 }
 
 impl<'a> Run<'a> {
-    /// Starts or finds the server, and the processes of the load. No update is of a time before `first_when`, in Unix seconds: a server that
-    /// remembers those of an earlier run must not take the new ones for old.
+    /// Starts or finds the server, and the processes of the load. No update is of a time before
+    /// `first_when`, in Unix seconds: a server that remembers those of an earlier run must not take
+    /// the new ones for old.
     ///
     /// # Errors
     /// When one of them does not start.
     pub fn start(kind: &Kind, load: &Load, first_when: i64, line: &'a Line) -> io::Result<Self> {
-        let start = || (0..load.servers).map(|_| Target::start(kind)).collect::<io::Result<Vec<_>>>();
+        let start = || {
+            (0..load.servers)
+                .map(|_| Target::start(kind))
+                .collect::<io::Result<Vec<_>>>()
+        };
         // Several servers are there to use several cores.
-        let targets = if load.servers > 1 { start()? } else { cores::on(Role::Server, start)? };
+        let targets = if load.servers > 1 {
+            start()?
+        } else {
+            cores::on(Role::Server, start)?
+        };
         for pid in targets.iter().flat_map(|target| &target.pids) {
-            Sample::take(&[*pid])
-                .map_err(|error| io::Error::other(format!("cannot read what the server's process {pid} uses: {error}")))?;
+            Sample::take(&[*pid]).map_err(|error| {
+                io::Error::other(format!(
+                    "cannot read what the server's process {pid} uses: {error}"
+                ))
+            })?;
         }
         let mut load = load.clone();
         // Later than the server's start, before which its history cannot reach.
@@ -106,7 +120,8 @@ impl<'a> Run<'a> {
                 host: target.host.clone(),
                 path: target.path.clone(),
                 plan: load.plan.clone(),
-                clients: (at * share).min(load.plan.clients)..((at + 1) * share).min(load.plan.clients),
+                clients: (at * share).min(load.plan.clients)
+                    ..((at + 1) * share).min(load.plan.clients),
                 sources: load.sources.clone(),
                 is_abrupt: load.is_abrupt,
                 may_refuse: load.may_refuse,
@@ -115,7 +130,15 @@ impl<'a> Run<'a> {
         };
         let setups: Vec<Setup> = (0..load.processes).map(setup).collect();
         let fleet = cores::on(Role::Load, || Fleet::start(&setups))?;
-        Ok(Self { targets, fleet, load, next_seq: 0, line, busy: Busy::default(), late: 0 })
+        Ok(Self {
+            targets,
+            fleet,
+            load,
+            next_seq: 0,
+            line,
+            busy: Busy::default(),
+            late: 0,
+        })
     }
 
     /// What the servers have used so far, as far as their processes are known.
@@ -123,7 +146,12 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When one is gone.
     pub fn sample(&self) -> io::Result<Sample> {
-        let pids: Vec<u32> = self.targets.iter().flat_map(|target| &target.pids).copied().collect();
+        let pids: Vec<u32> = self
+            .targets
+            .iter()
+            .flat_map(|target| &target.pids)
+            .copied()
+            .collect();
         Sample::take(&pids)
     }
 
@@ -131,10 +159,18 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// When a process of the load is gone.
-    pub fn order(&mut self, order: &Order, what: &str, total: u64, left: impl Fn(&Progress) -> u64) -> io::Result<Progress> {
+    pub fn order(
+        &mut self,
+        order: &Order,
+        what: &str,
+        total: u64,
+        left: impl Fn(&Progress) -> u64,
+    ) -> io::Result<Progress> {
         let line = self.line;
         line.begin(what, total);
-        let progress = self.fleet.order(order, &mut |progress| line.show(total.saturating_sub(left(progress))))?;
+        let progress = self.fleet.order(order, &mut |progress| {
+            line.show(total.saturating_sub(left(progress)))
+        })?;
         Ok(progress)
     }
 
@@ -149,7 +185,9 @@ impl<'a> Run<'a> {
             in_flight: in_flight.div_ceil(self.load.processes),
             rate: self.load.connect_rate.div_ceil(self.load.processes),
         };
-        self.order(&order, "connecting", clients, |progress| clients.saturating_sub(u64::from(progress.open)))
+        self.order(&order, "connecting", clients, |progress| {
+            clients.saturating_sub(u64::from(progress.open))
+        })
     }
 
     /// All clients connect and subscribe, as the settings say.
@@ -166,8 +204,13 @@ impl<'a> Run<'a> {
     /// When a process of the load is gone.
     pub fn churn(&mut self, cycles: u64, what: &str) -> io::Result<Progress> {
         let processes = self.load.processes;
-        let order = Order::Churn { cycles: cycles.div_ceil(u64::from(processes)), in_flight: self.load.in_flight.div_ceil(processes) };
-        self.order(&order, what, cycles, |progress| cycles.saturating_sub(progress.closed))
+        let order = Order::Churn {
+            cycles: cycles.div_ceil(u64::from(processes)),
+            in_flight: self.load.in_flight.div_ceil(processes),
+        };
+        self.order(&order, what, cycles, |progress| {
+            cycles.saturating_sub(progress.closed)
+        })
     }
 
     /// Gives the load an order that takes no time.
@@ -181,11 +224,18 @@ impl<'a> Run<'a> {
         self.fleet.order(order, &mut |_| ())
     }
 
-    /// Publishes updates and waits until all have them. Returns the number of deliveries that were still to come when patience ended.
+    /// Publishes updates and waits until all have them. Returns the number of deliveries that were
+    /// still to come when patience ended.
     ///
     /// # Errors
     /// When the server takes no updates, or a process of the load is gone.
-    pub fn publish(&mut self, updates: u32, choice: Choice, pace: Pace, what: &str) -> io::Result<u64> {
+    pub fn publish(
+        &mut self,
+        updates: u32,
+        choice: Choice,
+        pace: Pace,
+        what: &str,
+    ) -> io::Result<u64> {
         if pace.rate > 0.0 {
             self.publish_without_waiting(updates, choice, pace, Some(what))?;
             return self.await_all();
@@ -207,11 +257,18 @@ impl<'a> Run<'a> {
         Ok(missing)
     }
 
-    /// Publishes updates when they are due, whatever has become of those before; shows them as a step where it has a name.
+    /// Publishes updates when they are due, whatever has become of those before; shows them as a
+    /// step where it has a name.
     ///
     /// # Errors
     /// When the server takes no updates, or a process of the load is gone.
-    pub fn publish_without_waiting(&mut self, updates: u32, choice: Choice, pace: Pace, step: Option<&str>) -> io::Result<()> {
+    pub fn publish_without_waiting(
+        &mut self,
+        updates: u32,
+        choice: Choice,
+        pace: Pace,
+        step: Option<&str>,
+    ) -> io::Result<()> {
         if let Some(step) = step {
             self.line.begin(step, u64::from(updates));
         }
@@ -224,7 +281,12 @@ impl<'a> Run<'a> {
             wait_until(due)?;
             // All that is due by now: when this is late, it is not late for ever.
             let overdue = now().saturating_sub(due) / interval.max(1);
-            let next = end.min(seq.saturating_add(pace.burst.saturating_mul(u32::try_from(overdue + 1).unwrap_or(u32::MAX))));
+            let next = end.min(
+                seq.saturating_add(
+                    pace.burst
+                        .saturating_mul(u32::try_from(overdue + 1).unwrap_or(u32::MAX)),
+                ),
+            );
             self.send(seq..next, choice)?;
             if choice == Choice::Wanted {
                 self.late = self.late.max(now().saturating_sub(segment.due(next - 1)));
@@ -248,7 +310,11 @@ impl<'a> Run<'a> {
     /// When a process of the load is gone.
     pub fn roam(&mut self, per_second: u32) -> io::Result<()> {
         let processes = self.load.processes;
-        self.tell(&Order::Roam { per_second: per_second.div_ceil(processes), in_flight: self.load.in_flight }).map(drop)
+        self.tell(&Order::Roam {
+            per_second: per_second.div_ceil(processes),
+            in_flight: self.load.in_flight,
+        })
+        .map(drop)
     }
 
     /// Publishes updates while nobody is connected, and gives the server the time to learn of them.
@@ -261,11 +327,25 @@ impl<'a> Run<'a> {
         interrupt::pause(UNSEEN + updates * UNSEEN_EACH)
     }
 
-    /// Tells the load of updates before they are published: the first one is due in a moment, or as soon as the load knows.
-    fn announce(&mut self, count: u32, choice: Choice, burst: u32, interval: u64) -> io::Result<Segment> {
+    /// Tells the load of updates before they are published: the first one is due in a moment, or as
+    /// soon as the load knows.
+    fn announce(
+        &mut self,
+        count: u32,
+        choice: Choice,
+        burst: u32,
+        interval: u64,
+    ) -> io::Result<Segment> {
         let ahead = if interval > 0 { AHEAD } else { Duration::ZERO };
         let start = now() + ahead.as_nanos() as u64;
-        let segment = Segment { first_seq: self.next_seq, count, choice, start, interval, burst };
+        let segment = Segment {
+            first_seq: self.next_seq,
+            count,
+            choice,
+            start,
+            interval,
+            burst,
+        };
         self.next_seq += count;
         self.tell(&Order::Expect(segment.clone()))?;
         Ok(segment)
@@ -273,10 +353,13 @@ impl<'a> Run<'a> {
 
     fn send(&mut self, seqs: std::ops::Range<u32>, choice: Choice) -> io::Result<()> {
         let plan = &self.load.plan;
-        let changes: Vec<_> = seqs.map(|seq| (plan.bug(seq, choice), plan.when(seq))).collect();
+        let changes: Vec<_> = seqs
+            .map(|seq| (plan.bug(seq, choice), plan.when(seq)))
+            .collect();
         for target in &mut self.targets {
-            let publisher =
-                target.publisher.as_mut().ok_or_else(|| io::Error::other("nowhere to publish is known; --publish says where"))?;
+            let publisher = target.publisher.as_mut().ok_or_else(|| {
+                io::Error::other("nowhere to publish is known; --publish says where")
+            })?;
             publisher.publish(&changes)?;
         }
         Ok(())
@@ -287,14 +370,21 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When a process of the load is gone.
     pub fn await_all(&mut self) -> io::Result<u64> {
-        Ok(self.tell(&Order::Await { patience: self.load.patience })?.outstanding)
+        Ok(self
+            .tell(&Order::Await {
+                patience: self.load.patience,
+            })?
+            .outstanding)
     }
 
     /// Does something and returns what it cost the server, and how long it took in nanoseconds.
     ///
     /// # Errors
     /// Those of what is done, and when the server is gone.
-    pub fn measure<T>(&mut self, act: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<(T, Cost)> {
+    pub fn measure<T>(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> io::Result<T>,
+    ) -> io::Result<(T, Cost)> {
         let ((busiest, all), begun, before) = (self.fleet.cpu(), now(), self.sample()?);
         let result = act(self)?;
         let (after, wall) = (self.sample()?, now() - begun);
@@ -302,7 +392,8 @@ impl<'a> Run<'a> {
         self.busy.busiest += load.0 - busiest;
         self.busy.all += load.1 - all;
         self.busy.wall += wall;
-        let switches = (after.switches.0 - before.switches.0) + (after.switches.1 - before.switches.1);
+        let switches =
+            (after.switches.0 - before.switches.0) + (after.switches.1 - before.switches.1);
         Ok((
             result,
             Cost {
@@ -315,7 +406,8 @@ impl<'a> Run<'a> {
         ))
     }
 
-    /// How busy the load was while something was measured, from 0 to 1: its busiest process, or its cores if that is more.
+    /// How busy the load was while something was measured, from 0 to 1: its busiest process, or its
+    /// cores if that is more.
     pub fn load_share(&self) -> f64 {
         let Busy { busiest, all, wall } = self.busy;
         let cores = cores::of_load() as u64;
@@ -327,7 +419,8 @@ impl<'a> Run<'a> {
         self.load.plan.first_when + i64::from(self.next_seq)
     }
 
-    /// How late updates were published at most: the bench's own fault, or that of what it publishes to.
+    /// How late updates were published at most: the bench's own fault, or that of what it publishes
+    /// to.
     pub fn late(&self) -> Duration {
         Duration::from_nanos(self.late)
     }

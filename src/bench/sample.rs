@@ -1,5 +1,5 @@
-//! What a process costs, by what the kernel says under /proc: memory, CPU time, files, context switches, and the kernel's own memory.
-//! Knows nothing of what the process does.
+//! What a process costs, by what the kernel says under /proc: memory, CPU time, files, context
+//! switches, and the kernel's own memory. Knows nothing of what the process does.
 
 use std::fs;
 use std::io;
@@ -33,7 +33,11 @@ impl Sample {
     /// # Errors
     /// When one is gone, or belongs to somebody else.
     pub fn take(pids: &[u32]) -> io::Result<Self> {
-        let mut sum = Self { slab: slab(), buffers: buffers(), ..Self::default() };
+        let mut sum = Self {
+            slab: slab(),
+            buffers: buffers(),
+            ..Self::default()
+        };
         for &pid in pids {
             let one = Self::of(pid)?;
             sum.rss += one.rss;
@@ -41,7 +45,10 @@ impl Sample {
             sum.cpu += one.cpu;
             sum.cpu_first += one.cpu_first;
             sum.files += one.files;
-            sum.switches = (sum.switches.0 + one.switches.0, sum.switches.1 + one.switches.1);
+            sum.switches = (
+                sum.switches.0 + one.switches.0,
+                sum.switches.1 + one.switches.1,
+            );
         }
         Ok(sum)
     }
@@ -56,7 +63,10 @@ impl Sample {
             cpu,
             cpu_first,
             files: fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |files| files.count() as u64),
-            switches: (field(&status, "voluntary_ctxt_switches:"), field(&status, "nonvoluntary_ctxt_switches:")),
+            switches: (
+                field(&status, "voluntary_ctxt_switches:"),
+                field(&status, "nonvoluntary_ctxt_switches:"),
+            ),
             ..Self::default()
         })
     }
@@ -70,21 +80,31 @@ pub fn cpu(pid: u32) -> io::Result<(u64, u64)> {
     let mut all = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         // A thread may end while they are counted.
-        all += fs::read_to_string(task?.path().join("schedstat")).map_or(0, |text| first_number(&text));
+        all += fs::read_to_string(task?.path().join("schedstat"))
+            .map_or(0, |text| first_number(&text));
     }
-    Ok((all, first_number(&fs::read_to_string(format!("/proc/{pid}/schedstat"))?)))
+    Ok((
+        all,
+        first_number(&fs::read_to_string(format!("/proc/{pid}/schedstat"))?),
+    ))
 }
 
 fn first_number(text: &str) -> u64 {
-    text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default()
+    text.split_whitespace()
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_default()
 }
 
 /// The number that stands behind a name at the start of a line.
 fn field(text: &str, name: &str) -> u64 {
-    text.lines().find_map(|line| line.strip_prefix(name)).map_or(0, first_number)
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .map_or(0, first_number)
 }
 
-/// Caches that a socket, its file and its place in a poll come from. /proc/slabinfo is root's; without it, all slab memory counts.
+/// Caches that a socket, its file and its place in a poll come from. /proc/slabinfo is root's;
+/// without it, all slab memory counts.
 fn slab() -> u64 {
     const CACHES: [&str; 12] = [
         "TCP",
@@ -101,7 +121,10 @@ fn slab() -> u64 {
         "lsm_inode_cache",
     ];
     let Ok(text) = fs::read_to_string("/proc/slabinfo") else {
-        return field(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "Slab:") * 1_024;
+        return field(
+            &fs::read_to_string("/proc/meminfo").unwrap_or_default(),
+            "Slab:",
+        ) * 1_024;
     };
     let bytes = |line: &str| {
         let mut fields = line.split_whitespace();
@@ -116,6 +139,11 @@ fn slab() -> u64 {
 /// Pages of socket buffers: the field `mem` of the line TCP of /proc/net/sockstat.
 fn buffers() -> u64 {
     let text = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("TCP:")).unwrap_or_default();
-    line.split_once(" mem ").map_or(0, |(_, pages)| first_number(pages)) * 4_096
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("TCP:"))
+        .unwrap_or_default();
+    line.split_once(" mem ")
+        .map_or(0, |(_, pages)| first_number(pages))
+        * 4_096
 }

@@ -1,5 +1,5 @@
-//! The server that is measured: one that runs already, or one that is started for the purpose, be it `bugzfeed serve` or the floor.
-//! Knows no client.
+//! The server that is measured: one that runs already, or one that is started for the purpose, be
+//! it `bugzfeed serve` or the floor. Knows no client.
 
 use std::env;
 use std::fs;
@@ -18,7 +18,8 @@ use super::publisher::{Address, Publisher};
 pub enum Kind {
     /// `bugzfeed serve` of this program, with these further arguments.
     Serve(Vec<String>),
-    /// The floor, whose updates go to all clients if the bug is below this number, or to the bug's owner where there is none.
+    /// The floor, whose updates go to all clients if the bug is below this number, or to the bug's
+    /// owner where there is none.
     Floor(Option<u32>),
     /// A server that runs already.
     Running {
@@ -44,10 +45,19 @@ impl std::str::FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let rest = text.strip_prefix("ws://").ok_or_else(|| format!("'{text}' is no URL of a server; accepted is ws://HOST:PORT/PATH"))?;
+        let rest = text.strip_prefix("ws://").ok_or_else(|| {
+            format!("'{text}' is no URL of a server; accepted is ws://HOST:PORT/PATH")
+        })?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let authority = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
-        Ok(Self { authority, path: format!("/{path}") })
+        let authority = if authority.contains(':') {
+            authority.to_owned()
+        } else {
+            format!("{authority}:80")
+        };
+        Ok(Self {
+            authority,
+            path: format!("/{path}"),
+        })
     }
 }
 
@@ -78,7 +88,11 @@ impl Target {
             Kind::Serve(arguments) => serve(arguments),
             Kind::Floor(audience) => floor(*audience),
             Kind::Running { url, pids, publish } => {
-                let address = url.authority.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the name has no address"))?;
+                let address = url
+                    .authority
+                    .to_socket_addrs()?
+                    .next()
+                    .ok_or_else(|| io::Error::other("the name has no address"))?;
                 // Once, so that a server that is not there is told at once and not by each client.
                 TcpStream::connect(address)?;
                 let publisher = publish.as_deref().map(Publisher::open).transpose()?;
@@ -108,10 +122,15 @@ impl Drop for Target {
     }
 }
 
-/// Starts `bugzfeed serve` on a free port, with table and history in one file, as by default, in a new folder.
+/// Starts `bugzfeed serve` on a free port, with table and history in one file, as by default, in a
+/// new folder.
 fn serve(arguments: &[String]) -> io::Result<Target> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let folder = env::temp_dir().join(format!("bugzfeed-bench-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+    let folder = env::temp_dir().join(format!(
+        "bugzfeed-bench-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    ));
     fs::create_dir_all(&folder)?;
     let table = folder.join("bench.db");
     let mut process = Command::new(env::current_exe()?)
@@ -149,7 +168,11 @@ fn serve(arguments: &[String]) -> io::Result<Target> {
         return Err(io::Error::other("bugzfeed serve ended at once"));
     }
     // Whatever else it says is of interest, and it must not wait for somebody to read it.
-    thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("serve: {line}")));
+    thread::spawn(move || {
+        lines
+            .map_while(Result::ok)
+            .for_each(|line| eprintln!("serve: {line}"))
+    });
     target.publisher = Some(open_when_there(&Address::Sqlite(table))?);
     Ok(target)
 }
@@ -158,7 +181,9 @@ fn serve(arguments: &[String]) -> io::Result<Target> {
 fn open_when_there(address: &Address) -> io::Result<Publisher> {
     let mut tries = 0;
     loop {
-        match Publisher::open(address).and_then(|mut publisher| publisher.publish(&[]).map(|()| publisher)) {
+        match Publisher::open(address)
+            .and_then(|mut publisher| publisher.publish(&[]).map(|()| publisher))
+        {
             Err(_) if tries < 100 => tries += 1,
             result => return result,
         }
@@ -175,8 +200,13 @@ fn floor(audience: Option<u32>) -> io::Result<Target> {
         .spawn()?;
     let mut line = String::new();
     BufReader::new(process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).read_line(&mut line)?;
-    let ports: Vec<u16> = line.split_whitespace().filter_map(|port| port.parse().ok()).collect();
-    let [port, control] = ports[..] else { return Err(io::Error::other("the floor ended at once")) };
+    let ports: Vec<u16> = line
+        .split_whitespace()
+        .filter_map(|port| port.parse().ok())
+        .collect();
+    let [port, control] = ports[..] else {
+        return Err(io::Error::other("the floor ended at once"));
+    };
     let publisher = Publisher::open(&Address::Lines(format!("127.0.0.1:{control}")))?;
     Ok(Target {
         address: (Ipv4Addr::LOCALHOST, port).into(),

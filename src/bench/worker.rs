@@ -1,5 +1,5 @@
-//! One process of the load: does what the bench orders on stdin, a line of JSON each, and answers on stdout. Owns the order that is
-//! being carried out; the clients know nothing of it.
+//! One process of the load: does what the bench orders on stdin, a line of JSON each, and answers
+//! on stdout. Owns the order that is being carried out; the clients know nothing of it.
 
 use std::io::{self, BufRead, Write};
 use std::sync::mpsc::{self, Receiver};
@@ -68,7 +68,8 @@ pub enum Order {
     },
     /// All read again.
     ResumeReading,
-    /// So many clients per second lose their connection and come back with `since`, until told otherwise.
+    /// So many clients per second lose their connection and come back with `since`, until told
+    /// otherwise.
     Roam {
         /// How many; 0 ends it, and waits until all are back.
         per_second: u32,
@@ -154,17 +155,21 @@ pub fn run() -> io::Result<()> {
 fn listen(clients: &Clients) -> io::Result<Receiver<Order>> {
     let waker = Waker::new(clients.registry(), WAKER)?;
     let (sender, orders) = mpsc::channel();
-    thread::Builder::new().name("orders".to_owned()).spawn(move || {
-        let mut lines = io::stdin().lock().lines();
-        while let Some(Ok(line)) = lines.next() {
-            let Ok(order) = serde_json::from_str(&line) else { break };
-            if sender.send(order).is_err() || waker.wake().is_err() {
-                return;
+    thread::Builder::new()
+        .name("orders".to_owned())
+        .spawn(move || {
+            let mut lines = io::stdin().lock().lines();
+            while let Some(Ok(line)) = lines.next() {
+                let Ok(order) = serde_json::from_str(&line) else {
+                    break;
+                };
+                if sender.send(order).is_err() || waker.wake().is_err() {
+                    return;
+                }
             }
-        }
-        drop(sender);
-        let _ = waker.wake();
-    })?;
+            drop(sender);
+            let _ = waker.wake();
+        })?;
     Ok(orders)
 }
 
@@ -182,7 +187,11 @@ impl Current {
     fn begin(order: Order, clients: &mut Clients) -> io::Result<Option<Self>> {
         let begun = now();
         match &order {
-            Order::Connect { with_since, in_flight, rate } => {
+            Order::Connect {
+                with_since,
+                in_flight,
+                rate,
+            } => {
                 clients.pace(*in_flight, *rate);
                 clients.connect(*with_since);
             }
@@ -197,7 +206,10 @@ impl Current {
             Order::Await { .. } | Order::AwaitNewest { .. } => {}
             Order::StopReading { every } => clients.stop_reading(*every),
             Order::ResumeReading => clients.resume_reading(),
-            Order::Roam { per_second, in_flight } => {
+            Order::Roam {
+                per_second,
+                in_flight,
+            } => {
                 clients.pace(*in_flight, 0);
                 clients.roam(*per_second);
             }
@@ -216,15 +228,25 @@ impl Current {
                 return Ok(None);
             }
         }
-        let mut current = Self { order, begun, told: begun, looked: begun };
-        Ok(if current.advance(clients)? { None } else { Some(current) })
+        let mut current = Self {
+            order,
+            begun,
+            told: begun,
+            looked: begun,
+        };
+        Ok(if current.advance(clients)? {
+            None
+        } else {
+            Some(current)
+        })
     }
 
     fn patience(&self) -> Duration {
         // So that the end of a wait is not noticed late.
         match self.order {
             Order::AwaitNewest { .. } => LOOK,
-            Order::Await { patience } => PROGRESS.min((patience + LEEWAY).saturating_sub(Duration::from_nanos(now() - self.begun))),
+            Order::Await { patience } => PROGRESS
+                .min((patience + LEEWAY).saturating_sub(Duration::from_nanos(now() - self.begun))),
             _ => PROGRESS,
         }
     }
@@ -234,7 +256,10 @@ impl Current {
         let time = now();
         let is_over = |patience: Duration| Duration::from_nanos(time - self.begun) > patience;
         let is_done = match self.order {
-            Order::Connect { .. } | Order::Churn { .. } | Order::Close | Order::Roam { per_second: 0, .. } => clients.is_settled(),
+            Order::Connect { .. }
+            | Order::Churn { .. }
+            | Order::Close
+            | Order::Roam { per_second: 0, .. } => clients.is_settled(),
             Order::Await { patience } => clients.ledger.outstanding == 0 || is_over(patience),
             Order::AwaitNewest { .. } if time - self.looked < LOOK.as_nanos() as u64 => false,
             Order::AwaitNewest { patience } => {
@@ -260,10 +285,18 @@ impl Current {
             closed: tally.closed,
             lost: tally.failed.values().chain(tally.dropped.values()).sum(),
             outstanding: clients.ledger.outstanding,
-            behind: if is_done && matches!(self.order, Order::AwaitNewest { .. }) { clients.behind() } else { 0 },
+            behind: if is_done && matches!(self.order, Order::AwaitNewest { .. }) {
+                clients.behind()
+            } else {
+                0
+            },
             took: time - self.begun,
         };
-        say(&if is_done { Answer::Done(progress) } else { Answer::Progress(progress) })?;
+        say(&if is_done {
+            Answer::Done(progress)
+        } else {
+            Answer::Progress(progress)
+        })?;
         Ok(is_done)
     }
 }

@@ -1,6 +1,7 @@
 //! The client's side of the upgrade from HTTP to WebSocket. Knows no socket, only bytes in and out.
 //!
-//! tungstenite's own would do, but gives away the rest of the answer when a server rejects the request, and with it the server's words.
+//! tungstenite's own would do, but gives away the rest of the answer when a server rejects the
+//! request, and with it the server's words.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -24,12 +25,14 @@ const WORDS_CHARS_MAX: usize = 200;
 pub struct Rejection {
     /// The HTTP status, such as 404.
     pub status: u16,
-    /// The status's name and, where the server gave some, its explanation; fit to be shown on a terminal.
+    /// The status's name and, where the server gave some, its explanation; fit to be shown on a
+    /// terminal.
     pub words: String,
 }
 
 impl Rejection {
-    /// Whether another attempt cannot end differently: the URL is wrong, has moved, or is not open to this client.
+    /// Whether another attempt cannot end differently: the URL is wrong, has moved, or is not open
+    /// to this client.
     pub fn is_final(&self) -> bool {
         match self.status {
             // Request timeout, too early, too many requests.
@@ -53,20 +56,29 @@ struct Head {
     headers: Vec<(String, String)>,
 }
 
-/// Asks for the upgrade. Returns the bytes that the server sent behind its answer, which belong to the WebSocket.
-pub(super) fn upgrade<S: Read + Write>(stream: &mut S, url: &FeedUrl) -> Result<Vec<u8>, ConnectError> {
-    let (request, key) = request(url).map_err(|error| ConnectError::Unreachable(error.to_string()))?;
+/// Asks for the upgrade. Returns the bytes that the server sent behind its answer, which belong to
+/// the WebSocket.
+pub(super) fn upgrade<S: Read + Write>(
+    stream: &mut S,
+    url: &FeedUrl,
+) -> Result<Vec<u8>, ConnectError> {
+    let (request, key) =
+        request(url).map_err(|error| ConnectError::Unreachable(error.to_string()))?;
     stream.write_all(&request).and_then(|()| stream.flush())?;
     let mut received = Vec::new();
     let head = loop {
         if receive(stream, &mut received)? == 0 {
-            return Err(ConnectError::Unreachable("the server hung up instead of answering".to_owned()));
+            return Err(ConnectError::Unreachable(
+                "the server hung up instead of answering".to_owned(),
+            ));
         }
         if let Some(head) = Head::read(&received).map_err(ConnectError::Unreachable)? {
             break head;
         }
         if received.len() > HEAD_BYTES_MAX {
-            return Err(ConnectError::Unreachable(format!("the head of its answer is longer than {HEAD_BYTES_MAX} bytes")));
+            return Err(ConnectError::Unreachable(format!(
+                "the head of its answer is longer than {HEAD_BYTES_MAX} bytes"
+            )));
         }
     };
     let mut tail = received.split_off(head.bytes);
@@ -77,7 +89,9 @@ pub(super) fn upgrade<S: Read + Write>(stream: &mut S, url: &FeedUrl) -> Result<
     if head.is_upgrade(&derive_accept_key(key.as_bytes())) {
         Ok(tail)
     } else {
-        Err(ConnectError::Unreachable("its answer agrees to something else than WebSocket".to_owned()))
+        Err(ConnectError::Unreachable(
+            "its answer agrees to something else than WebSocket".to_owned(),
+        ))
     }
 }
 
@@ -97,8 +111,13 @@ fn receive<S: Read>(stream: &mut S, received: &mut Vec<u8>) -> io::Result<usize>
 
 /// The body only explains; what can't be had of it is left out.
 fn read_body<S: Read>(stream: &mut S, head: &Head, body: &mut Vec<u8>) {
-    let length = head.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(BODY_BYTES_MAX);
-    while body.len() < length.min(BODY_BYTES_MAX) && receive(stream, body).is_ok_and(|count| count > 0) {}
+    let length = head
+        .header("content-length")
+        .and_then(|length| length.parse().ok())
+        .unwrap_or(BODY_BYTES_MAX);
+    while body.len() < length.min(BODY_BYTES_MAX)
+        && receive(stream, body).is_ok_and(|count| count > 0)
+    {}
     body.truncate(length);
 }
 
@@ -116,7 +135,12 @@ impl Head {
                 headers: response
                     .headers
                     .iter()
-                    .map(|header| (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).into_owned()))
+                    .map(|header| {
+                        (
+                            header.name.to_ascii_lowercase(),
+                            String::from_utf8_lossy(header.value).into_owned(),
+                        )
+                    })
                     .collect(),
             })),
             Err(error) => Err(format!("its answer is no HTTP ({error})")),
@@ -124,13 +148,22 @@ impl Head {
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|header| header.0 == name).map(|header| header.1.trim())
+        self.headers
+            .iter()
+            .find(|header| header.0 == name)
+            .map(|header| header.1.trim())
     }
 
-    /// Whether this is what RFC 6455, section 4.1 wants of an answer to a request without extensions and subprotocols.
+    /// Whether this is what RFC 6455, section 4.1 wants of an answer to a request without
+    /// extensions and subprotocols.
     fn is_upgrade(&self, accept_key: &str) -> bool {
-        let has =
-            |name, token: &str| self.header(name).is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)));
+        let has = |name, token: &str| {
+            self.header(name).is_some_and(|value| {
+                value
+                    .split(',')
+                    .any(|part| part.trim().eq_ignore_ascii_case(token))
+            })
+        };
         has("upgrade", "websocket")
             && has("connection", "upgrade")
             && self.header("sec-websocket-accept") == Some(accept_key)
@@ -139,14 +172,32 @@ impl Head {
     }
 
     fn rejection(&self, body: &[u8]) -> Rejection {
-        let is_plain = self.header("content-type").is_none_or(|kind| kind.starts_with("text/plain"));
-        let body = if is_plain { String::from_utf8_lossy(body) } else { "".into() };
+        let is_plain = self
+            .header("content-type")
+            .is_none_or(|kind| kind.starts_with("text/plain"));
+        let body = if is_plain {
+            String::from_utf8_lossy(body)
+        } else {
+            "".into()
+        };
         let location = self.header("location").unwrap_or_default();
         let parts = [self.reason.trim(), body.trim(), location];
-        let words = parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(": ");
+        let words = parts
+            .iter()
+            .filter(|part| !part.is_empty())
+            .copied()
+            .collect::<Vec<_>>()
+            .join(": ");
         // A terminal must not obey what a server wrote.
-        let words = words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS_CHARS_MAX).collect();
-        Rejection { status: self.status, words }
+        let words = words
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(WORDS_CHARS_MAX)
+            .collect();
+        Rejection {
+            status: self.status,
+            words,
+        }
     }
 }
 
@@ -154,7 +205,8 @@ impl Head {
 mod tests {
     use super::*;
 
-    /// A server that sends `answer` in pieces of `piece` bytes, with the accept key in place of `{key}`, and then hangs up.
+    /// A server that sends `answer` in pieces of `piece` bytes, with the accept key in place of
+    /// `{key}`, and then hangs up.
     struct Server {
         answer: &'static str,
         piece: usize,
@@ -176,8 +228,13 @@ mod tests {
     impl Read for Server {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             let request = String::from_utf8_lossy(&self.request).into_owned();
-            let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
-            let answer = self.answer.replace("{key}", &derive_accept_key(key.as_bytes()));
+            let key = request
+                .lines()
+                .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
+                .unwrap();
+            let answer = self
+                .answer
+                .replace("{key}", &derive_accept_key(key.as_bytes()));
             let piece = &answer.as_bytes()[self.sent..answer.len().min(self.sent + self.piece)];
             buffer[..piece.len()].copy_from_slice(piece);
             self.sent += piece.len();
@@ -187,10 +244,18 @@ mod tests {
 
     fn answered(answer: &'static str, piece: usize) -> Result<Vec<u8>, ConnectError> {
         let url = "ws://feed.example:8844/dev?a=b".parse().unwrap();
-        let mut server = Server { answer, piece, request: Vec::new(), sent: 0 };
+        let mut server = Server {
+            answer,
+            piece,
+            request: Vec::new(),
+            sent: 0,
+        };
         let result = upgrade(&mut server, &url);
         let request = String::from_utf8(server.request).unwrap();
-        assert!(request.starts_with("GET /dev?a=b HTTP/1.1\r\nHost: feed.example:8844\r\n"), "{request}");
+        assert!(
+            request.starts_with("GET /dev?a=b HTTP/1.1\r\nHost: feed.example:8844\r\n"),
+            "{request}"
+        );
         result
     }
 
@@ -217,21 +282,38 @@ mod tests {
             "SSH-2.0-OpenSSH_9.6\r\n",
             "",
         ] {
-            assert!(matches!(answered(answer, 1000), Err(ConnectError::Unreachable(_))), "{answer}");
+            assert!(
+                matches!(answered(answer, 1000), Err(ConnectError::Unreachable(_))),
+                "{answer}"
+            );
         }
     }
 
     #[test]
     fn a_rejection_carries_the_servers_words_however_they_arrive() {
         for (answer, words) in [
-            ("HTTP/1.1 404 Not Found\r\nContent-Length: 7\r\n\r\nno feedXXX", "404 Not Found: no feed"),
-            ("HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nno\x1b[1m\nfeed\n", "404 Not Found: no [1m feed"),
-            ("HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\n\r\n<html>", "404 Not Found"),
-            ("HTTP/1.1 301 Moved\r\nLocation: https://feed.example/\r\n\r\n", "301 Moved: https://feed.example/"),
+            (
+                "HTTP/1.1 404 Not Found\r\nContent-Length: 7\r\n\r\nno feedXXX",
+                "404 Not Found: no feed",
+            ),
+            (
+                "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nno\x1b[1m\nfeed\n",
+                "404 Not Found: no [1m feed",
+            ),
+            (
+                "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\n\r\n<html>",
+                "404 Not Found",
+            ),
+            (
+                "HTTP/1.1 301 Moved\r\nLocation: https://feed.example/\r\n\r\n",
+                "301 Moved: https://feed.example/",
+            ),
             ("HTTP/1.1 403 \r\nContent-Length: 0\r\n\r\n", "403 "),
         ] {
             for piece in [1, 1000] {
-                let Err(ConnectError::Rejected(rejection)) = answered(answer, piece) else { panic!("{answer} is no rejection") };
+                let Err(ConnectError::Rejected(rejection)) = answered(answer, piece) else {
+                    panic!("{answer} is no rejection")
+                };
                 assert_eq!(rejection.to_string(), words);
             }
         }
@@ -239,8 +321,22 @@ mod tests {
 
     #[test]
     fn a_rejection_is_final_where_another_attempt_cannot_help() {
-        let is_final = |status: &u16| Rejection { status: *status, words: String::new() }.is_final();
-        assert!([301, 308, 400, 401, 403, 404, 405, 426].iter().all(is_final));
-        assert!(![200, 408, 425, 429, 500, 502, 503, 504].iter().any(is_final));
+        let is_final = |status: &u16| {
+            Rejection {
+                status: *status,
+                words: String::new(),
+            }
+            .is_final()
+        };
+        assert!(
+            [301, 308, 400, 401, 403, 404, 405, 426]
+                .iter()
+                .all(is_final)
+        );
+        assert!(
+            ![200, 408, 425, 429, 500, 502, 503, 504]
+                .iter()
+                .any(is_final)
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! What a feed sends: updates, and replies to commands. Reads them, from this server's and from the original's, and knows no
-//! connection.
+//! What a feed sends: updates, and replies to commands. Reads them, from this server's and from the
+//! original's, and knows no connection.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,7 +22,8 @@ pub struct Reply {
     pub command: String,
     /// What was wrong with the command, in the server's words.
     pub error: Option<String>,
-    /// Whether every update since the time asked for is remembered. The original server never says it.
+    /// Whether every update since the time asked for is remembered. The original server never says
+    /// it.
     pub complete: Option<bool>,
 }
 
@@ -49,10 +50,18 @@ impl Message {
         let fields: Fields = serde_json::from_str(text).map_err(|_| Unreadable)?;
         let command = fields.command.as_str().unwrap_or_default();
         match (fields.result.as_deref(), fields.bug, fields.when) {
-            (Some("ok"), _, _) => Ok(Self::Reply(Reply { command: command.to_owned(), error: None, complete: fields.complete })),
+            (Some("ok"), _, _) => Ok(Self::Reply(Reply {
+                command: command.to_owned(),
+                error: None,
+                complete: fields.complete,
+            })),
             (Some(_), _, _) => {
                 let error = Some(fields.error.unwrap_or_default());
-                Ok(Self::Reply(Reply { command: command.to_owned(), error, complete: fields.complete }))
+                Ok(Self::Reply(Reply {
+                    command: command.to_owned(),
+                    error,
+                    complete: fields.complete,
+                }))
             }
             (None, Some(bug), Some(when)) if command == "update" => {
                 let bug = BugId::new(bug).ok_or(Unreadable)?;
@@ -68,26 +77,45 @@ impl Message {
 mod tests {
     use super::*;
 
-    fn reply(command: &str, error: Option<&str>, complete: Option<bool>) -> Result<Message, Unreadable> {
-        Ok(Message::Reply(Reply { command: command.to_owned(), error: error.map(str::to_owned), complete }))
+    fn reply(
+        command: &str,
+        error: Option<&str>,
+        complete: Option<bool>,
+    ) -> Result<Message, Unreadable> {
+        Ok(Message::Reply(Reply {
+            command: command.to_owned(),
+            error: error.map(str::to_owned),
+            complete,
+        }))
     }
 
     #[test]
     fn an_update_is_read_and_its_time_kept_to_the_byte() {
-        let Ok(Message::Update(update)) = Message::read(r#"{"when":"2014-04-03 21:13:45","new":[],"bug":1234,"command":"update"}"#) else {
+        let Ok(Message::Update(update)) = Message::read(
+            r#"{"when":"2014-04-03 21:13:45","new":[],"bug":1234,"command":"update"}"#,
+        ) else {
             panic!("no update");
         };
-        assert_eq!((update.bug.get(), update.when.to_string().as_str()), (1234, "2014-04-03 21:13:45"));
+        assert_eq!(
+            (update.bug.get(), update.when.to_string().as_str()),
+            (1234, "2014-04-03 21:13:45")
+        );
     }
 
     #[test]
     fn a_reply_is_read_with_and_without_what_the_original_never_says() {
-        assert_eq!(Message::read(r#"{"command":"subscribe","result":"ok","bugs":[1,2]}"#), reply("subscribe", None, None));
+        assert_eq!(
+            Message::read(r#"{"command":"subscribe","result":"ok","bugs":[1,2]}"#),
+            reply("subscribe", None, None)
+        );
         assert_eq!(
             Message::read(r#"{"command":"subscribe","result":"ok","bugs":[1],"complete":false}"#),
             reply("subscribe", None, Some(false))
         );
-        assert_eq!(Message::read(r#"{"command":null,"result":"error","error":"invalid JSON"}"#), reply("", Some("invalid JSON"), None));
+        assert_eq!(
+            Message::read(r#"{"command":null,"result":"error","error":"invalid JSON"}"#),
+            reply("", Some("invalid JSON"), None)
+        );
     }
 
     #[test]

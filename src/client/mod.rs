@@ -1,5 +1,6 @@
-//! A client of a feed, for the commands that are one: blocking, one connection. Owns the connection, its deadlines, and what is
-//! said when it ends. Knows no subscription, no retry, and nothing of the server's insides.
+//! A client of a feed, for the commands that are one: blocking, one connection. Owns the
+//! connection, its deadlines, and what is said when it ends. Knows no subscription, no retry, and
+//! nothing of the server's insides.
 
 mod handshake;
 mod message;
@@ -24,7 +25,8 @@ pub use url::FeedUrl;
 use crate::tls;
 use stream::Stream;
 
-/// The longest message that is read, in bytes: a reply with a hundred thousand subscriptions has 1 MiB.
+/// The longest message that is read, in bytes: a reply with a hundred thousand subscriptions has 1
+/// MiB.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// tungstenite's own default is allocated for each connection, and 32 times as much.
 const READ_BUFFER_BYTES: usize = 4 << 10;
@@ -82,14 +84,22 @@ pub struct Client {
 }
 
 impl Connector {
-    /// Prepares to connect to `url`, and to give up an attempt after `timeout`, beside what the system needs to resolve the host's
-    /// name. A `wss://` URL is trusted by the certificates in
+    /// Prepares to connect to `url`, and to give up an attempt after `timeout`, beside what the
+    /// system needs to resolve the host's name. A `wss://` URL is trusted by the certificates in
     /// `ca_file`, or by this machine's own where that is `None`.
     ///
     /// # Errors
     /// When no certificate can be trusted.
-    pub fn new(url: FeedUrl, ca_file: Option<&Path>, timeout: Duration) -> Result<Self, tls::Error> {
-        let tls = if url.is_encrypted() { Some(tls::client_config(ca_file)?) } else { None };
+    pub fn new(
+        url: FeedUrl,
+        ca_file: Option<&Path>,
+        timeout: Duration,
+    ) -> Result<Self, tls::Error> {
+        let tls = if url.is_encrypted() {
+            Some(tls::client_config(ca_file)?)
+        } else {
+            None
+        };
         Ok(Self { url, tls, timeout })
     }
 
@@ -103,14 +113,17 @@ impl Connector {
     /// # Errors
     /// When there is no connection after the timeout, or the server refuses.
     pub fn connect(&self) -> Result<Client, ConnectError> {
-        let mut stream = Stream::connect(&self.url, self.tls.as_ref(), Instant::now() + self.timeout)?;
+        let mut stream =
+            Stream::connect(&self.url, self.tls.as_ref(), Instant::now() + self.timeout)?;
         let tail = handshake::upgrade(&mut stream, &self.url)?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
             .max_message_size(Some(MESSAGE_BYTES_MAX))
             .max_frame_size(Some(MESSAGE_BYTES_MAX));
-        Ok(Client { socket: WebSocket::from_partially_read(stream, tail, Role::Client, Some(config)) })
+        Ok(Client {
+            socket: WebSocket::from_partially_read(stream, tail, Role::Client, Some(config)),
+        })
     }
 }
 
@@ -131,8 +144,8 @@ impl Client {
         Ok(self.socket.send(Frame::Ping(Bytes::new()))?)
     }
 
-    /// Waits for the next message until `deadline`; what has arrived is read even when that has passed. To be called again and
-    /// again: the server's pings are answered here.
+    /// Waits for the next message until `deadline`; what has arrived is read even when that has
+    /// passed. To be called again and again: the server's pings are answered here.
     ///
     /// # Errors
     /// When the connection has ended. The client is of no more use then.
@@ -145,28 +158,48 @@ impl Client {
                 let _ = self.socket.flush();
                 Err(Lost::closed(close))
             }
-            Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Binary(_) | Frame::Frame(_)) => Ok(Heard::SignOfLife),
-            Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => Ok(Heard::Nothing),
+            Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Binary(_) | Frame::Frame(_)) => {
+                Ok(Heard::SignOfLife)
+            }
+            Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
+                Ok(Heard::Nothing)
+            }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Says goodbye, and waits up to a second for the server's: with unread messages, hanging up at once could overtake ours.
+    /// Says goodbye, and waits up to a second for the server's: with unread messages, hanging up at
+    /// once could overtake ours.
     pub fn close(mut self) {
         let deadline = Instant::now() + GOODBYE_TIMEOUT;
         // A connection that is lost already is closed as well.
-        let _ = self.socket.close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() }));
-        while Instant::now() < deadline && matches!(self.read(deadline), Ok(Heard::Text(_) | Heard::SignOfLife)) {}
+        let _ = self.socket.close(Some(CloseFrame {
+            code: CloseCode::Normal,
+            reason: Utf8Bytes::default(),
+        }));
+        while Instant::now() < deadline
+            && matches!(self.read(deadline), Ok(Heard::Text(_) | Heard::SignOfLife))
+        {}
     }
 }
 
 impl Lost {
     fn closed(close: Option<CloseFrame>) -> Self {
         // A terminal must not obey what a server wrote.
-        let words = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let words = |text: &str| {
+            text.chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .collect()
+        };
         match close {
-            Some(close) => Lost::Closed { code: Some(close.code.into()), reason: words(&close.reason) },
-            None => Lost::Closed { code: None, reason: String::new() },
+            Some(close) => Lost::Closed {
+                code: Some(close.code.into()),
+                reason: words(&close.reason),
+            },
+            None => Lost::Closed {
+                code: None,
+                reason: String::new(),
+            },
         }
     }
 }
@@ -175,8 +208,12 @@ impl From<tungstenite::Error> for Lost {
     fn from(error: tungstenite::Error) -> Self {
         use tungstenite::error::ProtocolError;
         Lost::Broken(match error {
-            tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => "the server hung up".to_owned(),
-            tungstenite::Error::Io(error) if error.kind() == ErrorKind::WouldBlock => "the server takes no more bytes".to_owned(),
+            tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+                "the server hung up".to_owned()
+            }
+            tungstenite::Error::Io(error) if error.kind() == ErrorKind::WouldBlock => {
+                "the server takes no more bytes".to_owned()
+            }
             tungstenite::Error::Io(error) => error.to_string(),
             error => error.to_string(),
         })
@@ -187,10 +224,19 @@ impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Lost::Closed { code: None, .. } => f.write_str("the server closed the connection"),
-            Lost::Closed { code: Some(code), reason } if reason.is_empty() => {
+            Lost::Closed {
+                code: Some(code),
+                reason,
+            } if reason.is_empty() => {
                 write!(f, "the server closed the connection with code {code}")
             }
-            Lost::Closed { code: Some(code), reason } => write!(f, "the server closed the connection with code {code}, {reason}"),
+            Lost::Closed {
+                code: Some(code),
+                reason,
+            } => write!(
+                f,
+                "the server closed the connection with code {code}, {reason}"
+            ),
             Lost::Broken(reason) => f.write_str(reason),
         }
     }
@@ -201,10 +247,19 @@ impl std::error::Error for Lost {}
 impl From<io::Error> for ConnectError {
     fn from(error: io::Error) -> Self {
         use rustls::{CertificateError, Error};
-        match (error.kind(), error.get_ref().and_then(|error| error.downcast_ref::<Error>())) {
-            (_, Some(Error::InvalidCertificate(CertificateError::UnknownIssuer))) => ConnectError::Untrusted,
+        match (
+            error.kind(),
+            error
+                .get_ref()
+                .and_then(|error| error.downcast_ref::<Error>()),
+        ) {
+            (_, Some(Error::InvalidCertificate(CertificateError::UnknownIssuer))) => {
+                ConnectError::Untrusted
+            }
             // Reading has reached its deadline.
-            (ErrorKind::WouldBlock, _) => ConnectError::Unreachable("the server does not answer".to_owned()),
+            (ErrorKind::WouldBlock, _) => {
+                ConnectError::Unreachable("the server does not answer".to_owned())
+            }
             _ => ConnectError::Unreachable(error.to_string()),
         }
     }
@@ -214,7 +269,9 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ConnectError::Unreachable(reason) => f.write_str(reason),
-            ConnectError::Untrusted => f.write_str("the server's certificate was issued by nobody who is trusted here"),
+            ConnectError::Untrusted => {
+                f.write_str("the server's certificate was issued by nobody who is trusted here")
+            }
             ConnectError::Rejected(rejection) => write!(f, "the server answers {rejection}"),
         }
     }

@@ -1,4 +1,5 @@
-//! The bytes below the WebSocket: TCP, with or without TLS, with a deadline for reading. Knows no HTTP and no WebSocket.
+//! The bytes below the WebSocket: TCP, with or without TLS, with a deadline for reading. Knows no
+//! HTTP and no WebSocket.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -10,10 +11,12 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::FeedUrl;
 
-/// How long the server's system may refuse our bytes. We send a few hundred bytes in all, so that it can only be gone.
+/// How long the server's system may refuse our bytes. We send a few hundred bytes in all, so that
+/// it can only be gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection to a feed's host. Reading ends with [`ErrorKind::WouldBlock`] at the deadline, and can be taken up again.
+/// A connection to a feed's host. Reading ends with [`ErrorKind::WouldBlock`] at the deadline, and
+/// can be taken up again.
 #[derive(Debug)]
 pub(super) enum Stream {
     Plain(Timed),
@@ -21,10 +24,19 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// Connects to the first address of the URL's host that answers; with TLS where there is a configuration for it. The
-    /// handshake of TLS comes with the first byte that is sent.
-    pub(super) fn connect(url: &FeedUrl, tls: Option<&Arc<ClientConfig>>, deadline: Instant) -> io::Result<Self> {
-        let tcp = connect_to_any(&(url.host(), url.port()).to_socket_addrs()?.collect::<Vec<_>>(), deadline)?;
+    /// Connects to the first address of the URL's host that answers; with TLS where there is a
+    /// configuration for it. The handshake of TLS comes with the first byte that is sent.
+    pub(super) fn connect(
+        url: &FeedUrl,
+        tls: Option<&Arc<ClientConfig>>,
+        deadline: Instant,
+    ) -> io::Result<Self> {
+        let tcp = connect_to_any(
+            &(url.host(), url.port())
+                .to_socket_addrs()?
+                .collect::<Vec<_>>(),
+            deadline,
+        )?;
         // Commands are small and wait for their replies: nothing is gained by holding them back.
         tcp.set_nodelay(true)?;
         tcp.set_write_timeout(Some(WRITE_TIMEOUT))?;
@@ -46,7 +58,8 @@ impl Stream {
     }
 }
 
-/// Tries each address with its share of the time that is left, so that one that swallows everything does not hide the next.
+/// Tries each address with its share of the time that is left, so that one that swallows everything
+/// does not hide the next.
 fn connect_to_any(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
     let mut last_error = io::Error::new(ErrorKind::NotFound, "the host has no address");
     for (at, address) in addresses.iter().enumerate() {
@@ -85,7 +98,8 @@ impl Write for Stream {
     }
 }
 
-/// TCP with a deadline. It stands below TLS, so that neither handshake nor records that trickle in can outlast it by much.
+/// TCP with a deadline. It stands below TLS, so that neither handshake nor records that trickle in
+/// can outlast it by much.
 #[derive(Debug)]
 pub(super) struct Timed {
     tcp: TcpStream,
@@ -95,8 +109,12 @@ pub(super) struct Timed {
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            // What has arrived already is read even when the deadline has passed, and a timeout of 0 would mean none at all.
-            let left = self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            // What has arrived already is read even when the deadline has passed, and a timeout of
+            // 0 would mean none at all.
+            let left = self
+                .deadline
+                .saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(1));
             self.tcp.set_read_timeout(Some(left))?;
             match self.tcp.read(buffer) {
                 // A stopped process that is continued finds its system calls interrupted.

@@ -22,12 +22,16 @@ impl FeedUrl {
     /// Name or address of the host; an IPv6 address without its brackets.
     pub fn host(&self) -> &str {
         let host = self.uri.host().unwrap_or_default();
-        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+        host.strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host)
     }
 
     /// The TCP port: 80, or 443 with TLS, where the URL names none.
     pub fn port(&self) -> u16 {
-        self.uri.port_u16().unwrap_or(if self.is_encrypted { 443 } else { 80 })
+        self.uri
+            .port_u16()
+            .unwrap_or(if self.is_encrypted { 443 } else { 80 })
     }
 
     pub(super) fn uri(&self) -> &Uri {
@@ -40,7 +44,8 @@ impl FromStr for FeedUrl {
 
     /// Reads a `ws://` or `wss://` URL; `http://` and `https://` stand for the same feeds.
     fn from_str(text: &str) -> Result<Self, String> {
-        const ACCEPTED: &str = "accepted are ws://HOST[:PORT]/PATH and wss://…, or http:// and https:// for the same";
+        const ACCEPTED: &str =
+            "accepted are ws://HOST[:PORT]/PATH and wss://…, or http:// and https:// for the same";
         let no_url = |reason: &str| format!("'{text}' is no URL of a feed: {reason}; {ACCEPTED}");
         let uri: Uri = text.parse().map_err(|_| no_url("it cannot be read"))?;
         let is_encrypted = match uri.scheme_str() {
@@ -55,7 +60,9 @@ impl FromStr for FeedUrl {
             return Err(no_url("it names no host"));
         }
         if authority.as_str().contains('@') {
-            return Err(format!("'{text}' carries a user name, which is not supported; {ACCEPTED}"));
+            return Err(format!(
+                "'{text}' carries a user name, which is not supported; {ACCEPTED}"
+            ));
         }
         let port = authority.as_str()[host.len()..].trim_start_matches(':');
         if !port.is_empty() && port.parse::<u16>().map_or(true, |port| port == 0) {
@@ -86,16 +93,45 @@ mod tests {
     #[test]
     fn a_feeds_url_names_host_port_and_path_and_may_be_written_as_http() {
         for (text, url, host, port) in [
-            ("ws://127.0.0.1:8844/", "ws://127.0.0.1:8844/", "127.0.0.1", 8844),
+            (
+                "ws://127.0.0.1:8844/",
+                "ws://127.0.0.1:8844/",
+                "127.0.0.1",
+                8844,
+            ),
             ("ws://localhost", "ws://localhost/", "localhost", 80),
-            ("http://localhost:8844", "ws://localhost:8844/", "localhost", 8844),
-            ("https://feed.example/dev/?a=b", "wss://feed.example/dev/?a=b", "feed.example", 443),
-            ("wss://feed.example:8443?a=b", "wss://feed.example:8443/?a=b", "feed.example", 8443),
+            (
+                "http://localhost:8844",
+                "ws://localhost:8844/",
+                "localhost",
+                8844,
+            ),
+            (
+                "https://feed.example/dev/?a=b",
+                "wss://feed.example/dev/?a=b",
+                "feed.example",
+                443,
+            ),
+            (
+                "wss://feed.example:8443?a=b",
+                "wss://feed.example:8443/?a=b",
+                "feed.example",
+                8443,
+            ),
             ("ws://[::1]:8844/dev", "ws://[::1]:8844/dev", "::1", 8844),
-            ("HTTPS://Feed.Example/", "wss://Feed.Example/", "Feed.Example", 443),
+            (
+                "HTTPS://Feed.Example/",
+                "wss://Feed.Example/",
+                "Feed.Example",
+                443,
+            ),
         ] {
             let read: FeedUrl = text.parse().unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!((read.to_string().as_str(), read.host(), read.port()), (url, host, port), "{text}");
+            assert_eq!(
+                (read.to_string().as_str(), read.host(), read.port()),
+                (url, host, port),
+                "{text}"
+            );
             assert_eq!(read.is_encrypted(), url.starts_with("wss"), "{text}");
         }
     }
@@ -117,7 +153,10 @@ mod tests {
             ("ws://me:secret@host/", "user name"),
         ] {
             let error = text.parse::<FeedUrl>().unwrap_err();
-            assert!(error.contains(reason) && error.contains("accepted are ws://"), "{text}: {error}");
+            assert!(
+                error.contains(reason) && error.contains("accepted are ws://"),
+                "{text}: {error}"
+            );
         }
     }
 }

@@ -23,8 +23,10 @@ pub struct Options {
 /// # Errors
 /// When the source cannot be written to.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    options
-        .source
-        .notify(&options.bugs)
-        .map_err(|error| Failure::Unavailable(format!("cannot record the change in {}: {error}.", options.source)))
+    options.source.notify(&options.bugs).map_err(|error| {
+        Failure::Unavailable(format!(
+            "cannot record the change in {}: {error}.",
+            options.source
+        ))
+    })
 }

@@ -1,5 +1,5 @@
-//! `bugzfeed relay`: takes changes from Bugzilla's database and sends them on, to a broker, a webhook or a file. Owns the settings,
-//! the signals and the line of progress on a terminal.
+//! `bugzfeed relay`: takes changes from Bugzilla's database and sends them on, to a broker, a
+//! webhook or a file. Owns the settings, the signals and the line of progress on a terminal.
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -36,16 +36,32 @@ pub struct Options {
     #[arg(long, env = "BUGZFEED_TO", hide_env_values = true, value_name = "DESTINATION", num_args = 1.., value_delimiter = ' ', required_unless_present = "status", value_parser = Discreet(str::parse::<relay::Address>))]
     to: Vec<relay::Address>,
     /// SQLite file that keeps changes until they have arrived
-    #[arg(long, env = "BUGZFEED_BACKLOG", value_name = "FILE", default_value = "bugzfeed-relay.db")]
+    #[arg(
+        long,
+        env = "BUGZFEED_BACKLOG",
+        value_name = "FILE",
+        default_value = "bugzfeed-relay.db"
+    )]
     backlog: PathBuf,
     /// Print what waits for each destination, what went wrong last, and when it is tried again
     #[arg(long)]
     status: bool,
     /// Pauses after failures in a row
-    #[arg(long, env = "BUGZFEED_RETRY", value_name = "DURATIONS", hide = true, default_value = "5s,25s,125s,625s,900s")]
+    #[arg(
+        long,
+        env = "BUGZFEED_RETRY",
+        value_name = "DURATIONS",
+        hide = true,
+        default_value = "5s,25s,125s,625s,900s"
+    )]
     retry: Pauses,
     /// How much is logged: off, error, warn, info, debug or trace
-    #[arg(long, env = "BUGZFEED_LOG", value_name = "LEVEL", default_value = "info")]
+    #[arg(
+        long,
+        env = "BUGZFEED_LOG",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
     log: LevelFilter,
 }
 
@@ -54,7 +70,14 @@ pub struct Options {
 /// # Errors
 /// When a setting is wrong, or another relay is at work.
 pub fn run(options: Options) -> Result<(), Failure> {
-    let Options { from, to, backlog, status, retry: pauses, log } = options;
+    let Options {
+        from,
+        to,
+        backlog,
+        status,
+        retry: pauses,
+        log,
+    } = options;
     if status {
         let text = relay::status(&backlog, source::unix_now())?;
         // A reader that has seen enough is no failure.
@@ -62,8 +85,17 @@ pub fn run(options: Options) -> Result<(), Failure> {
         return Ok(());
     }
     let from = from.ok_or_else(|| Failure::Usage("--from is missing.".to_owned()))?;
-    let log = logging::start(log).map_err(|error| Failure::Unavailable(format!("cannot start the log: {error}.")))?;
-    let result = relay(&relay::Settings { from, to, backlog, pauses }, &log);
+    let log = logging::start(log)
+        .map_err(|error| Failure::Unavailable(format!("cannot start the log: {error}.")))?;
+    let result = relay(
+        &relay::Settings {
+            from,
+            to,
+            backlog,
+            pauses,
+        },
+        &log,
+    );
     log.finish();
     result
 }
@@ -75,7 +107,11 @@ fn relay(settings: &relay::Settings, log: &Log) -> Result<(), Failure> {
     let relay = Relay::start(settings)?;
     end_by_signal(signals, relay.end()).map_err(cannot_watch)?;
     let to: Vec<String> = settings.to.iter().map(ToString::to_string).collect();
-    eprintln!("bugzfeed {VERSION} relays from {} to {}", settings.from, to.join(", "));
+    eprintln!(
+        "bugzfeed {VERSION} relays from {} to {}",
+        settings.from,
+        to.join(", ")
+    );
     let end = wait(&relay, log);
     relay.stop();
     match end {
@@ -94,20 +130,26 @@ fn watch_signals() -> io::Result<UnixStream> {
 
 /// A signal ends the relay; a second one ends the program at once.
 fn end_by_signal(mut received: UnixStream, end: Sender<End>) -> io::Result<()> {
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        while received.read_exact(&mut [0]).is_ok() {
-            if end.send(End::Requested).is_err() {
-                std::process::exit(0);
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            while received.read_exact(&mut [0]).is_ok() {
+                if end.send(End::Requested).is_err() {
+                    std::process::exit(0);
+                }
             }
-        }
-    })?;
+        })?;
     Ok(())
 }
 
 /// Waits for the relay's end, and tells a terminal meanwhile how much is left.
 fn wait(relay: &Relay, log: &Log) -> End {
     let is_watched = io::stderr().is_terminal();
-    let patience = if is_watched { PROGRESS_EVERY } else { Duration::MAX };
+    let patience = if is_watched {
+        PROGRESS_EVERY
+    } else {
+        Duration::MAX
+    };
     let mut before = None;
     loop {
         if let Some(end) = relay.wait(patience) {
@@ -127,11 +169,15 @@ fn wait(relay: &Relay, log: &Log) -> End {
 }
 
 fn progress(depth: u64, before: Option<(u64, Instant)>, now: Instant) -> String {
-    let Some((depth_before, then)) = before.filter(|(depth_before, _)| *depth_before > depth) else {
+    let Some((depth_before, then)) = before.filter(|(depth_before, _)| *depth_before > depth)
+    else {
         return format!("{depth} changes wait");
     };
     let per_second = (depth_before - depth) as f64 / now.duration_since(then).as_secs_f64();
-    format!("{depth} changes wait, {per_second:.0} go out per second: {:.0} s left", depth as f64 / per_second)
+    format!(
+        "{depth} changes wait, {per_second:.0} go out per second: {:.0} s left",
+        depth as f64 / per_second
+    )
 }
 
 #[cfg(test)]
@@ -143,7 +189,13 @@ mod tests {
         let then = Instant::now();
         let now = then + Duration::from_secs(2);
         assert_eq!(progress(5_000, None, now), "5000 changes wait");
-        assert_eq!(progress(5_000, Some((4_000, then)), now), "5000 changes wait");
-        assert_eq!(progress(5_000, Some((6_000, then)), now), "5000 changes wait, 500 go out per second: 10 s left");
+        assert_eq!(
+            progress(5_000, Some((4_000, then)), now),
+            "5000 changes wait"
+        );
+        assert_eq!(
+            progress(5_000, Some((6_000, then)), now),
+            "5000 changes wait, 500 go out per second: 10 s left"
+        );
     }
 }

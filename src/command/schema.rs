@@ -1,4 +1,5 @@
-//! `bugzfeed schema`: prints what makes a Bugzilla record its changes, and checks whether a database has it.
+//! `bugzfeed schema`: prints what makes a Bugzilla record its changes, and checks whether a
+//! database has it.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -30,8 +31,14 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<(), Failure> {
     match (&options.check, options.engine) {
         (Some(address), engine) => check(address, engine),
-        (None, Some(engine)) => print(if options.drop { engine.removal() } else { engine.installation() }),
-        (None, None) => Err(Failure::Usage("the kind of database is missing; accepted are mysql, postgres and sqlite.".to_owned())),
+        (None, Some(engine)) => print(if options.drop {
+            engine.removal()
+        } else {
+            engine.installation()
+        }),
+        (None, None) => Err(Failure::Usage(
+            "the kind of database is missing; accepted are mysql, postgres and sqlite.".to_owned(),
+        )),
     }
 }
 
@@ -39,14 +46,20 @@ fn check(address: &Address, engine: Option<Engine>) -> Result<(), Failure> {
     if let (Some(engine), Some(of_address)) = (engine, Engine::of(address))
         && engine != of_address
     {
-        return Err(Failure::Usage(format!("{address} is no {} database; --check needs no kind beside its address.", engine.name())));
+        return Err(Failure::Usage(format!(
+            "{address} is no {} database; --check needs no kind beside its address.",
+            engine.name()
+        )));
     }
-    let report = schema::check(address).map_err(|error| Failure::Unavailable(format!("cannot check {address}: {error}.")))?;
+    let report = schema::check(address)
+        .map_err(|error| Failure::Unavailable(format!("cannot check {address}: {error}.")))?;
     for unknown in &report.unknown {
         eprintln!("bugzfeed: this account may not see {unknown}.");
     }
     if report.problems.is_empty() {
-        return print(&format!("The table push_notify and its triggers are there and intact in {address}.\n"));
+        return print(&format!(
+            "The table push_notify and its triggers are there and intact in {address}.\n"
+        ));
     }
     let engine = Engine::of(address).map_or("", Engine::name);
     Err(Failure::CheckFailed(format!(
@@ -59,7 +72,9 @@ fn check(address: &Address, engine: Option<Engine>) -> Result<(), Failure> {
 /// Nobody needs to read the whole of it.
 fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Unavailable(format!("cannot write the output: {error}."))),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Unavailable(format!(
+            "cannot write the output: {error}."
+        ))),
         _ => Ok(()),
     }
 }

@@ -50,14 +50,20 @@ impl Refusal {
         }
     }
 
-    /// The header fields that this status calls for: RFC 9110 sections 7.8, 15.5.2, 15.5.6 and 15.5.22, RFC 6455 section 4.4.
+    /// The header fields that this status calls for: RFC 9110 sections 7.8, 15.5.2, 15.5.6 and
+    /// 15.5.22, RFC 6455 section 4.4.
     fn fields(self) -> String {
         match self {
             Refusal::Unauthorized => "WWW-Authenticate: ApiKey\r\n",
             Refusal::MethodNotAllowed(methods) => return format!("Allow: {methods}\r\n"),
-            Refusal::UpgradeRequired => "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+            Refusal::UpgradeRequired => {
+                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            }
             Refusal::Full | Refusal::NotKept => "Retry-After: 30\r\n",
-            Refusal::BadRequest(_) | Refusal::ForbiddenOrigin | Refusal::NotFound | Refusal::Timeout => "",
+            Refusal::BadRequest(_)
+            | Refusal::ForbiddenOrigin
+            | Refusal::NotFound
+            | Refusal::Timeout => "",
             Refusal::LengthRequired | Refusal::BodyTooLarge | Refusal::HeadTooLarge => "",
         }
         .to_owned()
@@ -65,7 +71,14 @@ impl Refusal {
 
     /// Writes the response; the answer to a HEAD has no body.
     pub fn write(self, response: &mut Vec<u8>, is_head: bool) {
-        write_response(response, self.status(), &self.fields(), "text/plain; charset=utf-8", &format!("{self}\n"), is_head);
+        write_response(
+            response,
+            self.status(),
+            &self.fields(),
+            "text/plain; charset=utf-8",
+            &format!("{self}\n"),
+            is_head,
+        );
     }
 }
 
@@ -74,15 +87,22 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::BadRequest(why) => f.write_str(why),
             Refusal::Unauthorized => f.write_str("The key is missing or wrong."),
-            Refusal::ForbiddenOrigin => f.write_str("Pages of this origin may not connect to this server."),
+            Refusal::ForbiddenOrigin => {
+                f.write_str("Pages of this origin may not connect to this server.")
+            }
             Refusal::NotFound => f.write_str("There is nothing at this path."),
             Refusal::MethodNotAllowed(methods) => write!(f, "Only {methods} is answered here."),
             Refusal::Timeout => f.write_str("The request did not come in time."),
             Refusal::LengthRequired => f.write_str("The header field Content-Length is missing."),
             Refusal::BodyTooLarge => write!(f, "The body is larger than {BODY_BYTES_MAX} bytes."),
             Refusal::UpgradeRequired => f.write_str("This server speaks WebSocket version 13."),
-            Refusal::HeadTooLarge => write!(f, "The request's head is larger than {HEAD_BYTES_MAX} bytes or {HEADERS_MAX} fields."),
-            Refusal::Full => f.write_str("The server has as many connections as it takes; try again later."),
+            Refusal::HeadTooLarge => write!(
+                f,
+                "The request's head is larger than {HEAD_BYTES_MAX} bytes or {HEADERS_MAX} fields."
+            ),
+            Refusal::Full => {
+                f.write_str("The server has as many connections as it takes; try again later.")
+            }
             Refusal::NotKept => f.write_str("The change could not be kept; post it again later."),
         }
     }

@@ -16,11 +16,12 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use crate::connection::Stream;
 
-/// How many connections the kernel completes before they are accepted. mio's own bind, and Tornado's, stop at 128, which a storm of
-/// 15,000 clients does not survive.
+/// How many connections the kernel completes before they are accepted. mio's own bind, and
+/// Tornado's, stop at 128, which a storm of 15,000 clients does not survive.
 const BACKLOG: i32 = 4_096;
 
-/// The same while memory is short: each one costs the kernel some 3 KB, and a client whose SYN is dropped tries again by itself.
+/// The same while memory is short: each one costs the kernel some 3 KB, and a client whose SYN is
+/// dropped tries again by itself.
 const BACKLOG_WHEN_SHORT: i32 = 256;
 
 /// An address to listen on, as the user writes it.
@@ -39,10 +40,18 @@ impl FromStr for Address {
         if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
             return Ok(Address::Unix(path.into()));
         }
-        let refuse =
-            |why: &str| format!("'{text}' is no address: {why}; accepted are 127.0.0.1:8844, [::1]:8844, localhost:8844 and unix:FILE");
-        let mut found = text.to_socket_addrs().map_err(|error| refuse(&error.to_string()))?;
-        found.next().map(Address::Tcp).ok_or_else(|| refuse("nothing has that name"))
+        let refuse = |why: &str| {
+            format!(
+                "'{text}' is no address: {why}; accepted are 127.0.0.1:8844, [::1]:8844, localhost:8844 and unix:FILE"
+            )
+        };
+        let mut found = text
+            .to_socket_addrs()
+            .map_err(|error| refuse(&error.to_string()))?;
+        found
+            .next()
+            .map(Address::Tcp)
+            .ok_or_else(|| refuse("nothing has that name"))
     }
 }
 
@@ -65,37 +74,48 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Binds to an address and listens; `is_shared` lets other sockets that say so, too, listen on the same port (SO_REUSEPORT; see
-    /// socket(7)).
+    /// Binds to an address and listens; `is_shared` lets other sockets that say so, too, listen on
+    /// the same port (SO_REUSEPORT; see socket(7)).
     ///
     /// # Errors
     /// When the address is taken, not this machine's, or not allowed.
     pub fn bind(address: &Address, is_shared: bool) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => {
-                let socket = socket2::Socket::new(Domain::for_address(*address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+                let socket = socket2::Socket::new(
+                    Domain::for_address(*address),
+                    Type::STREAM.nonblocking(),
+                    Some(Protocol::TCP),
+                )?;
                 if address.is_ipv6() {
                     // So that [::]:8844 and 0.0.0.0:8844 can be listened on both.
                     socket.set_only_v6(true)?;
                 }
                 socket.set_reuse_address(true)?;
                 socket.set_reuse_port(is_shared)?;
-                // On Linux, accepted sockets inherit it: one system call here instead of one for each client.
+                // On Linux, accepted sockets inherit it: one system call here instead of one for
+                // each client.
                 socket.set_tcp_nodelay(true)?;
                 socket.bind(&SockAddr::from(*address))?;
                 socket.listen(BACKLOG)?;
                 Ok(Listener::Tcp(TcpListener::from_std(socket.into())))
             }
             Address::Unix(path) => {
-                let is_stale = path.metadata().is_ok_and(|file| file.file_type().is_socket())
-                    && std::os::unix::net::UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+                let is_stale = path
+                    .metadata()
+                    .is_ok_and(|file| file.file_type().is_socket())
+                    && std::os::unix::net::UnixStream::connect(path)
+                        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
                 if is_stale {
                     std::fs::remove_file(path)?;
                 }
                 let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
                 socket.bind(&SockAddr::unix(path)?)?;
                 socket.listen(BACKLOG)?;
-                Ok(Listener::Unix(UnixListener::from_std(socket.into()), path.clone()))
+                Ok(Listener::Unix(
+                    UnixListener::from_std(socket.into()),
+                    path.clone(),
+                ))
             }
         }
     }
@@ -105,7 +125,11 @@ impl Listener {
     /// # Errors
     /// When the kernel refuses; the number is what it was then.
     pub fn shorten_backlog(&self, is_short: bool) -> io::Result<()> {
-        let backlog = if is_short { BACKLOG_WHEN_SHORT } else { BACKLOG };
+        let backlog = if is_short {
+            BACKLOG_WHEN_SHORT
+        } else {
+            BACKLOG
+        };
         match self {
             Listener::Tcp(listener) => SockRef::from(listener).listen(backlog),
             Listener::Unix(listener, _) => SockRef::from(listener).listen(backlog),
@@ -130,7 +154,9 @@ impl Listener {
     pub fn accept(&self) -> io::Result<Socket> {
         match self {
             Listener::Tcp(listener) => listener.accept().map(|(stream, _)| Socket::Tcp(stream)),
-            Listener::Unix(listener, _) => listener.accept().map(|(stream, _)| Socket::Unix(stream)),
+            Listener::Unix(listener, _) => {
+                listener.accept().map(|(stream, _)| Socket::Unix(stream))
+            }
         }
     }
 }
@@ -153,8 +179,8 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
-/// Read and write by rustix, which makes the system call and nothing else: in a process with several threads, the C library's functions
-/// also see to the cancellation of threads each time.
+/// Read and write by rustix, which makes the system call and nothing else: in a process with
+/// several threads, the C library's functions also see to the cancellation of threads each time.
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (bytes, _) = rustix::net::recv(&*self, buffer, RecvFlags::empty())?;
@@ -225,12 +251,26 @@ mod tests {
 
     #[test]
     fn an_address_is_a_host_and_a_port_or_a_file() {
-        for (text, shown) in [("127.0.0.1:1", "127.0.0.1:1"), ("[::1]:0", "[::1]:0"), ("unix:/run/b", "unix:/run/b")] {
+        for (text, shown) in [
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("[::1]:0", "[::1]:0"),
+            ("unix:/run/b", "unix:/run/b"),
+        ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), shown);
         }
-        for text in ["", "8844", "127.0.0.1", "127.0.0.1:99999", "::1:8844x", "unix:"] {
+        for text in [
+            "",
+            "8844",
+            "127.0.0.1",
+            "127.0.0.1:99999",
+            "::1:8844x",
+            "unix:",
+        ] {
             let why = text.parse::<Address>().unwrap_err();
-            assert!(why.contains(&format!("'{text}'")) && why.contains("accepted are"), "{why}");
+            assert!(
+                why.contains(&format!("'{text}'")) && why.contains("accepted are"),
+                "{why}"
+            );
         }
     }
 }

@@ -1,8 +1,9 @@
-//! The backlog: an SQLite file with the changes that a relay has taken from its source and not yet got rid of, one row per change and
-//! destination. Owns the file's form, and that only one relay uses it. Knows no destination but by its name.
+//! The backlog: an SQLite file with the changes that a relay has taken from its source and not yet
+//! got rid of, one row per change and destination. Owns the file's form, and that only one relay
+//! uses it. Knows no destination but by its name.
 //!
-//! A row of the source is deleted after it is in here, so what is written here must survive a power failure. What is deleted here may
-//! come back after one: its destination gets it twice.
+//! A row of the source is deleted after it is in here, so what is written here must survive a power
+//! failure. What is deleted here may come back after one: its destination gets it twice.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +13,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 use crate::lock::FileLock;
 use crate::update::{BugId, Update};
 
-/// How long the file's other users are waited for: the relay's own threads, and the disk behind them.
+/// How long the file's other users are waited for: the relay's own threads, and the disk behind
+/// them.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 const TABLES: &str = "
@@ -77,10 +79,18 @@ impl Backlog {
     pub fn open(file: &Path, commit: Commit) -> rusqlite::Result<Self> {
         let database = Connection::open(file)?;
         database.busy_timeout(LOCK_WAIT)?;
-        // In this mode readers and the writer do not wait for each other, and whether a commit waits for the disk is each connection's
-        // own choice.
+        // In this mode readers and the writer do not wait for each other, and whether a commit
+        // waits for the disk is each connection's own choice.
         database.pragma_update(None, "journal_mode", "WAL")?;
-        database.pragma_update(None, "synchronous", if commit == Commit::Durable { "FULL" } else { "NORMAL" })?;
+        database.pragma_update(
+            None,
+            "synchronous",
+            if commit == Commit::Durable {
+                "FULL"
+            } else {
+                "NORMAL"
+            },
+        )?;
         database.execute_batch(TABLES)?;
         Ok(Self { database })
     }
@@ -93,77 +103,123 @@ impl Backlog {
         // Not read-only: what a killed relay has left behind could not be read.
         let database = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         database.busy_timeout(LOCK_WAIT)?;
-        database.query_row("SELECT 1 FROM push_destination LIMIT 1", [], |_| Ok(())).optional()?;
+        database
+            .query_row("SELECT 1 FROM push_destination LIMIT 1", [], |_| Ok(()))
+            .optional()?;
         Ok(Self { database })
     }
 
-    /// Makes the destinations known that are in use from now on, and forgets others for which nothing waits.
+    /// Makes the destinations known that are in use from now on, and forgets others for which
+    /// nothing waits.
     ///
     /// # Errors
     /// When SQLite cannot write; nothing has changed then.
     pub fn enroll(&mut self, names: &[String]) -> rusqlite::Result<Vec<Key>> {
-        let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute("UPDATE push_destination SET is_in_use = 0, next_attempt = NULL", [])?;
-        let enroll =
-            "INSERT INTO push_destination (name, is_in_use) VALUES (?1, 1) ON CONFLICT (name) DO UPDATE SET is_in_use = 1 RETURNING id";
-        let keys = names.iter().map(|name| transaction.query_row(enroll, [name], |row| row.get(0).map(Key))).collect::<Result<_, _>>()?;
+        let transaction = self
+            .database
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute(
+            "UPDATE push_destination SET is_in_use = 0, next_attempt = NULL",
+            [],
+        )?;
+        let enroll = "INSERT INTO push_destination (name, is_in_use) VALUES (?1, 1) ON CONFLICT (name) DO UPDATE SET is_in_use = 1 RETURNING id";
+        let keys = names
+            .iter()
+            .map(|name| transaction.query_row(enroll, [name], |row| row.get(0).map(Key)))
+            .collect::<Result<_, _>>()?;
         let forget = "DELETE FROM push_destination WHERE NOT is_in_use AND id NOT IN (SELECT destination FROM push_backlog)";
         transaction.execute(forget, [])?;
         transaction.commit()?;
         Ok(keys)
     }
 
-    /// Adds changes behind all others for each of the destinations: all of them, or none. `now` is the time in Unix seconds.
+    /// Adds changes behind all others for each of the destinations: all of them, or none. `now` is
+    /// the time in Unix seconds.
     ///
     /// # Errors
     /// When SQLite cannot write; nothing was added then.
-    pub fn append(&mut self, updates: &[Update], destinations: &[Key], now: i64) -> rusqlite::Result<()> {
-        let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    pub fn append(
+        &mut self,
+        updates: &[Update],
+        destinations: &[Key],
+        now: i64,
+    ) -> rusqlite::Result<()> {
+        let transaction = self
+            .database
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
             let mut insert =
                 transaction.prepare_cached("INSERT INTO push_backlog (destination, bug_id, delta_ts, since) VALUES (?1, ?2, ?3, ?4)")?;
             for update in updates {
                 for Key(destination) in destinations {
-                    insert.execute(params![destination, update.bug.get(), update.when.to_string(), now])?;
+                    insert.execute(params![
+                        destination,
+                        update.bug.get(),
+                        update.when.to_string(),
+                        now
+                    ])?;
                 }
             }
         }
         transaction.commit()
     }
 
-    /// The first `max` changes that wait for a destination behind the one with the id `after`, in order.
+    /// The first `max` changes that wait for a destination behind the one with the id `after`, in
+    /// order.
     ///
     /// # Errors
     /// When SQLite cannot read.
-    pub fn first(&self, Key(destination): Key, after: i64, max: usize) -> rusqlite::Result<Vec<Waiting>> {
+    pub fn first(
+        &self,
+        Key(destination): Key,
+        after: i64,
+        max: usize,
+    ) -> rusqlite::Result<Vec<Waiting>> {
         let mut select = self
             .database
             .prepare_cached("SELECT id, bug_id, delta_ts FROM push_backlog WHERE destination = ?1 AND id > ?2 ORDER BY id LIMIT ?3")?;
         let rows = select.query_map(params![destination, after, max as i64], |row| {
             let (bug, when): (u32, String) = (row.get(1)?, row.get(2)?);
-            let update = BugId::new(bug).zip(when.parse().ok()).map(|(bug, when)| Update { bug, when });
+            let update = BugId::new(bug)
+                .zip(when.parse().ok())
+                .map(|(bug, when)| Update { bug, when });
             let update = update.ok_or(rusqlite::Error::InvalidQuery)?;
-            Ok(Waiting { id: row.get(0)?, update })
+            Ok(Waiting {
+                id: row.get(0)?,
+                update,
+            })
         })?;
         rows.collect()
     }
 
-    /// Deletes a destination's changes up to the one with the id `last`. Only this relay adds any, so none comes to stand before it.
+    /// Deletes a destination's changes up to the one with the id `last`. Only this relay adds any,
+    /// so none comes to stand before it.
     ///
     /// # Errors
     /// When SQLite cannot write.
     pub fn delete(&mut self, Key(destination): Key, last: i64) -> rusqlite::Result<()> {
-        let mut delete = self.database.prepare_cached("DELETE FROM push_backlog WHERE destination = ?1 AND id <= ?2")?;
+        let mut delete = self
+            .database
+            .prepare_cached("DELETE FROM push_backlog WHERE destination = ?1 AND id <= ?2")?;
         delete.execute([destination, last]).map(drop)
     }
 
-    /// Notes what went wrong at `now` and when the destination is tried again, if it is to wait, in Unix seconds.
+    /// Notes what went wrong at `now` and when the destination is tried again, if it is to wait, in
+    /// Unix seconds.
     ///
     /// # Errors
     /// When SQLite cannot write.
-    pub fn note_error(&mut self, Key(destination): Key, error: &str, now: i64, next_attempt: Option<i64>) -> rusqlite::Result<()> {
+    pub fn note_error(
+        &mut self,
+        Key(destination): Key,
+        error: &str,
+        now: i64,
+        next_attempt: Option<i64>,
+    ) -> rusqlite::Result<()> {
         let set = "UPDATE push_destination SET error = ?2, error_at = ?3, next_attempt = ?4 WHERE id = ?1";
-        self.database.execute(set, params![destination, error, now, next_attempt]).map(drop)
+        self.database
+            .execute(set, params![destination, error, now, next_attempt])
+            .map(drop)
     }
 
     /// Notes that the destination works. What went wrong last stays known.
@@ -171,7 +227,12 @@ impl Backlog {
     /// # Errors
     /// When SQLite cannot write.
     pub fn note_success(&mut self, Key(destination): Key) -> rusqlite::Result<()> {
-        self.database.execute("UPDATE push_destination SET next_attempt = NULL WHERE id = ?1", [destination]).map(drop)
+        self.database
+            .execute(
+                "UPDATE push_destination SET next_attempt = NULL WHERE id = ?1",
+                [destination],
+            )
+            .map(drop)
     }
 
     /// How many changes wait for a destination.
@@ -179,8 +240,12 @@ impl Backlog {
     /// # Errors
     /// When SQLite cannot read.
     pub fn depth(&self, Key(destination): Key) -> rusqlite::Result<u64> {
-        let mut count = self.database.prepare_cached("SELECT count(*) FROM push_backlog WHERE destination = ?1")?;
-        count.query_row([destination], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
+        let mut count = self
+            .database
+            .prepare_cached("SELECT count(*) FROM push_backlog WHERE destination = ?1")?;
+        count
+            .query_row([destination], |row| row.get::<_, i64>(0))
+            .map(i64::cast_unsigned)
     }
 
     /// What is known about each destination, in the order in which they came.
@@ -208,8 +273,8 @@ impl Backlog {
     }
 }
 
-/// Claims the file for one relay; `None` when another one has it. It is a file beside the backlog that is locked: SQLite's own locks
-/// would keep out `--status` as well.
+/// Claims the file for one relay; `None` when another one has it. It is a file beside the backlog
+/// that is locked: SQLite's own locks would keep out `--status` as well.
 ///
 /// # Errors
 /// When the file cannot be made or locked.
@@ -225,15 +290,27 @@ mod tests {
     use crate::update::When;
 
     fn update(bug: u32) -> Update {
-        Update { bug: BugId::new(bug).unwrap(), when: When::from_unix_seconds(0) }
+        Update {
+            bug: BugId::new(bug).unwrap(),
+            when: When::from_unix_seconds(0),
+        }
     }
 
     fn bugs(backlog: &Backlog, destination: Key, after: i64) -> Vec<u32> {
-        backlog.first(destination, after, 100).unwrap().iter().map(|waiting| waiting.update.bug.get()).collect()
+        backlog
+            .first(destination, after, 100)
+            .unwrap()
+            .iter()
+            .map(|waiting| waiting.update.bug.get())
+            .collect()
     }
 
     fn enroll<const N: usize>(backlog: &mut Backlog, names: [&str; N]) -> [Key; N] {
-        backlog.enroll(&names.map(str::to_owned)).unwrap().try_into().unwrap()
+        backlog
+            .enroll(&names.map(str::to_owned))
+            .unwrap()
+            .try_into()
+            .unwrap()
     }
 
     #[test]
@@ -242,18 +319,29 @@ mod tests {
         let file = folder.path().join("backlog");
         let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
         let [one, two] = enroll(&mut backlog, ["one", "two"]);
-        backlog.append(&[update(3), update(1)], &[one, two], 100).unwrap();
+        backlog
+            .append(&[update(3), update(1)], &[one, two], 100)
+            .unwrap();
         backlog.append(&[update(3)], &[one], 200).unwrap();
         // A killed process closes nothing.
         std::mem::forget(backlog);
         let mut backlog = Backlog::open(&file, Commit::Fast).unwrap();
         assert_eq!(enroll(&mut backlog, ["two", "one"]), [two, one]);
-        assert_eq!((bugs(&backlog, one, 0), bugs(&backlog, two, 0)), (vec![3, 1, 3], vec![3, 1]));
+        assert_eq!(
+            (bugs(&backlog, one, 0), bugs(&backlog, two, 0)),
+            (vec![3, 1, 3], vec![3, 1])
+        );
         let second = backlog.first(one, 0, 2).unwrap()[1].id;
         assert_eq!(bugs(&backlog, one, second), [3]);
         backlog.delete(one, second).unwrap();
-        assert_eq!((bugs(&backlog, one, 0), bugs(&backlog, two, 0)), (vec![3], vec![3, 1]));
-        assert_eq!((backlog.depth(one).unwrap(), backlog.depth(two).unwrap()), (1, 2));
+        assert_eq!(
+            (bugs(&backlog, one, 0), bugs(&backlog, two, 0)),
+            (vec![3], vec![3, 1])
+        );
+        assert_eq!(
+            (backlog.depth(one).unwrap(), backlog.depth(two).unwrap()),
+            (1, 2)
+        );
     }
 
     #[test]
@@ -262,7 +350,13 @@ mod tests {
         let (full, normal) = (2, 1);
         for (commit, synchronous) in [(Commit::Durable, full), (Commit::Fast, normal)] {
             let backlog = Backlog::open(&folder.path().join("backlog"), commit).unwrap();
-            let get = |name: &str| backlog.database.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, rusqlite::types::Value>(0));
+            let get = |name: &str| {
+                backlog
+                    .database
+                    .query_row(&format!("PRAGMA {name}"), [], |row| {
+                        row.get::<_, rusqlite::types::Value>(0)
+                    })
+            };
             assert_eq!(get("synchronous").unwrap(), synchronous.into());
             assert_eq!(get("journal_mode").unwrap(), "wal".to_owned().into());
         }
@@ -275,9 +369,18 @@ mod tests {
         let [one, _] = enroll(&mut backlog, ["one", "two"]);
         backlog.append(&[update(1)], &[one], 100).unwrap();
         enroll(&mut backlog, ["three"]);
-        let names =
-            |backlog: &Backlog| backlog.status().unwrap().into_iter().map(|known| (known.name, known.is_in_use)).collect::<Vec<_>>();
-        assert_eq!(names(&backlog), [("one".to_owned(), false), ("three".to_owned(), true)]);
+        let names = |backlog: &Backlog| {
+            backlog
+                .status()
+                .unwrap()
+                .into_iter()
+                .map(|known| (known.name, known.is_in_use))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(&backlog),
+            [("one".to_owned(), false), ("three".to_owned(), true)]
+        );
         assert_eq!(enroll(&mut backlog, ["one"]), [one]);
         assert_eq!(names(&backlog), [("one".to_owned(), true)]);
         assert_eq!(bugs(&backlog, one, 0), [1]);
@@ -305,7 +408,15 @@ mod tests {
         };
         assert_eq!(
             Backlog::look(&file).unwrap().status().unwrap(),
-            [known("one", "gone"), Status { depth: 2, oldest: Some(100), next_attempt: Some(160), ..known("two", "no route") }]
+            [
+                known("one", "gone"),
+                Status {
+                    depth: 2,
+                    oldest: Some(100),
+                    next_attempt: Some(160),
+                    ..known("two", "no route")
+                }
+            ]
         );
     }
 }

@@ -1,4 +1,5 @@
-//! `--to`: which destination, where, and what one can do. The one place that knows all kinds of destination.
+//! `--to`: which destination, where, and what one can do. The one place that knows all kinds of
+//! destination.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +10,8 @@ use crate::update::Update;
 
 /// A place that changes are sent to, one batch after the other, by a blocking thread of its own.
 pub trait Destination: Send {
-    /// How many changes it is given at once. Those that were sent, but not deleted from the backlog before a crash, are sent again.
+    /// How many changes it is given at once. Those that were sent, but not deleted from the backlog
+    /// before a crash, are sent again.
     fn batch_max(&self) -> usize;
 
     /// Gets ready to send, so that what is wrong is known before the first change comes.
@@ -20,9 +22,15 @@ pub trait Destination: Send {
         Ok(())
     }
 
-    /// Sends changes in order, as far as it can, until `stop` is requested. Returns how many have arrived, counted from the first, and
-    /// what came of the next one, if there is one. Tells `waiting` while it must wait, and why.
-    fn send(&mut self, updates: &[Update], stop: &Stop, waiting: &mut dyn FnMut(&str)) -> (usize, Result<(), Trouble>);
+    /// Sends changes in order, as far as it can, until `stop` is requested. Returns how many have
+    /// arrived, counted from the first, and what came of the next one, if there is one. Tells
+    /// `waiting` while it must wait, and why.
+    fn send(
+        &mut self,
+        updates: &[Update],
+        stop: &Stop,
+        waiting: &mut dyn FnMut(&str),
+    ) -> (usize, Result<(), Trouble>);
 
     /// Says goodbye, in a moment at most: the stop was requested.
     fn close(&mut self) {}
@@ -73,7 +81,8 @@ impl FromStr for Address {
             "amqp" | "amqps" => broker::Settings::parse_exchange(text).map(Address::Amqp),
             "http" | "https" => webhook::Settings::parse(text).map(Address::Webhook),
             "jsonl" => jsonl::Settings::parse(rest).map(Address::Jsonl),
-            // Nothing of it is repeated: with the scheme forgotten, it may start with a user and a password.
+            // Nothing of it is repeated: with the scheme forgotten, it may start with a user and a
+            // password.
             _ => Err("it is no destination; accepted are amqp://USER:PASSWORD@HOST/VHOST?exchange=NAME, amqps://…, https://…, http://…, jsonl:FILE and jsonl:-".to_owned()),
         }
     }
@@ -97,8 +106,14 @@ mod tests {
     #[test]
     fn a_destination_is_named_without_its_secrets() {
         for (address, printed) in [
-            ("amqp://u:secret@h?exchange=x", "amqp://u@h:5672/%2F?exchange=x"),
-            ("https://h/hook?x=1#secret_file=/s&key_file=/k", "https://h/hook?x=1"),
+            (
+                "amqp://u:secret@h?exchange=x",
+                "amqp://u@h:5672/%2F?exchange=x",
+            ),
+            (
+                "https://h/hook?x=1#secret_file=/s&key_file=/k",
+                "https://h/hook?x=1",
+            ),
             ("jsonl:out.jsonl", "jsonl:out.jsonl"),
             ("jsonl:-", "jsonl:-"),
         ] {
@@ -119,7 +134,10 @@ mod tests {
             ("http://h/#cacert=x", "https://"),
         ] {
             let why = address.parse::<Address>().unwrap_err();
-            assert!(why.contains(said) && !why.contains("secret@"), "{address}: {why}");
+            assert!(
+                why.contains(said) && !why.contains("secret@"),
+                "{address}: {why}"
+            );
         }
     }
 }

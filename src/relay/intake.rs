@@ -1,5 +1,6 @@
-//! The way in: takes changes from the table, keeps them in the backlog for all destinations, and only then deletes them from the
-//! table. Owns the claim on the table, and what happens when the database or the disk fails. Knows no destination.
+//! The way in: takes changes from the table, keeps them in the backlog for all destinations, and
+//! only then deletes them from the table. Owns the claim on the table, and what happens when the
+//! database or the disk fails. Knows no destination.
 //!
 //! A crash at any point repeats changes, and never loses one.
 
@@ -15,11 +16,13 @@ use crate::backoff::Backoff;
 use crate::failure::Failure;
 use crate::source::{Error, Reader, Stop, unix_now};
 
-/// How long a relay that is starting waits for the claim: the database may not know yet that the one before has gone.
+/// How long a relay that is starting waits for the claim: the database may not know yet that the
+/// one before has gone.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(2);
 const CLAIM_EVERY: Duration = Duration::from_millis(100);
 
-/// How long it must have worked before pauses are short again: what fails as soon as it works would fail ten times a second otherwise.
+/// How long it must have worked before pauses are short again: what fails as soon as it works would
+/// fail ten times a second otherwise.
 const PROVEN: Duration = Duration::from_secs(10);
 
 /// The way in, for a thread of its own.
@@ -55,17 +58,26 @@ impl Intake {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         loop {
             // A panic is a failure like any other: the thread must not end in silence.
-            let result = catch_unwind(AssertUnwindSafe(|| self.take())).unwrap_or_else(|_| Err("it panicked, which is a bug".into()));
+            let result = catch_unwind(AssertUnwindSafe(|| self.take()))
+                .unwrap_or_else(|_| Err("it panicked, which is a bug".into()));
             let Err(error) = result else { return };
             if self.stop.is_requested() {
                 return;
             }
             if error.is::<Claimed>() && !self.progress.has_claimed {
                 // Nobody hears it when the relay is about to end anyway.
-                let _ = self.ends.send(End::Failed(Failure::Unavailable(format!("{}: {error}.", self.name))));
+                let _ = self.ends.send(End::Failed(Failure::Unavailable(format!(
+                    "{}: {error}.",
+                    self.name
+                ))));
                 return;
             }
-            if self.progress.works_since.take().is_some_and(|since| since.elapsed() >= PROVEN) {
+            if self
+                .progress
+                .works_since
+                .take()
+                .is_some_and(|since| since.elapsed() >= PROVEN)
+            {
                 backoff.reset();
             }
             self.say(error.to_string());
@@ -84,14 +96,22 @@ impl Intake {
             let is_full = batch.is_full;
             let updates = std::mem::take(&mut batch.updates);
             if !updates.is_empty() {
-                let appended = self.backlog.append(&updates, &self.destinations, unix_now());
-                appended.map_err(|error| format!("cannot write the backlog (setting --backlog): {error}"))?;
+                let appended = self
+                    .backlog
+                    .append(&updates, &self.destinations, unix_now());
+                appended.map_err(|error| {
+                    format!("cannot write the backlog (setting --backlog): {error}")
+                })?;
                 // What is in the backlog can be sent, whatever becomes of the row.
                 self.ring();
             }
             self.reader.delete(batch)?;
             self.works();
-            let is_stopped = if is_full { self.stop.is_requested() } else { self.reader.table()?.wait(self.poll, &self.stop)? };
+            let is_stopped = if is_full {
+                self.stop.is_requested()
+            } else {
+                self.reader.table()?.wait(self.poll, &self.stop)?
+            };
             if is_stopped {
                 return Ok(());
             }

@@ -66,16 +66,25 @@ impl Destination for Lines {
         BATCH_MAX
     }
 
-    fn send(&mut self, updates: &[Update], _: &Stop, _: &mut dyn FnMut(&str)) -> (usize, Result<(), Trouble>) {
+    fn send(
+        &mut self,
+        updates: &[Update],
+        _: &Stop,
+        _: &mut dyn FnMut(&str),
+    ) -> (usize, Result<(), Trouble>) {
         let mut lines = Vec::new();
         for Update { bug, when } in updates {
-            let line = Line { bug: bug.get(), when: when.to_string() };
+            let line = Line {
+                bug: bug.get(),
+                when: when.to_string(),
+            };
             serde_json::to_writer(&mut lines, &line).expect("texts and numbers are always JSON");
             lines.push(b'\n');
         }
         let written = match &self.0 {
             Settings::Stdout => print(&lines),
-            Settings::File(file) => append(file, &lines).map_err(|error| Trouble::Failed(format!("cannot write: {error}"))),
+            Settings::File(file) => append(file, &lines)
+                .map_err(|error| Trouble::Failed(format!("cannot write: {error}"))),
         };
         match written {
             Ok(()) => (updates.len(), Ok(())),
@@ -87,10 +96,13 @@ impl Destination for Lines {
 
 fn print(lines: &[u8]) -> Result<(), Trouble> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(lines).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Trouble::NobodyReads,
-        _ => Trouble::Failed(format!("cannot write: {error}")),
-    })
+    stdout
+        .write_all(lines)
+        .and_then(|()| stdout.flush())
+        .map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe => Trouble::NobodyReads,
+            _ => Trouble::Failed(format!("cannot write: {error}")),
+        })
 }
 
 /// Opens the file anew each time, so that it can be moved away at any time, as logrotate does.
@@ -99,7 +111,11 @@ fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|known| !known.is_file()) {
         return File::options().write(true).open(path)?.write_all(lines);
     }
-    let mut file = File::options().create(true).read(true).append(true).open(path)?;
+    let mut file = File::options()
+        .create(true)
+        .read(true)
+        .append(true)
+        .open(path)?;
     if is_torn(&mut file)? {
         file.write_all(b"\n")?;
     }
@@ -107,7 +123,8 @@ fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Whether the last line has no end: a full disk or a power failure has cut it off. What it said comes again.
+/// Whether the last line has no end: a full disk or a power failure has cut it off. What it said
+/// comes again.
 fn is_torn(file: &mut File) -> io::Result<bool> {
     if file.seek(SeekFrom::End(0))? == 0 {
         return Ok(false);
@@ -128,14 +145,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("out.jsonl");
         let mut lines = Lines::new(Settings::File(file.clone()));
-        let updates = [1, 2].map(|bug| Update { bug: BugId::new(bug).unwrap(), when: When::from_unix_seconds(0) });
+        let updates = [1, 2].map(|bug| Update {
+            bug: BugId::new(bug).unwrap(),
+            when: When::from_unix_seconds(0),
+        });
         let mut send = |updates: &[Update]| lines.send(updates, &Stop::default(), &mut |_| {});
         assert_eq!(send(&updates), (2, Ok(())));
         let both = "{\"bug\":1,\"when\":\"1970-01-01T00:00:00\"}\n{\"bug\":2,\"when\":\"1970-01-01T00:00:00\"}\n";
         assert_eq!(fs::read_to_string(&file).unwrap(), both);
         fs::write(&file, "{\"bug\":").unwrap();
         assert_eq!(send(&updates), (2, Ok(())));
-        assert_eq!(fs::read_to_string(&file).unwrap(), format!("{{\"bug\":\n{both}"));
+        assert_eq!(
+            fs::read_to_string(&file).unwrap(),
+            format!("{{\"bug\":\n{both}")
+        );
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
         assert!(matches!(send(&updates), (0, Err(Trouble::Failed(_)))));

@@ -1,9 +1,11 @@
-//! The relay: from a table of notifications to destinations. Owns its threads, one for the way in and one for each way out, between
-//! which stands nothing but the backlog. Knows no signal and no terminal.
+//! The relay: from a table of notifications to destinations. Owns its threads, one for the way in
+//! and one for each way out, between which stands nothing but the backlog. Knows no signal and no
+//! terminal.
 //!
-//! The way in takes changes from the table, keeps them in the backlog for all destinations at once, and deletes them from the table.
-//! Each way out sends its own part of the backlog in order, and deletes from it what has arrived. So one destination never waits for
-//! another, each gets its changes in order, and a crash at any point repeats some changes and loses none.
+//! The way in takes changes from the table, keeps them in the backlog for all destinations at once,
+//! and deletes them from the table. Each way out sends its own part of the backlog in order, and
+//! deletes from it what has arrived. So one destination never waits for another, each gets its
+//! changes in order, and a crash at any point repeats some changes and loses none.
 
 mod amqp;
 pub mod backlog;
@@ -33,10 +35,12 @@ pub use self::destination::{Address, Destination, Trouble};
 pub use self::pauses::Pauses;
 pub use self::status::status;
 
-/// How long the end of the program waits for the threads. What hangs is left behind: all that matters is in the backlog.
+/// How long the end of the program waits for the threads. What hangs is left behind: all that
+/// matters is in the backlog.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a relay that is starting waits for the backlog: `--status` claims it for a moment to see whether a relay has it.
+/// How long a relay that is starting waits for the backlog: `--status` claims it for a moment to
+/// see whether a relay has it.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a relay is to do.
@@ -78,17 +82,30 @@ impl Relay {
     /// Starts a relay.
     ///
     /// # Errors
-    /// When a setting makes no sense, a file cannot be used, or another relay uses the same backlog. Whether another one takes changes
-    /// from the same table turns out later.
+    /// When a setting makes no sense, a file cannot be used, or another relay uses the same
+    /// backlog. Whether another one takes changes from the same table turns out later.
     pub fn start(settings: &Settings) -> Result<Self, Failure> {
-        let notifications = settings.from.notifications().ok_or_else(|| no_table(&settings.from))?;
+        let notifications = settings
+            .from
+            .notifications()
+            .ok_or_else(|| no_table(&settings.from))?;
         let to = settings.open_destinations()?;
         let claim = settings.claim()?;
         let (end, ends) = mpsc::channel();
         let mut backlog = settings.open_backlog(Commit::Durable)?;
         let names: Vec<String> = to.iter().map(|(name, _)| name.clone()).collect();
-        let keys = backlog.enroll(&names).map_err(|error| settings.cannot_use_backlog(&error))?;
-        let mut relay = Self { _claim: claim, backlog, destinations: keys.clone(), bells: Vec::new(), threads: Vec::new(), ends, end };
+        let keys = backlog
+            .enroll(&names)
+            .map_err(|error| settings.cannot_use_backlog(&error))?;
+        let mut relay = Self {
+            _claim: claim,
+            backlog,
+            destinations: keys.clone(),
+            bells: Vec::new(),
+            threads: Vec::new(),
+            ends,
+            end,
+        };
         for ((name, destination), key) in to.into_iter().zip(keys) {
             relay.add_outlet(settings, name, key, destination)?;
         }
@@ -116,7 +133,10 @@ impl Relay {
     /// # Errors
     /// When the backlog cannot be read.
     pub fn depth(&self) -> rusqlite::Result<u64> {
-        self.destinations.iter().map(|&key| self.backlog.depth(key)).sum()
+        self.destinations
+            .iter()
+            .map(|&key| self.backlog.depth(key))
+            .sum()
     }
 
     /// Ends the threads. Each ends at once when asked to; one that hangs is left behind.
@@ -139,11 +159,19 @@ impl Relay {
         }
         drop(all_ended);
         if waiting.recv_timeout(STOP_PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            warn!("the database or a destination did not answer in time; what it has not confirmed is sent again at the next start");
+            warn!(
+                "the database or a destination did not answer in time; what it has not confirmed is sent again at the next start"
+            );
         }
     }
 
-    fn add_outlet(&mut self, settings: &Settings, name: String, key: Key, destination: Box<dyn Destination>) -> Result<(), Failure> {
+    fn add_outlet(
+        &mut self,
+        settings: &Settings,
+        name: String,
+        key: Key,
+        destination: Box<dyn Destination>,
+    ) -> Result<(), Failure> {
         let (ring, bell) = mpsc::sync_channel(1);
         let stop = Stop::default();
         let outlet = Outlet {
@@ -161,7 +189,11 @@ impl Relay {
         self.start_thread("destination", stop, move || outlet.run())
     }
 
-    fn add_intake(&mut self, settings: &Settings, (connect, poll): (Connect, Duration)) -> Result<(), Failure> {
+    fn add_intake(
+        &mut self,
+        settings: &Settings,
+        (connect, poll): (Connect, Duration),
+    ) -> Result<(), Failure> {
         let stop = Stop::default();
         let intake = Intake {
             name: settings.from.to_string(),
@@ -177,18 +209,31 @@ impl Relay {
         self.start_thread("table", stop, move || intake.run())
     }
 
-    fn start_thread(&mut self, name: &str, stop: Stop, run: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    fn start_thread(
+        &mut self,
+        name: &str,
+        stop: Stop,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Failure> {
         let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
-        let thread = thread.map_err(|error| Failure::Unavailable(format!("cannot start a thread: {error}.")))?;
+        let thread = thread
+            .map_err(|error| Failure::Unavailable(format!("cannot start a thread: {error}.")))?;
         self.threads.push((stop, thread));
         Ok(())
     }
 
-    /// A destination whose address was changed is another one: what waits for the old one would wait for ever, and nobody would know.
+    /// A destination whose address was changed is another one: what waits for the old one would
+    /// wait for ever, and nobody would know.
     fn warn_of_others(&self, settings: &Settings) -> Result<(), Failure> {
-        let known = self.backlog.status().map_err(|error| settings.cannot_use_backlog(&error))?;
+        let known = self
+            .backlog
+            .status()
+            .map_err(|error| settings.cannot_use_backlog(&error))?;
         for other in known.iter().filter(|known| !known.is_in_use) {
-            warn!("{} changes wait for {}, which is no destination (setting --to) of this relay", other.depth, other.name);
+            warn!(
+                "{} changes wait for {}, which is no destination (setting --to) of this relay",
+                other.depth, other.name
+            );
         }
         Ok(())
     }
@@ -211,7 +256,9 @@ impl Settings {
             if opened.iter().any(|(known, _)| *known == name) {
                 return Err(Failure::Usage(format!("--to names {name} twice.")));
             }
-            let destination = address.open().map_err(|why| Failure::Configuration(format!("--to {name}: {why}.")))?;
+            let destination = address
+                .open()
+                .map_err(|why| Failure::Configuration(format!("--to {name}: {why}.")))?;
             opened.push((name, destination));
         }
         Ok(opened)
@@ -239,6 +286,9 @@ impl Settings {
     }
 
     fn cannot_use_backlog(&self, error: &dyn std::error::Error) -> Failure {
-        Failure::Configuration(format!("cannot use the backlog {} (setting --backlog): {error}.", self.backlog.display()))
+        Failure::Configuration(format!(
+            "cannot use the backlog {} (setting --backlog): {error}.",
+            self.backlog.display()
+        ))
     }
 }

@@ -1,5 +1,6 @@
-//! The way out: sends one destination its part of the backlog, in order, and deletes what has arrived. Owns what happens when that
-//! fails: a pause, or the end of a change that nobody will ever take. Knows no other destination, and no table.
+//! The way out: sends one destination its part of the backlog, in order, and deletes what has
+//! arrived. Owns what happens when that fails: a pause, or the end of a change that nobody will
+//! ever take. Knows no other destination, and no table.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender};
@@ -82,7 +83,9 @@ impl Outlet {
 
     /// Sends the next batch. Fails when the backlog file does.
     fn turn(&mut self) -> rusqlite::Result<Turn> {
-        let batch = self.backlog.first(self.key, self.progress.done, self.destination.batch_max())?;
+        let batch =
+            self.backlog
+                .first(self.key, self.progress.done, self.destination.batch_max())?;
         if batch.is_empty() {
             return self.connect();
         }
@@ -93,10 +96,21 @@ impl Outlet {
         match result {
             Ok(()) => Ok(Turn::Next),
             Err(Trouble::Refused(why)) => {
-                let Waiting { update: Update { bug, when }, .. } = &batch[count];
-                warn!("{} refuses bug {bug}, {when}, for good, which it will not get: {why}", self.name);
+                let Waiting {
+                    update: Update { bug, when },
+                    ..
+                } = &batch[count];
+                warn!(
+                    "{} refuses bug {bug}, {when}, for good, which it will not get: {why}",
+                    self.name
+                );
                 self.succeed(&batch[count])?;
-                self.backlog.note_error(self.key, &format!("bug {bug}, {when}, was refused: {why}"), unix_now(), None)?;
+                self.backlog.note_error(
+                    self.key,
+                    &format!("bug {bug}, {when}, was refused: {why}"),
+                    unix_now(),
+                    None,
+                )?;
                 Ok(Turn::Next)
             }
             Err(Trouble::Failed(_)) if self.stop.is_requested() => Ok(Turn::End),
@@ -115,14 +129,21 @@ impl Outlet {
         match connected.unwrap_or_else(|_| Err(panicked())) {
             _ if self.stop.is_requested() => Ok(Turn::End),
             Ok(()) => self.work().map(|()| Turn::Idle),
-            Err(Trouble::Failed(why) | Trouble::Refused(why)) => self.fail(why).map(Turn::IdlePause),
+            Err(Trouble::Failed(why) | Trouble::Refused(why)) => {
+                self.fail(why).map(Turn::IdlePause)
+            }
             Err(Trouble::NobodyReads) => Ok(Turn::End),
         }
     }
 
     fn send(&mut self, batch: &[Waiting]) -> (usize, Result<(), Trouble>) {
         let updates: Vec<Update> = batch.iter().map(|waiting| waiting.update.clone()).collect();
-        let (name, backlog, key, said) = (&self.name, &mut self.backlog, self.key, &mut self.progress.said);
+        let (name, backlog, key, said) = (
+            &self.name,
+            &mut self.backlog,
+            self.key,
+            &mut self.progress.said,
+        );
         let mut wait = |why: &str| {
             if said.as_deref() != Some(why) {
                 warn!("{name}: {why}; waiting until it works");
@@ -132,7 +153,9 @@ impl Outlet {
             }
         };
         let (destination, stop) = (&mut self.destination, &self.stop);
-        let sent = catch_unwind(AssertUnwindSafe(|| destination.send(&updates, stop, &mut wait)));
+        let sent = catch_unwind(AssertUnwindSafe(|| {
+            destination.send(&updates, stop, &mut wait)
+        }));
         sent.unwrap_or_else(|_| (0, Err(panicked())))
     }
 
@@ -159,9 +182,13 @@ impl Outlet {
         if self.progress.said.as_ref() == Some(&why) {
             debug!("{}: still: {why}; trying again in {pause:?}", self.name);
         } else {
-            warn!("{}: {why}; trying again in {pause:?}, and then less and less often, until it works", self.name);
+            warn!(
+                "{}: {why}; trying again in {pause:?}, and then less and less often, until it works",
+                self.name
+            );
         }
-        self.backlog.note_error(self.key, &why, unix_now(), Some(next_attempt))?;
+        self.backlog
+            .note_error(self.key, &why, unix_now(), Some(next_attempt))?;
         self.progress.said = Some(why);
         Ok(pause)
     }
@@ -169,10 +196,15 @@ impl Outlet {
     fn say_backlog(&mut self, error: Option<&rusqlite::Error>) {
         match error {
             Some(error) if !self.progress.is_backlog_failing => {
-                warn!("{}: cannot use the backlog (setting --backlog): {error}; trying again until it works", self.name);
+                warn!(
+                    "{}: cannot use the backlog (setting --backlog): {error}; trying again until it works",
+                    self.name
+                );
             }
             Some(error) => debug!("{}: still: cannot use the backlog: {error}", self.name),
-            None if self.progress.is_backlog_failing => info!("{}: the backlog can be used again", self.name),
+            None if self.progress.is_backlog_failing => {
+                info!("{}: the backlog can be used again", self.name)
+            }
             None => {}
         }
         self.progress.is_backlog_failing = error.is_some();

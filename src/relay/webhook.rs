@@ -1,5 +1,5 @@
-//! Destination `http:` and `https:`: a post per change, in the format of bugzilla.mozilla.org's webhooks, signed. What has arrived is
-//! said by the status of the response, and by nothing else.
+//! Destination `http:` and `https:`: a post per change, in the format of bugzilla.mozilla.org's
+//! webhooks, signed. What has arrived is said by the status of the response, and by nothing else.
 
 use std::fmt;
 use std::io::Read;
@@ -49,32 +49,50 @@ impl Settings {
     /// # Errors
     /// A sentence that names what was wrong and what is accepted.
     pub fn parse(address: &str) -> Result<Self, String> {
-        let mut url = Url::parse(address).map_err(|why| format!("it is no URL ({why}); accepted is https://HOST/PATH"))?;
+        let mut url = Url::parse(address)
+            .map_err(|why| format!("it is no URL ({why}); accepted is https://HOST/PATH"))?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("a user or password in it is not sent; use #header=Authorization&key_file=FILE".to_owned());
+            return Err(
+                "a user or password in it is not sent; use #header=Authorization&key_file=FILE"
+                    .to_owned(),
+            );
         }
         let fragment = url.fragment().unwrap_or_default().to_owned();
         url.set_fragment(None);
-        let mut settings = Self { url, secret: None, key: None, ca_file: None };
+        let mut settings = Self {
+            url,
+            secret: None,
+            key: None,
+            ca_file: None,
+        };
         let (mut field, mut key) = (None, None);
         for pair in fragment.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = percent_decode_str(value).decode_utf8().map_err(|_| format!("{name}: it is not UTF-8"))?.into_owned();
+            let value = percent_decode_str(value)
+                .decode_utf8()
+                .map_err(|_| format!("{name}: it is not UTF-8"))?
+                .into_owned();
             if value.is_empty() {
-                return Err(format!("{name}: it has no value; the options are {OPTIONS}"));
+                return Err(format!(
+                    "{name}: it has no value; the options are {OPTIONS}"
+                ));
             }
             match name {
                 "secret_file" => settings.secret = Some(Password::File(value.into())),
                 "key_file" => key = Some(Password::File(value.into())),
                 "header" if is_field_name(&value) => field = Some(value),
                 "header" => return Err(format!("header: '{value}' is no name of a header field")),
-                "cacert" if settings.url.scheme() == "https" => settings.ca_file = Some(value.into()),
+                "cacert" if settings.url.scheme() == "https" => {
+                    settings.ca_file = Some(value.into())
+                }
                 "cacert" => return Err("cacert: only https:// uses certificates".to_owned()),
                 _ => return Err(format!("'{name}' is no option; accepted are {OPTIONS}")),
             }
         }
         settings.key = match (field, key) {
-            (Some(_), None) => return Err("header: what it carries is missing; add key_file=FILE".to_owned()),
+            (Some(_), None) => {
+                return Err("header: what it carries is missing; add key_file=FILE".to_owned());
+            }
             (field, key) => key.map(|key| (field.unwrap_or_else(|| "X-Api-Key".to_owned()), key)),
         };
         Ok(settings)
@@ -84,15 +102,20 @@ impl Settings {
         let mut tls = TlsConfig::builder();
         if self.url.scheme() == "https" {
             let roots = tls::roots(self.ca_file.as_deref()).map_err(|error| error.to_string())?;
-            let roots = roots.iter().map(|root| Certificate::from_der(root).to_owned());
+            let roots = roots
+                .iter()
+                .map(|root| Certificate::from_der(root).to_owned());
             tls = tls
                 .provider(TlsProvider::Rustls)
-                .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .unversioned_rustls_crypto_provider(Arc::new(
+                    rustls::crypto::ring::default_provider(),
+                ))
                 .root_certs(RootCerts::Specific(Arc::new(roots.collect())));
         }
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            // A post that followed a redirect would become a GET, or go to somebody who was not named.
+            // A post that followed a redirect would become a GET, or go to somebody who was not
+            // named.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_global(Some(TIMEOUT))
@@ -103,11 +126,15 @@ impl Settings {
         Ok(config.build().new_agent())
     }
 
-    /// What proves who sent a post with this body. Files are read each time anew, so that their contents may change.
+    /// What proves who sent a post with this body. Files are read each time anew, so that their
+    /// contents may change.
     fn proofs(&self, body: &[u8]) -> Result<Vec<(&str, HeaderValue)>, String> {
         let mut proofs = Vec::new();
         if let Some(secret) = &self.secret {
-            let signature = format!("sha256={}", HEXLOWER.encode(sign(not_empty(secret)?.as_bytes(), body).as_ref()));
+            let signature = format!(
+                "sha256={}",
+                HEXLOWER.encode(sign(not_empty(secret)?.as_bytes(), body).as_ref())
+            );
             proofs.push(("X-Hub-Signature-256", header_value(&signature)?));
         }
         if let Some((field, key)) = &self.key {
@@ -130,13 +157,16 @@ fn sign(secret: &[u8], body: &[u8]) -> hmac::Tag {
 /// An empty file is one that was not filled yet.
 fn not_empty(password: &Password) -> Result<String, String> {
     match (password.read()?, password) {
-        (text, Password::File(file)) if text.is_empty() => Err(format!("the file {} is empty", file.display())),
+        (text, Password::File(file)) if text.is_empty() => {
+            Err(format!("the file {} is empty", file.display()))
+        }
         (text, _) => Ok(text),
     }
 }
 
 fn header_value(text: &str) -> Result<HeaderValue, String> {
-    let mut value = HeaderValue::from_str(text).map_err(|_| "the key holds what no header can carry, such as a line break")?;
+    let mut value = HeaderValue::from_str(text)
+        .map_err(|_| "the key holds what no header can carry, such as a line break")?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -154,16 +184,28 @@ impl Webhook {
     /// When a file that they name cannot be used.
     pub fn new(settings: Settings) -> Result<Self, String> {
         settings.proofs(b"")?;
-        Ok(Self { agent: settings.agent()?, settings })
+        Ok(Self {
+            agent: settings.agent()?,
+            settings,
+        })
     }
 
     fn post(&self, update: &Update) -> Result<(), Trouble> {
         let body = body(update);
-        let mut request = self.agent.post(self.settings.url.as_str()).content_type("application/json");
-        for (field, value) in self.settings.proofs(body.as_bytes()).map_err(Trouble::Failed)? {
+        let mut request = self
+            .agent
+            .post(self.settings.url.as_str())
+            .content_type("application/json");
+        for (field, value) in self
+            .settings
+            .proofs(body.as_bytes())
+            .map_err(Trouble::Failed)?
+        {
             request = request.header(field, value);
         }
-        let response = request.send(body.as_bytes()).map_err(|error| Trouble::Failed(sentence(&error)))?;
+        let response = request
+            .send(body.as_bytes())
+            .map_err(|error| Trouble::Failed(sentence(&error)))?;
         verdict(response)
     }
 }
@@ -174,7 +216,12 @@ impl Destination for Webhook {
         1
     }
 
-    fn send(&mut self, updates: &[Update], stop: &Stop, _: &mut dyn FnMut(&str)) -> (usize, Result<(), Trouble>) {
+    fn send(
+        &mut self,
+        updates: &[Update],
+        stop: &Stop,
+        _: &mut dyn FnMut(&str),
+    ) -> (usize, Result<(), Trouble>) {
         for (count, update) in updates.iter().enumerate() {
             if stop.is_requested() {
                 return (count, Ok(()));
@@ -198,21 +245,44 @@ fn sentence(error: &ureq::Error) -> String {
     }
 }
 
-/// What a response means. Only what says that the post itself is wrong counts as a refusal for good.
+/// What a response means. Only what says that the post itself is wrong counts as a refusal for
+/// good.
 fn verdict(mut response: Response<Body>) -> Result<(), Trouble> {
     let status = response.status();
     // To its end, if it is short: the connection can be used again then.
     let mut words = Vec::new();
-    let read = response.body_mut().as_reader().take(WORDS_BYTES_MAX).read_to_end(&mut words);
+    let read = response
+        .body_mut()
+        .as_reader()
+        .take(WORDS_BYTES_MAX)
+        .read_to_end(&mut words);
     if status.is_success() {
         return Ok(());
     }
-    let words: String = String::from_utf8_lossy(&words).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let words = if read.is_ok() && !words.trim().is_empty() { format!(": {}", words.trim()) } else { String::new() };
-    let hint = if status.is_redirection() { " (redirects are not followed)" } else { "" };
+    let words: String = String::from_utf8_lossy(&words)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let words = if read.is_ok() && !words.trim().is_empty() {
+        format!(": {}", words.trim())
+    } else {
+        String::new()
+    };
+    let hint = if status.is_redirection() {
+        " (redirects are not followed)"
+    } else {
+        ""
+    };
     let why = format!("the server answered {status}{hint}{words}");
-    let may_pass = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS);
-    Err(if status.is_client_error() && !may_pass { Trouble::Refused(why) } else { Trouble::Failed(why) })
+    let may_pass = matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+    );
+    Err(if status.is_client_error() && !may_pass {
+        Trouble::Refused(why)
+    } else {
+        Trouble::Failed(why)
+    })
 }
 
 /// What bugzilla.mozilla.org posts, of which readers need the bug and the time.
@@ -220,8 +290,15 @@ fn body(update: &Update) -> String {
     let post = Post {
         webhook_id: 1,
         webhook_name: "bugzfeed",
-        event: Event { action: "modify", target: "bug", routing_key: "bug.modify", time: update.when.to_string() },
-        bug: Bug { id: update.bug.get() },
+        event: Event {
+            action: "modify",
+            target: "bug",
+            routing_key: "bug.modify",
+            time: update.when.to_string(),
+        },
+        bug: Bug {
+            id: update.bug.get(),
+        },
     };
     serde_json::to_string(&post).expect("texts and numbers are always JSON")
 }
@@ -255,7 +332,10 @@ mod tests {
 
     #[test]
     fn the_body_is_what_our_own_source_understands() {
-        let update = Update { bug: BugId::new(1234).unwrap(), when: "2014-04-03T21:13:45".parse().unwrap() };
+        let update = Update {
+            bug: BugId::new(1234).unwrap(),
+            when: "2014-04-03T21:13:45".parse().unwrap(),
+        };
         let body = body(&update);
         assert_eq!(
             body,
@@ -281,13 +361,20 @@ mod tests {
     fn a_secret_is_read_each_time_and_must_be_there() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
-        let settings = Settings::parse(&format!("https://h/#key_file={}&header=X-Key", file.display())).unwrap();
+        let settings = Settings::parse(&format!(
+            "https://h/#key_file={}&header=X-Key",
+            file.display()
+        ))
+        .unwrap();
         assert!(settings.proofs(b"").unwrap_err().contains("cannot read"));
         std::fs::write(&file, "\n").unwrap();
         assert!(settings.proofs(b"").unwrap_err().contains("is empty"));
         for key in ["one", "two"] {
             std::fs::write(&file, key).unwrap();
-            assert_eq!(settings.proofs(b""), Ok(vec![("X-Key", HeaderValue::from_static(key))]));
+            assert_eq!(
+                settings.proofs(b""),
+                Ok(vec![("X-Key", HeaderValue::from_static(key))])
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The table of notifications and the triggers that fill it: their SQL, and whether a database has them intact. Changes nothing.
+//! The table of notifications and the triggers that fill it: their SQL, and whether a database has
+//! them intact. Changes nothing.
 
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -85,7 +86,8 @@ impl Report {
     }
 }
 
-/// Finds out whether the database at `address` has the table and the triggers as this version makes them.
+/// Finds out whether the database at `address` has the table and the triggers as this version makes
+/// them.
 ///
 /// # Errors
 /// When the database cannot be asked, or `address` is none of a database.
@@ -96,7 +98,9 @@ pub fn check(address: &Address) -> Result<Report, Error> {
         Address::Mysql(settings) => mysql::check(settings),
         #[cfg(feature = "postgres")]
         Address::Postgres(settings) => postgres::check(settings),
-        Address::Amqp(_) | Address::Webhook(_) => Err("only a database has a table and triggers".into()),
+        Address::Amqp(_) | Address::Webhook(_) => {
+            Err("only a database has a table and triggers".into())
+        }
     }
 }
 
@@ -109,7 +113,8 @@ fn part<'a>(script: &'a str, start: &str, end: &str) -> &'a str {
 
 /// The same statement written differently is the same.
 fn is_same(one: &str, other: &str) -> bool {
-    let words = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_lowercase).collect() };
+    let words =
+        |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_lowercase).collect() };
     words(one) == words(other)
 }
 
@@ -121,9 +126,15 @@ mod tests {
     fn the_part_of_a_script_that_makes_a_trigger_is_found() {
         let script = Engine::Sqlite.installation();
         let trigger = part(script, "CREATE TRIGGER push_notify_insert", ";\n\n");
-        assert!(trigger.starts_with("CREATE TRIGGER push_notify_insert AFTER INSERT ON bugs\nBEGIN"), "{trigger}");
+        assert!(
+            trigger.starts_with("CREATE TRIGGER push_notify_insert AFTER INSERT ON bugs\nBEGIN"),
+            "{trigger}"
+        );
         assert!(trigger.ends_with("END"), "{trigger}");
-        assert!(is_same(trigger, &trigger.to_uppercase().replace('\n', "  ")));
+        assert!(is_same(
+            trigger,
+            &trigger.to_uppercase().replace('\n', "  ")
+        ));
         assert!(!is_same(trigger, &trigger.replace("INSERT", "UPDATE")));
     }
 }

@@ -1,4 +1,5 @@
-//! What a check of a MariaDB or MySQL looks at. What the account may not see is told apart from what is missing, as far as possible.
+//! What a check of a MariaDB or MySQL looks at. What the account may not see is told apart from
+//! what is missing, as far as possible.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +14,8 @@ use crate::source::mysql::{connect, sentence};
 pub(super) fn check(settings: &Settings) -> Result<Report, Error> {
     let mut conn = connect(settings)?;
     let mut report = Report::default();
-    check_all(&mut conn, &mut report).map_err(|error| format!("cannot read the information_schema: {}", sentence(&error)))?;
+    check_all(&mut conn, &mut report)
+        .map_err(|error| format!("cannot read the information_schema: {}", sentence(&error)))?;
     Ok(report)
 }
 
@@ -29,14 +31,19 @@ fn check_all(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
     check_table(conn, report)?;
     check_triggers(conn, report)?;
     let update = body("push_notify_update");
-    for column in update.split(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_').filter_map(|word| word.strip_prefix("NEW.")) {
+    for column in update
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_')
+        .filter_map(|word| word.strip_prefix("NEW."))
+    {
         if !of_bugs.contains_key(column) {
             report.problem(format!("the table bugs has no column {column}, which the trigger push_notify_update names: each edit fails"));
         }
     }
     // A column is named more than once.
     let mut known = HashSet::new();
-    report.problems.retain(|problem| known.insert(problem.clone()));
+    report
+        .problems
+        .retain(|problem| known.insert(problem.clone()));
     Ok(())
 }
 
@@ -47,7 +54,10 @@ fn columns(conn: &mut Conn, table: &str) -> ::mysql::Result<HashMap<String, (Str
          WHERE table_schema = DATABASE() AND table_name = ?",
         (table,),
     )?;
-    Ok(rows.into_iter().map(|(name, kind, extra)| (name, (kind, extra))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(name, kind, extra)| (name, (kind, extra)))
+        .collect())
 }
 
 fn check_table(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
@@ -56,12 +66,19 @@ fn check_table(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
         report.problem("the table push_notify is missing, or this account may not see it");
         return Ok(());
     }
-    for (name, accepted) in [("id", &["bigint", "int"][..]), ("bug_id", &["int", "mediumint", "bigint"]), ("delta_ts", &["datetime"])] {
+    for (name, accepted) in [
+        ("id", &["bigint", "int"][..]),
+        ("bug_id", &["int", "mediumint", "bigint"]),
+        ("delta_ts", &["datetime"]),
+    ] {
         match columns.get(name) {
             None => report.problem(format!("the table push_notify has no column {name}")),
             Some((kind, extra)) => {
                 report.expect(accepted.contains(&kind.as_str()), || {
-                    format!("the column {name} of push_notify is {kind}, not {}", accepted.join(" or "))
+                    format!(
+                        "the column {name} of push_notify is {kind}, not {}",
+                        accepted.join(" or ")
+                    )
                 });
                 report.expect(name != "id" || extra.contains("auto_increment"), || {
                     "the column id of push_notify is not AUTO_INCREMENT".to_owned()
@@ -80,20 +97,35 @@ fn check_table(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
          WHERE table_schema = DATABASE() AND table_name = 'push_notify' AND non_unique = 0 GROUP BY index_name",
     )?;
     for (name, columns) in &unique {
-        report.expect(columns == "id", || format!("the table push_notify has the unique index {name}, which makes edits fail"));
+        report.expect(columns == "id", || {
+            format!("the table push_notify has the unique index {name}, which makes edits fail")
+        });
     }
-    let has_key = unique.iter().any(|(name, columns)| name == "PRIMARY" && columns == "id");
-    report.expect(has_key, || "id is not the primary key of push_notify, so that reading it takes long".to_owned());
+    let has_key = unique
+        .iter()
+        .any(|(name, columns)| name == "PRIMARY" && columns == "id");
+    report.expect(has_key, || {
+        "id is not the primary key of push_notify, so that reading it takes long".to_owned()
+    });
     let keys: Option<i64> = conn.query_first(
         "SELECT COUNT(*) FROM information_schema.table_constraints \
          WHERE table_schema = DATABASE() AND table_name = 'push_notify' AND constraint_type = 'FOREIGN KEY'",
     )?;
-    report.expect(keys == Some(0), || "the table push_notify has a foreign key, which makes edits wait or fail".to_owned());
-    for (right, statement) in
-        [("SELECT", "SELECT id, bug_id, delta_ts FROM push_notify WHERE id = 0"), ("DELETE", "DELETE FROM push_notify WHERE id = 0")]
-    {
+    report.expect(keys == Some(0), || {
+        "the table push_notify has a foreign key, which makes edits wait or fail".to_owned()
+    });
+    for (right, statement) in [
+        (
+            "SELECT",
+            "SELECT id, bug_id, delta_ts FROM push_notify WHERE id = 0",
+        ),
+        ("DELETE", "DELETE FROM push_notify WHERE id = 0"),
+    ] {
         if let Err(error) = conn.query_drop(statement) {
-            report.problem(format!("this account cannot {right} on push_notify: {}", sentence(&error)));
+            report.problem(format!(
+                "this account cannot {right} on push_notify: {}",
+                sentence(&error)
+            ));
         }
     }
     Ok(())
@@ -101,7 +133,10 @@ fn check_table(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
 
 fn check_triggers(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
     let mut definers = HashSet::new();
-    for (name, event) in [("push_notify_insert", "INSERT"), ("push_notify_update", "UPDATE")] {
+    for (name, event) in [
+        ("push_notify_insert", "INSERT"),
+        ("push_notify_update", "UPDATE"),
+    ] {
         let trigger: Option<(String, String, String, String, String)> = conn.exec_first(
             "SELECT event_object_table, action_timing, event_manipulation, action_statement, definer \
              FROM information_schema.triggers WHERE trigger_schema = DATABASE() AND trigger_name = ?",
@@ -111,8 +146,13 @@ fn check_triggers(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
             report.problem(format!("the trigger {name} on bugs is missing, or this account may not see it for lack of the right TRIGGER"));
             continue;
         };
-        let is_ours = table.eq_ignore_ascii_case("bugs") && timing == "AFTER" && manipulation == event && is_same(&statement, body(name));
-        report.expect(is_ours, || format!("the trigger {name} on bugs is not the one that this version makes"));
+        let is_ours = table.eq_ignore_ascii_case("bugs")
+            && timing == "AFTER"
+            && manipulation == event
+            && is_same(&statement, body(name));
+        report.expect(is_ours, || {
+            format!("the trigger {name} on bugs is not the one that this version makes")
+        });
         definers.insert(definer);
     }
     for definer in definers {
@@ -121,11 +161,17 @@ fn check_triggers(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
     Ok(())
 }
 
-/// The triggers act with the rights of the account that made them. `definer` is written `user@host`.
+/// The triggers act with the rights of the account that made them. `definer` is written
+/// `user@host`.
 fn check_definer(conn: &mut Conn, definer: &str, report: &mut Report) -> ::mysql::Result<()> {
     let (user, host) = definer.rsplit_once('@').unwrap_or((definer, ""));
-    let Ok(count) = conn.exec_first::<i64, _, _>("SELECT COUNT(*) FROM mysql.user WHERE user = ? AND host = ?", (user, host)) else {
-        report.unknown.push(format!("whether {definer} exists, with whose rights the triggers act"));
+    let Ok(count) = conn.exec_first::<i64, _, _>(
+        "SELECT COUNT(*) FROM mysql.user WHERE user = ? AND host = ?",
+        (user, host),
+    ) else {
+        report.unknown.push(format!(
+            "whether {definer} exists, with whose rights the triggers act"
+        ));
         return Ok(());
     };
     if count == Some(0) {
@@ -133,7 +179,11 @@ fn check_definer(conn: &mut Conn, definer: &str, report: &mut Report) -> ::mysql
         return Ok(());
     }
     let grantee = format!("'{user}'@'{host}'");
-    for (right, table) in [("TRIGGER", "bugs"), ("SELECT", "bugs"), ("INSERT", "push_notify")] {
+    for (right, table) in [
+        ("TRIGGER", "bugs"),
+        ("SELECT", "bugs"),
+        ("INSERT", "push_notify"),
+    ] {
         let count: Option<i64> = conn.exec_first(
             "SELECT (SELECT COUNT(*) FROM information_schema.user_privileges WHERE grantee = :grantee AND privilege_type = :right) \
                   + (SELECT COUNT(*) FROM information_schema.schema_privileges \
@@ -151,5 +201,13 @@ fn check_definer(conn: &mut Conn, definer: &str, report: &mut Report) -> ::mysql
 
 /// The body of a trigger as this version makes it.
 fn body(name: &str) -> &'static str {
-    part(part(Engine::Mysql.installation(), &format!("CREATE TRIGGER {name}"), "//"), "BEGIN", "//")
+    part(
+        part(
+            Engine::Mysql.installation(),
+            &format!("CREATE TRIGGER {name}"),
+            "//",
+        ),
+        "BEGIN",
+        "//",
+    )
 }

@@ -12,12 +12,16 @@ type Result<T> = std::result::Result<T, ::postgres::Error>;
 pub(super) fn check(settings: &Settings) -> std::result::Result<Report, Error> {
     let mut client = connect(settings)?;
     let mut report = Report::default();
-    check_all(&mut client, &mut report).map_err(|error| format!("cannot read the catalogs: {}", sentence(&error)))?;
+    check_all(&mut client, &mut report)
+        .map_err(|error| format!("cannot read the catalogs: {}", sentence(&error)))?;
     Ok(report)
 }
 
 fn check_all(client: &mut Client, report: &mut Report) -> Result<()> {
-    let tables = client.query_one("SELECT to_regclass('bugs') IS NOT NULL, to_regclass('push_notify') IS NOT NULL", &[])?;
+    let tables = client.query_one(
+        "SELECT to_regclass('bugs') IS NOT NULL, to_regclass('push_notify') IS NOT NULL",
+        &[],
+    )?;
     if !tables.try_get(0)? {
         report.problem("there is no table bugs: is this Bugzilla's own database, and its schema on the search_path?");
         return Ok(());
@@ -46,17 +50,24 @@ fn check_table(client: &mut Client, report: &mut Report) -> Result<()> {
         counts |= name == "id" && row.try_get::<_, bool>(2)?;
         kinds.insert(name, kind);
     }
-    for (name, accepted) in
-        [("id", &["bigint", "integer"][..]), ("bug_id", &["integer", "bigint"]), ("delta_ts", &["timestamp without time zone"])]
-    {
+    for (name, accepted) in [
+        ("id", &["bigint", "integer"][..]),
+        ("bug_id", &["integer", "bigint"]),
+        ("delta_ts", &["timestamp without time zone"]),
+    ] {
         match kinds.get(name) {
             None => report.problem(format!("the table push_notify has no column {name}")),
             Some(kind) => report.expect(accepted.contains(&kind.as_str()), || {
-                format!("the column {name} of push_notify is {kind}, not {}", accepted.join(" or "))
+                format!(
+                    "the column {name} of push_notify is {kind}, not {}",
+                    accepted.join(" or ")
+                )
             }),
         }
     }
-    report.expect(counts || !kinds.contains_key("id"), || "the column id of push_notify does not count by itself".to_owned());
+    report.expect(counts || !kinds.contains_key("id"), || {
+        "the column id of push_notify does not count by itself".to_owned()
+    });
     let constraints = client.query(
         "SELECT i.indexrelid::regclass::text, i.indisprimary, ARRAY(SELECT a.attname::text FROM pg_attribute a \
                 WHERE a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)) \
@@ -69,12 +80,18 @@ fn check_table(client: &mut Client, report: &mut Report) -> Result<()> {
             has_key = true;
         } else {
             let name: String = row.try_get(0)?;
-            report.problem(format!("the table push_notify has the unique index {name}, which makes edits fail"));
+            report.problem(format!(
+                "the table push_notify has the unique index {name}, which makes edits fail"
+            ));
         }
     }
-    report.expect(has_key, || "id is not the primary key of push_notify, so that reading it takes long".to_owned());
+    report.expect(has_key, || {
+        "id is not the primary key of push_notify, so that reading it takes long".to_owned()
+    });
     let keys = client.query_one("SELECT count(*) FROM pg_constraint WHERE conrelid = 'push_notify'::regclass AND contype = 'f'", &[])?;
-    report.expect(keys.try_get::<_, i64>(0)? == 0, || "the table push_notify has a foreign key, which makes edits slow or fail".to_owned());
+    report.expect(keys.try_get::<_, i64>(0)? == 0, || {
+        "the table push_notify has a foreign key, which makes edits slow or fail".to_owned()
+    });
     Ok(())
 }
 
@@ -88,19 +105,28 @@ fn check_rights(client: &mut Client, report: &mut Report) -> Result<()> {
         &[],
     )?;
     let (owner, user): (String, String) = (rights.try_get(0)?, rights.try_get(3)?);
-    report.expect(rights.try_get(1)?, || format!("{owner}, the owner of bugs, may not INSERT into push_notify, which makes edits fail"));
+    report.expect(rights.try_get(1)?, || {
+        format!(
+            "{owner}, the owner of bugs, may not INSERT into push_notify, which makes edits fail"
+        )
+    });
     report.expect(rights.try_get(2)?, || {
         format!("{owner}, the owner of bugs, may not use the sequence of push_notify.id, which makes edits fail")
     });
     for (column, right) in [(4, "SELECT"), (5, "DELETE")] {
-        report.expect(rights.try_get(column)?, || format!("this account, {user}, has no right to {right} on push_notify"));
+        report.expect(rights.try_get(column)?, || {
+            format!("this account, {user}, has no right to {right} on push_notify")
+        });
     }
     Ok(())
 }
 
 fn check_triggers(client: &mut Client, report: &mut Report) -> Result<()> {
     // The bits of tgtype: 1 is FOR EACH ROW, 4 INSERT, 16 UPDATE; no other bit means AFTER.
-    for (name, kind, columns) in [("push_notify_insert", 5_i16, ""), ("push_notify_update", 17, "delta_ts")] {
+    for (name, kind, columns) in [
+        ("push_notify_insert", 5_i16, ""),
+        ("push_notify_update", 17, "delta_ts"),
+    ] {
         let row = client.query_opt(
             "SELECT t.tgenabled IN ('O', 'A'), t.tgtype, t.tgqual IS NULL AND p.proname = 'push_notify_bug', p.prosrc, \
                     ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = t.tgrelid AND a.attnum = ANY(t.tgattr)) \
@@ -111,13 +137,25 @@ fn check_triggers(client: &mut Client, report: &mut Report) -> Result<()> {
             report.problem(format!("the trigger {name} on bugs is missing"));
             continue;
         };
-        report.expect(row.try_get(0)?, || format!("the trigger {name} on bugs is disabled"));
-        let is_ours = row.try_get::<_, i16>(1)? == kind && row.try_get(2)? && row.try_get::<_, Vec<String>>(4)?.join(" ") == columns;
-        report.expect(is_ours, || format!("the trigger {name} on bugs is not the one that this version makes"));
-        let body = part(part(Engine::Postgres.installation(), "BEGIN\n    INSERT", "$$"), "BEGIN", "$$");
+        report.expect(row.try_get(0)?, || {
+            format!("the trigger {name} on bugs is disabled")
+        });
+        let is_ours = row.try_get::<_, i16>(1)? == kind
+            && row.try_get(2)?
+            && row.try_get::<_, Vec<String>>(4)?.join(" ") == columns;
+        report.expect(is_ours, || {
+            format!("the trigger {name} on bugs is not the one that this version makes")
+        });
+        let body = part(
+            part(Engine::Postgres.installation(), "BEGIN\n    INSERT", "$$"),
+            "BEGIN",
+            "$$",
+        );
         let source: String = row.try_get(3)?;
         report.expect(is_same(&source, body), || {
-            format!("the function that the trigger {name} calls is not the one that this version makes")
+            format!(
+                "the function that the trigger {name} calls is not the one that this version makes"
+            )
         });
     }
     Ok(())

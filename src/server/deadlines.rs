@@ -1,5 +1,6 @@
-//! All that happens by the clock: handshakes that take too long, pings, silent and stalled clients, and the server's departure. A
-//! coarse sweep over all clients does what is due and finds the time of the next; there is no timer per client.
+//! All that happens by the clock: handshakes that take too long, pings, silent and stalled clients,
+//! and the server's departure. A coarse sweep over all clients does what is due and finds the time
+//! of the next; there is no timer per client.
 
 use super::Server;
 use crate::connection::{CloseReason, Connection, Phase, Stream};
@@ -15,14 +16,16 @@ pub const LINGER: u32 = 2_000;
 /// How long a source may take to see to a post, in milliseconds.
 const POST: u32 = 10_000;
 
-/// How often the kernel is asked again, in milliseconds, whether it takes bytes that it has refused. It tells when the client makes room,
-/// but not when it refused since the buffers of all sockets together were too large (net.ipv4.tcp_mem; see tcp(7)).
+/// How often the kernel is asked again, in milliseconds, whether it takes bytes that it has
+/// refused. It tells when the client makes room, but not when it refused since the buffers of all
+/// sockets together were too large (net.ipv4.tcp_mem; see tcp(7)).
 pub(super) const RETRY: u32 = 2_000;
 
 /// The least time between two sweeps, in milliseconds: deadlines are met that much late.
 pub const SWEEP_INTERVAL: u32 = 500;
 
-/// The server's departure: it closes its clients in random order, spread over some time, so that they do not all come back at once.
+/// The server's departure: it closes its clients in random order, spread over some time, so that
+/// they do not all come back at once.
 #[derive(Debug)]
 pub(super) struct Departure {
     began: Moment,
@@ -55,10 +58,14 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// The milliseconds until [`Server::tick`] has something to do; `None` while only an event can change that.
+    /// The milliseconds until [`Server::tick`] has something to do; `None` while only an event can
+    /// change that.
     pub fn until_tick(&self, now: Moment) -> Option<u32> {
         let until_sweep = self.sweep_at.map(|at| at.since(now));
-        let until_close = self.departure.as_ref().and_then(|departure| departure.until_next(now));
+        let until_close = self
+            .departure
+            .as_ref()
+            .and_then(|departure| departure.until_next(now));
         until_sweep.into_iter().chain(until_close).min()
     }
 
@@ -76,7 +83,8 @@ impl<S: Stream> Server<S> {
                 action => due.push((ClientId(key as u32), action)),
             }
         }
-        // Whoever is heard of in the meantime is due after `ping`, which may be sooner than what was due before.
+        // Whoever is heard of in the meantime is due after `ping`, which may be sooner than what
+        // was due before.
         self.sweep_at = next.map(|wait| now.plus(wait.min(self.limits.ping).max(SWEEP_INTERVAL)));
         for (client, action) in due {
             self.act_on(client, action, now);
@@ -107,11 +115,12 @@ impl<S: Stream> Server<S> {
         match connection.phase {
             Phase::Handshaking => left(limits.handshake).map_or(Due::Timeout, Due::In),
             Phase::Posting => left(POST).map_or(Due::NotKept, Due::In),
-            Phase::Open if connection.is_pinged => {
-                left(limits.ping.saturating_add(limits.pong)).map_or(Due::End(CloseReason::Silent), Due::In)
-            }
+            Phase::Open if connection.is_pinged => left(limits.ping.saturating_add(limits.pong))
+                .map_or(Due::End(CloseReason::Silent), Due::In),
             Phase::Open => left(limits.ping).map_or(Due::Ping, Due::In),
-            Phase::Lingering(reason) | Phase::Leaving(reason) => left(LINGER).map_or(Due::BreakOff(reason), Due::In),
+            Phase::Lingering(reason) | Phase::Leaving(reason) => {
+                left(LINGER).map_or(Due::BreakOff(reason), Due::In)
+            }
             Phase::Ended(_) => Due::In(LINGER),
         }
     }
@@ -146,18 +155,29 @@ impl<S: Stream> Server<S> {
         self.end(client, CloseReason::Answered, now);
     }
 
-    /// Begins to close all clients, spread over at most `duration` milliseconds and at a thousand per second at least; newcomers are
-    /// refused from now on.
+    /// Begins to close all clients, spread over at most `duration` milliseconds and at a thousand
+    /// per second at least; newcomers are refused from now on.
     pub fn depart(&mut self, duration: u32, now: Moment) {
-        let mut clients: Vec<ClientId> = self.connections.iter().map(|(key, _)| ClientId(key as u32)).collect();
+        let mut clients: Vec<ClientId> = self
+            .connections
+            .iter()
+            .map(|(key, _)| ClientId(key as u32))
+            .collect();
         fastrand::shuffle(&mut clients);
         let duration = duration.min(clients.len() as u32);
-        self.departure = Some(Departure { began: now, duration, clients_at_begin: clients.len(), clients });
+        self.departure = Some(Departure {
+            began: now,
+            duration,
+            clients_at_begin: clients.len(),
+            clients,
+        });
         self.go_on_departing(now);
     }
 
     fn go_on_departing(&mut self, now: Moment) {
-        let Some(mut departure) = self.departure.take() else { return };
+        let Some(mut departure) = self.departure.take() else {
+            return;
+        };
         for client in departure.take_due(now) {
             if self.connections.contains(client.index()) {
                 self.end(client, CloseReason::ShuttingDown, now);
@@ -172,7 +192,10 @@ impl Departure {
         let passed = u64::from(now.since(self.began).min(self.duration));
         let left = match self.duration {
             0 => 0,
-            duration => self.clients_at_begin - (self.clients_at_begin as u64 * passed / u64::from(duration)) as usize,
+            duration => {
+                self.clients_at_begin
+                    - (self.clients_at_begin as u64 * passed / u64::from(duration)) as usize
+            }
         };
         self.clients.split_off(left.min(self.clients.len()))
     }

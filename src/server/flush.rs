@@ -1,4 +1,5 @@
-//! The end of a turn: each client that gets something is written to, once. What the kernel refuses is kept.
+//! The end of a turn: each client that gets something is written to, once. What the kernel refuses
+//! is kept.
 
 use super::Server;
 use super::deadlines::RETRY;
@@ -8,10 +9,11 @@ use crate::subscriptions::ClientId;
 use crate::turn::Outgoing;
 
 impl<S: Stream> Server<S> {
-    /// Writes what this turn has for its clients: one write for each, however many replies and updates it gets. After `writes_max` of them the
-    /// rest is held up until the next call: a packet takes the kernel thirty times the memory of what is in it until it has arrived, which no
-    /// limit of the kernel's bounds where each socket has one only. Those who wait for their part take no memory of their own. Returns how many
-    /// writes there were since the last call.
+    /// Writes what this turn has for its clients: one write for each, however many replies and
+    /// updates it gets. After `writes_max` of them the rest is held up until the next call: a
+    /// packet takes the kernel thirty times the memory of what is in it until it has arrived, which
+    /// no limit of the kernel's bounds where each socket has one only. Those who wait for their
+    /// part take no memory of their own. Returns how many writes there were since the last call.
     pub fn flush(&mut self, writes_max: usize, now: Moment) -> usize {
         let mut gathered = Vec::new();
         let mut writes = std::mem::take(&mut self.early_writes);
@@ -38,18 +40,31 @@ impl<S: Stream> Server<S> {
         self.held_up > 0
     }
 
-    /// Writes what a client is to get before a reply to it is begun, if that is held up: it came first.
+    /// Writes what a client is to get before a reply to it is begun, if that is held up: it came
+    /// first.
     pub(super) fn flush_before_reply(&mut self, client: ClientId, now: Moment) {
         let place = self.connections[client.index()].place;
         if (1..=self.held_up).contains(&place) {
             let outgoing = self.turn.outgoing(place);
-            self.early_writes += usize::from(self.flush_one(place, &outgoing, &mut Vec::new(), now));
+            self.early_writes +=
+                usize::from(self.flush_one(place, &outgoing, &mut Vec::new(), now));
         }
     }
 
-    /// Writes to the client at this place of the turn's list, if it is still there and was not written to before; returns whether it was now.
-    fn flush_one(&mut self, place: u32, outgoing: &Outgoing, gathered: &mut Vec<u8>, now: Moment) -> bool {
-        if self.connections.get(outgoing.client.index()).is_none_or(|connection| connection.place != place) {
+    /// Writes to the client at this place of the turn's list, if it is still there and was not
+    /// written to before; returns whether it was now.
+    fn flush_one(
+        &mut self,
+        place: u32,
+        outgoing: &Outgoing,
+        gathered: &mut Vec<u8>,
+        now: Moment,
+    ) -> bool {
+        if self
+            .connections
+            .get(outgoing.client.index())
+            .is_none_or(|connection| connection.place != place)
+        {
             return false;
         }
         let is_written = self.write(outgoing, gathered, now);
@@ -87,7 +102,8 @@ impl<S: Stream> Server<S> {
         match write_some(&mut connection.stream, output) {
             Ok(taken) if taken == output.len() => {}
             Ok(taken) => {
-                // A reply, and a frame that was begun, must be finished; the updates after that may wait.
+                // A reply, and a frame that was begun, must be finished; the updates after that may
+                // wait.
                 let mut end = replies.len();
                 let mut waiting = 0;
                 for push in self.pushes_to(outgoing) {
@@ -114,13 +130,18 @@ impl<S: Stream> Server<S> {
         let has_all = outgoing.has_all();
         outgoing.pushes().filter(move |&push| {
             let push = self.turn.push_at(push);
-            has_all || (push.feed == feed && self.hubs[usize::from(feed.0)].is_subscribed(client, push.update.bug))
+            has_all
+                || (push.feed == feed
+                    && self.hubs[usize::from(feed.0)].is_subscribed(client, push.update.bug))
         })
     }
 
     /// Keeps the updates from number `from` on until the client takes bytes again.
     fn keep_waiting(&mut self, outgoing: &Outgoing, from: usize) {
-        let pushes: Vec<usize> = self.pushes_to(outgoing).filter(|&push| push >= from).collect();
+        let pushes: Vec<usize> = self
+            .pushes_to(outgoing)
+            .filter(|&push| push >= from)
+            .collect();
         let connection = &mut self.connections[outgoing.client.index()];
         for push in pushes {
             connection.keep_waiting(&self.turn.push_at(push).update);
@@ -130,7 +151,8 @@ impl<S: Stream> Server<S> {
     /// Takes the next step of a connection that was to end once all is sent.
     pub(super) fn after_writing(&mut self, client: ClientId) {
         let connection = &mut self.connections[client.index()];
-        // What this turn has for the client still, when the kernel takes what is unsent, is held up.
+        // What this turn has for the client still, when the kernel takes what is unsent, is held
+        // up.
         if connection.has_unsent() || connection.place > 0 {
             return;
         }
@@ -145,7 +167,8 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// The clients that the kernel has refused bytes for since the last call: they wait for [`Server::writable`].
+    /// The clients that the kernel has refused bytes for since the last call: they wait for
+    /// [`Server::writable`].
     pub fn take_refused(&mut self) -> Vec<ClientId> {
         std::mem::take(&mut self.refused)
     }

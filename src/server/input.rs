@@ -1,4 +1,5 @@
-//! What clients send: read, cut into heads and frames, answered. What is left over for the next turn, so that all others have theirs.
+//! What clients send: read, cut into heads and frames, answered. What is left over for the next
+//! turn, so that all others have theirs.
 
 use std::io;
 
@@ -12,10 +13,12 @@ use crate::subscriptions::ClientId;
 /// How often a client's socket is read in one turn before the others have theirs.
 const READS_PER_TURN: usize = 4;
 
-/// How many messages of a client are handled in one turn before the others have theirs: a message may search the whole history.
+/// How many messages of a client are handled in one turn before the others have theirs: a message
+/// may search the whole history.
 const STEPS_PER_TURN: usize = 32;
 
-/// A client with more bytes of replies than this in one turn, or unsent, is not read until they are gone: one reply may be 700 KB.
+/// A client with more bytes of replies than this in one turn, or unsent, is not read until they are
+/// gone: one reply may be 700 KB.
 const REPLIES_BYTES_MAX: usize = 64 * 1024;
 
 /// What came of a client's input.
@@ -27,8 +30,9 @@ enum Step {
 }
 
 impl<S: Stream> Server<S> {
-    /// To be called when a client's stream can be read. `is_ended` says that its end has been seen: it is read up to that end then;
-    /// otherwise a read that does not fill the buffer is the last one, which saves a read that would block.
+    /// To be called when a client's stream can be read. `is_ended` says that its end has been seen:
+    /// it is read up to that end then; otherwise a read that does not fill the buffer is the last
+    /// one, which saves a read that would block.
     pub fn readable(&mut self, client: ClientId, is_ended: bool, now: Moment) {
         let mut received = std::mem::take(&mut self.received);
         self.read(client, is_ended, now, &mut received);
@@ -38,7 +42,9 @@ impl<S: Stream> Server<S> {
     fn read(&mut self, client: ClientId, is_ended: bool, now: Moment, received: &mut [u8]) {
         for _ in 0..READS_PER_TURN {
             let has_enough = self.has_enough();
-            let Some(connection) = self.connections.get_mut(client.index()) else { return };
+            let Some(connection) = self.connections.get_mut(client.index()) else {
+                return;
+            };
             if !connection.is_reading() || connection.is_input_left() {
                 return;
             }
@@ -61,7 +67,8 @@ impl<S: Stream> Server<S> {
         self.leave_input(client);
     }
 
-    /// Puts off the rest of a client's input until all others have had their turn and its replies are sent.
+    /// Puts off the rest of a client's input until all others have had their turn and its replies
+    /// are sent.
     fn leave_input(&mut self, client: ClientId) {
         if let Some(connection) = self.connections.get_mut(client.index())
             && !connection.is_input_left()
@@ -76,9 +83,15 @@ impl<S: Stream> Server<S> {
         let left = std::mem::take(&mut self.left);
         for (at, &client) in left.iter().enumerate() {
             if self.has_enough() {
-                // Before those that have had their turn. The others that wait for room are listed again when they have some.
-                let waits = |client: &&ClientId| self.connections.get(client.index()).is_some_and(|connection| !connection.has_unsent());
-                self.left.splice(0..0, left[at..].iter().filter(waits).copied());
+                // Before those that have had their turn. The others that wait for room are listed
+                // again when they have some.
+                let waits = |client: &&ClientId| {
+                    self.connections
+                        .get(client.index())
+                        .is_some_and(|connection| !connection.has_unsent())
+                };
+                self.left
+                    .splice(0..0, left[at..].iter().filter(waits).copied());
                 break;
             }
             if let Some(connection) = self.connections.get_mut(client.index())
@@ -121,7 +134,9 @@ impl<S: Stream> Server<S> {
             let step = match connection.phase {
                 Phase::Handshaking => self.shake_hands(client, rest, now),
                 Phase::Open => self.take_frame(client, rest, now),
-                Phase::Posting | Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => return input.len(),
+                Phase::Posting | Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => {
+                    return input.len();
+                }
             };
             match step {
                 Step::Used(0) => return used,
@@ -173,7 +188,11 @@ impl<S: Stream> Server<S> {
         connection.heard = now;
         connection.is_pinged = false;
         // A ping may always come in between.
-        let payload_max = self.limits.message_bytes_max.saturating_sub(connection.begun_bytes()).max(frame::CONTROL_BYTES_MAX);
+        let payload_max = self
+            .limits
+            .message_bytes_max
+            .saturating_sub(connection.begun_bytes())
+            .max(frame::CONTROL_BYTES_MAX);
         let whole = match frame::find(input, payload_max) {
             Ok(Some(whole)) => whole,
             Ok(None) => return Step::Used(0),
@@ -189,22 +208,41 @@ impl<S: Stream> Server<S> {
         }
         if !whole.is_pong {
             self.flush_before_reply(client, now);
-            self.turn.begin_reply(client, &mut self.connections[client.index()].place);
+            self.turn
+                .begin_reply(client, &mut self.connections[client.index()].place);
         }
         let connection = &mut self.connections[client.index()];
-        let received = connection.receive(whole, input, self.limits.message_bytes_max, self.turn.replies());
+        let received = connection.receive(
+            whole,
+            input,
+            self.limits.message_bytes_max,
+            self.turn.replies(),
+        );
         if let Ok(Some(message)) = &received {
             let replies = self.turn.replies();
             let hub = &mut self.hubs[usize::from(connection.feed.0)];
             hub.answer(client, message, |text| frame::write_text(replies, text));
         }
-        let replies_bytes = if whole.is_pong { 0 } else { self.turn.end_reply(connection.place) };
+        let replies_bytes = if whole.is_pong {
+            0
+        } else {
+            self.turn.end_reply(connection.place)
+        };
         let has_too_much = replies_bytes > REPLIES_BYTES_MAX || connection.has_unsent();
         match received {
             Err(reason) => {
-                // One that sends on after its close must not have a reset overtake the answer to it.
+                // One that sends on after its close must not have a reset overtake the answer to
+                // it.
                 let lingers = reason.lingers() || whole.bytes < input.len();
-                self.end_in(client, if lingers { Phase::Lingering(reason) } else { Phase::Leaving(reason) }, now);
+                self.end_in(
+                    client,
+                    if lingers {
+                        Phase::Lingering(reason)
+                    } else {
+                        Phase::Leaving(reason)
+                    },
+                    now,
+                );
                 Step::Used(input.len())
             }
             Ok(_) if has_too_much => Step::Paused(whole.bytes),

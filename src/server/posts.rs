@@ -1,4 +1,5 @@
-//! What clients have posted to a hook: handed to the feed's source, and answered when that has seen to it.
+//! What clients have posted to a hook: handed to the feed's source, and answered when that has seen
+//! to it.
 
 use std::collections::HashMap;
 
@@ -15,7 +16,8 @@ use crate::update::FeedId;
 pub(super) struct Posts {
     /// Not yet handed over.
     new: Vec<(FeedId, Post)>,
-    /// Who waits for the answer to which post. Numbers are never used again, so an answer that comes late reaches nobody else.
+    /// Who waits for the answer to which post. Numbers are never used again, so an answer that
+    /// comes late reaches nobody else.
     waiting: HashMap<u64, ClientId>,
     last_number: u64,
 }
@@ -24,7 +26,13 @@ impl Posts {
     pub(super) fn ask(&mut self, client: ClientId, feed: FeedId, body: Vec<u8>) {
         self.last_number += 1;
         self.waiting.insert(self.last_number, client);
-        self.new.push((feed, Post { number: self.last_number, body }));
+        self.new.push((
+            feed,
+            Post {
+                number: self.last_number,
+                body,
+            },
+        ));
     }
 
     pub(super) fn forget(&mut self, client: ClientId) {
@@ -43,7 +51,9 @@ impl<S: Stream> Server<S> {
 
     /// Answers a client that has posted something, if it is still there.
     pub fn answer(&mut self, post: u64, answer: Answer, now: Moment) {
-        let Some(client) = self.posts.waiting.remove(&post) else { return };
+        let Some(client) = self.posts.waiting.remove(&post) else {
+            return;
+        };
         let connection = &mut self.connections[client.index()];
         if connection.phase != Phase::Posting {
             return;
@@ -52,7 +62,10 @@ impl<S: Stream> Server<S> {
         let response = self.turn.replies();
         match answer {
             Answer::Kept => handshake::write_kept(response),
-            Answer::Unreadable => Refusal::BadRequest("The body is no message of Bugzilla about a bug.").write(response, false),
+            Answer::Unreadable => {
+                Refusal::BadRequest("The body is no message of Bugzilla about a bug.")
+                    .write(response, false)
+            }
             Answer::NotKept => Refusal::NotKept.write(response, false),
         }
         self.turn.end_reply(connection.place);

@@ -1,4 +1,5 @@
-//! `--source`: which source, where, and how to read it. The one place that knows all kinds of source.
+//! `--source`: which source, where, and how to read it. The one place that knows all kinds of
+//! source.
 
 use std::fmt;
 use std::str::FromStr;
@@ -61,11 +62,14 @@ impl Address {
             Address::Mysql(settings) => mysql::open_table(settings),
             #[cfg(feature = "postgres")]
             Address::Postgres(settings) => postgres::open_table(settings),
-            Address::Amqp(_) | Address::Webhook(_) => Err("it has no table of notifications".into()),
+            Address::Amqp(_) | Address::Webhook(_) => {
+                Err("it has no table of notifications".into())
+            }
         }
     }
 
-    /// How to open the table of notifications behind this address, and the pause between two looks into it, if it has one.
+    /// How to open the table of notifications behind this address, and the pause between two looks
+    /// into it, if it has one.
     pub fn notifications(&self) -> Option<(Connect, Duration)> {
         let options = match self {
             Address::Sqlite(settings) => &settings.options,
@@ -76,7 +80,8 @@ impl Address {
             Address::Amqp(_) | Address::Webhook(_) => return None,
         };
         let address = self.clone();
-        (options.mode == Mode::Table).then(|| (Box::new(move || address.table()) as Connect, options.poll))
+        (options.mode == Mode::Table)
+            .then(|| (Box::new(move || address.table()) as Connect, options.poll))
     }
 
     /// Records that bugs changed just now, where this source will read it.
@@ -86,7 +91,9 @@ impl Address {
     pub fn notify(&self, bugs: &[BugId]) -> Result<(), Error> {
         match self {
             Address::Amqp(settings) => amqp::notify(settings, bugs),
-            Address::Webhook(_) => Err("a webhook takes posts, which bugzfeed notify does not send".into()),
+            Address::Webhook(_) => {
+                Err("a webhook takes posts, which bugzfeed notify does not send".into())
+            }
             table => table.table()?.insert(bugs),
         }
     }
@@ -109,7 +116,8 @@ impl FromStr for Address {
             "postgres" | "postgresql" => Err(format!("this bugzfeed was built without support for {scheme}://")),
             "webhook" => webhook::Settings::parse(rest).map(Address::Webhook),
             "amqp" | "amqps" => amqp::Settings::parse(text).map(Address::Amqp),
-            // Nothing of it is repeated: with the scheme forgotten, it may start with a user and a password.
+            // Nothing of it is repeated: with the scheme forgotten, it may start with a user and a
+            // password.
             _ => Err("it is no source; accepted are sqlite:FILE, mysql://USER:PASSWORD@HOST/DATABASE, postgres://…, amqp://USER:PASSWORD@HOST/VHOST, amqps://… and webhook:?key_file=FILE"
                 .to_owned()),
         }

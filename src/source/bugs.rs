@@ -1,9 +1,10 @@
-//! `mode=bugs`: finds out what changed by looking at Bugzilla's own tables, without a trigger or the right to write. Owns what is
-//! remembered between two looks. Knows no database.
+//! `mode=bugs`: finds out what changed by looking at Bugzilla's own tables, without a trigger or
+//! the right to write. Owns what is remembered between two looks. Knows no database.
 //!
-//! `bugs.delta_ts` has a resolution of one second, and a long transaction commits with an old one. So each look goes back by a window,
-//! and what it finds is compared with what was found before. A second edit within one second leaves no trace in `bugs`, but mostly
-//! one in `bugs_activity` or `longdescs`, whose largest ids are compared, too.
+//! `bugs.delta_ts` has a resolution of one second, and a long transaction commits with an old one.
+//! So each look goes back by a window, and what it finds is compared with what was found before. A
+//! second edit within one second leaves no trace in `bugs`, but mostly one in `bugs_activity` or
+//! `longdescs`, whose largest ids are compared, too.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -12,8 +13,8 @@ use super::table::Row;
 use super::{Error, Sink, Source, Stop};
 use crate::update::{BugId, Update, When};
 
-/// How much longer than the window is remembered what was found: when the database's clock goes back by up to that much, as local
-/// time does in autumn, old edits must not look new.
+/// How much longer than the window is remembered what was found: when the database's clock goes
+/// back by up to that much, as local time does in autumn, old edits must not look new.
 const SLACK: Duration = Duration::from_secs(2 * 3600);
 
 /// A connection to Bugzilla's tables.
@@ -28,7 +29,8 @@ pub trait Bugs: Send {
 /// Where a look begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct From {
-    /// The newest `delta_ts` found so far, without a time zone; none at the first look, which begins at the database's own time.
+    /// The newest `delta_ts` found so far, without a time zone; none at the first look, which
+    /// begins at the database's own time.
     pub newest: Option<String>,
     /// How long before that.
     pub window: Duration,
@@ -54,7 +56,8 @@ pub struct Look {
     pub in_window: Vec<Row>,
     /// Bugs with activity or a comment above the largest ids that were found before.
     pub touched: Vec<Row>,
-    /// The largest ids; none where the account may not read them, or a Bugzilla before 5.0 has none.
+    /// The largest ids; none where the account may not read them, or a Bugzilla before 5.0 has
+    /// none.
     pub largest: Option<Largest>,
 }
 
@@ -81,7 +84,15 @@ struct Memory {
 
 impl Memory {
     fn new(window: Duration) -> Self {
-        Self { from: From { newest: None, window: window + SLACK, largest: None }, window, seen: HashMap::new() }
+        Self {
+            from: From {
+                newest: None,
+                window: window + SLACK,
+                largest: None,
+            },
+            window,
+            seen: HashMap::new(),
+        }
     }
 
     /// What has changed since the look before; after the first look, nothing.
@@ -89,10 +100,16 @@ impl Memory {
         let is_first = self.from.newest.is_none();
         let mut updates = Vec::new();
         let mut newest = self.from.newest.take().unwrap_or(look.now);
-        let found = look.in_window.iter().map(|row| (row, false)).chain(look.touched.iter().map(|row| (row, true)));
+        let found = look
+            .in_window
+            .iter()
+            .map(|row| (row, false))
+            .chain(look.touched.iter().map(|row| (row, true)));
         let mut reported = HashSet::new();
         for (row, was_touched) in found {
-            let (Some(update), Some(local)) = (row.update(), seconds(&row.delta_ts)) else { continue };
+            let (Some(update), Some(local)) = (row.update(), seconds(&row.delta_ts)) else {
+                continue;
+            };
             let is_new = self.seen.insert(update.bug, local) != Some(local);
             if (is_new || was_touched) && reported.insert(update.bug) {
                 updates.push(update);
@@ -105,7 +122,11 @@ impl Memory {
             let oldest = newest - (self.window + SLACK).as_secs() as i64;
             self.seen.retain(|_, local| *local >= oldest);
         }
-        self.from = From { newest: Some(newest), window: self.window, largest: look.largest.or(self.from.largest) };
+        self.from = From {
+            newest: Some(newest),
+            window: self.window,
+            largest: look.largest.or(self.from.largest),
+        };
         if is_first { Vec::new() } else { updates }
     }
 }
@@ -128,7 +149,11 @@ pub struct Watcher {
 impl Watcher {
     /// A source that looks after each `poll` at what changed up to `window` before the newest edit.
     pub fn new(connect: Connect, poll: Duration, window: Duration) -> Self {
-        Self { connect, poll, memory: Memory::new(window) }
+        Self {
+            connect,
+            poll,
+            memory: Memory::new(window),
+        }
     }
 }
 
@@ -157,16 +182,34 @@ mod tests {
 
     fn row(bug_id: i64, time: &str) -> Row {
         let delta_ts = format!("2026-11-20 {time}");
-        Row { id: 0, bug_id, utc: Some(delta_ts.clone()), delta_ts }
+        Row {
+            id: 0,
+            bug_id,
+            utc: Some(delta_ts.clone()),
+            delta_ts,
+        }
     }
 
     fn look(in_window: &[(i64, &str)], touched: &[(i64, &str)]) -> Look {
         let rows = |rows: &[(i64, &str)]| rows.iter().map(|(bug, time)| row(*bug, time)).collect();
-        Look { now: "2026-11-20 12:00:00".to_owned(), in_window: rows(in_window), touched: rows(touched), largest: None }
+        Look {
+            now: "2026-11-20 12:00:00".to_owned(),
+            in_window: rows(in_window),
+            touched: rows(touched),
+            largest: None,
+        }
     }
 
-    fn learned(memory: &mut Memory, in_window: &[(i64, &str)], touched: &[(i64, &str)]) -> Vec<u32> {
-        memory.learn(look(in_window, touched)).iter().map(|update| update.bug.get()).collect()
+    fn learned(
+        memory: &mut Memory,
+        in_window: &[(i64, &str)],
+        touched: &[(i64, &str)],
+    ) -> Vec<u32> {
+        memory
+            .learn(look(in_window, touched))
+            .iter()
+            .map(|update| update.bug.get())
+            .collect()
     }
 
     #[test]
@@ -174,10 +217,20 @@ mod tests {
         let mut memory = Memory::new(Duration::from_secs(60));
         assert_eq!(learned(&mut memory, &[(1, "11:59:00")], &[]), [0; 0]);
         assert_eq!(learned(&mut memory, &[(1, "11:59:00")], &[]), [0; 0]);
-        assert_eq!(learned(&mut memory, &[(1, "12:00:05"), (2, "12:00:07")], &[]), [1, 2]);
+        assert_eq!(
+            learned(&mut memory, &[(1, "12:00:05"), (2, "12:00:07")], &[]),
+            [1, 2]
+        );
         assert_eq!(memory.from.newest.as_deref(), Some("2026-11-20 12:00:07"));
         // Bug 3 was committed late.
-        assert_eq!(learned(&mut memory, &[(3, "12:00:01"), (1, "12:00:05"), (2, "12:00:07")], &[]), [3]);
+        assert_eq!(
+            learned(
+                &mut memory,
+                &[(3, "12:00:01"), (1, "12:00:05"), (2, "12:00:07")],
+                &[]
+            ),
+            [3]
+        );
         assert_eq!(memory.from.newest.as_deref(), Some("2026-11-20 12:00:07"));
     }
 
@@ -185,16 +238,28 @@ mod tests {
     fn a_second_edit_within_a_second_is_reported_once_when_it_left_a_trace_elsewhere() {
         let mut memory = Memory::new(Duration::from_secs(60));
         learned(&mut memory, &[], &[]);
-        assert_eq!(learned(&mut memory, &[(1, "12:00:05")], &[(1, "12:00:05")]), [1]);
-        assert_eq!(learned(&mut memory, &[(1, "12:00:05")], &[(1, "12:00:05")]), [1]);
+        assert_eq!(
+            learned(&mut memory, &[(1, "12:00:05")], &[(1, "12:00:05")]),
+            [1]
+        );
+        assert_eq!(
+            learned(&mut memory, &[(1, "12:00:05")], &[(1, "12:00:05")]),
+            [1]
+        );
         assert_eq!(learned(&mut memory, &[(1, "12:00:05")], &[]), [0; 0]);
     }
 
     #[test]
     fn a_clock_that_goes_back_by_an_hour_makes_nothing_new_and_what_is_old_is_forgotten() {
         let mut memory = Memory::new(Duration::from_secs(60));
-        assert_eq!(learned(&mut memory, &[(1, "10:30:00"), (2, "11:00:00")], &[]), [0; 0]);
-        assert_eq!(learned(&mut memory, &[(2, "11:00:00"), (3, "11:00:05")], &[]), [3]);
+        assert_eq!(
+            learned(&mut memory, &[(1, "10:30:00"), (2, "11:00:00")], &[]),
+            [0; 0]
+        );
+        assert_eq!(
+            learned(&mut memory, &[(2, "11:00:00"), (3, "11:00:05")], &[]),
+            [3]
+        );
         assert_eq!(memory.seen.len(), 3);
         assert_eq!(learned(&mut memory, &[(4, "12:32:00")], &[]), [4]);
         assert_eq!(memory.seen.len(), 3);

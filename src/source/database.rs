@@ -10,7 +10,8 @@ use url::Url;
 use super::options::{self, Mode, Options};
 use super::password::Password;
 
-const OPTIONS: &str = "sslmode=disable|require|verify-full, cacert=FILE, password_file=FILE and socket=PATH";
+const OPTIONS: &str =
+    "sslmode=disable|require|verify-full, cacert=FILE, password_file=FILE and socket=PATH";
 
 /// A kind of database server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +71,13 @@ impl Settings {
     /// Reads an address.
     ///
     /// # Errors
-    /// A sentence that names what was wrong and what is accepted, without any part of the address that may hold the password.
+    /// A sentence that names what was wrong and what is accepted, without any part of the address
+    /// that may hold the password.
     pub fn parse(engine: Engine, address: &str) -> Result<Self, String> {
-        let accepted = format!("accepted is {}://USER:PASSWORD@HOST[:PORT]/DATABASE", engine.scheme());
+        let accepted = format!(
+            "accepted is {}://USER:PASSWORD@HOST[:PORT]/DATABASE",
+            engine.scheme()
+        );
         let url = Url::parse(address).map_err(|why| {
             format!("it is no URL ({why}); {accepted}; in a password, '/' must be written %2F, '?' %3F, '#' %23 and '@' %40")
         })?;
@@ -88,7 +93,11 @@ impl Settings {
         }
         let mut settings = Self {
             engine,
-            host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
+            host: url
+                .host_str()
+                .unwrap_or_default()
+                .trim_matches(['[', ']'])
+                .to_owned(),
             port: url.port().unwrap_or(engine.port()),
             socket: None,
             user: decode(url.username())?,
@@ -115,31 +124,47 @@ impl Settings {
                 }
                 "password_file" => self.password = Some(Password::File(value.into())),
                 _ if self.options.set(name, &value)? => {}
-                // The option is not repeated: a '?' in a password that was not written as %3F makes options of its rest.
-                _ => return Err(format!("it has an option that is none; accepted are {}, {OPTIONS}", options::ACCEPTED)),
+                // The option is not repeated: a '?' in a password that was not written as %3F makes
+                // options of its rest.
+                _ => {
+                    return Err(format!(
+                        "it has an option that is none; accepted are {}, {OPTIONS}",
+                        options::ACCEPTED
+                    ));
+                }
             }
         }
         self.tls = self.tls(sslmode.as_deref(), ca_file)?;
         Ok(())
     }
 
-    /// A password must not cross a network in clear unless the user wants that; within one machine, encryption is of no use.
+    /// A password must not cross a network in clear unless the user wants that; within one machine,
+    /// encryption is of no use.
     fn tls(&self, sslmode: Option<&str>, ca_file: Option<PathBuf>) -> Result<Tls, String> {
         match (sslmode, ca_file) {
             (Some("disable"), None) => Ok(Tls::Off),
             (Some("require"), None) => Ok(Tls::Unverified),
-            (Some("disable" | "require"), Some(_)) => Err("cacert: only sslmode=verify-full uses certificates".to_owned()),
-            (Some("verify-full"), ca_file) | (None, ca_file @ Some(_)) => Ok(Tls::Verified { ca_file }),
+            (Some("disable" | "require"), Some(_)) => {
+                Err("cacert: only sslmode=verify-full uses certificates".to_owned())
+            }
+            (Some("verify-full"), ca_file) | (None, ca_file @ Some(_)) => {
+                Ok(Tls::Verified { ca_file })
+            }
             (None, None) if self.is_local() => Ok(Tls::Off),
             (None, None) => Ok(Tls::Verified { ca_file: None }),
-            (Some(other), _) => Err(format!("sslmode: '{other}' is none; accepted are disable, require and verify-full")),
+            (Some(other), _) => Err(format!(
+                "sslmode: '{other}' is none; accepted are disable, require and verify-full"
+            )),
         }
     }
 
     fn is_local(&self) -> bool {
         self.socket.is_some()
             || self.host.eq_ignore_ascii_case("localhost")
-            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            || self
+                .host
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
     }
 
     /// The password, if there is one, from the file that holds it if need be.
@@ -153,7 +178,9 @@ impl Settings {
     /// What helps where TLS has failed.
     pub fn tls_hint(&self) -> &'static str {
         match self.tls {
-            Tls::Verified { .. } => " (the address may name the server's CA by cacert=FILE, or say sslmode=require or sslmode=disable)",
+            Tls::Verified { .. } => {
+                " (the address may name the server's CA by cacert=FILE, or say sslmode=require or sslmode=disable)"
+            }
             Tls::Unverified => " (the address may say sslmode=disable)",
             Tls::Off => "",
         }
@@ -163,7 +190,15 @@ impl Settings {
 impl fmt::Display for Settings {
     /// The address without its password, and with what says which updates come from it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const PART: &AsciiSet = &CONTROLS.add(b' ').add(b'/').add(b'?').add(b'#').add(b'@').add(b'%').add(b':').add(b'&');
+        const PART: &AsciiSet = &CONTROLS
+            .add(b' ')
+            .add(b'/')
+            .add(b'?')
+            .add(b'#')
+            .add(b'@')
+            .add(b'%')
+            .add(b':')
+            .add(b'&');
         let (scheme, user) = (self.engine.scheme(), utf8_percent_encode(&self.user, PART));
         match self.host.contains(':') {
             true => write!(f, "{scheme}://{user}@[{}]:{}", self.host, self.port)?,
@@ -180,7 +215,9 @@ impl fmt::Display for Settings {
         }
         match self.options.mode {
             Mode::Bugs => option(f, "mode", "bugs"),
-            Mode::Table if self.options.table != Options::default().table => option(f, "table", &self.options.table.to_string()),
+            Mode::Table if self.options.table != Options::default().table => {
+                option(f, "table", &self.options.table.to_string())
+            }
             Mode::Table => Ok(()),
         }
     }
@@ -198,7 +235,11 @@ mod tests {
     use super::*;
 
     fn parse(address: &str) -> Settings {
-        let engine = if address.starts_with("mysql") { Engine::Mysql } else { Engine::Postgres };
+        let engine = if address.starts_with("mysql") {
+            Engine::Mysql
+        } else {
+            Engine::Postgres
+        };
         Settings::parse(engine, address).unwrap_or_else(|why| panic!("{address}: {why}"))
     }
 
@@ -208,13 +249,29 @@ mod tests {
             "mysql://u%40x:p%2Fw%3a%25@[::1]:1234/my%20bugs?table=push_notify_2&poll=1s&tz=UTC&mode=bugs&window=5m&cacert=/a+b/ca%20.pem",
         );
         assert_eq!(
-            (settings.host.as_str(), settings.port, settings.user.as_str(), settings.database.as_str()),
+            (
+                settings.host.as_str(),
+                settings.port,
+                settings.user.as_str(),
+                settings.database.as_str()
+            ),
             ("::1", 1234, "u@x", "my bugs")
         );
         assert_eq!(settings.password(), Ok(Some("p/w:%".to_owned())));
-        assert_eq!(settings.tls, Tls::Verified { ca_file: Some("/a+b/ca .pem".into()) });
-        assert_eq!((settings.options.mode, settings.options.poll.as_millis()), (Mode::Bugs, 1_000));
-        assert_eq!((parse("mysql://u@h/b").port, parse("postgres://u@h/b").port), (3306, 5432));
+        assert_eq!(
+            settings.tls,
+            Tls::Verified {
+                ca_file: Some("/a+b/ca .pem".into())
+            }
+        );
+        assert_eq!(
+            (settings.options.mode, settings.options.poll.as_millis()),
+            (Mode::Bugs, 1_000)
+        );
+        assert_eq!(
+            (parse("mysql://u@h/b").port, parse("postgres://u@h/b").port),
+            (3306, 5432)
+        );
         assert_eq!(parse("postgres://u@h/b").password(), Ok(None));
     }
 
@@ -226,8 +283,16 @@ mod tests {
             ("postgres://u@[::1]/b", Tls::Off),
             ("postgres://u@db.example/b?socket=/run/postgresql", Tls::Off),
             ("mysql://u@db.example/b", Tls::Verified { ca_file: None }),
-            ("mysql://u@localhost/b?sslmode=verify-full", Tls::Verified { ca_file: None }),
-            ("mysql://u@localhost/b?cacert=x", Tls::Verified { ca_file: Some("x".into()) }),
+            (
+                "mysql://u@localhost/b?sslmode=verify-full",
+                Tls::Verified { ca_file: None },
+            ),
+            (
+                "mysql://u@localhost/b?cacert=x",
+                Tls::Verified {
+                    ca_file: Some("x".into()),
+                },
+            ),
             ("mysql://u@db.example/b?sslmode=require", Tls::Unverified),
             ("mysql://u@db.example/b?sslmode=disable", Tls::Off),
         ] {
@@ -239,8 +304,14 @@ mod tests {
     fn what_is_printed_holds_no_password_and_is_an_address_of_the_same_updates() {
         for (address, printed) in [
             ("mysql://u:secret@h/b?poll=1s&tz=UTC", "mysql://u@h:3306/b"),
-            ("postgres://u%40x:secret@[::1]/my%20bugs?table=x", "postgres://u%40x@[::1]:5432/my%20bugs?table=x"),
-            ("mysql://u:secret@localhost/b?mode=bugs&socket=/run/s", "mysql://u@localhost:3306/b?socket=/run/s&mode=bugs"),
+            (
+                "postgres://u%40x:secret@[::1]/my%20bugs?table=x",
+                "postgres://u%40x@[::1]:5432/my%20bugs?table=x",
+            ),
+            (
+                "mysql://u:secret@localhost/b?mode=bugs&socket=/run/s",
+                "mysql://u@localhost:3306/b?socket=/run/s&mode=bugs",
+            ),
         ] {
             let settings = parse(address);
             assert_eq!(settings.to_string(), printed);
@@ -265,8 +336,14 @@ mod tests {
             ("mysql://u:secret@h/b?password_file=/x", "one is enough"),
             ("mysql://u:secret@h/b?secret=1", "accepted are table=NAME"),
             ("mysql://u:secret@h/b?poll=0s", "poll: "),
-            ("mysql://u:secret@h/b?sslmode=prefer", "accepted are disable"),
-            ("mysql://u:secret@h/b?sslmode=disable&cacert=x", "verify-full"),
+            (
+                "mysql://u:secret@h/b?sslmode=prefer",
+                "accepted are disable",
+            ),
+            (
+                "mysql://u:secret@h/b?sslmode=disable&cacert=x",
+                "verify-full",
+            ),
         ] {
             let why = Settings::parse(Engine::Mysql, address).unwrap_err();
             assert!(why.contains(said), "{address}: {why}");

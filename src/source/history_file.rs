@@ -1,4 +1,5 @@
-//! The history on disk, so that a restart forgets nothing. Written by the source's thread, never by the loop. Knows no client.
+//! The history on disk, so that a restart forgets nothing. Written by the source's thread, never by
+//! the loop. Knows no client.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +9,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use crate::update::{BugId, Update};
 
-/// How many rows may stand beyond what is kept before they are deleted: deleting at each write would double its cost.
+/// How many rows may stand beyond what is kept before they are deleted: deleting at each write
+/// would double its cost.
 const SURPLUS_MAX: i64 = 1_000;
 
 /// The kept history of one feed, open for writing.
@@ -45,16 +47,24 @@ pub struct Kept {
 }
 
 impl HistoryFile {
-    /// Opens or creates the file at `path`, and reads what it has kept for the feed at the path `feed`: the last `updates_max`
-    /// updates. What was kept from another `source` is forgotten. `now` is the time in Unix seconds.
+    /// Opens or creates the file at `path`, and reads what it has kept for the feed at the path
+    /// `feed`: the last `updates_max` updates. What was kept from another `source` is forgotten.
+    /// `now` is the time in Unix seconds.
     ///
     /// # Errors
     /// When SQLite cannot open, read or write the file.
-    pub fn open(path: &Path, feed: &str, source: &str, updates_max: usize, now: i64) -> rusqlite::Result<(Self, Kept)> {
+    pub fn open(
+        path: &Path,
+        feed: &str,
+        source: &str,
+        updates_max: usize,
+        now: i64,
+    ) -> rusqlite::Result<(Self, Kept)> {
         let mut database = Connection::open(path)?;
         database.busy_timeout(Duration::from_secs(5))?;
-        // In WAL mode with synchronous=NORMAL a commit does not wait for the disk: a killed process loses nothing, and what a
-        // power failure may have lost is recognised by the boot id, below.
+        // In WAL mode with synchronous=NORMAL a commit does not wait for the disk: a killed process
+        // loses nothing, and what a power failure may have lost is recognised by the boot id,
+        // below.
         database.pragma_update(None, "journal_mode", "WAL")?;
         database.pragma_update(None, "synchronous", "NORMAL")?;
         database.execute_batch(
@@ -66,10 +76,28 @@ impl HistoryFile {
         let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let kept = begin(&transaction, feed, source, updates_max as i64, now)?;
         transaction.commit()?;
-        let watermark = kept.updates.iter().map(|update| update.when.unix_seconds()).fold(kept.watermark, i64::max);
-        let seq = database.query_row("SELECT ifnull(max(seq), 0) FROM history WHERE feed = ?1", [feed], |row| row.get(0))?;
-        let progress = Progress { seq, watermark, surplus: 0 };
-        let file = Self { database, feed: feed.to_owned(), updates_max: updates_max as i64, progress, lost_until: None };
+        let watermark = kept
+            .updates
+            .iter()
+            .map(|update| update.when.unix_seconds())
+            .fold(kept.watermark, i64::max);
+        let seq = database.query_row(
+            "SELECT ifnull(max(seq), 0) FROM history WHERE feed = ?1",
+            [feed],
+            |row| row.get(0),
+        )?;
+        let progress = Progress {
+            seq,
+            watermark,
+            surplus: 0,
+        };
+        let file = Self {
+            database,
+            feed: feed.to_owned(),
+            updates_max: updates_max as i64,
+            progress,
+            lost_until: None,
+        };
         Ok((file, kept))
     }
 
@@ -84,7 +112,11 @@ impl HistoryFile {
     /// When SQLite cannot write. The next write that succeeds records that updates are missing.
     pub fn keep(&mut self, updates: &[Update]) -> rusqlite::Result<()> {
         let (feed, updates_max) = (self.feed.clone(), self.updates_max);
-        let newest = updates.iter().map(|update| update.when.unix_seconds()).max().unwrap_or(i64::MIN);
+        let newest = updates
+            .iter()
+            .map(|update| update.when.unix_seconds())
+            .max()
+            .unwrap_or(i64::MIN);
         self.write(newest, |progress, transaction| {
             let mut insert =
                 transaction.prepare_cached("INSERT INTO history (feed, seq, bug_id, time, watermark) VALUES (?1, ?2, ?3, ?4, ?5)")?;
@@ -108,17 +140,30 @@ impl HistoryFile {
     /// When SQLite cannot write. The next write that succeeds records it.
     pub fn raise_floor(&mut self, floor: i64) -> rusqlite::Result<()> {
         let feed = self.feed.clone();
-        self.write(floor, |_, transaction| raise_floor(transaction, &feed, floor))
+        self.write(floor, |_, transaction| {
+            raise_floor(transaction, &feed, floor)
+        })
     }
 
-    /// Makes a change in one transaction, and notes whether it could be made: if not, updates up to `until` are missing.
-    fn write(&mut self, until: i64, change: impl FnOnce(&mut Progress, &Transaction<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+    /// Makes a change in one transaction, and notes whether it could be made: if not, updates up to
+    /// `until` are missing.
+    fn write(
+        &mut self,
+        until: i64,
+        change: impl FnOnce(&mut Progress, &Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
         let mut progress = self.progress;
         let lost_before = self.lost_until;
         self.lost_until = self.lost_until.max(Some(until));
-        let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self
+            .database
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         if let Some(lost) = lost_before {
-            raise_floor(&transaction, &self.feed, super::unix_now().max(progress.watermark).max(lost))?;
+            raise_floor(
+                &transaction,
+                &self.feed,
+                super::unix_now().max(progress.watermark).max(lost),
+            )?;
         }
         change(&mut progress, &transaction)?;
         transaction.commit()?;
@@ -129,10 +174,20 @@ impl HistoryFile {
 }
 
 impl Drop for HistoryFile {
-    /// Closing SQLite writes everything to the disk, so a power failure after it loses nothing. What was lost before must be known then.
+    /// Closing SQLite writes everything to the disk, so a power failure after it loses nothing.
+    /// What was lost before must be known then.
     fn drop(&mut self) {
-        let known = if self.lost_until.is_some() { self.write(i64::MIN, |_, _| Ok(())) } else { Ok(()) };
-        let closed = known.and_then(|()| self.database.execute("UPDATE history_feeds SET boot_id = '' WHERE feed = ?1", [&self.feed]));
+        let known = if self.lost_until.is_some() {
+            self.write(i64::MIN, |_, _| Ok(()))
+        } else {
+            Ok(())
+        };
+        let closed = known.and_then(|()| {
+            self.database.execute(
+                "UPDATE history_feeds SET boot_id = '' WHERE feed = ?1",
+                [&self.feed],
+            )
+        });
         if let Err(error) = closed {
             log::warn!("cannot close the history file: {error}");
         }
@@ -140,25 +195,53 @@ impl Drop for HistoryFile {
 }
 
 /// Reads what was kept and notes that this process writes from now on.
-fn begin(transaction: &Transaction<'_>, feed: &str, source: &str, updates_max: i64, now: i64) -> rusqlite::Result<Kept> {
+fn begin(
+    transaction: &Transaction<'_>,
+    feed: &str,
+    source: &str,
+    updates_max: i64,
+    now: i64,
+) -> rusqlite::Result<Kept> {
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let known: Option<(String, String)> = transaction
-        .query_row("SELECT source, boot_id FROM history_feeds WHERE feed = ?1", [feed], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(
+            "SELECT source, boot_id FROM history_feeds WHERE feed = ?1",
+            [feed],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
         .optional()?;
-    if known.as_ref().is_some_and(|(known_source, _)| known_source == source) {
+    if known
+        .as_ref()
+        .is_some_and(|(known_source, _)| known_source == source)
+    {
         evict(transaction, feed, updates_max)?;
         if known.is_some_and(|(_, boot)| !boot.is_empty() && boot != boot_id) {
             raise_floor(transaction, feed, now)?;
         }
-        transaction.execute("UPDATE history_feeds SET boot_id = ?2 WHERE feed = ?1", [feed, &boot_id])?;
+        transaction.execute(
+            "UPDATE history_feeds SET boot_id = ?2 WHERE feed = ?1",
+            [feed, &boot_id],
+        )?;
     } else {
         transaction.execute("DELETE FROM history WHERE feed = ?1", [feed])?;
-        transaction.execute("REPLACE INTO history_feeds VALUES (?1, ?2, ?3, ?4)", params![feed, source, now, boot_id])?;
+        transaction.execute(
+            "REPLACE INTO history_feeds VALUES (?1, ?2, ?3, ?4)",
+            params![feed, source, now, boot_id],
+        )?;
     }
-    let floor = transaction.query_row("SELECT floor FROM history_feeds WHERE feed = ?1", [feed], |row| row.get(0))?;
-    let mut select = transaction.prepare("SELECT bug_id, time, watermark FROM history WHERE feed = ?1 ORDER BY seq")?;
+    let floor = transaction.query_row(
+        "SELECT floor FROM history_feeds WHERE feed = ?1",
+        [feed],
+        |row| row.get(0),
+    )?;
+    let mut select = transaction
+        .prepare("SELECT bug_id, time, watermark FROM history WHERE feed = ?1 ORDER BY seq")?;
     let mut rows = select.query([feed])?;
-    let mut kept = Kept { floor, watermark: i64::MIN, updates: Vec::new() };
+    let mut kept = Kept {
+        floor,
+        watermark: i64::MIN,
+        updates: Vec::new(),
+    };
     while let Some(row) = rows.next()? {
         let (bug, time): (u32, String) = (row.get(0)?, row.get(1)?);
         if kept.updates.is_empty() {
@@ -182,14 +265,20 @@ fn evict(transaction: &Transaction<'_>, feed: &str, updates_max: i64) -> rusqlit
         )
         .optional()?;
     if let Some((seq, watermark)) = evicted {
-        transaction.execute("DELETE FROM history WHERE feed = ?1 AND seq <= ?2", params![feed, seq])?;
+        transaction.execute(
+            "DELETE FROM history WHERE feed = ?1 AND seq <= ?2",
+            params![feed, seq],
+        )?;
         raise_floor(transaction, feed, watermark)?;
     }
     Ok(())
 }
 
 fn raise_floor(transaction: &Transaction<'_>, feed: &str, floor: i64) -> rusqlite::Result<()> {
-    transaction.execute("UPDATE history_feeds SET floor = max(floor, ?2) WHERE feed = ?1", params![feed, floor])?;
+    transaction.execute(
+        "UPDATE history_feeds SET floor = max(floor, ?2) WHERE feed = ?1",
+        params![feed, floor],
+    )?;
     Ok(())
 }
 
@@ -199,7 +288,10 @@ mod tests {
     use crate::update::When;
 
     fn update(bug: u32, seconds: i64) -> Update {
-        Update { bug: BugId::new(bug).unwrap(), when: When::from_unix_seconds(seconds) }
+        Update {
+            bug: BugId::new(bug).unwrap(),
+            when: When::from_unix_seconds(seconds),
+        }
     }
 
     fn open(path: &Path, now: i64) -> (HistoryFile, Kept) {
@@ -224,7 +316,10 @@ mod tests {
     fn a_time_comes_back_as_it_was_sent() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("h.db");
-        let odd = Update { bug: BugId::new(1).unwrap(), when: "2014-04-03 21:13:45Z".parse().unwrap() };
+        let odd = Update {
+            bug: BugId::new(1).unwrap(),
+            when: "2014-04-03 21:13:45Z".parse().unwrap(),
+        };
         open(&path, 0).0.keep(std::slice::from_ref(&odd)).unwrap();
         assert_eq!(open(&path, 0).1.updates, [odd]);
     }
@@ -237,11 +332,17 @@ mod tests {
         for at in 0..1_500 {
             file.keep(&[update(7, 1_000 + at)]).unwrap();
         }
-        let rows: i64 = file.database.query_row("SELECT count(*) FROM history", [], |row| row.get(0)).unwrap();
+        let rows: i64 = file
+            .database
+            .query_row("SELECT count(*) FROM history", [], |row| row.get(0))
+            .unwrap();
         assert!(rows <= 3 + SURPLUS_MAX, "{rows} rows");
         drop(file);
         let (_file, kept) = open(&path, 0);
-        assert_eq!((kept.floor, kept.watermark, kept.updates.len()), (2_496, 2_497, 3));
+        assert_eq!(
+            (kept.floor, kept.watermark, kept.updates.len()),
+            (2_496, 2_497, 3)
+        );
     }
 
     #[test]
@@ -271,7 +372,9 @@ mod tests {
         let path = folder.path().join("h.db");
         let (mut file, _) = open(&path, 0);
         file.keep(&[update(1, 200)]).unwrap();
-        file.database.execute("UPDATE history_feeds SET boot_id = 'an earlier boot'", []).unwrap();
+        file.database
+            .execute("UPDATE history_feeds SET boot_id = 'an earlier boot'", [])
+            .unwrap();
         std::mem::forget(file);
         let (_file, kept) = open(&path, 900);
         assert_eq!((kept.floor, kept.updates.len()), (900, 1));
@@ -282,9 +385,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("h.db");
         let (mut file, _) = open(&path, 0);
-        file.database.pragma_update(None, "query_only", true).unwrap();
+        file.database
+            .pragma_update(None, "query_only", true)
+            .unwrap();
         file.keep(&[update(1, 200)]).unwrap_err();
-        file.database.pragma_update(None, "query_only", false).unwrap();
+        file.database
+            .pragma_update(None, "query_only", false)
+            .unwrap();
         let before = super::super::unix_now();
         file.keep(&[update(2, 300)]).unwrap();
         drop(file);
@@ -299,9 +406,13 @@ mod tests {
         let path = folder.path().join("h.db");
         let (mut file, _) = open(&path, 0);
         let ahead = super::super::unix_now() + 3_600;
-        file.database.pragma_update(None, "query_only", true).unwrap();
+        file.database
+            .pragma_update(None, "query_only", true)
+            .unwrap();
         file.keep(&[update(1, ahead)]).unwrap_err();
-        file.database.pragma_update(None, "query_only", false).unwrap();
+        file.database
+            .pragma_update(None, "query_only", false)
+            .unwrap();
         drop(file);
         assert_eq!(open(&path, 0).1.floor, ahead);
     }

@@ -1,5 +1,5 @@
-//! Where updates come from. Owns what all sources share: the thread, the order keep → hand over → acknowledge, the backoff, and
-//! the clean stop. Knows no client, and nothing of any one source.
+//! Where updates come from. Owns what all sources share: the thread, the order keep → hand over →
+//! acknowledge, the backoff, and the clean stop. Knows no client, and nothing of any one source.
 
 mod address;
 pub mod amqp;
@@ -42,9 +42,9 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// A place that updates come from, read by a blocking thread of its own.
 pub trait Source: Send {
-    /// Connects, calls [`Sink::connected`] when all is known to work, and delivers updates until `stop` is requested or
-    /// [`Sink::deliver`] says [`Closed`].
-    /// Acknowledges an update, or deletes its row, only after [`Sink::deliver`] has returned.
+    /// Connects, calls [`Sink::connected`] when all is known to work, and delivers updates until
+    /// `stop` is requested or [`Sink::deliver`] says [`Closed`]. Acknowledges an update, or deletes
+    /// its row, only after [`Sink::deliver`] has returned.
     ///
     /// # Errors
     /// Anything that ends the connection. The caller waits and runs the source again.
@@ -76,14 +76,32 @@ enum State {
 }
 
 impl Sink {
-    /// A sink for `feed` that keeps updates in `history_file` (or nowhere) and names its source `name` in the log.
-    pub fn new(feed: FeedId, name: String, history_file: Option<HistoryFile>, inbox: Sender) -> Self {
-        let watermark = history_file.as_ref().map_or(i64::MIN, HistoryFile::watermark);
-        Self { feed, name, history_file, is_keeping: true, inbox, state: State::Starting, is_in_doubt: false, watermark }
+    /// A sink for `feed` that keeps updates in `history_file` (or nowhere) and names its source
+    /// `name` in the log.
+    pub fn new(
+        feed: FeedId,
+        name: String,
+        history_file: Option<HistoryFile>,
+        inbox: Sender,
+    ) -> Self {
+        let watermark = history_file
+            .as_ref()
+            .map_or(i64::MIN, HistoryFile::watermark);
+        Self {
+            feed,
+            name,
+            history_file,
+            is_keeping: true,
+            inbox,
+            state: State::Starting,
+            is_in_doubt: false,
+            watermark,
+        }
     }
 
-    /// To be called by a source that may find out later that it misses updates now, before it connects and when it has lost its
-    /// connection: until it is [`Sink::connected`], no client is told that nothing is missing.
+    /// To be called by a source that may find out later that it misses updates now, before it
+    /// connects and when it has lost its connection: until it is [`Sink::connected`], no client is
+    /// told that nothing is missing.
     ///
     /// # Errors
     /// When the loop is gone.
@@ -92,32 +110,45 @@ impl Sink {
             return Ok(());
         }
         self.is_in_doubt = true;
-        self.inbox.send(Event::Doubt { feed: self.feed, is_in_doubt: true })
+        self.inbox.send(Event::Doubt {
+            feed: self.feed,
+            is_in_doubt: true,
+        })
     }
 
-    /// To be called by a source when it is ready to receive updates, and has told what it has missed.
+    /// To be called by a source when it is ready to receive updates, and has told what it has
+    /// missed.
     pub fn connected(&mut self) {
         if std::mem::take(&mut self.is_in_doubt) {
             // A loop that is gone will be noticed with the next update.
-            let _ = self.inbox.send(Event::Doubt { feed: self.feed, is_in_doubt: false });
+            let _ = self.inbox.send(Event::Doubt {
+                feed: self.feed,
+                is_in_doubt: false,
+            });
         }
         if !matches!(self.state, State::Live { .. }) {
             info!("reading updates from {}", self.name);
-            self.state = State::Live { since: Instant::now() };
+            self.state = State::Live {
+                since: Instant::now(),
+            };
         }
     }
 
-    /// To be called by a source that cannot read updates for now and tries again by itself. The log says so once per reason.
+    /// To be called by a source that cannot read updates for now and tries again by itself. The log
+    /// says so once per reason.
     pub fn down(&mut self, reason: &str) {
         if matches!(&self.state, State::Down { reason: known } if known == reason) {
             debug!("{}: still down: {reason}", self.name);
         } else {
             warn!("{}: {reason}; trying again until it works", self.name);
-            self.state = State::Down { reason: reason.to_owned() };
+            self.state = State::Down {
+                reason: reason.to_owned(),
+            };
         }
     }
 
-    /// Keeps the updates, then hands them to the loop. After it has returned, the source may forget them.
+    /// Keeps the updates, then hands them to the loop. After it has returned, the source may forget
+    /// them.
     ///
     /// # Errors
     /// When the loop is gone; the updates are kept then, but should not be acknowledged.
@@ -129,8 +160,14 @@ impl Sink {
             let result = file.keep(&updates);
             self.report_keeping(result)?;
         }
-        self.watermark = updates.iter().map(|update| update.when.unix_seconds()).fold(self.watermark, i64::max);
-        self.inbox.send(Event::Updates { feed: self.feed, updates })
+        self.watermark = updates
+            .iter()
+            .map(|update| update.when.unix_seconds())
+            .fold(self.watermark, i64::max);
+        self.inbox.send(Event::Updates {
+            feed: self.feed,
+            updates,
+        })
     }
 
     /// Whether what was delivered last is kept, or was not to be kept at all.
@@ -146,24 +183,32 @@ impl Sink {
         self.inbox.send(Event::Answer { post, answer })
     }
 
-    /// To be called by a source that may have missed updates until now, such as after its queue was deleted, as soon as it is sure
-    /// to receive all that follow. `reason` is for the log, behind a colon.
+    /// To be called by a source that may have missed updates until now, such as after its queue was
+    /// deleted, as soon as it is sure to receive all that follow. `reason` is for the log, behind a
+    /// colon.
     ///
     /// # Errors
     /// When the loop is gone.
     pub fn missed(&mut self, reason: &str) -> Result<(), Closed> {
-        // Where the database's clock is ahead of this machine's, what was missed may be as late as what arrived.
+        // Where the database's clock is ahead of this machine's, what was missed may be as late as
+        // what arrived.
         let until = unix_now().max(self.watermark);
         if self.watermark == i64::MIN {
             info!("updates from {} are known from now on: {reason}", self.name);
         } else {
-            warn!("updates from {} may have been missed up to now: {reason}; clients that ask for them are told so", self.name);
+            warn!(
+                "updates from {} may have been missed up to now: {reason}; clients that ask for them are told so",
+                self.name
+            );
         }
         if let Some(file) = &mut self.history_file {
             let result = file.raise_floor(until);
             self.report_keeping(result)?;
         }
-        self.inbox.send(Event::Gap { feed: self.feed, until })
+        self.inbox.send(Event::Gap {
+            feed: self.feed,
+            until,
+        })
     }
 
     /// Live updates still go out while the history file fails; clients are told that it has a gap.
@@ -179,7 +224,10 @@ impl Sink {
                         "cannot write the history file (setting --history): {error}; updates still go out, but a restart would forget them"
                     );
                 }
-                self.inbox.send(Event::Gap { feed: self.feed, until: unix_now() })?;
+                self.inbox.send(Event::Gap {
+                    feed: self.feed,
+                    until: unix_now(),
+                })?;
             }
         }
         Ok(())
@@ -191,9 +239,10 @@ impl Sink {
     }
 }
 
-/// Runs a source until `stop` is requested or the loop is gone, and starts it again after each failure: after 0.2 s at first, after
-/// 30 s at most. Only a source that worked for a while starts over with short pauses: one that fails as soon as it works would
-/// otherwise do so ten times a second.
+/// Runs a source until `stop` is requested or the loop is gone, and starts it again after each
+/// failure: after 0.2 s at first, after 30 s at most. Only a source that worked for a while starts
+/// over with short pauses: one that fails as soon as it works would otherwise do so ten times a
+/// second.
 pub fn supervise(source: &mut dyn Source, mut sink: Sink, stop: &Stop) {
     const PROVEN: Duration = Duration::from_secs(10);
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
@@ -213,12 +262,15 @@ pub fn supervise(source: &mut dyn Source, mut sink: Sink, stop: &Stop) {
 
 /// A source that panics has failed like any other: its thread must not end in silence.
 fn run_once(source: &mut dyn Source, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
-    catch_unwind(AssertUnwindSafe(|| source.run(sink, stop))).unwrap_or_else(|_| Err("it panicked, which is a bug".into()))
+    catch_unwind(AssertUnwindSafe(|| source.run(sink, stop)))
+        .unwrap_or_else(|_| Err("it panicked, which is a bug".into()))
 }
 
 /// Seconds since 1970 by this machine's clock.
 pub fn unix_now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs() as i64)
 }
 
 #[cfg(test)]
@@ -272,14 +324,31 @@ mod tests {
     fn what_was_missed_ends_with_the_latest_that_is_known_where_the_database_is_ahead_of_us() {
         let events = supervised(vec![|sink, _| {
             sink.missed("a test")?;
-            let ahead = Update { bug: crate::update::BugId::new(1).unwrap(), when: "2999-01-01".parse()? };
+            let ahead = Update {
+                bug: crate::update::BugId::new(1).unwrap(),
+                when: "2999-01-01".parse()?,
+            };
             sink.deliver(vec![ahead])?;
             Ok(sink.missed("a test")?)
         }]);
-        let untils: Vec<i64> =
-            events.iter().filter_map(|event| if let Event::Gap { until, .. } = event { Some(*until) } else { None }).collect();
+        let untils: Vec<i64> = events
+            .iter()
+            .filter_map(|event| {
+                if let Event::Gap { until, .. } = event {
+                    Some(*until)
+                } else {
+                    None
+                }
+            })
+            .collect();
         assert_eq!(untils.len(), 2);
         assert!((untils[0] - unix_now()).abs() < 60, "{untils:?}");
-        assert_eq!(untils[1], "2999-01-01".parse::<crate::update::When>().unwrap().unix_seconds());
+        assert_eq!(
+            untils[1],
+            "2999-01-01"
+                .parse::<crate::update::When>()
+                .unwrap()
+                .unix_seconds()
+        );
     }
 }

@@ -15,15 +15,21 @@ use crate::update::BugId;
 /// How long the server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// `delta_ts` in UTC. Each session has the zone that the server calls its own, unless `tz=` says otherwise.
-const UTC: &str = "DATE_FORMAT(CONVERT_TZ(delta_ts, @@session.time_zone, '+00:00'), '%Y-%m-%dT%H:%i:%s')";
+/// `delta_ts` in UTC. Each session has the zone that the server calls its own, unless `tz=` says
+/// otherwise.
+const UTC: &str =
+    "DATE_FORMAT(CONVERT_TZ(delta_ts, @@session.time_zone, '+00:00'), '%Y-%m-%dT%H:%i:%s')";
 
 /// A source that reads the database that `settings` name, not yet connected.
 pub fn source(settings: Settings) -> Box<dyn Source> {
     let (poll, window) = (settings.options.poll, settings.options.window);
     match settings.options.mode {
         Mode::Table => Box::new(Poller::new(Box::new(move || open_table(&settings)), poll)),
-        Mode::Bugs => Box::new(bugs::Watcher::new(Box::new(move || open_bugs(&settings)), poll, window)),
+        Mode::Bugs => Box::new(bugs::Watcher::new(
+            Box::new(move || open_bugs(&settings)),
+            poll,
+            window,
+        )),
     }
 }
 
@@ -44,13 +50,21 @@ pub fn connect(settings: &Settings) -> Result<Conn, Error> {
     ];
     match &settings.options.zone {
         Zone::Own => {}
-        Zone::Offset(seconds) => init.push(format!("SET SESSION time_zone = '{}'", offset_text(*seconds))),
+        Zone::Offset(seconds) => init.push(format!(
+            "SET SESSION time_zone = '{}'",
+            offset_text(*seconds)
+        )),
         Zone::Named(name) => init.push(format!("SET SESSION time_zone = '{name}'")),
     }
     let options = OptsBuilder::new()
         .ip_or_hostname(Some(settings.host.clone()))
         .tcp_port(settings.port)
-        .socket(settings.socket.as_ref().map(|socket| socket.display().to_string()))
+        .socket(
+            settings
+                .socket
+                .as_ref()
+                .map(|socket| socket.display().to_string()),
+        )
         .prefer_socket(false)
         .user(Some(settings.user.clone()))
         .pass(settings.password()?)
@@ -62,8 +76,16 @@ pub fn connect(settings: &Settings) -> Result<Conn, Error> {
         .write_timeout(Some(ANSWER_TIMEOUT));
     Conn::new(options).map_err(|error| {
         let why = sentence(&error);
-        let is_tls = matches!(&error, ::mysql::Error::TlsError(_) | ::mysql::Error::DriverError(::mysql::DriverError::TlsNotSupported));
-        let hint = if is_tls || why.contains("certificate") { settings.tls_hint() } else { "" };
+        let is_tls = matches!(
+            &error,
+            ::mysql::Error::TlsError(_)
+                | ::mysql::Error::DriverError(::mysql::DriverError::TlsNotSupported)
+        );
+        let hint = if is_tls || why.contains("certificate") {
+            settings.tls_hint()
+        } else {
+            ""
+        };
         format!("cannot connect to the database: {why}{hint}").into()
     })
 }
@@ -111,28 +133,44 @@ impl Table {
     fn new(mut conn: Conn, options: &Options) -> Result<Self, Error> {
         let table = options.table.quoted('`');
         // An account that may not delete is better known now than after the first update.
-        conn.query_drop(format!("DELETE FROM {table} WHERE id = 0")).map_err(failed("delete from the table of notifications"))?;
-        let is_in_place = has_one_row_per_bug(&mut conn, options).map_err(failed("read the indexes of the table of notifications"))?;
-        let (condition, at_duplicate) =
-            if is_in_place { ("id = ? AND delta_ts = ?", " ON DUPLICATE KEY UPDATE delta_ts = NOW()") } else { ("id = ?", "") };
+        conn.query_drop(format!("DELETE FROM {table} WHERE id = 0"))
+            .map_err(failed("delete from the table of notifications"))?;
+        let is_in_place = has_one_row_per_bug(&mut conn, options)
+            .map_err(failed("read the indexes of the table of notifications"))?;
+        let (condition, at_duplicate) = if is_in_place {
+            (
+                "id = ? AND delta_ts = ?",
+                " ON DUPLICATE KEY UPDATE delta_ts = NOW()",
+            )
+        } else {
+            ("id = ?", "")
+        };
         Ok(Self {
             conn,
             select: format!(
                 "SELECT CAST(id AS SIGNED), CAST(bug_id AS SIGNED), CAST(delta_ts AS CHAR), {UTC} FROM {table} ORDER BY id LIMIT {BATCH_ROWS}"
             ),
             delete: format!("DELETE FROM {table} WHERE {condition}"),
-            insert: format!("INSERT INTO {table} (bug_id, delta_ts) VALUES (?, NOW()){at_duplicate}"),
+            insert: format!(
+                "INSERT INTO {table} (bug_id, delta_ts) VALUES (?, NOW()){at_duplicate}"
+            ),
             is_in_place,
             claim: claim(options),
         })
     }
 }
 
-/// Locks a name that belongs to the table, and ends with the connection. Names count for the whole server, and have 64 characters.
+/// Locks a name that belongs to the table, and ends with the connection. Names count for the whole
+/// server, and have 64 characters.
 fn claim(options: &Options) -> String {
-    let schema = options.table.schema().map_or("DATABASE()".to_owned(), |schema| format!("'{schema}'"));
+    let schema = options
+        .table
+        .schema()
+        .map_or("DATABASE()".to_owned(), |schema| format!("'{schema}'"));
     let table = options.table.unqualified();
-    format!("SELECT GET_LOCK(CONCAT('bugzfeed relay ', LEFT(SHA2(CONCAT({schema}, '.{table}'), 256), 40)), 0)")
+    format!(
+        "SELECT GET_LOCK(CONCAT('bugzfeed relay ', LEFT(SHA2(CONCAT({schema}, '.{table}'), 256), 40)), 0)"
+    )
 }
 
 /// Whether the table is the original's, with a unique index on `bug_id` alone.
@@ -149,39 +187,54 @@ fn has_one_row_per_bug(conn: &mut Conn, options: &Options) -> ::mysql::Result<bo
 impl table::Table for Table {
     fn read(&mut self) -> Result<Vec<Row>, Error> {
         type Columns = (i64, Option<i64>, Option<String>, Option<String>);
-        let row = |(id, bug_id, delta_ts, utc): Columns| Row { id, ..bug((bug_id, delta_ts, utc)) };
-        self.conn.query_map(&self.select, row).map_err(failed("read the table of notifications"))
+        let row = |(id, bug_id, delta_ts, utc): Columns| Row {
+            id,
+            ..bug((bug_id, delta_ts, utc))
+        };
+        self.conn
+            .query_map(&self.select, row)
+            .map_err(failed("read the table of notifications"))
     }
 
     /// Row by row: `IN (…)` would scan the table, and wait for each open edit.
     fn delete(&mut self, rows: &[Row]) -> Result<(), Error> {
         let result = if self.is_in_place {
-            // Not in one transaction: the row of an open edit must not make the locks on all others last.
+            // Not in one transaction: the row of an open edit must not make the locks on all others
+            // last.
             let mut delete = |row: &Row| self.conn.exec_drop(&self.delete, (row.id, &row.delta_ts));
             rows.iter().try_for_each(&mut delete)
         } else {
-            self.conn.start_transaction(TxOpts::default()).and_then(|mut transaction| {
-                transaction.exec_batch(&self.delete, rows.iter().map(|row| (row.id,)))?;
-                transaction.commit()
-            })
+            self.conn
+                .start_transaction(TxOpts::default())
+                .and_then(|mut transaction| {
+                    transaction.exec_batch(&self.delete, rows.iter().map(|row| (row.id,)))?;
+                    transaction.commit()
+                })
         };
         result.map_err(failed("delete from the table of notifications"))
     }
 
     fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
-        let result = self.conn.start_transaction(TxOpts::default()).and_then(|mut transaction| {
-            transaction.exec_batch(&self.insert, bugs.iter().map(|bug| (bug.get(),)))?;
-            transaction.commit()
-        });
+        let result = self
+            .conn
+            .start_transaction(TxOpts::default())
+            .and_then(|mut transaction| {
+                transaction.exec_batch(&self.insert, bugs.iter().map(|bug| (bug.get(),)))?;
+                transaction.commit()
+            });
         result.map_err(failed("write to the table of notifications"))
     }
 
     fn claim(&mut self) -> Result<bool, Error> {
-        let got: Option<Option<i64>> = self.conn.query_first(&self.claim).map_err(failed("lock the table of notifications"))?;
+        let got: Option<Option<i64>> = self
+            .conn
+            .query_first(&self.claim)
+            .map_err(failed("lock the table of notifications"))?;
         Ok(got.flatten() == Some(1))
     }
 
-    /// MySQL's triggers cannot tell the edit of a custom field from the second edit within a second.
+    /// MySQL's triggers cannot tell the edit of a custom field from the second edit within a
+    /// second.
     fn has_surplus_rows(&self) -> bool {
         true
     }
@@ -189,16 +242,24 @@ impl table::Table for Table {
 
 /// A row from the columns `bug_id`, `delta_ts` and the latter in UTC.
 fn bug((bug_id, delta_ts, utc): (Option<i64>, Option<String>, Option<String>)) -> Row {
-    Row { id: 0, bug_id: bug_id.unwrap_or(0), delta_ts: delta_ts.unwrap_or_default(), utc }
+    Row {
+        id: 0,
+        bug_id: bug_id.unwrap_or(0),
+        delta_ts: delta_ts.unwrap_or_default(),
+        utc,
+    }
 }
 
 fn open_bugs(settings: &Settings) -> Result<Box<dyn Bugs>, Error> {
     let mut conn = connect(settings)?;
     // What belongs together is read from one snapshot.
-    conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").map_err(failed("set up the session"))?;
+    conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        .map_err(failed("set up the session"))?;
     let has_ids = conn.query_first::<(i64, i64), _>(bugs::LARGEST).is_ok();
     if !has_ids {
-        log::info!("bugs_activity.id and longdescs.comment_id cannot be read: a second edit within one second will not be noticed");
+        log::info!(
+            "bugs_activity.id and longdescs.comment_id cannot be read: a second edit within one second will not be noticed"
+        );
     }
     Ok(Box::new(BugsTable { conn, has_ids }))
 }
@@ -211,14 +272,18 @@ struct BugsTable {
 
 impl Bugs for BugsTable {
     fn look(&mut self, from: &From) -> Result<Look, Error> {
-        self.try_look(from).map_err(failed("read Bugzilla's tables"))
+        self.try_look(from)
+            .map_err(failed("read Bugzilla's tables"))
     }
 }
 
 impl BugsTable {
     fn try_look(&mut self, from: &From) -> ::mysql::Result<Look> {
-        let columns = format!("SELECT CAST(bug_id AS SIGNED), CAST(delta_ts AS CHAR), {UTC} FROM bugs");
-        let mut transaction = self.conn.start_transaction(TxOpts::default().set_with_consistent_snapshot(true))?;
+        let columns =
+            format!("SELECT CAST(bug_id AS SIGNED), CAST(delta_ts AS CHAR), {UTC} FROM bugs");
+        let mut transaction = self
+            .conn
+            .start_transaction(TxOpts::default().set_with_consistent_snapshot(true))?;
         let now: Option<String> = transaction.query_first("SELECT CAST(NOW() AS CHAR)")?;
         let now = now.unwrap_or_default();
         let in_window = transaction.exec_map(
@@ -229,7 +294,11 @@ impl BugsTable {
             (from.newest.as_ref().unwrap_or(&now),),
             bug,
         )?;
-        let largest = if self.has_ids { transaction.query_first(bugs::LARGEST)? } else { None };
+        let largest = if self.has_ids {
+            transaction.query_first(bugs::LARGEST)?
+        } else {
+            None
+        };
         let largest = largest.map(|(activity, comment)| Largest { activity, comment });
         let touched = match (from.largest, largest) {
             (Some(before), Some(largest)) if before != largest => {
@@ -238,6 +307,11 @@ impl BugsTable {
             _ => Vec::new(),
         };
         transaction.commit()?;
-        Ok(Look { now, in_window, touched, largest })
+        Ok(Look {
+            now,
+            in_window,
+            touched,
+            largest,
+        })
     }
 }

@@ -1,10 +1,12 @@
-//! What the addresses of all databases can say behind their `?`: which table, how often, in which time zone. Knows no database.
+//! What the addresses of all databases can say behind their `?`: which table, how often, in which
+//! time zone. Knows no database.
 
 use std::fmt;
 use std::time::Duration;
 
 /// The options that each database has, for the user.
-pub const ACCEPTED: &str = "table=NAME, poll=DURATION, tz=ZONE, mode=table|bugs and window=DURATION";
+pub const ACCEPTED: &str =
+    "table=NAME, poll=DURATION, tz=ZONE, mode=table|bugs and window=DURATION";
 
 /// How a database is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,14 +73,20 @@ impl Options {
             "window" => duration(value).map(|window| self.window = window),
             _ => return Ok(false),
         };
-        result.map(|()| true).map_err(|why| format!("{name}: {why}"))
+        result
+            .map(|()| true)
+            .map_err(|why| format!("{name}: {why}"))
     }
 }
 
 /// A pause of nothing would keep a processor busy.
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = crate::duration::parse(text)?;
-    if duration.is_zero() { Err(format!("'{text}' is too short; accepted is 1ms and more")) } else { Ok(duration) }
+    if duration.is_zero() {
+        Err(format!("'{text}' is too short; accepted is 1ms and more"))
+    } else {
+        Ok(duration)
+    }
 }
 
 impl Mode {
@@ -97,15 +105,25 @@ impl Zone {
             return Ok(Zone::Offset(0));
         }
         if let Some(digits) = text.strip_prefix(['+', '-']) {
-            let seconds = offset(digits).ok_or_else(|| format!("'{text}' is no offset; accepted are those such as +02:00"))?;
-            return Ok(Zone::Offset(if text.starts_with('-') { -seconds } else { seconds }));
+            let seconds = offset(digits).ok_or_else(|| {
+                format!("'{text}' is no offset; accepted are those such as +02:00")
+            })?;
+            return Ok(Zone::Offset(if text.starts_with('-') {
+                -seconds
+            } else {
+                seconds
+            }));
         }
         let is_name = text.starts_with(|c: char| c.is_ascii_alphabetic())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_/+-".contains(&byte));
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_/+-".contains(&byte));
         if is_name {
             Ok(Zone::Named(text.to_owned()))
         } else {
-            Err(format!("'{text}' is no time zone; accepted are UTC, an offset such as +02:00 and a name such as Europe/Berlin"))
+            Err(format!(
+                "'{text}' is no time zone; accepted are UTC, an offset such as +02:00 and a name such as Europe/Berlin"
+            ))
         }
     }
 }
@@ -114,7 +132,11 @@ impl Zone {
 fn offset(text: &str) -> Option<i32> {
     let (hours, minutes) = text.split_once(':')?;
     let two = |text: &str| {
-        if text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse::<i32>().ok() } else { None }
+        if text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            text.parse::<i32>().ok()
+        } else {
+            None
+        }
     };
     let (hours, minutes) = (two(hours)?, two(minutes)?);
     (hours <= 14 && minutes <= 59).then_some(hours * 3600 + minutes * 60)
@@ -129,17 +151,28 @@ pub fn offset_text(seconds: i32) -> String {
 
 impl TableName {
     fn parse(text: &str) -> Result<Self, String> {
-        let is_name = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let is_name = |part: &str| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        };
         if text.split('.').count() <= 2 && text.split('.').all(is_name) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(format!("'{text}' is no name of a table; accepted are letters, digits and _, and SCHEMA.TABLE"))
+            Err(format!(
+                "'{text}' is no name of a table; accepted are letters, digits and _, and SCHEMA.TABLE"
+            ))
         }
     }
 
     /// The name between `quote`s.
     pub fn quoted(&self, quote: char) -> String {
-        let parts: Vec<String> = self.0.split('.').map(|part| format!("{quote}{part}{quote}")).collect();
+        let parts: Vec<String> = self
+            .0
+            .split('.')
+            .map(|part| format!("{quote}{part}{quote}"))
+            .collect();
         parts.join(".")
     }
 
@@ -169,7 +202,13 @@ mod tests {
     #[test]
     fn an_option_is_set_or_refused_with_its_name() {
         let mut options = Options::default();
-        for (name, value) in [("table", "b.Push_2"), ("poll", "1s"), ("tz", "-03:30"), ("mode", "bugs"), ("window", "2m")] {
+        for (name, value) in [
+            ("table", "b.Push_2"),
+            ("poll", "1s"),
+            ("tz", "-03:30"),
+            ("mode", "bugs"),
+            ("window", "2m"),
+        ] {
             assert_eq!(options.set(name, value), Ok(true), "{name}={value}");
         }
         let expected = Options {
@@ -182,22 +221,43 @@ mod tests {
         assert_eq!(options, expected);
         assert_eq!(options.table.quoted('`'), "`b`.`Push_2`");
         assert_eq!(options.set("colour", "red"), Ok(false));
-        for (name, value) in [("table", "x`; DROP"), ("table", "a.b.c"), ("table", ""), ("poll", "0s"), ("poll", "1"), ("mode", "x")] {
-            assert!(options.set(name, value).unwrap_err().starts_with(name), "{name}={value}");
+        for (name, value) in [
+            ("table", "x`; DROP"),
+            ("table", "a.b.c"),
+            ("table", ""),
+            ("poll", "0s"),
+            ("poll", "1"),
+            ("mode", "x"),
+        ] {
+            assert!(
+                options.set(name, value).unwrap_err().starts_with(name),
+                "{name}={value}"
+            );
         }
         assert_eq!(options, expected);
     }
 
     #[test]
     fn a_time_zone_is_an_offset_or_a_name() {
-        for (text, seconds) in [("UTC", 0), ("+00:00", 0), ("+02:00", 7_200), ("-09:30", -34_200), ("+14:00", 50_400)] {
+        for (text, seconds) in [
+            ("UTC", 0),
+            ("+00:00", 0),
+            ("+02:00", 7_200),
+            ("-09:30", -34_200),
+            ("+14:00", 50_400),
+        ] {
             assert_eq!(Zone::parse(text), Ok(Zone::Offset(seconds)), "{text}");
         }
-        assert_eq!((offset_text(-34_200), offset_text(7_200)), ("-09:30".to_owned(), "+02:00".to_owned()));
+        assert_eq!(
+            (offset_text(-34_200), offset_text(7_200)),
+            ("-09:30".to_owned(), "+02:00".to_owned())
+        );
         for text in ["Europe/Berlin", "Etc/GMT+2", "US/Eastern", "CET"] {
             assert_eq!(Zone::parse(text), Ok(Zone::Named(text.to_owned())));
         }
-        for text in ["", "+2", "+02", "+0200", "+15:00", "+02:60", "'", "x'; DROP", "2", "/x"] {
+        for text in [
+            "", "+2", "+02", "+0200", "+15:00", "+02:60", "'", "x'; DROP", "2", "/x",
+        ] {
             assert!(Zone::parse(text).is_err(), "{text}");
         }
     }

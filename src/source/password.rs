@@ -1,4 +1,5 @@
-//! A password that a user gave, or the file that holds it. Nothing prints it, not even a debugger's dump.
+//! A password that a user gave, or the file that holds it. Nothing prints it, not even a debugger's
+//! dump.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,7 +23,10 @@ impl Password {
             Password::Text(text) => Ok(text.clone()),
             Password::File(file) => match std::fs::read_to_string(file) {
                 Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
-                Err(error) => Err(format!("cannot read the password from {}: {error}", file.display())),
+                Err(error) => Err(format!(
+                    "cannot read the password from {}: {error}",
+                    file.display()
+                )),
             },
         }
     }
@@ -46,9 +50,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("password");
         let password = Password::File(file.clone());
-        assert!(password.read().unwrap_err().contains(file.to_str().unwrap()));
+        assert!(
+            password
+                .read()
+                .unwrap_err()
+                .contains(file.to_str().unwrap())
+        );
         std::fs::write(&file, " se cret \r\n").unwrap();
         assert_eq!(password.read().as_deref(), Ok(" se cret "));
-        assert_eq!(format!("{:?}", Password::Text("secret".to_owned())), "Text(…)");
+        assert_eq!(
+            format!("{:?}", Password::Text("secret".to_owned())),
+            "Text(…)"
+        );
     }
 }

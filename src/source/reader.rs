@@ -1,4 +1,5 @@
-//! Reads a table of notifications batch by batch: what is handed over, and that it is handed over once. Knows no database.
+//! Reads a table of notifications batch by batch: what is handed over, and that it is handed over
+//! once. Knows no database.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +12,8 @@ use crate::update::{BugId, Update};
 pub struct Batch {
     /// To be deleted after `updates` were handed over.
     pub rows: Vec<Row>,
-    /// To be handed over, in order. Fewer than the rows where some were handed over before, or record nothing.
+    /// To be handed over, in order. Fewer than the rows where some were handed over before, or
+    /// record nothing.
     pub updates: Vec<Update>,
     /// Whether more rows can be read at once.
     pub is_full: bool,
@@ -20,8 +22,8 @@ pub struct Batch {
 /// Opens the table anew: at the start, and after each failure.
 pub type Connect = Box<dyn FnMut() -> Result<Box<dyn Table>, Error> + Send>;
 
-/// Reads a table over as many connections as it takes. Each update comes once, even when the database fails between reading and
-/// deleting; only a crash of this program can repeat one.
+/// Reads a table over as many connections as it takes. Each update comes once, even when the
+/// database fails between reading and deleting; only a crash of this program can repeat one.
 pub struct Reader {
     connect: Connect,
     table: Option<Box<dyn Table>>,
@@ -32,7 +34,11 @@ pub struct Reader {
 impl Reader {
     /// A reader that is not connected yet.
     pub fn new(connect: Connect) -> Self {
-        Self { connect, table: None, in_doubt: HashSet::new() }
+        Self {
+            connect,
+            table: None,
+            in_doubt: HashSet::new(),
+        }
     }
 
     /// Connects, in place of the connection before.
@@ -77,13 +83,18 @@ impl Reader {
         if folds {
             keep_last_of_each_bug(&mut updates);
         }
-        Ok(Batch { rows, updates, is_full })
+        Ok(Batch {
+            rows,
+            updates,
+            is_full,
+        })
     }
 
     /// Deletes the rows of a batch that was handed over.
     ///
     /// # Errors
-    /// When there is no connection, or the database does not answer. The rows may be read again, but not their updates.
+    /// When there is no connection, or the database does not answer. The rows may be read again,
+    /// but not their updates.
     pub fn delete(&mut self, batch: Batch) -> Result<(), Error> {
         if batch.rows.is_empty() {
             return Ok(());
@@ -107,13 +118,21 @@ impl Reader {
 fn update_or_warn(row: &Row) -> Option<Update> {
     let update = row.update();
     if update.is_none() {
-        let Row { id, bug_id, delta_ts, .. } = row;
-        log::warn!("row {id} of the table is no notification (bug_id {bug_id}, delta_ts {delta_ts:?}); it is dropped");
+        let Row {
+            id,
+            bug_id,
+            delta_ts,
+            ..
+        } = row;
+        log::warn!(
+            "row {id} of the table is no notification (bug_id {bug_id}, delta_ts {delta_ts:?}); it is dropped"
+        );
     }
     update
 }
 
-/// Takes the rows of the last row's bug from a full batch: further ones of the same edit may follow in the next.
+/// Takes the rows of the last row's bug from a full batch: further ones of the same edit may follow
+/// in the next.
 fn leave_last_bug(rows: &mut Vec<Row>) {
     if let Some(last) = rows.last().map(|row| row.bug_id)
         && rows.iter().any(|row| row.bug_id != last)
@@ -123,7 +142,11 @@ fn leave_last_bug(rows: &mut Vec<Row>) {
 }
 
 fn keep_last_of_each_bug(updates: &mut Vec<Update>) {
-    let last: HashMap<BugId, usize> = updates.iter().enumerate().map(|(at, update)| (update.bug, at)).collect();
+    let last: HashMap<BugId, usize> = updates
+        .iter()
+        .enumerate()
+        .map(|(at, update)| (update.bug, at))
+        .collect();
     let mut at = 0;
     updates.retain(|update| {
         at += 1;
@@ -157,7 +180,15 @@ mod tests {
 
     impl Table for Fake {
         fn read(&mut self) -> Result<Vec<Row>, Error> {
-            Ok(self.0.lock().unwrap().rows.iter().take(BATCH_ROWS).cloned().collect())
+            Ok(self
+                .0
+                .lock()
+                .unwrap()
+                .rows
+                .iter()
+                .take(BATCH_ROWS)
+                .cloned()
+                .collect())
         }
 
         fn delete(&mut self, rows: &[Row]) -> Result<(), Error> {
@@ -166,7 +197,9 @@ mod tests {
                 Some(Failure::Refused) => return Err("refused".into()),
                 Some(Failure::AnswerLost) | None => state.rows.retain(|row| !rows.contains(row)),
             }
-            state.failure.map_or(Ok(()), |_| Err("the answer is lost".into()))
+            state
+                .failure
+                .map_or(Ok(()), |_| Err("the answer is lost".into()))
         }
 
         fn insert(&mut self, _: &[BugId]) -> Result<(), Error> {
@@ -185,7 +218,12 @@ mod tests {
     impl Fake {
         fn write(&self, id: i64, bug_id: i64, second: i64) {
             let delta_ts = When::from_unix_seconds(second).to_string();
-            self.0.lock().unwrap().rows.push(Row { id, bug_id, utc: Some(delta_ts.clone()), delta_ts });
+            self.0.lock().unwrap().rows.push(Row {
+                id,
+                bug_id,
+                utc: Some(delta_ts.clone()),
+                delta_ts,
+            });
         }
 
         fn fail(&self, failure: Option<Failure>) {
@@ -203,7 +241,11 @@ mod tests {
     /// Reads a batch, hands its updates over, and tries to delete its rows.
     fn bugs(reader: &mut Reader) -> Vec<u32> {
         let batch = reader.read().unwrap();
-        let bugs = batch.updates.iter().map(|update| update.bug.get()).collect();
+        let bugs = batch
+            .updates
+            .iter()
+            .map(|update| update.bug.get())
+            .collect();
         if reader.delete(batch).is_err() {
             reader.connect().unwrap();
         }
@@ -222,7 +264,10 @@ mod tests {
             assert_eq!(bugs(&mut reader), [8]);
             fake.fail(None);
             assert_eq!(bugs(&mut reader), [0; 0]);
-            assert_eq!((fake.0.lock().unwrap().rows.len(), reader.in_doubt.len()), (0, 0));
+            assert_eq!(
+                (fake.0.lock().unwrap().rows.len(), reader.in_doubt.len()),
+                (0, 0)
+            );
             // The id is used again, as after the crash of a database that had lost its counter.
             fake.write(1, 7, 101);
             assert_eq!(bugs(&mut reader), [7]);
@@ -255,7 +300,13 @@ mod tests {
         }
         // Bug 251 has its first row at the end of the first batch.
         assert_eq!(bugs(&mut reader), (1..=250).collect::<Vec<u32>>());
-        assert_eq!(reader.read().unwrap().updates, [Update { bug: BugId::new(251).unwrap(), when: When::from_unix_seconds(100) }]);
+        assert_eq!(
+            reader.read().unwrap().updates,
+            [Update {
+                bug: BugId::new(251).unwrap(),
+                when: When::from_unix_seconds(100)
+            }]
+        );
         assert_eq!(bugs(&mut reader), [251]);
         // A batch of one bug alone must not stay forever.
         for id in 1_000..1_600 {

@@ -1,4 +1,5 @@
-//! Source `sqlite:FILE`: Bugzilla's own SQLite file, or one that holds nothing but the table of notifications.
+//! Source `sqlite:FILE`: Bugzilla's own SQLite file, or one that holds nothing but the table of
+//! notifications.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -33,15 +34,23 @@ impl Settings {
         if file.is_empty() {
             return Err("the file's name is missing; accepted is sqlite:FILE".to_owned());
         }
-        let mut settings = Self { file: file.into(), options: Options::default() };
+        let mut settings = Self {
+            file: file.into(),
+            options: Options::default(),
+        };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             if !settings.options.set(name, value)? {
-                return Err(format!("'{pair}' is no option of sqlite:; accepted are {}", options::ACCEPTED));
+                return Err(format!(
+                    "'{pair}' is no option of sqlite:; accepted are {}",
+                    options::ACCEPTED
+                ));
             }
         }
         if let Zone::Named(name) = &settings.options.zone {
-            return Err(format!("tz: SQLite knows no zone '{name}'; accepted are UTC and offsets such as +02:00, or set TZ for bugzfeed"));
+            return Err(format!(
+                "tz: SQLite knows no zone '{name}'; accepted are UTC and offsets such as +02:00, or set TZ for bugzfeed"
+            ));
         }
         Ok(settings)
     }
@@ -56,7 +65,11 @@ impl Settings {
         let (settings, poll) = (self.clone(), self.options.poll);
         match self.options.mode {
             Mode::Table => Box::new(Poller::new(Box::new(move || settings.table()), poll)),
-            Mode::Bugs => Box::new(bugs::Watcher::new(Box::new(move || settings.bugs()), poll, self.options.window)),
+            Mode::Bugs => Box::new(bugs::Watcher::new(
+                Box::new(move || settings.bugs()),
+                poll,
+                self.options.window,
+            )),
         }
     }
 
@@ -73,15 +86,27 @@ impl Settings {
             "CREATE TABLE IF NOT EXISTS {} (id INTEGER PRIMARY KEY AUTOINCREMENT, bug_id INTEGER NOT NULL, delta_ts TEXT NOT NULL)",
             self.options.table.quoted('"')
         );
-        database.busy_timeout(LOCK_WAIT).and_then(|()| database.execute_batch(&create)).map_err(cannot_open)?;
-        // In WAL mode, which our own file is in, a deletion need not wait for the disk: a power failure may bring rows back, and they
-        // are delivered again. Bugzilla's own file is in another mode, and left alone.
-        let journal: String = database.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(cannot_open)?;
+        database
+            .busy_timeout(LOCK_WAIT)
+            .and_then(|()| database.execute_batch(&create))
+            .map_err(cannot_open)?;
+        // In WAL mode, which our own file is in, a deletion need not wait for the disk: a power
+        // failure may bring rows back, and they are delivered again. Bugzilla's own file is in
+        // another mode, and left alone.
+        let journal: String = database
+            .pragma_query_value(None, "journal_mode", |row| row.get(0))
+            .map_err(cannot_open)?;
         if journal == "wal" {
-            database.pragma_update(None, "synchronous", "NORMAL").map_err(cannot_open)?;
+            database
+                .pragma_update(None, "synchronous", "NORMAL")
+                .map_err(cannot_open)?;
         }
         // A file that cannot be written is better known now than after the first update.
-        database.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot_open)?.rollback().map_err(cannot_open)?;
+        database
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(cannot_open)?
+            .rollback()
+            .map_err(cannot_open)?;
         Ok(Box::new(Table::new(database, self)?))
     }
 
@@ -89,7 +114,11 @@ impl Settings {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let database = Connection::open_with_flags(&self.file, flags).map_err(cannot_open)?;
         database.busy_timeout(LOCK_WAIT).map_err(cannot_open)?;
-        Ok(Box::new(BugsTable { database, utc: utc(&self.options.zone), local: local(&self.options.zone) }))
+        Ok(Box::new(BugsTable {
+            database,
+            utc: utc(&self.options.zone),
+            local: local(&self.options.zone),
+        }))
     }
 }
 
@@ -102,7 +131,9 @@ impl fmt::Display for Settings {
         write!(f, "sqlite:{}", self.file.display())?;
         match self.options.mode {
             Mode::Bugs => f.write_str("?mode=bugs"),
-            Mode::Table if self.options.table != Options::default().table => write!(f, "?table={}", self.options.table),
+            Mode::Table if self.options.table != Options::default().table => {
+                write!(f, "?table={}", self.options.table)
+            }
             Mode::Table => Ok(()),
         }
     }
@@ -140,9 +171,17 @@ struct Table {
 impl Table {
     fn new(database: Connection, settings: &Settings) -> Result<Self, Error> {
         let options = &settings.options;
-        let (table, utc, local) = (options.table.quoted('"'), utc(&options.zone), local(&options.zone));
+        let (table, utc, local) = (
+            options.table.quoted('"'),
+            utc(&options.zone),
+            local(&options.zone),
+        );
         // By whatever name somebody else calls it.
-        let mut claim_file = settings.file.canonicalize().map_err(|error| format!("cannot find the file: {error}"))?.into_os_string();
+        let mut claim_file = settings
+            .file
+            .canonicalize()
+            .map_err(|error| format!("cannot find the file: {error}"))?
+            .into_os_string();
         claim_file.push(".relay-lock");
         Ok(Self {
             database,
@@ -160,13 +199,21 @@ impl Table {
 impl table::Table for Table {
     fn read(&mut self) -> Result<Vec<Row>, Error> {
         let mut select = self.database.prepare_cached(&self.select)?;
-        let rows = select.query_map([], |row| Ok(Row { id: row.get(0)?, ..bug(row, 1)? }))?.collect::<Result<_, _>>();
+        let rows = select
+            .query_map([], |row| {
+                Ok(Row {
+                    id: row.get(0)?,
+                    ..bug(row, 1)?
+                })
+            })?
+            .collect::<Result<_, _>>();
         rows.map_err(|error| format!("cannot read the table of notifications: {error}").into())
     }
 
     fn delete(&mut self, rows: &[Row]) -> Result<(), Error> {
         let delete = |database: &mut Connection, statement: &str| {
-            // The SELECT is over: a read lock that was to become a write lock would fail at once when Bugzilla writes.
+            // The SELECT is over: a read lock that was to become a write lock would fail at once
+            // when Bugzilla writes.
             let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
             {
                 let mut delete = transaction.prepare_cached(statement)?;
@@ -176,11 +223,15 @@ impl table::Table for Table {
             }
             transaction.commit()
         };
-        delete(&mut self.database, &self.delete).map_err(|error| format!("cannot delete from the table of notifications: {error}").into())
+        delete(&mut self.database, &self.delete).map_err(|error| {
+            format!("cannot delete from the table of notifications: {error}").into()
+        })
     }
 
     fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
-        let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self
+            .database
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         for bug in bugs {
             transaction.execute(&self.insert, params![bug.get()])?;
         }
@@ -190,7 +241,8 @@ impl table::Table for Table {
     fn claim(&mut self) -> Result<bool, Error> {
         if self.claim.is_none() {
             let taken = FileLock::take(&self.claim_file);
-            self.claim = taken.map_err(|error| format!("cannot lock {}: {error}", self.claim_file.display()))?;
+            self.claim = taken
+                .map_err(|error| format!("cannot lock {}: {error}", self.claim_file.display()))?;
         }
         Ok(self.claim.is_some())
     }
@@ -215,29 +267,61 @@ struct BugsTable {
 
 impl Bugs for BugsTable {
     fn look(&mut self, from: &From) -> Result<Look, Error> {
-        self.try_look(from).map_err(|error| format!("cannot read Bugzilla's tables: {error}").into())
+        self.try_look(from)
+            .map_err(|error| format!("cannot read Bugzilla's tables: {error}").into())
     }
 }
 
 impl BugsTable {
     fn try_look(&mut self, from: &From) -> rusqlite::Result<Look> {
         let transaction = self.database.transaction()?;
-        let columns = format!("SELECT bug_id, CAST(delta_ts AS TEXT), {} FROM bugs", self.utc);
-        let now: String = transaction.query_row(&format!("SELECT {}", self.local), [], |row| row.get(0))?;
+        let columns = format!(
+            "SELECT bug_id, CAST(delta_ts AS TEXT), {} FROM bugs",
+            self.utc
+        );
+        let now: String =
+            transaction.query_row(&format!("SELECT {}", self.local), [], |row| row.get(0))?;
         // A Bugzilla before 5.0 has no ids there.
-        let largest = transaction.query_row(bugs::LARGEST, [], |row| Ok(Largest { activity: row.get(0)?, comment: row.get(1)? })).ok();
-        let newest = from.newest.as_deref().map_or(now.as_str(), |newest| newest.min(&now));
+        let largest = transaction
+            .query_row(bugs::LARGEST, [], |row| {
+                Ok(Largest {
+                    activity: row.get(0)?,
+                    comment: row.get(1)?,
+                })
+            })
+            .ok();
+        let newest = from
+            .newest
+            .as_deref()
+            .map_or(now.as_str(), |newest| newest.min(&now));
         let window = format!("-{} seconds", from.window.as_secs());
-        let in_window = format!("{columns} WHERE delta_ts >= datetime(?1, ?2) ORDER BY delta_ts, bug_id");
+        let in_window =
+            format!("{columns} WHERE delta_ts >= datetime(?1, ?2) ORDER BY delta_ts, bug_id");
         let in_window = rows(&transaction, &in_window, params![newest, window])?;
         let touched = match (from.largest, largest) {
-            (Some(before), Some(largest)) if before != largest => rows(&transaction, &format!("{columns} {}", bugs::touched(before)), [])?,
+            (Some(before), Some(largest)) if before != largest => rows(
+                &transaction,
+                &format!("{columns} {}", bugs::touched(before)),
+                [],
+            )?,
             _ => Vec::new(),
         };
-        Ok(Look { now, in_window, touched, largest })
+        Ok(Look {
+            now,
+            in_window,
+            touched,
+            largest,
+        })
     }
 }
 
-fn rows(database: &Connection, select: &str, values: impl rusqlite::Params) -> rusqlite::Result<Vec<Row>> {
-    database.prepare_cached(select)?.query_map(values, |row| bug(row, 0))?.collect()
+fn rows(
+    database: &Connection,
+    select: &str,
+    values: impl rusqlite::Params,
+) -> rusqlite::Result<Vec<Row>> {
+    database
+        .prepare_cached(select)?
+        .query_map(values, |row| bug(row, 0))?
+        .collect()
 }

@@ -40,7 +40,8 @@ impl Stop {
         self.lock().is_requested
     }
 
-    /// Sets what [`Stop::request`] runs, in place of what was set before; runs it at once where the request was made already.
+    /// Sets what [`Stop::request`] runs, in place of what was set before; runs it at once where the
+    /// request was made already.
     pub fn on_request(&self, interrupt: impl FnOnce() + Send + 'static) {
         let mut state = self.lock();
         if state.is_requested {
@@ -60,7 +61,12 @@ impl Stop {
             if left.is_zero() {
                 break;
             }
-            state = self.0.requested.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .0
+                .requested
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         state.is_requested
     }
@@ -73,6 +79,8 @@ impl Stop {
 
 impl fmt::Debug for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stop").field("is_requested", &self.is_requested()).finish_non_exhaustive()
+        f.debug_struct("Stop")
+            .field("is_requested", &self.is_requested())
+            .finish_non_exhaustive()
     }
 }

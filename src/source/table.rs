@@ -1,5 +1,5 @@
-//! The table of notifications, whatever database it is in: what can be done with it, and the source that hands over what it holds.
-//! Knows no database.
+//! The table of notifications, whatever database it is in: what can be done with it, and the source
+//! that hands over what it holds. Knows no database.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ pub trait Table: Send {
     /// When the database does not answer, or refuses.
     fn read(&mut self) -> Result<Vec<Row>, Error>;
 
-    /// Deletes these rows and no other: ids commit out of order, so "all up to the last" would take rows that were never read.
+    /// Deletes these rows and no other: ids commit out of order, so "all up to the last" would take
+    /// rows that were never read.
     ///
     /// # Errors
     /// When the database does not answer, or refuses. Some or all of the rows may be gone then.
@@ -30,8 +31,8 @@ pub trait Table: Send {
     /// When the database does not answer, or refuses; nothing was recorded then.
     fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error>;
 
-    /// Claims what the table holds for this connection, for as long as it lasts: two relays would each hand over a part of it. Returns
-    /// false when another connection has claimed it.
+    /// Claims what the table holds for this connection, for as long as it lasts: two relays would
+    /// each hand over a part of it. Returns false when another connection has claimed it.
     ///
     /// # Errors
     /// When the database does not answer, or refuses.
@@ -42,7 +43,8 @@ pub trait Table: Send {
         false
     }
 
-    /// Waits for `poll`, until something may be there to read, or until `stop` is requested; returns whether it was.
+    /// Waits for `poll`, until something may be there to read, or until `stop` is requested;
+    /// returns whether it was.
     ///
     /// # Errors
     /// When the connection is lost.
@@ -70,7 +72,10 @@ impl Row {
         let bug = u32::try_from(self.bug_id).ok().and_then(BugId::new)?;
         // Bugzilla writes a space where its REST interface, and so every client, has a T.
         let when = self.utc.as_ref()?.parse::<When>().ok()?;
-        Some(Update { bug, when: When::from_unix_seconds(when.unix_seconds()) })
+        Some(Update {
+            bug,
+            when: When::from_unix_seconds(when.unix_seconds()),
+        })
     }
 }
 
@@ -83,7 +88,10 @@ pub struct Poller {
 impl Poller {
     /// A source that looks into the table after each `poll`.
     pub fn new(connect: Connect, poll: Duration) -> Self {
-        Self { reader: Reader::new(connect), poll }
+        Self {
+            reader: Reader::new(connect),
+            poll,
+        }
     }
 }
 
@@ -97,7 +105,11 @@ impl Source for Poller {
             self.reader.delete(batch)?;
             // Only now all that it takes is known to work.
             sink.connected();
-            let is_stopped = if is_full { stop.is_requested() } else { self.reader.table()?.wait(self.poll, stop)? };
+            let is_stopped = if is_full {
+                stop.is_requested()
+            } else {
+                self.reader.table()?.wait(self.poll, stop)?
+            };
             if is_stopped {
                 return Ok(());
             }

@@ -1,5 +1,6 @@
-//! Source `webhook:`: takes what Bugzilla posts, as bugzilla.mozilla.org and its relatives do. The server receives the posts; this
-//! reads them, has them kept, and only then has them answered. Knows no HTTP.
+//! Source `webhook:`: takes what Bugzilla posts, as bugzilla.mozilla.org and its relatives do. The
+//! server receives the posts; this reads them, has them kept, and only then has them answered.
+//! Knows no HTTP.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -42,7 +43,11 @@ impl Settings {
                 "header" => return Err(format!("header: '{value}' is no name of a header field")),
                 "key" => key = Some(Password::Text(value.into_owned())),
                 "key_file" => key = Some(Password::File(PathBuf::from(&*value))),
-                _ => return Err(format!("'{name}' is no option of webhook:; accepted is {ACCEPTED}")),
+                _ => {
+                    return Err(format!(
+                        "'{name}' is no option of webhook:; accepted is {ACCEPTED}"
+                    ));
+                }
             }
         }
         let key = key.ok_or_else(|| format!("the key is missing; accepted is {ACCEPTED}"))?;
@@ -58,13 +63,20 @@ impl Settings {
     /// When the key cannot be read, or is empty.
     pub fn credentials(&self) -> Result<(String, String), String> {
         let key = self.key.read()?;
-        if key.is_empty() { Err("the key is empty, so that anybody could post".to_owned()) } else { Ok((self.field.clone(), key)) }
+        if key.is_empty() {
+            Err("the key is empty, so that anybody could post".to_owned())
+        } else {
+            Ok((self.field.clone(), key))
+        }
     }
 }
 
 /// Whether this can be the name of a header field: RFC 9110, section 5.6.2.
 pub(crate) fn is_field_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 impl fmt::Display for Settings {
@@ -85,7 +97,13 @@ impl Webhook {
     /// A source, and where its posts are to be sent.
     pub fn new() -> (Self, SyncSender<Post>) {
         let (sender, posts) = mpsc::sync_channel(POSTS_MAX);
-        (Self { posts, own: sender.clone() }, sender)
+        (
+            Self {
+                posts,
+                own: sender.clone(),
+            },
+            sender,
+        )
     }
 }
 
@@ -94,7 +112,10 @@ impl Source for Webhook {
         let own = self.own.clone();
         stop.on_request(move || {
             // A full channel wakes the source as well.
-            let _ = own.try_send(Post { number: 0, body: Vec::new() });
+            let _ = own.try_send(Post {
+                number: 0,
+                body: Vec::new(),
+            });
         });
         sink.connected();
         while let Ok(post) = self.posts.recv() {
@@ -104,7 +125,11 @@ impl Source for Webhook {
             let answer = match pulse::read(&post.body) {
                 Ok(update) => {
                     sink.deliver(vec![update])?;
-                    if sink.is_keeping() { Answer::Kept } else { Answer::NotKept }
+                    if sink.is_keeping() {
+                        Answer::Kept
+                    } else {
+                        Answer::NotKept
+                    }
                 }
                 Err(why) => {
                     warn!("a post of {} bytes was refused: {why}", post.body.len());
@@ -123,12 +148,22 @@ mod tests {
 
     #[test]
     fn a_key_must_be_given() {
-        for text in ["", "?", "?header=X", "?key=", "?key=a&colour=red", "?key=a&header=a%20b"] {
+        for text in [
+            "",
+            "?",
+            "?header=X",
+            "?key=",
+            "?key=a&colour=red",
+            "?key=a&header=a%20b",
+        ] {
             let why = Settings::parse(text).unwrap_err();
             assert!(!why.is_empty(), "{text}");
         }
         let settings = Settings::parse("?header=X-Bugzilla-Key&key=s%26cret").unwrap();
-        assert_eq!(settings.credentials(), Ok(("X-Bugzilla-Key".to_owned(), "s&cret".to_owned())));
+        assert_eq!(
+            settings.credentials(),
+            Ok(("X-Bugzilla-Key".to_owned(), "s&cret".to_owned()))
+        );
         assert!(!format!("{settings} {settings:?}").contains("cret"));
     }
 }

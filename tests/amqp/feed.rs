@@ -34,7 +34,15 @@ impl Feed {
             let stop = stop.clone();
             thread::spawn(move || source::supervise(&mut *source, sink, &stop))
         };
-        Self { poll, inbox, updates: VecDeque::new(), gaps: VecDeque::new(), is_in_doubt: false, stop, thread: Some(thread) }
+        Self {
+            poll,
+            inbox,
+            updates: VecDeque::new(),
+            gaps: VecDeque::new(),
+            is_in_doubt: false,
+            stop,
+            thread: Some(thread),
+        }
     }
 
     /// Waits for the next update: its bug and its time.
@@ -47,8 +55,8 @@ impl Feed {
         (0..count).map(|_| self.update().0).collect()
     }
 
-    /// Waits until the source says that updates may have been missed, as it does when it has made its queue, and then until it knows
-    /// that it misses no more.
+    /// Waits until the source says that updates may have been missed, as it does when it has made
+    /// its queue, and then until it knows that it misses no more.
     pub fn gap(&mut self) {
         let until = self.wait_for(|feed| feed.gaps.pop_front());
         self.wait_for(|feed| (!feed.is_in_doubt).then_some(()));
@@ -66,12 +74,18 @@ impl Feed {
     }
 
     fn end(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
         let asked = Instant::now();
         self.stop.request();
         thread.join().unwrap();
         // Far less than it takes to find out that a broker hangs; a busy machine may need some.
-        assert!(asked.elapsed() < Duration::from_secs(5), "stopping took {:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() < Duration::from_secs(5),
+            "stopping took {:?}",
+            asked.elapsed()
+        );
     }
 
     fn wait_for<T>(&mut self, look: impl Fn(&mut Self) -> Option<T>) -> T {
@@ -82,7 +96,11 @@ impl Feed {
             while let Some(event) = self.inbox.take() {
                 match event {
                     Event::Updates { updates, .. } => {
-                        self.updates.extend(updates.into_iter().map(|update| (update.bug.get(), update.when.to_string())));
+                        self.updates.extend(
+                            updates
+                                .into_iter()
+                                .map(|update| (update.bug.get(), update.when.to_string())),
+                        );
                     }
                     Event::Gap { until, .. } => self.gaps.push_back(until),
                     Event::Doubt { is_in_doubt, .. } => self.is_in_doubt = is_in_doubt,
@@ -92,7 +110,9 @@ impl Feed {
             if let Some(found) = look(self) {
                 return found;
             }
-            let left = deadline.checked_duration_since(Instant::now()).expect("the source says nothing");
+            let left = deadline
+                .checked_duration_since(Instant::now())
+                .expect("the source says nothing");
             self.poll.poll(&mut events, Some(left)).unwrap();
         }
     }

@@ -1,4 +1,5 @@
-//! What this process logs. Tests run side by side, so each looks for lines that name its own exchange.
+//! What this process logs. Tests run side by side, so each looks for lines that name its own
+//! exchange.
 
 use std::sync::{Condvar, Mutex, Once, PoisonError};
 
@@ -18,7 +19,10 @@ impl Log for Lines {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            LINES.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{}: {}", record.level(), record.args()));
+            LINES
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(format!("{}: {}", record.level(), record.args()));
             LOGGED.notify_all();
         }
     }
@@ -35,14 +39,23 @@ pub fn keep() {
     });
 }
 
-/// Waits for a line about the address that contains `about`, at `level`, with `text` in it. Returns all such lines up to now.
+/// Waits for a line about the address that contains `about`, at `level`, with `text` in it. Returns
+/// all such lines up to now.
 pub fn said(about: &str, level: Level, text: &str) -> Vec<String> {
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     let level = level.as_str();
-    let matches = |line: &&String| line.starts_with(level) && line.contains(about) && line.contains(text);
-    let (lines, waited) = LOGGED.wait_timeout_while(lines, PATIENCE, |lines| !lines.iter().any(|line| matches(&line))).unwrap();
+    let matches =
+        |line: &&String| line.starts_with(level) && line.contains(about) && line.contains(text);
+    let (lines, waited) = LOGGED
+        .wait_timeout_while(lines, PATIENCE, |lines| {
+            !lines.iter().any(|line| matches(&line))
+        })
+        .unwrap();
     let about: Vec<&String> = lines.iter().filter(|line| line.contains(about)).collect();
-    assert!(!waited.timed_out(), "never logged: '{text}', but {about:#?}");
+    assert!(
+        !waited.timed_out(),
+        "never logged: '{text}', but {about:#?}"
+    );
     lines.iter().filter(matches).cloned().collect()
 }
 

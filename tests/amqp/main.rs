@@ -1,5 +1,5 @@
-//! The source `amqp:` and `bugzfeed notify` with real brokers. Each test has an exchange of its own; those that harm a broker have one
-//! of their own, too.
+//! The source `amqp:` and `bugzfeed notify` with real brokers. Each test has an exchange of its
+//! own; those that harm a broker have one of their own, too.
 
 mod feed;
 mod log;

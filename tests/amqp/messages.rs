@@ -14,11 +14,20 @@ fn an_update_arrives_with_the_time_to_the_byte() {
     pika.declare("exact");
     let mut feed = Feed::open(&broker.url("guest", "exact"));
     feed.gap();
-    for when in ["2014-04-03T21:13:45", "2014-04-03 21:13:45", "2014-04-03T21:13:45.25+02:00"] {
+    for when in [
+        "2014-04-03T21:13:45",
+        "2014-04-03 21:13:45",
+        "2014-04-03T21:13:45.25+02:00",
+    ] {
         pika.publish("exact", 1234, when);
         assert_eq!(feed.update(), (1234, when.to_owned()));
     }
-    pika.publish_body("exact", &format!(r#"{{"event":{{"target":"comment","time":"{WHEN}"}},"comment":{{"bug":{{"id":"7"}}}}}}"#));
+    pika.publish_body(
+        "exact",
+        &format!(
+            r#"{{"event":{{"target":"comment","time":"{WHEN}"}},"comment":{{"bug":{{"id":"7"}}}}}}"#
+        ),
+    );
     assert_eq!(feed.update(), (7, WHEN.to_owned()));
 }
 
@@ -39,27 +48,50 @@ fn messages_that_cannot_be_read_are_named_once_per_kind_and_stop_nothing() {
         pika.publish("poisoned", bug, WHEN);
         assert_eq!(feed.update(), (bug, WHEN.to_owned()));
     };
-    for body in ["no JSON", "[]", r#"{"payload":{"id":0,"delta_ts":"2014-04-03"}}"#, r#"{"payload":{"id":1,"delta_ts":"now"}}"#] {
+    for body in [
+        "no JSON",
+        "[]",
+        r#"{"payload":{"id":0,"delta_ts":"2014-04-03"}}"#,
+        r#"{"payload":{"id":1,"delta_ts":"now"}}"#,
+    ] {
         for _ in 0..3 {
             pika.publish_body("poisoned", body);
         }
         expect_no_harm(&mut pika);
     }
-    for kind in ["a body that is not UTF-8", "an empty body", "a body of 3 MB", "a body nested deeply"] {
+    for kind in [
+        "a body that is not UTF-8",
+        "an empty body",
+        "a body of 3 MB",
+        "a body nested deeply",
+    ] {
         pika.publish_hostile("poisoned", kind);
         expect_no_harm(&mut pika);
     }
     pika.publish("poison-elsewhere", 99, WHEN);
     expect_no_harm(&mut pika);
-    pika.put("queue/guest/poisoned", &format!(r#"{{"payload":{{"id":99,"delta_ts":"{WHEN}"}}}}"#));
+    pika.put(
+        "queue/guest/poisoned",
+        &format!(r#"{{"payload":{{"id":99,"delta_ts":"{WHEN}"}}}}"#),
+    );
     expect_no_harm(&mut pika);
     feed.close();
     assert_eq!(pika.count("queue/guest/poisoned"), 0);
     let said = log::warned("=poisoned", "dropped a message of");
-    let kinds = ["7 bytes: no JSON", "2 bytes: neither", "id", "time", "1048577 bytes: larger than 1048576", "another exchange"];
+    let kinds = [
+        "7 bytes: no JSON",
+        "2 bytes: neither",
+        "id",
+        "time",
+        "1048577 bytes: larger than 1048576",
+        "another exchange",
+    ];
     assert_eq!(said.len(), kinds.len(), "{said:#?}");
     for kind in kinds {
-        assert!(said.iter().any(|line| line.contains(kind)), "{kind}: {said:#?}");
+        assert!(
+            said.iter().any(|line| line.contains(kind)),
+            "{kind}: {said:#?}"
+        );
     }
 }
 
@@ -71,7 +103,11 @@ fn what_a_publisher_puts_around_a_message_harms_nobody() {
     pika.declare("headers");
     let mut feed = Feed::open(&broker.url("guest", "headers"));
     feed.gap();
-    for kind in ["nested headers", "headers that are not UTF-8", "a strange routing key"] {
+    for kind in [
+        "nested headers",
+        "headers that are not UTF-8",
+        "a strange routing key",
+    ] {
         pika.publish_hostile("headers", kind);
         assert_eq!(feed.update(), (1, WHEN.to_owned()), "{kind}");
     }

@@ -33,7 +33,13 @@ fn a_queue_without_a_label_goes_with_its_connection_and_each_connection_is_a_kno
     let mut pika = Pika::connect(broker.port);
     pika.declare("exchange/fleeting");
     let address = broker.url("pulse", "exchange/fleeting");
-    let of_ours = || broker.queues().into_iter().filter(|name| name.starts_with("queue/pulse/bugzfeed-")).count();
+    let of_ours = || {
+        broker
+            .queues()
+            .into_iter()
+            .filter(|name| name.starts_with("queue/pulse/bugzfeed-"))
+            .count()
+    };
     for _ in 0..2 {
         let mut feed = Feed::open(&address);
         feed.gap();

@@ -10,9 +10,14 @@ use crate::support::rabbitmq;
 fn a_wrong_password_is_called_that_and_never_shown() {
     log::keep();
     let broker = rabbitmq::shared();
-    let address = broker.url("guest", "wrong-password").replace(":guest@", ":hunter2@");
+    let address = broker
+        .url("guest", "wrong-password")
+        .replace(":guest@", ":hunter2@");
     let _feed = Feed::open(&address);
-    let said = log::warned("wrong-password", "refused to log in 'guest': is the password right");
+    let said = log::warned(
+        "wrong-password",
+        "refused to log in 'guest': is the password right",
+    );
     assert!(!said.concat().contains("hunter2"), "{said:?}");
 }
 
@@ -21,9 +26,16 @@ fn a_wrong_password_is_called_that_and_never_shown() {
 fn a_virtual_host_that_is_missing_or_forbidden_is_named() {
     log::keep();
     let broker = rabbitmq::shared();
-    for (vhost, words) in [("nowhere", "vhost nowhere not found"), ("empty", "access to vhost 'empty' refused for user 'guest'")] {
+    for (vhost, words) in [
+        ("nowhere", "vhost nowhere not found"),
+        ("empty", "access to vhost 'empty' refused for user 'guest'"),
+    ] {
         let exchange = format!("no-{vhost}");
-        let _feed = Feed::open(&broker.url("guest", &exchange).replace("/?", &format!("/{vhost}?")));
+        let _feed = Feed::open(
+            &broker
+                .url("guest", &exchange)
+                .replace("/?", &format!("/{vhost}?")),
+        );
         log::warned(&exchange, words);
     }
 }
@@ -35,7 +47,10 @@ fn what_the_user_may_not_do_is_said_in_the_brokers_words() {
     let broker = rabbitmq::shared();
     Pika::connect(broker.port).declare("forbidden");
     let _feed = Feed::open(&broker.url("pulse", "forbidden"));
-    log::warned("=forbidden", "does not permit it: ACCESS_REFUSED - access to exchange 'forbidden' in vhost '/' refused for user 'pulse'");
+    log::warned(
+        "=forbidden",
+        "does not permit it: ACCESS_REFUSED - access to exchange 'forbidden' in vhost '/' refused for user 'pulse'",
+    );
 }
 
 #[test]
@@ -48,7 +63,10 @@ fn two_servers_with_the_same_queue_are_told_apart() {
     let mut feed = Feed::open(&address);
     feed.gap();
     let other = Feed::open(&address);
-    log::warned("queue=twice", "another server reads from queue/guest/twice; give each its own queue=LABEL");
+    log::warned(
+        "queue=twice",
+        "another server reads from queue/guest/twice; give each its own queue=LABEL",
+    );
     other.close();
 }
 
@@ -57,10 +75,18 @@ fn two_servers_with_the_same_queue_are_told_apart() {
 fn a_port_that_does_not_speak_amqp_is_said_to_be_none() {
     log::keep();
     let broker = rabbitmq::shared();
-    let address = |exchange: &str, port: u16| broker.url("guest", exchange).replace(&format!(":{}/", broker.port), &format!(":{port}/"));
+    let address = |exchange: &str, port: u16| {
+        broker
+            .url("guest", exchange)
+            .replace(&format!(":{}/", broker.port), &format!(":{port}/"))
+    };
     let _feed = Feed::open(&address("port-of-tls", broker.tls_port));
     log::warned("port-of-tls", "amqps://");
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let _feed = Feed::open(&address("port-of-nobody", closed));
     log::warned("port-of-nobody", "cannot connect to 127.0.0.1");
 }

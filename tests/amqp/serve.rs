@@ -33,12 +33,14 @@ impl Seen {
         }
     }
 
-    /// Subscribes on a new connection as one that was lost; returns it, and whether the server says that nothing is missing.
+    /// Subscribes on a new connection as one that was lost; returns it, and whether the server says
+    /// that nothing is missing.
     fn resume(&self, server: &Server, last: u32) -> (Client, bool) {
         let mut client = server.connect();
         let bugs: Vec<u32> = (1..=last).collect();
         let since = &self.newest;
-        let reply = client.ask(&json!({"command": "subscribe", "bugs": bugs, "since": since}).to_string());
+        let reply =
+            client.ask(&json!({"command": "subscribe", "bugs": bugs, "since": since}).to_string());
         let reply: Value = serde_json::from_str(&reply).unwrap();
         assert_eq!(reply["result"], "ok", "{reply}");
         (client, reply["complete"].as_bool().unwrap())
@@ -51,11 +53,14 @@ impl Seen {
     }
 }
 
-/// A client that has seen nothing, from now on, as soon as the server has a history of now: it begins with the second in which it
-/// has started.
+/// A client that has seen nothing, from now on, as soon as the server has a history of now: it
+/// begins with the second in which it has started.
 fn begin(server: &Server, last: u32) -> (Seen, Client) {
     wait_until("the history is complete", || {
-        let seen = Seen { bugs: BTreeSet::new(), newest: When::from_unix_seconds(unix_now()).to_string() };
+        let seen = Seen {
+            bugs: BTreeSet::new(),
+            newest: When::from_unix_seconds(unix_now()).to_string(),
+        };
         let (client, is_complete) = seen.resume(server, last);
         is_complete.then_some((seen, client))
     })
@@ -77,7 +82,9 @@ fn each_feed_gets_the_updates_of_its_own_exchange() {
     let feed = format!("/dev/={}", broker.url("pulse", dev));
     let server = Server::start(&["--source", &broker.url("pulse", main), "--feed", &feed]);
     // The default feed runs while the other still waits for its exchange.
-    server.program().wait_for_line("the exchange exchange/feeds/simple/dev does not exist");
+    server
+        .program()
+        .wait_for_line("the exchange exchange/feeds/simple/dev does not exist");
     server.program().wait_for_line("reading updates from");
     let update = |bug| format!(r#"{{"command":"update","bug":{bug},"when":"{WHEN}"}}"#);
     let [mut client_of_main, mut client_of_dev] = ["/", "/dev"].map(|path| {
@@ -88,7 +95,10 @@ fn each_feed_gets_the_updates_of_its_own_exchange() {
     pika.publish(main, 1, WHEN);
     assert_eq!(client_of_main.hear(), update(1));
     pika.declare(dev);
-    server.program().wait_for_line(&format!("reading updates from amqp://pulse@127.0.0.1:{}/%2F?exchange={dev}", broker.port));
+    server.program().wait_for_line(&format!(
+        "reading updates from amqp://pulse@127.0.0.1:{}/%2F?exchange={dev}",
+        broker.port
+    ));
     pika.publish(dev, 2, WHEN);
     assert_eq!(client_of_dev.hear(), update(2));
     pika.publish(main, 3, WHEN);
@@ -115,7 +125,10 @@ fn a_server_that_is_killed_in_a_stream_of_updates_loses_none() {
         server = start(&folder, &source);
         let resumed = seen.resume(&server, last);
         client = resumed.0;
-        assert!(resumed.1, "nothing was lost, and the server does not know it");
+        assert!(
+            resumed.1,
+            "nothing was lost, and the server does not know it"
+        );
     }
     seen.hear_until_all(&mut client, last);
     publisher.join().unwrap();
@@ -182,10 +195,15 @@ fn what_a_deleted_queue_held_is_known_to_be_missing() {
     let mut pika = Pika::connect(broker.port);
     pika.declare("forgotten");
     let folder = tempfile::tempdir().unwrap();
-    let server = start(&folder, &(broker.url("guest", "forgotten") + "&queue=forgotten"));
+    let server = start(
+        &folder,
+        &(broker.url("guest", "forgotten") + "&queue=forgotten"),
+    );
     let (seen, _) = begin(&server, 1);
     pika.delete_queue("queue/guest/forgotten");
-    server.program().wait_for_line("from now on: the queue was deleted");
+    server
+        .program()
+        .wait_for_line("from now on: the queue was deleted");
     assert!(!seen.resume(&server, 1).1);
     // From now on the feed is whole again.
     begin(&server, 1);
@@ -202,5 +220,9 @@ fn a_server_whose_broker_hangs_stops_at_once() {
     let asked = Instant::now();
     server.program().signal(Signal::TERM);
     assert!(server.wait().0.success());
-    assert!(asked.elapsed() < Duration::from_secs(5), "stopping took {:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_secs(5),
+        "stopping took {:?}",
+        asked.elapsed()
+    );
 }

@@ -60,16 +60,24 @@ fn a_broker_that_hangs_is_noticed_by_its_silence_and_does_not_delay_the_stop() {
     let mut pika = Pika::connect(broker.port);
     pika.declare("hung");
     let feed = |label, heartbeat| {
-        let mut feed = Feed::open(&format!("{}&queue={label}&heartbeat={heartbeat}", broker.url("guest", "hung")));
+        let mut feed = Feed::open(&format!(
+            "{}&queue={label}&heartbeat={heartbeat}",
+            broker.url("guest", "hung")
+        ));
         feed.gap();
         feed
     };
-    let (mut patient, impatient, connected) = (feed("patient", "1s"), feed("impatient", "1s"), feed("connected", "30s"));
+    let (mut patient, impatient, connected) = (
+        feed("patient", "1s"),
+        feed("impatient", "1s"),
+        feed("connected", "30s"),
+    );
     broker.pause();
     for label in ["queue=patient", "queue=impatient"] {
         log::warned(label, "silent for 2 seconds");
     }
-    // One that connects again, and one that does not know yet; closing them checks that it takes no second.
+    // One that connects again, and one that does not know yet; closing them checks that it takes no
+    // second.
     impatient.close();
     connected.close();
     broker.resume();

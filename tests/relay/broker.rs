@@ -32,7 +32,10 @@ fn a_change_is_published_as_pulse_wants_it() {
     assert_eq!(message, around);
     let body: Value = serde_json::from_str(message["body"].as_str().unwrap()).unwrap();
     let meta = json!({"exchange": "relayed", "routing_key": "1234", "serializer": "json", "sent": body["_meta"]["sent"]});
-    assert_eq!(body, json!({"payload": {"id": 1234, "delta_ts": "2014-04-03T21:13:45"}, "_meta": meta}));
+    assert_eq!(
+        body,
+        json!({"payload": {"id": 1234, "delta_ts": "2014-04-03T21:13:45"}, "_meta": meta})
+    );
     place.drained();
     terminate(relay);
 }
@@ -42,19 +45,29 @@ fn a_change_is_published_as_pulse_wants_it() {
 fn the_users_own_exchange_is_made_and_that_of_another_is_waited_for() {
     let broker = rabbitmq::shared();
     let place = Place::new();
-    let (own, others) = (broker.url("pulse", "exchange/pulse/made"), broker.url("pulse", "exchange/relays/theirs"));
+    let (own, others) = (
+        broker.url("pulse", "exchange/pulse/made"),
+        broker.url("pulse", "exchange/relays/theirs"),
+    );
     let relay = place.relay(&[&own, &others]);
     place.table().record([1]);
     relay.wait_for_line("exchange/relays/theirs does not exist, and 'pulse' may not make it");
     let mut pika = Pika::connect(broker.port);
     wait_until("the exchange is made", || {
         let made = broker.ctl(&["list_exchanges", "name", "type", "durable"]);
-        made.contains("exchange/pulse/made\ttopic\ttrue").then_some(())
+        made.contains("exchange/pulse/made\ttopic\ttrue")
+            .then_some(())
     });
     pika.declare("exchange/relays/theirs");
     // It exists now, but 'pulse' may not write to it.
     relay.wait_for_line("the broker does not permit it");
-    broker.ctl(&["set_permissions", "pulse", "^(queue/pulse/.*|exchange/pulse/.*)", ".*", "^(queue/pulse/.*|exchange/.*)"]);
+    broker.ctl(&[
+        "set_permissions",
+        "pulse",
+        "^(queue/pulse/.*|exchange/pulse/.*)",
+        ".*",
+        "^(queue/pulse/.*|exchange/.*)",
+    ]);
     place.drained();
     terminate(relay);
 }
@@ -73,12 +86,23 @@ fn the_exchange_is_there_before_the_first_change_and_that_nobody_listens_is_said
     server.program().wait_for_line("reading updates from");
     for bug in [1, 2, 3] {
         place.table().record([bug]);
-        assert_eq!(client.hear(), format!(r#"{{"command":"update","bug":{bug},"when":"2014-04-03T21:13:45"}}"#));
+        assert_eq!(
+            client.hear(),
+            format!(r#"{{"command":"update","bug":{bug},"when":"2014-04-03T21:13:45"}}"#)
+        );
     }
     place.drained();
     let log = terminate(relay);
-    let said = "unheard-of: no queue is bound to the exchange, so that nobody gets what is sent there";
-    assert_eq!((log.matches(said).count(), log.matches("no queue is bound").count()), (1, 1), "{log}");
+    let said =
+        "unheard-of: no queue is bound to the exchange, so that nobody gets what is sent there";
+    assert_eq!(
+        (
+            log.matches(said).count(),
+            log.matches("no queue is bound").count()
+        ),
+        (1, 1),
+        "{log}"
+    );
 }
 
 #[test]
@@ -117,18 +141,28 @@ fn many_changes_arrive_in_order() {
 fn a_message_that_the_broker_refuses_for_good_blocks_no_other() {
     let broker = Broker::start();
     // The message of a bug with a long number is larger than this.
-    broker.ctl(&["eval", "application:set_env(rabbit, max_message_size, 160)."]);
+    broker.ctl(&[
+        "eval",
+        "application:set_env(rabbit, max_message_size, 160).",
+    ]);
     let mut pika = Pika::connect(broker.port);
     pika.declare("small");
     pika.keep("small", "small");
     let place = Place::new();
-    place.table().record([1, 2, 2_000_000_000, 3, 2_000_000_001, 4]);
+    place
+        .table()
+        .record([1, 2, 2_000_000_000, 3, 2_000_000_001, 4]);
     let relay = place.relay_with(&["--retry", "1h"], &[&broker.url("guest", "small")]);
     place.drained();
-    assert_eq!(in_order_of_first_arrival(&arrived(&mut pika, "small", 4)), [1, 2, 3, 4]);
+    assert_eq!(
+        in_order_of_first_arrival(&arrived(&mut pika, "small", 4)),
+        [1, 2, 3, 4]
+    );
     let log = terminate(relay);
     for bug in ["2000000000", "2000000001"] {
-        let said = format!("refuses bug {bug}, 2014-04-03T21:13:45, for good, which it will not get: PRECONDITION_FAILED - message size");
+        let said = format!(
+            "refuses bug {bug}, 2014-04-03T21:13:45, for good, which it will not get: PRECONDITION_FAILED - message size"
+        );
         assert!(log.contains(&said), "{log}");
     }
 }
@@ -136,7 +170,10 @@ fn a_message_that_the_broker_refuses_for_good_blocks_no_other() {
 /// Without repetitions.
 fn in_order_of_first_arrival(bugs: &[u32]) -> Vec<u32> {
     let mut seen = std::collections::HashSet::new();
-    bugs.iter().copied().filter(|&bug| seen.insert(bug)).collect()
+    bugs.iter()
+        .copied()
+        .filter(|&bug| seen.insert(bug))
+        .collect()
 }
 
 #[test]
@@ -151,7 +188,11 @@ fn a_message_that_the_broker_cannot_store_for_now_comes_again() {
     place.table().record(bugs.clone());
     let relay = place.relay(&[&broker.url("guest", "full")]);
     relay.wait_for_line("the broker could not store the message; trying again in 5ms");
-    assert!(place.status().contains("the broker could not store the message"));
+    assert!(
+        place
+            .status()
+            .contains("the broker could not store the message")
+    );
     let mut seen = Vec::new();
     wait_until("the backlog is empty", || {
         seen.extend(pika.drain("full"));
@@ -160,7 +201,10 @@ fn a_message_that_the_broker_cannot_store_for_now_comes_again() {
     seen.extend(pika.drain("full"));
     // What was on its way behind a message that came too early for the queue comes again behind it.
     seen.reverse();
-    assert!(in_order_of_first_arrival(&seen).into_iter().rev().eq(bugs), "{seen:?}");
+    assert!(
+        in_order_of_first_arrival(&seen).into_iter().rev().eq(bugs),
+        "{seen:?}"
+    );
     terminate(relay);
 }
 
@@ -180,17 +224,25 @@ fn a_broker_that_is_short_of_memory_is_waited_for() {
     place.table().record([3]);
     place.expect_lines("up", &[1, 2, 3]);
     let status = place.status();
-    assert!(status.contains("waiting:       3\n") && status.contains("last error:    the broker takes no messages now"), "{status}");
+    assert!(
+        status.contains("waiting:       3\n")
+            && status.contains("last error:    the broker takes no messages now"),
+        "{status}"
+    );
     broker.ctl(&["set_vm_memory_high_watermark", "0.9"]);
     assert_eq!(arrived(&mut pika, "short", 3), [1, 2, 3]);
     place.drained();
     let log = terminate(relay);
-    assert!(log.contains("works again") && !log.contains("trying again in"), "{log}");
+    assert!(
+        log.contains("works again") && !log.contains("trying again in"),
+        "{log}"
+    );
 }
 
 #[test]
 #[ignore = "needs RabbitMQ: run tests/run"]
-fn a_broker_that_is_down_all_the_time_costs_the_others_nothing_and_gets_everything_when_it_is_back() {
+fn a_broker_that_is_down_all_the_time_costs_the_others_nothing_and_gets_everything_when_it_is_back()
+{
     let broker = Broker::start();
     let mut pika = Pika::connect(broker.port);
     pika.declare("down");
@@ -232,7 +284,10 @@ fn a_connection_that_ended_while_nothing_was_sent_costs_no_pause() {
     pika.keep("idle", "idle");
     place.table().record([4]);
     place.drained();
-    assert_eq!(in_order_of_first_arrival(&arrived(&mut pika, "idle", 3)), [1, 2, 4]);
+    assert_eq!(
+        in_order_of_first_arrival(&arrived(&mut pika, "idle", 3)),
+        [1, 2, 4]
+    );
     assert!(!terminate(relay).contains("trying again in"));
 }
 
@@ -241,12 +296,16 @@ fn a_connection_that_ended_while_nothing_was_sent_costs_no_pause() {
 fn three_servers_behind_one_broker_all_tell_their_clients_everything() {
     let broker = rabbitmq::shared();
     let address = broker.url("guest", "exchange/guest/three");
-    let servers: Vec<Server> =
-        ["one", "two", "three"].map(|label| Server::start(&["--source", &format!("{address}&queue={label}")])).into();
+    let servers: Vec<Server> = ["one", "two", "three"]
+        .map(|label| Server::start(&["--source", &format!("{address}&queue={label}")]))
+        .into();
     let place = Place::new();
     let relay = place.relay(&[&address]);
     let bugs: Vec<u32> = (1..=300).collect();
-    let mut clients: Vec<_> = servers.iter().flat_map(|server| [server.connect(), server.connect(), server.connect()]).collect();
+    let mut clients: Vec<_> = servers
+        .iter()
+        .flat_map(|server| [server.connect(), server.connect(), server.connect()])
+        .collect();
     for client in &mut clients {
         client.ask(&json!({"command": "subscribe", "bugs": bugs}).to_string());
     }
@@ -258,7 +317,10 @@ fn three_servers_behind_one_broker_all_tell_their_clients_everything() {
     }
     for client in &mut clients {
         for bug in &bugs {
-            assert_eq!(client.hear(), format!(r#"{{"command":"update","bug":{bug},"when":"2014-04-03T21:13:45"}}"#));
+            assert_eq!(
+                client.hear(),
+                format!(r#"{{"command":"update","bug":{bug},"when":"2014-04-03T21:13:45"}}"#)
+            );
         }
     }
     place.drained();
@@ -277,7 +339,9 @@ fn a_relay_that_is_asked_to_stop_sends_nothing_twice_and_says_goodbye() {
     place.table().record(bugs.clone());
     for round in 1..5 {
         let relay = place.relay(&[&broker.url("guest", "stopped")]);
-        wait_until("some have arrived", || (pika.count("stopped") > round * 1_000).then_some(()));
+        wait_until("some have arrived", || {
+            (pika.count("stopped") > round * 1_000).then_some(())
+        });
         terminate(relay);
     }
     assert!(pika.count("stopped") < 10_000, "it was not asked in time");
@@ -285,5 +349,9 @@ fn a_relay_that_is_asked_to_stop_sends_nothing_twice_and_says_goodbye() {
     place.drained();
     terminate(relay);
     assert_eq!(pika.drain("stopped"), bugs);
-    assert!(!broker.log().contains("client unexpectedly closed TCP connection"));
+    assert!(
+        !broker
+            .log()
+            .contains("client unexpectedly closed TCP connection")
+    );
 }

@@ -20,7 +20,14 @@ enum Fault {
 
 /// Each fault comes while changes are being written and relayed.
 fn nothing_is_lost_whatever_is_killed(database: &Database) {
-    let faults = [Fault::Relay, Fault::Database, Fault::Broker, Fault::Connections, Fault::Relay, Fault::Database];
+    let faults = [
+        Fault::Relay,
+        Fault::Database,
+        Fault::Broker,
+        Fault::Connections,
+        Fault::Relay,
+        Fault::Database,
+    ];
     let total = STEP * (faults.len() as u32 + 1);
     let broker = Broker::start();
     let mut pika = Pika::connect(broker.port);
@@ -35,7 +42,9 @@ fn nothing_is_lost_whatever_is_killed(database: &Database) {
         let before = place.lines("out").len();
         writers.allow(STEP);
         let half = before + (WRITERS * STEP / 2) as usize;
-        wait_until(&format!("half of the changes before {fault:?}"), || (place.lines("out").len() >= half).then_some(()));
+        wait_until(&format!("half of the changes before {fault:?}"), || {
+            (place.lines("out").len() >= half).then_some(())
+        });
         match fault {
             Fault::Relay => {
                 // Dropped, it is killed.
@@ -54,7 +63,9 @@ fn nothing_is_lost_whatever_is_killed(database: &Database) {
         }
     }
     writers.finish();
-    wait_until("the table is empty", || (database.rows() == 0).then_some(()));
+    wait_until("the table is empty", || {
+        (database.rows() == 0).then_some(())
+    });
     place.backlog_drained();
     expect_all_in_order(&place.lines("out"), WRITERS, total);
     expect_all_in_order(&Pika::connect(broker.port).drain("crashes"), WRITERS, total);

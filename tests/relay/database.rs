@@ -1,4 +1,5 @@
-//! A MariaDB or PostgreSQL of the test's own with a table of notifications, and writers that fill it.
+//! A MariaDB or PostgreSQL of the test's own with a table of notifications, and writers that fill
+//! it.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
@@ -32,26 +33,47 @@ impl Database {
         let table = "CREATE TABLE push_notify (id BIGINT AUTO_INCREMENT PRIMARY KEY, bug_id INT NOT NULL, delta_ts DATETIME NOT NULL)";
         let mut conn = server.connect(&name);
         conn.query_drop(table).unwrap();
-        conn.query_drop(format!("CREATE USER {ACCOUNT}@'%' IDENTIFIED BY 's3cret'")).unwrap();
-        conn.query_drop(format!("GRANT SELECT, DELETE ON {name}.push_notify TO {ACCOUNT}@'%'")).unwrap();
-        Self { server: Server::MariaDb(server), name }
+        conn.query_drop(format!("CREATE USER {ACCOUNT}@'%' IDENTIFIED BY 's3cret'"))
+            .unwrap();
+        conn.query_drop(format!(
+            "GRANT SELECT, DELETE ON {name}.push_notify TO {ACCOUNT}@'%'"
+        ))
+        .unwrap();
+        Self {
+            server: Server::MariaDb(server),
+            name,
+        }
     }
 
     pub fn postgres() -> Self {
         let server = Postgres::start();
         let name = server.create_database();
         let table = "CREATE TABLE push_notify (id BIGSERIAL PRIMARY KEY, bug_id INT NOT NULL, delta_ts TIMESTAMP NOT NULL)";
-        let account = format!("CREATE ROLE {ACCOUNT} LOGIN PASSWORD 's3cret'; GRANT SELECT, DELETE ON push_notify TO {ACCOUNT}");
-        server.connect(&name).batch_execute(&format!("{table}; {account}")).unwrap();
-        Self { server: Server::Postgres(server), name }
+        let account = format!(
+            "CREATE ROLE {ACCOUNT} LOGIN PASSWORD 's3cret'; GRANT SELECT, DELETE ON push_notify TO {ACCOUNT}"
+        );
+        server
+            .connect(&name)
+            .batch_execute(&format!("{table}; {account}"))
+            .unwrap();
+        Self {
+            server: Server::Postgres(server),
+            name,
+        }
     }
 
     /// As `--from` wants it.
     pub fn address(&self) -> String {
         let name = &self.name;
         match &self.server {
-            Server::MariaDb(server) => format!("mysql://{ACCOUNT}:s3cret@127.0.0.1:{}/{name}?tz=UTC&poll=5ms", server.port),
-            Server::Postgres(server) => format!("postgres://{ACCOUNT}:s3cret@127.0.0.1:{}/{name}?tz=UTC&poll=5ms", server.port),
+            Server::MariaDb(server) => format!(
+                "mysql://{ACCOUNT}:s3cret@127.0.0.1:{}/{name}?tz=UTC&poll=5ms",
+                server.port
+            ),
+            Server::Postgres(server) => format!(
+                "postgres://{ACCOUNT}:s3cret@127.0.0.1:{}/{name}?tz=UTC&poll=5ms",
+                server.port
+            ),
         }
     }
 
@@ -74,8 +96,16 @@ impl Database {
     pub fn rows(&self) -> i64 {
         let count = "SELECT count(*) FROM push_notify";
         match &self.server {
-            Server::MariaDb(server) => server.connect(&self.name).query_first(count).unwrap().unwrap(),
-            Server::Postgres(server) => server.connect(&self.name).query_one(count, &[]).unwrap().get(0),
+            Server::MariaDb(server) => server
+                .connect(&self.name)
+                .query_first(count)
+                .unwrap()
+                .unwrap(),
+            Server::Postgres(server) => server
+                .connect(&self.name)
+                .query_one(count, &[])
+                .unwrap()
+                .get(0),
         }
     }
 
@@ -101,27 +131,48 @@ impl Database {
     /// A connection that records one change after the other, each in a transaction of its own.
     fn session(&self) -> Session {
         match &self.server {
-            Server::MariaDb(server) => Session::MariaDb { port: server.port, name: self.name.clone(), conn: None },
-            Server::Postgres(server) => Session::Postgres { port: server.port, name: self.name.clone(), client: None },
+            Server::MariaDb(server) => Session::MariaDb {
+                port: server.port,
+                name: self.name.clone(),
+                conn: None,
+            },
+            Server::Postgres(server) => Session::Postgres {
+                port: server.port,
+                name: self.name.clone(),
+                client: None,
+            },
         }
     }
 }
 
 enum Session {
-    MariaDb { port: u16, name: String, conn: Option<Conn> },
-    Postgres { port: u16, name: String, client: Option<Box<Client>> },
+    MariaDb {
+        port: u16,
+        name: String,
+        conn: Option<Conn>,
+    },
+    Postgres {
+        port: u16,
+        name: String,
+        client: Option<Box<Client>>,
+    },
 }
 
 impl Session {
     /// Fails when the database is away. Whether the change was recorded is not known then.
     fn record(&mut self, bug: u32) -> Result<(), Box<dyn std::error::Error>> {
-        let insert = format!("INSERT INTO push_notify (bug_id, delta_ts) VALUES ({bug}, '2014-04-03 21:13:45')");
+        let insert = format!(
+            "INSERT INTO push_notify (bug_id, delta_ts) VALUES ({bug}, '2014-04-03 21:13:45')"
+        );
         match self {
             Session::MariaDb { port, name, conn } => {
                 let mut open = match conn.take() {
                     Some(open) => open,
                     None => {
-                        let options = OptsBuilder::new().ip_or_hostname(Some("127.0.0.1")).tcp_port(*port).user(Some("root"));
+                        let options = OptsBuilder::new()
+                            .ip_or_hostname(Some("127.0.0.1"))
+                            .tcp_port(*port)
+                            .user(Some("root"));
                         Conn::new(options.prefer_socket(false).db_name(Some(name.clone())))?
                     }
                 };
@@ -131,7 +182,10 @@ impl Session {
             Session::Postgres { port, name, client } => {
                 let mut open = match client.take() {
                     Some(open) => open,
-                    None => Box::new(Client::connect(&format!("host=127.0.0.1 port={port} user=root dbname={name}"), NoTls)?),
+                    None => Box::new(Client::connect(
+                        &format!("host=127.0.0.1 port={port} user=root dbname={name}"),
+                        NoTls,
+                    )?),
                 };
                 open.batch_execute(&insert)?;
                 *client = Some(open);
@@ -141,7 +195,8 @@ impl Session {
     }
 }
 
-/// Writers at work, each of which records the changes 1, 2, 3, … as far as they are allowed, whatever happens to the database.
+/// Writers at work, each of which records the changes 1, 2, 3, … as far as they are allowed,
+/// whatever happens to the database.
 pub struct Writers {
     allowed: Arc<(Mutex<u32>, Condvar)>,
     threads: Vec<JoinHandle<()>>,
@@ -161,13 +216,24 @@ impl Writers {
             let (mut session, allowed) = (database.session(), Arc::clone(&allowed));
             thread::spawn(move || {
                 for number in 1..=total {
-                    drop(allowed.1.wait_while(allowed.0.lock().unwrap(), |allowed| *allowed < number).unwrap());
-                    wait_until("a change is recorded", || session.record(bug(writer, number)).ok());
+                    drop(
+                        allowed
+                            .1
+                            .wait_while(allowed.0.lock().unwrap(), |allowed| *allowed < number)
+                            .unwrap(),
+                    );
+                    wait_until("a change is recorded", || {
+                        session.record(bug(writer, number)).ok()
+                    });
                 }
             })
         };
         let threads = (0..count).map(work).collect();
-        Self { allowed, threads, total }
+        Self {
+            allowed,
+            threads,
+            total,
+        }
     }
 
     /// Lets each writer record `count` changes more.
@@ -190,9 +256,18 @@ pub fn expect_all_in_order(seen: &[u32], writers: u32, total: u32) {
     for writer in 0..writers {
         let mut next = 1;
         for &found in seen.iter().filter(|&&found| found / 100_000 == writer + 1) {
-            assert!(found <= bug(writer, next), "{found} came before {}", bug(writer, next));
+            assert!(
+                found <= bug(writer, next),
+                "{found} came before {}",
+                bug(writer, next)
+            );
             next += u32::from(found == bug(writer, next));
         }
-        assert_eq!(next - 1, total, "changes of writer {writer} in {} messages", seen.len());
+        assert_eq!(
+            next - 1,
+            total,
+            "changes of writer {writer} in {} messages",
+            seen.len()
+        );
     }
 }

@@ -16,13 +16,18 @@ fn changes_go_from_the_table_to_each_destination_in_order() {
     place.table().record([1]);
     place.expect_lines("one", &[3, 1, 2, 1]);
     place.expect_lines("two", &[3, 1, 2, 1]);
-    assert!(fs::read_to_string(place.file("one")).unwrap().starts_with("{\"bug\":3,\"when\":\"2014-04-03T21:13:45\"}\n"));
+    assert!(
+        fs::read_to_string(place.file("one"))
+            .unwrap()
+            .starts_with("{\"bug\":3,\"when\":\"2014-04-03T21:13:45\"}\n")
+    );
     place.drained();
     terminate(relay);
 }
 
 #[test]
-fn a_destination_that_is_down_all_the_time_costs_the_others_nothing_and_gets_everything_when_it_is_back() {
+fn a_destination_that_is_down_all_the_time_costs_the_others_nothing_and_gets_everything_when_it_is_back()
+ {
     let place = Place::new();
     // Nothing can be written to a folder.
     fs::create_dir(place.file("down")).unwrap();
@@ -32,7 +37,10 @@ fn a_destination_that_is_down_all_the_time_costs_the_others_nothing_and_gets_eve
         place.expect_lines("up", &(1..=bug).collect::<Vec<_>>());
     }
     let log = terminate(relay);
-    assert!(log.contains("jsonl:down: cannot write: Is a directory"), "{log}");
+    assert!(
+        log.contains("jsonl:down: cannot write: Is a directory"),
+        "{log}"
+    );
     assert_eq!(place.table().rows(), 0);
     let relay = place.relay(&["jsonl:down", "jsonl:up"]);
     place.table().record([21]);
@@ -68,12 +76,19 @@ fn a_row_that_is_no_notification_is_dropped_and_stops_nothing() {
 #[test]
 fn a_killed_relay_loses_nothing() {
     let place = Place::new();
-    // What is recorded goes out in several batches, and the relay is killed at another point of it each time.
+    // What is recorded goes out in several batches, and the relay is killed at another point of it
+    // each time.
     for round in 0..10 {
         let first = round * 2_000 + 1;
         place.table().record(first..first + 2_000);
         let relay = place.relay(&["jsonl:out"]);
-        wait_until("something has arrived", || place.lines("out").iter().any(|&bug| bug >= first + round * 150).then_some(()));
+        wait_until("something has arrived", || {
+            place
+                .lines("out")
+                .iter()
+                .any(|&bug| bug >= first + round * 150)
+                .then_some(())
+        });
         // Dropped, it is killed.
         drop(relay);
     }
@@ -93,7 +108,13 @@ fn a_reader_of_stdout_that_goes_ends_the_relay_well() {
     let place = Place::new();
     place.table().record([7]);
     let mut relay = Command::new(env!("CARGO_BIN_EXE_bugzfeed"))
-        .args(["relay", "--from", "sqlite:bugzfeed.db?poll=5ms", "--to", "jsonl:-"])
+        .args([
+            "relay",
+            "--from",
+            "sqlite:bugzfeed.db?poll=5ms",
+            "--to",
+            "jsonl:-",
+        ])
         .current_dir(place.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -114,22 +135,79 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
     let place = Place::new();
     fs::write(place.file("no-database"), "hello").unwrap();
     for (arguments, code, said) in [
-        (&["--from", "amqp://u:secret@h", "--to", "jsonl:x"][..], 2, "is no table of notifications"),
-        (&["--from", "webhook:?key=k", "--to", "jsonl:x"], 2, "is no table of notifications"),
-        (&["--from", "sqlite:x?mode=bugs", "--to", "jsonl:x"], 2, "is no table of notifications"),
-        (&["--from", "sqlite:x", "--to", "jsonl:x", "jsonl:x"], 2, "names jsonl:x twice"),
-        (&["--from", "sqlite:x", "--to", "sqlite:y"], 2, "it is no destination; accepted are amqp://"),
+        (
+            &["--from", "amqp://u:secret@h", "--to", "jsonl:x"][..],
+            2,
+            "is no table of notifications",
+        ),
+        (
+            &["--from", "webhook:?key=k", "--to", "jsonl:x"],
+            2,
+            "is no table of notifications",
+        ),
+        (
+            &["--from", "sqlite:x?mode=bugs", "--to", "jsonl:x"],
+            2,
+            "is no table of notifications",
+        ),
+        (
+            &["--from", "sqlite:x", "--to", "jsonl:x", "jsonl:x"],
+            2,
+            "names jsonl:x twice",
+        ),
+        (
+            &["--from", "sqlite:x", "--to", "sqlite:y"],
+            2,
+            "it is no destination; accepted are amqp://",
+        ),
         (&["--from", "sqlite:x"], 2, "--to"),
         (&["--to", "jsonl:x"], 2, "--from"),
-        (&["--from", "sqlite:x", "--to", "jsonl:x", "--backlog", "no/folder/x"], 78, "cannot use the backlog no/folder/x"),
-        (&["--from", "sqlite:x", "--to", "jsonl:x", "--backlog", "no-database"], 78, "cannot use the backlog no-database"),
-        (&["--from", "sqlite:x", "--to", "https://h/#key_file=/no/key"], 78, "cannot read the password from /no/key"),
-        (&["--from", "sqlite:x", "--to", "https://h/#cacert=/no/ca"], 78, "cannot use the certificates in /no/ca"),
-        (&["--status", "--backlog", "none"], 78, "cannot read the backlog none"),
+        (
+            &[
+                "--from",
+                "sqlite:x",
+                "--to",
+                "jsonl:x",
+                "--backlog",
+                "no/folder/x",
+            ],
+            78,
+            "cannot use the backlog no/folder/x",
+        ),
+        (
+            &[
+                "--from",
+                "sqlite:x",
+                "--to",
+                "jsonl:x",
+                "--backlog",
+                "no-database",
+            ],
+            78,
+            "cannot use the backlog no-database",
+        ),
+        (
+            &["--from", "sqlite:x", "--to", "https://h/#key_file=/no/key"],
+            78,
+            "cannot read the password from /no/key",
+        ),
+        (
+            &["--from", "sqlite:x", "--to", "https://h/#cacert=/no/ca"],
+            78,
+            "cannot use the certificates in /no/ca",
+        ),
+        (
+            &["--status", "--backlog", "none"],
+            78,
+            "cannot read the backlog none",
+        ),
     ] {
         let (status, log) = Program::start(place.path(), &[&["relay"], arguments].concat()).wait();
         assert_eq!(status.code(), Some(code), "{arguments:?}: {log}");
-        assert!(log.contains(said) && !log.contains("secret"), "{arguments:?}: {log}");
+        assert!(
+            log.contains(said) && !log.contains("secret"),
+            "{arguments:?}: {log}"
+        );
     }
     assert!(!place.file("none").exists());
 }

@@ -1,4 +1,5 @@
-//! `bugzfeed relay`, run as a program: from real tables to real brokers, to servers that the test plays, and to files.
+//! `bugzfeed relay`, run as a program: from real tables to real brokers, to servers that the test
+//! plays, and to files.
 
 mod balancer;
 mod broker;

@@ -11,10 +11,21 @@ fn a_second_relay_from_the_same_file_is_refused_until_the_first_has_gone() {
     first.wait_for_line("taking changes from sqlite:bugzfeed.db");
     // Another name of the same file, and another backlog.
     let folder = place.path().display();
-    let from = format!("sqlite:{folder}/../{}/bugzfeed.db", place.path().file_name().unwrap().display());
-    let (status, log) = place.relay_with(&["--from", &from, "--backlog", "other.db"], &["jsonl:other"]).wait();
+    let from = format!(
+        "sqlite:{folder}/../{}/bugzfeed.db",
+        place.path().file_name().unwrap().display()
+    );
+    let (status, log) = place
+        .relay_with(
+            &["--from", &from, "--backlog", "other.db"],
+            &["jsonl:other"],
+        )
+        .wait();
     assert_eq!(status.code(), Some(69), "{log}");
-    assert!(log.contains("another relay takes changes from this table, and there must be only one"), "{log}");
+    assert!(
+        log.contains("another relay takes changes from this table, and there must be only one"),
+        "{log}"
+    );
     // Killed, it gives up the table as well.
     drop(first);
     let second = place.relay_with(&["--backlog", "other.db"], &["jsonl:other"]);
@@ -28,15 +39,25 @@ fn a_second_relay_from_the_same_database_is_refused(database: &Database) {
     let from = database.address();
     let first = place.relay_with(&["--from", &from], &["jsonl:out"]);
     first.wait_for_line("taking changes from");
-    let second = || place.relay_with(&["--from", &from, "--backlog", "other.db"], &["jsonl:other"]);
+    let second = || {
+        place.relay_with(
+            &["--from", &from, "--backlog", "other.db"],
+            &["jsonl:other"],
+        )
+    };
     for _ in 0..2 {
         let (status, log) = second().wait();
         assert_eq!(status.code(), Some(69), "{log}");
-        assert!(log.contains("another relay takes changes from this table, and there must be only one"), "{log}");
+        assert!(
+            log.contains("another relay takes changes from this table, and there must be only one"),
+            "{log}"
+        );
         assert!(!log.contains("taking changes from"), "{log}");
         let before = first.log().matches("taking changes from").count();
         database.cut_connections();
-        wait_until("the first takes changes again", || (first.log().matches("taking changes from").count() > before).then_some(()));
+        wait_until("the first takes changes again", || {
+            (first.log().matches("taking changes from").count() > before).then_some(())
+        });
     }
     // Killed, it gives up the table as well.
     drop(first);
@@ -62,9 +83,14 @@ fn a_second_relay_with_the_same_backlog_is_refused() {
     let place = Place::new();
     let first = place.relay(&["jsonl:out"]);
     first.wait_for_line("taking changes from");
-    let (status, log) = place.relay_with(&["--from", "sqlite:other.db"], &["jsonl:other"]).wait();
+    let (status, log) = place
+        .relay_with(&["--from", "sqlite:other.db"], &["jsonl:other"])
+        .wait();
     assert_eq!(status.code(), Some(69), "{log}");
-    assert!(log.contains("another relay uses the backlog bugzfeed-relay.db"), "{log}");
+    assert!(
+        log.contains("another relay uses the backlog bugzfeed-relay.db"),
+        "{log}"
+    );
     assert!(!place.file("other.db").exists());
     terminate(first);
 }

@@ -31,7 +31,8 @@ impl Place {
         Table::open(&self.file("bugzfeed.db"))
     }
 
-    /// Starts a relay from the table to these destinations, which comes again after a failure at once.
+    /// Starts a relay from the table to these destinations, which comes again after a failure at
+    /// once.
     pub fn relay(&self, to: &[&str]) -> Program {
         self.relay_with(&[], to)
     }
@@ -39,7 +40,10 @@ impl Place {
     /// The same with further options.
     pub fn relay_with(&self, options: &[&str], to: &[&str]) -> Program {
         let mut arguments = vec!["relay", "--log", "debug"];
-        for default in [["--from", "sqlite:bugzfeed.db?poll=5ms&tz=UTC"], ["--retry", "5ms"]] {
+        for default in [
+            ["--from", "sqlite:bugzfeed.db?poll=5ms&tz=UTC"],
+            ["--retry", "5ms"],
+        ] {
             if !options.contains(&default[0]) {
                 arguments.extend(default);
             }
@@ -53,7 +57,11 @@ impl Place {
     /// What `bugzfeed relay --status` prints.
     pub fn status(&self) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
-        let output = command.args(["relay", "--status"]).current_dir(self.path()).output().unwrap();
+        let output = command
+            .args(["relay", "--status"])
+            .current_dir(self.path())
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
@@ -74,7 +82,9 @@ impl Place {
     pub fn depth(&self) -> i64 {
         let backlog = rusqlite::Connection::open(self.file("bugzfeed-relay.db")).unwrap();
         backlog.busy_timeout(PATIENCE).unwrap();
-        backlog.query_row("SELECT count(*) FROM push_backlog", [], |row| row.get(0)).unwrap()
+        backlog
+            .query_row("SELECT count(*) FROM push_backlog", [], |row| row.get(0))
+            .unwrap()
     }
 
     /// The bugs of all whole lines in a JSON-lines file.
@@ -82,13 +92,19 @@ impl Place {
         let text = fs::read_to_string(self.file(name)).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         // A line that a crash has cut off is followed by a whole one.
-        let lines = whole.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        lines.map(|line| u32::try_from(line["bug"].as_u64().unwrap()).unwrap()).collect()
+        let lines = whole
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines
+            .map(|line| u32::try_from(line["bug"].as_u64().unwrap()).unwrap())
+            .collect()
     }
 
     /// Waits until a JSON-lines file has these bugs.
     pub fn expect_lines(&self, name: &str, bugs: &[u32]) {
-        wait_until(&format!("{name} has {bugs:?}"), || (self.lines(name).len() >= bugs.len()).then_some(()));
+        wait_until(&format!("{name} has {bugs:?}"), || {
+            (self.lines(name).len() >= bugs.len()).then_some(())
+        });
         assert_eq!(self.lines(name), bugs);
     }
 }

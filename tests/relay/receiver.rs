@@ -1,4 +1,5 @@
-//! A server that takes posts and answers as the test says. Written from RFC 9112 alone. Knows nothing of bugzfeed.
+//! A server that takes posts and answers as the test says. Written from RFC 9112 alone. Knows
+//! nothing of bugzfeed.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -42,8 +43,8 @@ pub struct Posts {
     posts: Receiver<Post>,
 }
 
-/// What decides the status line of each answer from the post's number, counted from 0, and the post;
-/// without one, the connection ends.
+/// What decides the status line of each answer from the post's number, counted from 0, and the
+/// post; without one, the connection ends.
 type Answer = Box<dyn FnMut(usize, &Post) -> String + Send>;
 
 impl Posts {
@@ -52,12 +53,26 @@ impl Posts {
         Self::open_over(|stream| stream, answer)
     }
 
-    /// The same over TLS, as `localhost`, with a certificate that `tests/watch/tls/ca.pem` has issued.
+    /// The same over TLS, as `localhost`, with a certificate that `tests/watch/tls/ca.pem` has
+    /// issued.
     pub fn open_tls(answer: impl FnMut(usize, &Post) -> String + Send + 'static) -> Self {
-        let certificates = CertificateDer::pem_file_iter(certificate("server.pem")).unwrap().map(Result::unwrap).collect();
+        let certificates = CertificateDer::pem_file_iter(certificate("server.pem"))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
         let key = PrivateKeyDer::from_pem_file(certificate("server.key")).unwrap();
-        let config = Arc::new(ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key).unwrap());
-        Self::open_over(move |stream| StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream), answer)
+        let config = Arc::new(
+            ServerConfig::builder()
+                .with_no_client_auth()
+                .with_single_cert(certificates, key)
+                .unwrap(),
+        );
+        Self::open_over(
+            move |stream| {
+                StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream)
+            },
+            answer,
+        )
     }
 
     fn open_over<S: Read + Write + Send + 'static>(
@@ -70,7 +85,8 @@ impl Posts {
         let state: Arc<Mutex<(usize, Answer)>> = Arc::new(Mutex::new((0, Box::new(answer))));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (stream, sender, state) = (over(stream.unwrap()), sender.clone(), Arc::clone(&state));
+                let (stream, sender, state) =
+                    (over(stream.unwrap()), sender.clone(), Arc::clone(&state));
                 thread::spawn(move || serve(stream, &sender, &state));
             }
         });
@@ -105,7 +121,10 @@ fn serve(stream: impl Read + Write, posts: &Sender<Post>, state: &Mutex<(usize, 
         };
         let hangs_up = answer.is_empty();
         // The test may have ended.
-        if posts.send(post).is_err() || hangs_up || write!(reader.get_mut(), "HTTP/1.1 {answer}").is_err() {
+        if posts.send(post).is_err()
+            || hangs_up
+            || write!(reader.get_mut(), "HTTP/1.1 {answer}").is_err()
+        {
             return;
         }
     }
@@ -118,17 +137,26 @@ fn read(reader: &mut BufReader<impl Read>) -> Option<Post> {
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
         fields.insert(name.to_lowercase(), value.trim().to_owned());
     }
     let mut body = vec![0; fields.get("content-length")?.parse().ok()?];
     reader.read_exact(&mut body).ok()?;
-    Some(Post { at: Instant::now(), head: head.trim_end().to_owned(), fields, body })
+    Some(Post {
+        at: Instant::now(),
+        head: head.trim_end().to_owned(),
+        fields,
+        body,
+    })
 }
 
 /// A file of certificates.
 pub fn certificate(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/watch/tls").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/watch/tls")
+        .join(name)
 }
 
 /// An answer without a body.

@@ -18,7 +18,11 @@ fn a_signal_ends_the_relay_at_once_while_its_destinations_hang() {
     let silent = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let [amqp, http, https] = silent.each_ref().map(|silent| silent.local_addr().unwrap());
     for signal in [Signal::TERM, Signal::INT] {
-        let to = [format!("amqp://u:p@{amqp}/"), format!("http://{http}/"), format!("https://{https}/")];
+        let to = [
+            format!("amqp://u:p@{amqp}/"),
+            format!("http://{http}/"),
+            format!("https://{https}/"),
+        ];
         let relay = place.relay(&to.each_ref().map(String::as_str));
         let _connections = silent.each_ref().map(|silent| silent.accept().unwrap());
         let asked = Instant::now();

@@ -25,17 +25,27 @@ impl Table {
 
     /// Records changes in one transaction.
     pub fn record(&mut self, bugs: impl IntoIterator<Item = u32>) {
-        let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        let transaction = self
+            .0
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .unwrap();
         for bug in bugs {
             // As Bugzilla writes it.
             let when = WHEN.replace('T', " ");
-            transaction.execute("INSERT INTO push_notify (bug_id, delta_ts) VALUES (?1, ?2)", params![bug, when]).unwrap();
+            transaction
+                .execute(
+                    "INSERT INTO push_notify (bug_id, delta_ts) VALUES (?1, ?2)",
+                    params![bug, when],
+                )
+                .unwrap();
         }
         transaction.commit().unwrap();
     }
 
     /// How many rows there are.
     pub fn rows(&self) -> i64 {
-        self.0.query_row("SELECT count(*) FROM push_notify", [], |row| row.get(0)).unwrap()
+        self.0
+            .query_row("SELECT count(*) FROM push_notify", [], |row| row.get(0))
+            .unwrap()
     }
 }

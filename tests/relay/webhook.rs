@@ -14,7 +14,10 @@ fn a_change_is_posted_as_bugzilla_mozilla_org_does_signed_and_with_its_key() {
     let place = Place::new();
     fs::write(place.file("secret"), "Tell nobody\n").unwrap();
     fs::write(place.file("key"), "hunter2\n").unwrap();
-    let to = format!("http://{}/a/hook?x=1#secret_file=secret&header=X-Bugzilla-Key&key_file=key", posts.address);
+    let to = format!(
+        "http://{}/a/hook?x=1#secret_file=secret&header=X-Bugzilla-Key&key_file=key",
+        posts.address
+    );
     let relay = place.relay(&[&to]);
     place.table().record([1234]);
     let post = posts.next();
@@ -25,7 +28,10 @@ fn a_change_is_posted_as_bugzilla_mozilla_org_does_signed_and_with_its_key() {
     let signature = "sha256=0c0f94c572d622b9ab5878fd04610b3d97dcc8c290c4c765533bb402b4439857";
     assert_eq!(post.fields["x-hub-signature-256"], signature);
     let event = json!({"action": "modify", "target": "bug", "routing_key": "bug.modify", "time": "2014-04-03T21:13:45"});
-    assert_eq!(post.json(), json!({"webhook_id": 1, "webhook_name": "bugzfeed", "event": event, "bug": {"id": 1234}}));
+    assert_eq!(
+        post.json(),
+        json!({"webhook_id": 1, "webhook_name": "bugzfeed", "event": event, "bug": {"id": 1234}})
+    );
     // Whoever reads the files with the secrets later finds new ones.
     fs::write(place.file("secret"), "Tell somebody").unwrap();
     place.table().record([5]);
@@ -34,7 +40,10 @@ fn a_change_is_posted_as_bugzilla_mozilla_org_does_signed_and_with_its_key() {
     assert_eq!(post.fields["x-hub-signature-256"], signature);
     place.drained();
     let said = place.status() + &terminate(relay);
-    assert!(!said.contains("hunter2") && !said.contains("Tell") && !said.contains("key_file"), "{said}");
+    assert!(
+        !said.contains("hunter2") && !said.contains("Tell") && !said.contains("key_file"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -44,7 +53,10 @@ fn a_post_is_not_signed_without_a_secret() {
     let relay = place.relay(&[&format!("http://{}/", posts.address)]);
     place.table().record([1]);
     let post = posts.next();
-    assert!(!post.fields.contains_key("x-hub-signature-256") && !post.fields.contains_key("x-api-key"), "{post:?}");
+    assert!(
+        !post.fields.contains_key("x-hub-signature-256") && !post.fields.contains_key("x-api-key"),
+        "{post:?}"
+    );
     terminate(relay);
 }
 
@@ -58,8 +70,14 @@ fn our_own_server_understands_the_posts() {
     client.ask(r#"{"command":"subscribe","bugs":[1,2]}"#);
     let relay = place.relay(&[&format!("http://{}/webhook#key_file=key", server.address)]);
     place.table().record([1, 3, 2]);
-    assert_eq!(client.hear(), r#"{"command":"update","bug":1,"when":"2014-04-03T21:13:45"}"#);
-    assert_eq!(client.hear(), r#"{"command":"update","bug":2,"when":"2014-04-03T21:13:45"}"#);
+    assert_eq!(
+        client.hear(),
+        r#"{"command":"update","bug":1,"when":"2014-04-03T21:13:45"}"#
+    );
+    assert_eq!(
+        client.hear(),
+        r#"{"command":"update","bug":2,"when":"2014-04-03T21:13:45"}"#
+    );
     place.drained();
     terminate(relay);
 }
@@ -79,7 +97,12 @@ fn a_refusal_for_good_is_logged_with_the_change_and_blocks_nothing() {
     place.drained();
     assert_eq!(posts.rest(), 0);
     let status = place.status();
-    assert!(status.contains("last error:    bug 3, 2014-04-03T21:13:45, was refused: the server answered 410 Gone ("), "{status}");
+    assert!(
+        status.contains(
+            "last error:    bug 3, 2014-04-03T21:13:45, was refused: the server answered 410 Gone ("
+        ),
+        "{status}"
+    );
     let log = terminate(relay);
     let said = "refuses bug 2, 2014-04-03T21:13:45, for good, which it will not get: the server answered 400 Bad Request: no such product";
     assert!(log.contains(said), "{log}");
@@ -101,7 +124,12 @@ fn whatever_may_pass_is_tried_again_in_order() {
         String::new(),
     ];
     let count = passing.len();
-    let posts = Posts::open(move |number, _| passing.get(number).cloned().unwrap_or_else(|| status("200 OK")));
+    let posts = Posts::open(move |number, _| {
+        passing
+            .get(number)
+            .cloned()
+            .unwrap_or_else(|| status("200 OK"))
+    });
     let place = Place::new();
     let relay = place.relay(&[&format!("http://{}/here", posts.address)]);
     place.table().record([1, 2]);
@@ -117,12 +145,24 @@ fn whatever_may_pass_is_tried_again_in_order() {
 #[test]
 fn pauses_grow_with_each_failure_and_start_over_after_a_success() {
     // The fourth and the fifth succeed.
-    let posts = Posts::open(|number, _| status(if matches!(number, 3 | 4) { "200 OK" } else { "500 Oh" }));
+    let posts = Posts::open(|number, _| {
+        status(if matches!(number, 3 | 4) {
+            "200 OK"
+        } else {
+            "500 Oh"
+        })
+    });
     let place = Place::new();
-    let relay = place.relay_with(&["--retry", "100ms,400ms,900ms"], &[&format!("http://{}/", posts.address)]);
+    let relay = place.relay_with(
+        &["--retry", "100ms,400ms,900ms"],
+        &[&format!("http://{}/", posts.address)],
+    );
     place.table().record([1, 2, 3]);
     let at: Vec<_> = (0..8).map(|_| posts.next().at).collect();
-    let pauses: Vec<u128> = at.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    let pauses: Vec<u128> = at
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]).as_millis())
+        .collect();
     for (pause, least) in pauses.iter().zip([100, 400, 900, 0, 0, 100, 400]) {
         assert!(*pause >= least, "{pauses:?}");
     }
@@ -141,12 +181,18 @@ fn posts_go_by_tls_to_a_server_that_is_trusted_and_to_no_other() {
     let (ca, stranger) = (certificate("ca.pem"), certificate("stranger.pem"));
     let relay = place.relay(&[
         &format!("https://localhost:{port}/trusted#cacert={}", ca.display()),
-        &format!("https://localhost:{port}/by-a-stranger#cacert={}", stranger.display()),
+        &format!(
+            "https://localhost:{port}/by-a-stranger#cacert={}",
+            stranger.display()
+        ),
     ]);
     place.table().record([1, 2]);
     for bug in [1, 2] {
         let post = posts.next();
-        assert_eq!((post.bug(), post.head.as_str()), (bug, "POST /trusted HTTP/1.1"));
+        assert_eq!(
+            (post.bug(), post.head.as_str()),
+            (bug, "POST /trusted HTTP/1.1")
+        );
     }
     let said = "the server's certificate was issued by nobody who is trusted here; cacert=FILE names a certificate to trust";
     relay.wait_for_line(&format!("https://localhost:{port}/by-a-stranger: {said}"));
@@ -159,7 +205,10 @@ fn a_server_that_never_answers_costs_the_others_nothing() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let posts = Posts::open(|_, _| status("200 OK"));
     let place = Place::new();
-    let relay = place.relay(&[&format!("http://{}/", silent.local_addr().unwrap()), &format!("http://{}/", posts.address)]);
+    let relay = place.relay(&[
+        &format!("http://{}/", silent.local_addr().unwrap()),
+        &format!("http://{}/", posts.address),
+    ]);
     place.table().record([1]);
     let _connection = silent.accept().unwrap();
     place.table().record([2, 3]);

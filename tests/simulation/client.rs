@@ -63,7 +63,8 @@ pub struct Client {
     /// When the server last heard of it, and whether it has been pinged since.
     pub heard: Moment,
     pub is_pinged: bool,
-    /// When the connection was over, and when the kernel first had no room for a client that is stuck.
+    /// When the connection was over, and when the kernel first had no room for a client that is
+    /// stuck.
     pub over: Option<Moment>,
     pub refused: Option<Moment>,
 }
@@ -71,7 +72,11 @@ pub struct Client {
 impl Client {
     pub fn new(kind: Kind, is_fast: bool, request: &str, random: &mut Rng) -> Self {
         let handle = Handle::default();
-        handle.wire_mut().room = if is_fast { usize::MAX } else { random.usize(0..2_000) };
+        handle.wire_mut().room = if is_fast {
+            usize::MAX
+        } else {
+            random.usize(0..2_000)
+        };
         handle.wire_mut().until_interrupted = random.u32(1..40);
         Self {
             kind,
@@ -104,7 +109,8 @@ impl Client {
 
     /// Whether it goes on speaking WebSocket.
     pub fn is_talking(&self) -> bool {
-        matches!(&self.kind, Kind::Socket { session, .. } if session.close.is_none()) && self.fate == Fate::Stays
+        matches!(&self.kind, Kind::Socket { session, .. } if session.close.is_none())
+            && self.fate == Fate::Stays
     }
 
     /// The kernel takes more bytes from the server.
@@ -153,19 +159,33 @@ impl Client {
         let (opcode, mut payload) = match &said {
             Said::Ping { payload } => (9, payload.clone()),
             Said::Close { code } => (8, code.iter().flat_map(|code| code.to_be_bytes()).collect()),
-            command => (if random.u8(0..10) == 0 { 2 } else { 1 }, message(command, random)),
+            command => (
+                if random.u8(0..10) == 0 { 2 } else { 1 },
+                message(command, random),
+            ),
         };
         if random.u8(0..200) == 0 && opcode < 8 {
             // White space, as much as makes the server read several times.
             payload.extend(std::iter::repeat_n(b' ', random.usize(0..120_000)));
         }
-        let cuts = if opcode < 8 && random.u8(0..4) == 0 { random.usize(1..4) } else { 0 };
+        let cuts = if opcode < 8 && random.u8(0..4) == 0 {
+            random.usize(1..4)
+        } else {
+            0
+        };
         let mut first = opcode;
         for at in 0..=cuts {
             let is_last = at == cuts;
-            let part: Vec<u8> =
-                if is_last { std::mem::take(&mut payload) } else { payload.drain(..random.usize(0..=payload.len())).collect() };
-            self.send(&frame(first | if is_last { 0x80 } else { 0 }, &part, random));
+            let part: Vec<u8> = if is_last {
+                std::mem::take(&mut payload)
+            } else {
+                payload.drain(..random.usize(0..=payload.len())).collect()
+            };
+            self.send(&frame(
+                first | if is_last { 0x80 } else { 0 },
+                &part,
+                random,
+            ));
             first = 0;
             if !is_last && random.bool() {
                 let payload = vec![at as u8; random.usize(0..=125)];
@@ -192,11 +212,17 @@ impl Client {
             2 => (frame(0x83, b"{}", random), 6, 1002),
             3 => (frame(0x80, b"{}", random), 8, 1002),
             4 => (frame(0x81, b"\"\xff\"", random), 9, 1007),
-            _ => (vec![0x81, 0xff, 0, 0, 0, 0, 0xff, 0, 0, 0, 1, 2, 3, 4], 14, 1009),
+            _ => (
+                vec![0x81, 0xff, 0, 0, 0, 0, 0xff, 0, 0, 0, 1, 2, 3, 4],
+                14,
+                1009,
+            ),
         };
         let end = self.said_bytes + shown;
         self.send(&bytes);
-        self.session().unwrap().ask(Said::Close { code: Some(code) }, end);
+        self.session()
+            .unwrap()
+            .ask(Said::Close { code: Some(code) }, end);
         self.send(&vec![0; random.usize(0..100)]);
         code
     }
@@ -208,17 +234,34 @@ impl Client {
 }
 
 fn message(command: &Said, random: &mut Rng) -> Vec<u8> {
-    let list = |bugs: &BTreeSet<u32>| bugs.iter().rev().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let list = |bugs: &BTreeSet<u32>| {
+        bugs.iter()
+            .rev()
+            .map(u32::to_string)
+            .collect::<Vec<_>>()
+            .join(",")
+    };
     match command {
-        Said::Subscribe { bugs, since: Some(since) } => {
+        Said::Subscribe {
+            bugs,
+            since: Some(since),
+        } => {
             let since = bugzfeed::update::When::from_unix_seconds(*since);
-            format!(r#"{{"command":"subscribe","bugs":[{}],"since":"{since}"}}"#, list(bugs))
+            format!(
+                r#"{{"command":"subscribe","bugs":[{}],"since":"{since}"}}"#,
+                list(bugs)
+            )
         }
         Said::Subscribe { bugs, since: None } => {
             let since = if random.bool() { r#","since":"""# } else { "" };
-            format!(r#"{{"command":"subscribe","bugs":[{}]{since}}}"#, list(bugs))
+            format!(
+                r#"{{"command":"subscribe","bugs":[{}]{since}}}"#,
+                list(bugs)
+            )
         }
-        Said::Unsubscribe { bugs } => format!(r#"{{"bugs":[{}],"command":"unsubscribe"}}"#, list(bugs)),
+        Said::Unsubscribe { bugs } => {
+            format!(r#"{{"bugs":[{}],"command":"unsubscribe"}}"#, list(bugs))
+        }
         Said::Subscriptions => r#"{"command":"subscriptions"}"#.to_owned(),
         Said::Version => r#"{"command":"version"}"#.to_owned(),
         Said::Nonsense { .. } => "nonsense".to_owned(),
@@ -243,6 +286,11 @@ fn frame(first: u8, payload: &[u8], random: &mut Rng) -> Vec<u8> {
     }
     let mask = random.u32(..).to_be_bytes();
     frame.extend(mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame.extend(
+        payload
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
     frame
 }

@@ -1,4 +1,5 @@
-//! The naive model of a feed: everything that ever happened to it, in order. What it remembers at any time is computed anew from that.
+//! The naive model of a feed: everything that ever happened to it, in order. What it remembers at
+//! any time is computed anew from that.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +8,17 @@ use bugzfeed::update::{BugId, Update, When};
 /// What happened to a feed.
 #[derive(Debug)]
 pub enum Entry {
-    Update { bug: u32, seconds: i64, watermark: i64 },
-    Gap { until: i64 },
-    Doubt { is_in_doubt: bool },
+    Update {
+        bug: u32,
+        seconds: i64,
+        watermark: i64,
+    },
+    Gap {
+        until: i64,
+    },
+    Doubt {
+        is_in_doubt: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -23,16 +32,28 @@ pub struct Feed {
 
 impl Feed {
     pub fn new(history_max: usize, first_floor: i64) -> Self {
-        Self { history_max, first_floor, log: Vec::new(), watermark: i64::MIN }
+        Self {
+            history_max,
+            first_floor,
+            log: Vec::new(),
+            watermark: i64::MIN,
+        }
     }
 
-    /// Adds an update; what the server is to be given. Its time carries its place in the log as a fraction, so that it can be told
-    /// from all others by what clients get.
+    /// Adds an update; what the server is to be given. Its time carries its place in the log as a
+    /// fraction, so that it can be told from all others by what clients get.
     pub fn push(&mut self, bug: u32, seconds: i64) -> Update {
         self.watermark = self.watermark.max(seconds);
         let watermark = self.watermark;
-        self.log.push(Entry::Update { bug, seconds, watermark });
-        Update { bug: BugId::new(bug).unwrap(), when: self.text(self.log.len() - 1).parse().unwrap() }
+        self.log.push(Entry::Update {
+            bug,
+            seconds,
+            watermark,
+        });
+        Update {
+            bug: BugId::new(bug).unwrap(),
+            when: self.text(self.log.len() - 1).parse().unwrap(),
+        }
     }
 
     pub fn gap(&mut self, until: i64) {
@@ -54,7 +75,9 @@ impl Feed {
 
     /// The places of the updates before `end`, and whether the last `history_max` of them hold it.
     fn updates(&self, end: usize) -> Vec<usize> {
-        (0..end).filter(|&at| matches!(self.log[at], Entry::Update { .. })).collect()
+        (0..end)
+            .filter(|&at| matches!(self.log[at], Entry::Update { .. }))
+            .collect()
     }
 
     /// Whether all since `since` is remembered, just before entry `end`.
@@ -69,20 +92,29 @@ impl Feed {
         });
         let updates = self.updates(end);
         let forgotten = &updates[..updates.len().saturating_sub(self.history_max)];
-        let floor = gaps.chain(forgotten.iter().map(|&at| watermark_of(&self.log[at]))).fold(self.first_floor, i64::max);
+        let floor = gaps
+            .chain(forgotten.iter().map(|&at| watermark_of(&self.log[at])))
+            .fold(self.first_floor, i64::max);
         since > floor && is_in_doubt != Some(true)
     }
 
-    /// The places of the updates that a client gets which asks for these bugs just before entry `end`.
+    /// The places of the updates that a client gets which asks for these bugs just before entry
+    /// `end`.
     pub fn replay(&self, end: usize, since: i64, bugs: &BTreeSet<u32>) -> Vec<usize> {
         let updates = self.updates(end);
         let remembered = &updates[updates.len().saturating_sub(self.history_max)..];
-        remembered.iter().copied().filter(|&at| watermark_of(&self.log[at]) >= since && bugs.contains(&self.update(at).0)).collect()
+        remembered
+            .iter()
+            .copied()
+            .filter(|&at| watermark_of(&self.log[at]) >= since && bugs.contains(&self.update(at).0))
+            .collect()
     }
 
     /// The places from `from` to before `end` at which one of these bugs changed.
     pub fn changes_of(&self, bug: u32, from: usize, end: usize) -> impl Iterator<Item = usize> {
-        (from..end).filter(move |&at| matches!(self.log[at], Entry::Update { bug: changed, .. } if changed == bug))
+        (from..end).filter(
+            move |&at| matches!(self.log[at], Entry::Update { bug: changed, .. } if changed == bug),
+        )
     }
 }
 

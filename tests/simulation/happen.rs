@@ -1,4 +1,5 @@
-//! What happens in the world, by chance: somebody comes, says something, takes something, leaves; bugs change.
+//! What happens in the world, by chance: somebody comes, says something, takes something, leaves;
+//! bugs change.
 
 use std::collections::BTreeSet;
 
@@ -37,10 +38,13 @@ impl World {
         }
     }
 
-    /// One that is slow gets more than it takes, and takes a little now and then: for longer than one may take nothing.
+    /// One that is slow gets more than it takes, and takes a little now and then: for longer than
+    /// one may take nothing.
     fn trickle(&mut self) {
         let is_right = |client: &Client| client.is_talking() && client.is_open && !client.is_fast;
-        let Some(at) = self.clients.iter().position(is_right) else { return };
+        let Some(at) = self.clients.iter().position(is_right) else {
+            return;
+        };
         if self.is_departing() {
             return;
         }
@@ -54,7 +58,11 @@ impl World {
             self.settle();
             self.pass(self.limits.stall / 4);
         }
-        let client = self.clients.iter_mut().find(|client| client.id == id).expect("a slow client that takes a little");
+        let client = self
+            .clients
+            .iter_mut()
+            .find(|client| client.id == id)
+            .expect("a slow client that takes a little");
         assert!(client.handle.wire().is_refused, "it has taken all");
         client.trickle = None;
         self.settle();
@@ -69,13 +77,22 @@ impl World {
     }
 
     fn connect_user(&mut self) {
-        let Some(number) = self.random.choice(0..self.users.len()).filter(|&number| !self.users[number].is_connected) else { return };
+        let Some(number) = self
+            .random
+            .choice(0..self.users.len())
+            .filter(|&number| !self.users[number].is_connected)
+        else {
+            return;
+        };
         let user = &mut self.users[number];
         user.is_connected = true;
         let comes_back = !user.known.owed_from.is_empty();
         let resuming = comes_back.then(|| user.known.clone());
         let session = Session::new(user.is_fast, self.subscriptions_max, resuming);
-        let kind = Kind::Socket { session: Box::new(session), user: number };
+        let kind = Kind::Socket {
+            session: Box::new(session),
+            user: number,
+        };
         let path = PATHS[user.feed];
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -84,7 +101,13 @@ impl World {
         let mut client = Client::new(kind, user.is_fast, &request, &mut self.random);
         if comes_back {
             let bugs = user.known.owed_from.keys().copied().collect();
-            client.say(Said::Subscribe { bugs, since: user.known.newest }, &mut self.random);
+            client.say(
+                Said::Subscribe {
+                    bugs,
+                    since: user.known.newest,
+                },
+                &mut self.random,
+            );
             self.tally.resumed += usize::from(user.known.newest.is_some());
         }
         self.clients.push(client);
@@ -118,30 +141,64 @@ impl World {
 
     fn say_something(&mut self) {
         let random = &mut self.random;
-        let mut talking: Vec<&mut Client> = self.clients.iter_mut().filter(|client| client.is_talking()).collect();
-        let Some(at) = random.choice(0..talking.len()) else { return };
+        let mut talking: Vec<&mut Client> = self
+            .clients
+            .iter_mut()
+            .filter(|client| client.is_talking())
+            .collect();
+        let Some(at) = random.choice(0..talking.len()) else {
+            return;
+        };
         let client = &mut talking[at];
-        let some_bugs = |random: &mut Rng| (0..random.usize(0..5)).map(|_| random.u32(BUGS)).collect::<BTreeSet<u32>>();
+        let some_bugs = |random: &mut Rng| {
+            (0..random.usize(0..5))
+                .map(|_| random.u32(BUGS))
+                .collect::<BTreeSet<u32>>()
+        };
         let said = match random.u8(0..20) {
-            0..9 => Said::Subscribe { bugs: some_bugs(random), since: None },
-            9..11 => Said::Subscribe { bugs: some_bugs(random), since: Some(self.second - random.i64(0..8)) },
-            11..14 => Said::Unsubscribe { bugs: some_bugs(random) },
+            0..9 => Said::Subscribe {
+                bugs: some_bugs(random),
+                since: None,
+            },
+            9..11 => Said::Subscribe {
+                bugs: some_bugs(random),
+                since: Some(self.second - random.i64(0..8)),
+            },
+            11..14 => Said::Unsubscribe {
+                bugs: some_bugs(random),
+            },
             14 => Said::Subscriptions,
             15 => Said::Version,
-            16 => Said::Nonsense { reply: r#"{"command":null,"result":"error","error":"invalid JSON"}"# },
+            16 => Said::Nonsense {
+                reply: r#"{"command":null,"result":"error","error":"invalid JSON"}"#,
+            },
             17 => return client.pong(random),
-            _ => Said::Ping { payload: vec![b'p'; random.usize(0..=125)] },
+            _ => Said::Ping {
+                payload: vec![b'p'; random.usize(0..=125)],
+            },
         };
         client.say(said, random);
     }
 
     /// Bugs change: mostly now, some a while ago, since they were committed late.
     fn change(&mut self) {
-        let count = if self.random.u8(0..40) == 0 { 200 } else { self.random.usize(1..6) };
+        let count = if self.random.u8(0..40) == 0 {
+            200
+        } else {
+            self.random.usize(1..6)
+        };
         for _ in 0..count {
-            let late = if self.random.u8(0..4) == 0 { self.random.i64(0..6) } else { 0 };
+            let late = if self.random.u8(0..4) == 0 {
+                self.random.i64(0..6)
+            } else {
+                0
+            };
             let feed = self.random.usize(0..PATHS.len());
-            self.inbox.push_back(Event::Change { feed, bug: self.random.u32(BUGS), second: self.second - late });
+            self.inbox.push_back(Event::Change {
+                feed,
+                bug: self.random.u32(BUGS),
+                second: self.second - late,
+            });
             self.second += i64::from(self.random.u8(0..4) == 0);
         }
     }
@@ -149,8 +206,14 @@ impl World {
     fn lose_updates(&mut self) {
         let feed = self.random.usize(0..PATHS.len());
         self.inbox.push_back(match self.random.u8(0..5) {
-            0 => Event::Doubt { feed, is_in_doubt: true },
-            1 | 2 => Event::Doubt { feed, is_in_doubt: false },
+            0 => Event::Doubt {
+                feed,
+                is_in_doubt: true,
+            },
+            1 | 2 => Event::Doubt {
+                feed,
+                is_in_doubt: false,
+            },
             _ => Event::Gap { feed },
         });
     }
@@ -166,8 +229,14 @@ impl World {
 
     fn end_somebody(&mut self) {
         let random = &mut self.random;
-        let mut talking: Vec<&mut Client> = self.clients.iter_mut().filter(|client| client.is_talking()).collect();
-        let Some(at) = random.choice(0..talking.len()) else { return };
+        let mut talking: Vec<&mut Client> = self
+            .clients
+            .iter_mut()
+            .filter(|client| client.is_talking())
+            .collect();
+        let Some(at) = random.choice(0..talking.len()) else {
+            return;
+        };
         let client = &mut talking[at];
         self.tally.ended += 1;
         client.fate = match random.u8(0..8) {

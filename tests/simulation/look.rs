@@ -29,11 +29,15 @@ impl World {
         }
         let is_refused = status == b"HTTP/1.1 503 ";
         if client.seen_bytes == 0 {
-            // A post is refused when nobody sees to it; nothing else is refused but an upgrade by a full server.
+            // A post is refused when nobody sees to it; nothing else is refused but an upgrade by a
+            // full server.
             let is_post = matches!(&client.kind, Kind::Http { response } if response.starts_with(b"HTTP/1.1 204 "));
             let is_upgrade = matches!(client.kind, Kind::Socket { .. });
             assert!(!is_refused || is_post || is_upgrade);
-            assert!(!is_refused || !is_upgrade || !client.is_fast || may_be_full, "refused without a reason");
+            assert!(
+                !is_refused || !is_upgrade || !client.is_fast || may_be_full,
+                "refused without a reason"
+            );
             self.tally.full += usize::from(is_refused && is_upgrade);
         }
         match &client.kind {
@@ -45,13 +49,19 @@ impl World {
                 client.seen_bytes = 13;
             }
             Kind::Socket { .. } => {
-                let Some(end) = wire.written.windows(4).position(|end| end == b"\r\n\r\n") else { return };
+                let Some(end) = wire.written.windows(4).position(|end| end == b"\r\n\r\n") else {
+                    return;
+                };
                 assert_eq!(status, b"HTTP/1.1 101 ");
                 drop(wire);
                 (client.is_open, client.seen_bytes) = (true, end + 4);
             }
             Kind::Http { response } => {
-                assert!(is_refused || response.starts_with(&wire.written), "{}", String::from_utf8_lossy(&wire.written));
+                assert!(
+                    is_refused || response.starts_with(&wire.written),
+                    "{}",
+                    String::from_utf8_lossy(&wire.written)
+                );
                 drop(wire);
                 client.seen_bytes = 13;
             }
@@ -60,7 +70,9 @@ impl World {
     }
 
     fn look_at_frames(&mut self, client: &mut Client, acted_at: &[usize]) {
-        let Kind::Socket { session, user } = &mut client.kind else { return };
+        let Kind::Socket { session, user } = &mut client.kind else {
+            return;
+        };
         if !client.is_open {
             return;
         }
@@ -72,15 +84,33 @@ impl World {
             if self.is_traced {
                 session.trace(first, payload, feed, acted_at[user.feed]);
             }
-            session.receive(first, payload, client.seen_bytes, feed, acted_at[user.feed], self.is_departing);
+            session.receive(
+                first,
+                payload,
+                client.seen_bytes,
+                feed,
+                acted_at[user.feed],
+                self.is_departing,
+            );
         }
-        let is_over = session.close.is_some() || wire.is_server_done || wire.is_dropped || wire.is_reset;
-        let is_told = !client.is_readable && !client.is_writable && !self.server.has_left() && !self.server.is_held_up();
+        let is_over =
+            session.close.is_some() || wire.is_server_done || wire.is_dropped || wire.is_reset;
+        let is_told = !client.is_readable
+            && !client.is_writable
+            && !self.server.has_left()
+            && !self.server.is_held_up();
         if session.close.is_some() && is_told && wire.room > 0 {
-            assert!(wire.is_server_done || wire.is_dropped || wire.is_reset, "the end does not follow the close");
+            assert!(
+                wire.is_server_done || wire.is_dropped || wire.is_reset,
+                "the end does not follow the close"
+            );
         }
         if !is_over && is_told && wire.room > 0 {
-            assert!(wire.to_server.is_empty(), "{} bytes are not read", wire.to_server.len());
+            assert!(
+                wire.to_server.is_empty(),
+                "{} bytes are not read",
+                wire.to_server.len()
+            );
             session.check_all_sent(feed);
         }
     }
@@ -89,24 +119,47 @@ impl World {
     fn check_deadlines(&self, client: &mut Client) {
         let (wire, limits) = (client.handle.wire(), &self.limits);
         let since = |moment: Moment| self.now.since(moment);
-        let is_over = wire.is_server_done || matches!(&client.kind, Kind::Socket { session, .. } if session.close.is_some());
+        let is_over = wire.is_server_done
+            || matches!(&client.kind, Kind::Socket { session, .. } if session.close.is_some());
         if is_over && client.over.is_none() {
             client.over = Some(self.now);
         }
-        if wire.is_refused && wire.room == 0 && client.fate == Fate::IsStuck && client.refused.is_none() {
+        if wire.is_refused
+            && wire.room == 0
+            && client.fate == Fate::IsStuck
+            && client.refused.is_none()
+        {
             client.refused = Some(self.now);
         }
         let is_overdue = client.over.is_some_and(|over| since(over) > LINGER + LATE);
-        assert!(!is_overdue || !client.is_fast, "a client that was told of the end is still there");
-        let is_stuck = client.refused.is_some_and(|refused| since(refused) > limits.stall + LINGER + 2 * LATE);
+        assert!(
+            !is_overdue || !client.is_fast,
+            "a client that was told of the end is still there"
+        );
+        let is_stuck = client
+            .refused
+            .is_some_and(|refused| since(refused) > limits.stall + LINGER + 2 * LATE);
         assert!(!is_stuck, "a client that is stuck is still there");
-        let silent = if client.id.is_some() { since(client.heard) } else { 0 };
+        let silent = if client.id.is_some() {
+            since(client.heard)
+        } else {
+            0
+        };
         match &client.kind {
-            Kind::Silent => assert!(silent <= limits.handshake + LINGER + 2 * LATE, "a client without a request is still there"),
+            Kind::Silent => assert!(
+                silent <= limits.handshake + LINGER + 2 * LATE,
+                "a client without a request is still there"
+            ),
             Kind::Socket { session, .. } if client.is_open && client.is_fast && !is_over => {
                 client.is_pinged |= session.pings > 0;
-                assert!(client.is_pinged || silent <= limits.ping + LATE, "a silent client is not pinged");
-                assert!(silent <= limits.ping + limits.pong + LATE, "a client that answers no ping is still there");
+                assert!(
+                    client.is_pinged || silent <= limits.ping + LATE,
+                    "a silent client is not pinged"
+                );
+                assert!(
+                    silent <= limits.ping + limits.pong + LATE,
+                    "a client that answers no ping is still there"
+                );
             }
             Kind::Socket { .. } | Kind::Http { .. } => {}
         }
@@ -115,7 +168,9 @@ impl World {
     /// What a client does with what has come.
     fn react(&mut self, client: &mut Client) {
         let is_server_done = client.handle.wire().is_server_done;
-        let Some(session) = client.session() else { return };
+        let Some(session) = client.session() else {
+            return;
+        };
         let is_closed = session.close.is_some() || is_server_done;
         let pings = std::mem::take(&mut session.pings);
         self.tally.pings += pings;
@@ -133,11 +188,22 @@ impl World {
         match &client.kind {
             Kind::Http { response } => {
                 let is_refused = wire.written.starts_with(b"HTTP/1.1 503 ");
-                assert!(is_refused || !client.is_fast || client.fate == Fate::Vanishes || wire.written == *response);
+                assert!(
+                    is_refused
+                        || !client.is_fast
+                        || client.fate == Fate::Vanishes
+                        || wire.written == *response
+                );
             }
             Kind::Silent => {
-                let is_right = wire.written.starts_with(b"HTTP/1.1 408 ") || client.fate == Fate::HalfCloses || self.is_departing;
-                assert!(is_right || !client.is_fast, "{:?}", String::from_utf8_lossy(&wire.written));
+                let is_right = wire.written.starts_with(b"HTTP/1.1 408 ")
+                    || client.fate == Fate::HalfCloses
+                    || self.is_departing;
+                assert!(
+                    is_right || !client.is_fast,
+                    "{:?}",
+                    String::from_utf8_lossy(&wire.written)
+                );
             }
             Kind::Socket { session, user } => {
                 let leaves = self.is_departing && session.close == Some(Some(1001));
@@ -145,16 +211,29 @@ impl World {
                     Fate::Stays => leaves,
                     Fate::IsDeaf => leaves || session.close == Some(Some(1008)),
                     // A slow one has a moment, and may not use it.
-                    Fate::Closes(code) => leaves || session.close == Some(code) || (!client.is_fast && session.close.is_none()),
-                    Fate::HalfCloses => leaves || session.close.is_none() && !(client.is_fast && session.is_waiting()),
+                    Fate::Closes(code) => {
+                        leaves
+                            || session.close == Some(code)
+                            || (!client.is_fast && session.close.is_none())
+                    }
+                    Fate::HalfCloses => {
+                        leaves
+                            || session.close.is_none() && !(client.is_fast && session.is_waiting())
+                    }
                     Fate::Vanishes | Fate::IsStuck => true,
                 };
-                assert!(is_right, "a client that {:?} was removed after {:?}", client.fate, session.close);
+                assert!(
+                    is_right,
+                    "a client that {:?} was removed after {:?}",
+                    client.fate, session.close
+                );
                 self.tally.updates += session.updates;
                 self.tally.replayed += session.replayed;
                 self.tally.folded += session.folded;
                 if client.fate != Fate::Vanishes {
-                    self.users[*user].known.learn(&session.effects, client.seen_bytes);
+                    self.users[*user]
+                        .known
+                        .learn(&session.effects, client.seen_bytes);
                     self.users[*user].is_connected = false;
                 }
             }
@@ -166,8 +245,14 @@ impl World {
 fn first_frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     let (&first, &second) = (bytes.first()?, bytes.get(1)?);
     let (header, length) = match second {
-        126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().unwrap()))),
-        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().unwrap()) as usize),
+        126 => (
+            4,
+            usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().unwrap())),
+        ),
+        127 => (
+            10,
+            u64::from_be_bytes(bytes.get(2..10)?.try_into().unwrap()) as usize,
+        ),
         length => (2, usize::from(length)),
     };
     Some((first, bytes.get(header..header + length)?, header + length))

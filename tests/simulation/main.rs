@@ -1,8 +1,10 @@
-//! The server's core against a world of clients, in hundreds of seeded runs. Everything that may happen in any order does: bytes come in
-//! any pieces, kernels refuse them, clocks advance, clients come, leave, vanish and come back, updates arrive late. After every turn the
-//! server is compared with a naive model, for safety (nothing wrong was sent) and for liveness (nothing is stuck).
+//! The server's core against a world of clients, in hundreds of seeded runs. Everything that may
+//! happen in any order does: bytes come in any pieces, kernels refuse them, clocks advance, clients
+//! come, leave, vanish and come back, updates arrive late. After every turn the server is compared
+//! with a naive model, for safety (nothing wrong was sent) and for liveness (nothing is stuck).
 //!
-//! A run that fails names its seed; `BUGZFEED_SEED=1234 cargo test --test simulation` plays it again.
+//! A run that fails names its seed; `BUGZFEED_SEED=1234 cargo test --test simulation` plays it
+//! again.
 
 mod client;
 mod feed;
@@ -57,10 +59,17 @@ fn the_server_does_what_the_model_says_whatever_happens() {
 
 #[test]
 fn who_waits_for_what_is_held_up_is_not_given_up() {
-    let World { mut server, mut now, .. } = World::new(0, false);
+    let World {
+        mut server,
+        mut now,
+        ..
+    } = World::new(0, false);
     let handle = Handle::default();
     handle.wire_mut().room = usize::MAX;
-    handle.wire_mut().to_server.extend(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n");
+    handle
+        .wire_mut()
+        .to_server
+        .extend(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n");
     let client = server.accept(handle.stream(), now);
     server.readable(client, false, now);
     for _ in 0..20 {

@@ -1,8 +1,10 @@
-//! What one WebSocket may get: given all that its client has said and all that has happened to the feed, checks each frame as it comes.
+//! What one WebSocket may get: given all that its client has said and all that has happened to the
+//! feed, checks each frame as it comes.
 //!
-//! When the server has handled a command is only known to lie between two entries of the feed's log: the length that the log had when
-//! the command had reached the kernel, and the one it had when the reply was written. For a client that the kernel never refuses
-//! bytes for, both are the same, and the model knows each byte in advance. Of a slow one it knows the rules.
+//! When the server has handled a command is only known to lie between two entries of the feed's
+//! log: the length that the log had when the command had reached the kernel, and the one it had
+//! when the reply was written. For a client that the kernel never refuses bytes for, both are the
+//! same, and the model knows each byte in advance. Of a slow one it knows the rules.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -66,7 +68,8 @@ struct Replay {
     /// What is still to come, by the entry before which the server may have handled the command.
     candidates: Vec<(usize, VecDeque<usize>)>,
     received: BTreeSet<usize>,
-    /// What came since may just as well be new: the replay may have been over by then, if the command was handled before this entry.
+    /// What came since may just as well be new: the replay may have been over by then, if the
+    /// command was handled before this entry.
     over: Option<usize>,
 }
 
@@ -114,7 +117,11 @@ impl Session {
 
     /// The client will have said this when its stream has come to `end`.
     pub fn ask(&mut self, said: Said, end: usize) {
-        self.asked.push_back(Asked { said, end, reached_at: None });
+        self.asked.push_back(Asked {
+            said,
+            end,
+            reached_at: None,
+        });
     }
 
     /// The client's stream has come to `end` at the kernel.
@@ -126,7 +133,9 @@ impl Session {
 
     /// Whether something that has reached the kernel is not answered yet.
     pub fn is_waiting(&self) -> bool {
-        self.asked.front().is_some_and(|asked| asked.reached_at.is_some())
+        self.asked
+            .front()
+            .is_some_and(|asked| asked.reached_at.is_some())
     }
 
     /// For a run that is played again: all that comes, beside what it is an answer to.
@@ -134,12 +143,28 @@ impl Session {
         let slow = if self.is_fast { "" } else { " slow" };
         let text = String::from_utf8_lossy(payload);
         let next = self.asked.front();
-        println!("  {self:p}{slow}: {first:#x} {text:?}, handled before {handled_before} of {}; next: {next:?}", feed.log.len());
+        println!(
+            "  {self:p}{slow}: {first:#x} {text:?}, handled before {handled_before} of {}; next: {next:?}",
+            feed.log.len()
+        );
     }
 
-    /// A frame has come, which ends at `offset` of the server's stream. Commands were handled before entry `handled_before` of the log.
-    pub fn receive(&mut self, first: u8, payload: &[u8], offset: usize, feed: &Feed, handled_before: usize, is_departing: bool) {
-        assert!(self.close.is_none(), "a frame after the close: {first:#x} {}", String::from_utf8_lossy(payload));
+    /// A frame has come, which ends at `offset` of the server's stream. Commands were handled
+    /// before entry `handled_before` of the log.
+    pub fn receive(
+        &mut self,
+        first: u8,
+        payload: &[u8],
+        offset: usize,
+        feed: &Feed,
+        handled_before: usize,
+        is_departing: bool,
+    ) {
+        assert!(
+            self.close.is_none(),
+            "a frame after the close: {first:#x} {}",
+            String::from_utf8_lossy(payload)
+        );
         match first {
             0x81 => {
                 let text = std::str::from_utf8(payload).expect("a text message");
@@ -150,12 +175,20 @@ impl Session {
                 }
             }
             0x88 => {
-                self.close = Some(payload.get(..2).map(|code| u16::from_be_bytes(code.try_into().unwrap())));
+                self.close = Some(
+                    payload
+                        .get(..2)
+                        .map(|code| u16::from_be_bytes(code.try_into().unwrap())),
+                );
                 let leaves = is_departing && self.close == Some(Some(1001));
                 if let Some(Said::Close { code }) = self.asked.front().map(|asked| &asked.said)
                     && !leaves
                 {
-                    assert_eq!(self.close, Some(*code), "another close than expected: {payload:?}");
+                    assert_eq!(
+                        self.close,
+                        Some(*code),
+                        "another close than expected: {payload:?}"
+                    );
                     self.take_asked(feed, handled_before);
                 }
                 self.finish_replay(feed);
@@ -163,19 +196,28 @@ impl Session {
             0x89 => self.pings += 1,
             0x8a => {
                 let (said, _) = self.take_asked(feed, handled_before);
-                assert!(matches!(&said, Said::Ping { payload: sent } if sent == payload), "a pong in answer to {said:?}");
+                assert!(
+                    matches!(&said, Said::Ping { payload: sent } if sent == payload),
+                    "a pong in answer to {said:?}"
+                );
             }
             _ => panic!("a frame that begins with {first:#x}"),
         }
     }
 
-    /// Takes what is to be answered next, with the entry of the log before which it may have been handled at the earliest. All that
-    /// arrived before that must have been sent before the answer.
+    /// Takes what is to be answered next, with the entry of the log before which it may have been
+    /// handled at the earliest. All that arrived before that must have been sent before the answer.
     fn take_asked(&mut self, feed: &Feed, handled_before: usize) -> (Said, usize) {
         self.finish_replay(feed);
         let asked = self.asked.pop_front().expect("an answer to nothing");
-        let reached_at = asked.reached_at.unwrap_or_else(|| panic!("an answer to what was not sent yet: {asked:?}"));
-        let earliest = if self.is_fast { handled_before } else { reached_at };
+        let reached_at = asked
+            .reached_at
+            .unwrap_or_else(|| panic!("an answer to what was not sent yet: {asked:?}"));
+        let earliest = if self.is_fast {
+            handled_before
+        } else {
+            reached_at
+        };
         if let Said::Unsubscribe { bugs } = &asked.said {
             self.own.retain(|bug, _| !bugs.contains(bug));
         }
@@ -185,15 +227,22 @@ impl Session {
     }
 
     fn settle(&mut self, end: usize) {
-        self.own.values_mut().for_each(|own| (own.settled, own.next) = (own.settled.max(end), own.next.max(end)));
+        self.own
+            .values_mut()
+            .for_each(|own| (own.settled, own.next) = (own.settled.max(end), own.next.max(end)));
         self.position = self.position.max(end);
     }
 
     /// Panics when an update before entry `end` is missing.
     fn check_settled(&self, end: usize, feed: &Feed, when: &str) {
         for (&bug, own) in &self.own {
-            let missing: Vec<usize> = feed.changes_of(bug, own.settled.max(own.must), end).collect();
-            assert!(missing.is_empty(), "updates {missing:?} of bug {bug} are missing {when}: {own:?}");
+            let missing: Vec<usize> = feed
+                .changes_of(bug, own.settled.max(own.must), end)
+                .collect();
+            assert!(
+                missing.is_empty(),
+                "updates {missing:?} of bug {bug} are missing {when}: {own:?}"
+            );
         }
     }
 
@@ -207,13 +256,24 @@ impl Session {
     fn receive_reply(&mut self, text: &str, offset: usize, feed: &Feed, latest: usize) {
         let (said, earliest) = self.take_asked(feed, latest);
         let expected = match said {
-            Said::Subscribe { bugs, since } => return self.receive_subscribed(text, offset, bugs, since, feed, (earliest, latest)),
+            Said::Subscribe { bugs, since } => {
+                return self.receive_subscribed(
+                    text,
+                    offset,
+                    bugs,
+                    since,
+                    feed,
+                    (earliest, latest),
+                );
+            }
             Said::Unsubscribe { bugs } => {
                 self.effects.push((offset, Effect::Unsubscribed { bugs }));
                 self.list("unsubscribe", "")
             }
             Said::Subscriptions => self.list("subscriptions", ""),
-            Said::Version => format!(r#"{{"command":"version","result":"ok","version":"{VERSION}"}}"#),
+            Said::Version => {
+                format!(r#"{{"command":"version","result":"ok","version":"{VERSION}"}}"#)
+            }
             Said::Nonsense { reply } => reply.to_owned(),
             Said::Ping { .. } | Said::Close { .. } => panic!("{text} in answer to {said:?}"),
         };
@@ -221,7 +281,12 @@ impl Session {
     }
 
     fn list(&self, command: &str, complete: &str) -> String {
-        let bugs = self.own.keys().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let bugs = self
+            .own
+            .keys()
+            .map(u32::to_string)
+            .collect::<Vec<_>>()
+            .join(",");
         format!(r#"{{"command":"{command}","result":"ok","bugs":[{bugs}]{complete}}}"#)
     }
 
@@ -234,30 +299,61 @@ impl Session {
         feed: &Feed,
         (earliest, latest): (usize, usize),
     ) {
-        let all = self.own.keys().copied().collect::<BTreeSet<u32>>().union(&bugs).count();
+        let all = self
+            .own
+            .keys()
+            .copied()
+            .collect::<BTreeSet<u32>>()
+            .union(&bugs)
+            .count();
         if all > self.subscriptions_max {
             let limit = self.subscriptions_max;
-            let refusal = format!(r#"{{"command":"subscribe","result":"error","error":"too many subscriptions; the limit is {limit}"}}"#);
+            let refusal = format!(
+                r#"{{"command":"subscribe","result":"error","error":"too many subscriptions; the limit is {limit}"}}"#
+            );
             return assert_eq!(text, refusal);
         }
         for &bug in &bugs {
-            self.own.entry(bug).or_insert(Own { may: earliest, must: latest, settled: earliest, next: earliest });
+            self.own.entry(bug).or_insert(Own {
+                may: earliest,
+                must: latest,
+                settled: earliest,
+                next: earliest,
+            });
         }
         let reply: Value = serde_json::from_str(text).unwrap();
         let is_complete = reply["complete"].as_bool();
         assert_eq!(is_complete.is_some(), since.is_some(), "{text}");
-        let complete = is_complete.map(|is_complete| format!(r#","complete":{is_complete}"#)).unwrap_or_default();
+        let complete = is_complete
+            .map(|is_complete| format!(r#","complete":{is_complete}"#))
+            .unwrap_or_default();
         assert_eq!(text, self.list("subscribe", &complete));
         if let (Some(since), Some(is_complete)) = (since, is_complete) {
             let candidates: Vec<_> = (earliest..=latest)
                 .filter(|&end| feed.is_complete(end, since) == is_complete)
                 .map(|end| (end, feed.replay(end, since, &bugs).into()))
                 .collect();
-            assert!(!candidates.is_empty(), "{text} at any of {earliest} to {latest}");
-            self.replay = Some(Replay { bugs: bugs.clone(), is_complete, candidates, received: BTreeSet::new(), over: None });
+            assert!(
+                !candidates.is_empty(),
+                "{text} at any of {earliest} to {latest}"
+            );
+            self.replay = Some(Replay {
+                bugs: bugs.clone(),
+                is_complete,
+                candidates,
+                received: BTreeSet::new(),
+                over: None,
+            });
         }
         let starts_anew = self.resuming.is_some() && is_complete != Some(true);
-        self.effects.push((offset, Effect::Subscribed { bugs, from: latest, starts_anew }));
+        self.effects.push((
+            offset,
+            Effect::Subscribed {
+                bugs,
+                from: latest,
+                starts_anew,
+            },
+        ));
         if since.is_none() {
             self.resuming = None;
         }
@@ -266,73 +362,150 @@ impl Session {
     fn receive_update(&mut self, text: &str, offset: usize, feed: &Feed) {
         let update: Value = serde_json::from_str(text).unwrap();
         let when = update["when"].as_str().unwrap();
-        let at: usize = when.split('.').nth(1).and_then(|at| at.parse().ok()).unwrap_or_else(|| panic!("an update of nobody: {text}"));
-        assert!(at < feed.log.len(), "{text} has not happened yet, or on another feed");
+        let at: usize = when
+            .split('.')
+            .nth(1)
+            .and_then(|at| at.parse().ok())
+            .unwrap_or_else(|| panic!("an update of nobody: {text}"));
+        assert!(
+            at < feed.log.len(),
+            "{text} has not happened yet, or on another feed"
+        );
         let (bug, seconds) = feed.update(at);
-        assert_eq!(text, format!(r#"{{"command":"update","bug":{bug},"when":"{}"}}"#, feed.text(at)));
+        assert_eq!(
+            text,
+            format!(
+                r#"{{"command":"update","bug":{bug},"when":"{}"}}"#,
+                feed.text(at)
+            )
+        );
         if let Some(replay) = &mut self.replay
-            && replay.candidates.iter().any(|(_, to_come)| to_come.front() == Some(&at))
+            && replay
+                .candidates
+                .iter()
+                .any(|(_, to_come)| to_come.front() == Some(&at))
         {
-            let whole = replay.candidates.iter().find(|(_, to_come)| to_come.is_empty());
+            let whole = replay
+                .candidates
+                .iter()
+                .find(|(_, to_come)| to_come.is_empty());
             replay.over = replay.over.or(whole.map(|(end, _)| *end));
-            replay.candidates.retain_mut(|(_, to_come)| to_come.pop_front() == Some(at));
+            replay
+                .candidates
+                .retain_mut(|(_, to_come)| to_come.pop_front() == Some(at));
             replay.received.insert(at);
             self.replayed += 1;
-            // Of a slow client it may also be the first one after the replay, and stand for later ones.
+            // Of a slow client it may also be the first one after the replay, and stand for later
+            // ones.
             let own = self.own.get_mut(&bug).unwrap();
-            own.settled = own.settled.max(*places(at, self.is_fast, feed).last().unwrap() + 1);
-            return self.effects.push((offset, Effect::Received { entries: vec![at], seconds }));
+            own.settled = own
+                .settled
+                .max(*places(at, self.is_fast, feed).last().unwrap() + 1);
+            return self.effects.push((
+                offset,
+                Effect::Received {
+                    entries: vec![at],
+                    seconds,
+                },
+            ));
         }
         self.finish_replay(feed);
         self.updates += 1;
-        let own = self.own.get_mut(&bug).unwrap_or_else(|| panic!("{text}, which is not subscribed"));
-        assert!(at >= own.may, "{text} is older than its subscription: {own:?}");
-        assert!(at >= own.next, "{text} is out of order or comes twice: {own:?}");
+        let own = self
+            .own
+            .get_mut(&bug)
+            .unwrap_or_else(|| panic!("{text}, which is not subscribed"));
+        assert!(
+            at >= own.may,
+            "{text} is older than its subscription: {own:?}"
+        );
+        assert!(
+            at >= own.next,
+            "{text} is out of order or comes twice: {own:?}"
+        );
         for newer in feed.changes_of(bug, own.settled.max(own.must), at) {
             assert!(!self.is_fast, "update {newer} is left out before {text}");
-            assert!(feed.update(newer).1 <= seconds, "{text} stands for update {newer}, which has a newer time");
+            assert!(
+                feed.update(newer).1 <= seconds,
+                "{text} stands for update {newer}, which has a newer time"
+            );
         }
         let places = places(at, self.is_fast, feed);
         let place = places.iter().find(|&&place| place >= self.position);
-        let place = place.unwrap_or_else(|| panic!("{text} comes after one that arrived at {} or later", self.position - 1));
+        let place = place.unwrap_or_else(|| {
+            panic!(
+                "{text} comes after one that arrived at {} or later",
+                self.position - 1
+            )
+        });
         self.position = place + 1;
         let end = places.last().unwrap() + 1;
-        let entries: Vec<usize> = feed.changes_of(bug, own.settled.max(own.may).min(at), end).collect();
+        let entries: Vec<usize> = feed
+            .changes_of(bug, own.settled.max(own.may).min(at), end)
+            .collect();
         self.folded += entries.len() - 1;
         (own.settled, own.next) = (own.settled.max(end), at + 1);
         if self.is_fast {
             self.check_settled(at, feed, "before a later one");
         }
-        self.effects.push((offset, Effect::Received { entries, seconds }));
+        self.effects
+            .push((offset, Effect::Received { entries, seconds }));
     }
 
-    /// The next thing that comes, if any, is no part of the replay. Checks that the replay was whole, and that its user, where it has
-    /// come back, has now got all that it has missed.
+    /// The next thing that comes, if any, is no part of the replay. Checks that the replay was
+    /// whole, and that its user, where it has come back, has now got all that it has missed.
     fn finish_replay(&mut self, feed: &Feed) {
-        let Some(replay) = self.replay.take() else { return };
-        let whole = replay.candidates.iter().find(|(_, to_come)| to_come.is_empty()).map(|(end, _)| *end);
-        let end = whole.or(replay.over).unwrap_or_else(|| panic!("the replay is not whole: {:?}", replay.candidates));
+        let Some(replay) = self.replay.take() else {
+            return;
+        };
+        let whole = replay
+            .candidates
+            .iter()
+            .find(|(_, to_come)| to_come.is_empty())
+            .map(|(end, _)| *end);
+        let end = whole
+            .or(replay.over)
+            .unwrap_or_else(|| panic!("the replay is not whole: {:?}", replay.candidates));
         for bug in &replay.bugs {
             let own = self.own.get_mut(bug).unwrap();
             (own.settled, own.next) = (own.settled.max(end), own.next.max(end));
         }
         self.position = self.position.max(end);
-        let Some(known) = self.resuming.take().filter(|_| replay.is_complete) else { return };
-        for (&bug, &from) in known.owed_from.iter().filter(|(bug, _)| replay.bugs.contains(bug)) {
+        let Some(known) = self.resuming.take().filter(|_| replay.is_complete) else {
+            return;
+        };
+        for (&bug, &from) in known
+            .owed_from
+            .iter()
+            .filter(|(bug, _)| replay.bugs.contains(bug))
+        {
             for at in feed.changes_of(bug, from, end) {
                 // A newer time stands for all that arrived before it.
-                let stands_for = |&later: &usize| feed.update(later).0 == bug && feed.update(later).1 >= feed.update(at).1;
-                let is_known = known.entries.range(at..).chain(replay.received.range(at..)).any(stands_for);
-                assert!(is_known, "the answer is complete, and update {at} of bug {bug} is lost for one who resumes with {known:?}");
+                let stands_for = |&later: &usize| {
+                    feed.update(later).0 == bug && feed.update(later).1 >= feed.update(at).1
+                };
+                let is_known = known
+                    .entries
+                    .range(at..)
+                    .chain(replay.received.range(at..))
+                    .any(stands_for);
+                assert!(
+                    is_known,
+                    "the answer is complete, and update {at} of bug {bug} is lost for one who resumes with {known:?}"
+                );
             }
         }
     }
 }
 
-/// Where an update may stand in the order of arrival: it may stand for later ones of an older time, and then comes in the place of the
-/// last of them.
+/// Where an update may stand in the order of arrival: it may stand for later ones of an older time,
+/// and then comes in the place of the last of them.
 fn places(at: usize, is_fast: bool, feed: &Feed) -> Vec<usize> {
     let (bug, seconds) = feed.update(at);
-    let later = feed.changes_of(bug, at + 1, feed.log.len()).take_while(|&next| feed.update(next).1 < seconds);
-    std::iter::once(at).chain(later.filter(|_| !is_fast)).collect()
+    let later = feed
+        .changes_of(bug, at + 1, feed.log.len())
+        .take_while(|&next| feed.update(next).1 < seconds);
+    std::iter::once(at)
+        .chain(later.filter(|_| !is_fast))
+        .collect()
 }

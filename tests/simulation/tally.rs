@@ -30,7 +30,18 @@ impl Tally {
     }
 
     pub fn check_that_all_has_happened(&self) {
-        let Self { updates, replayed, folded, resumed, refused, pings, full, left, held_up, ended } = *self;
+        let Self {
+            updates,
+            replayed,
+            folded,
+            resumed,
+            refused,
+            pings,
+            full,
+            left,
+            held_up,
+            ended,
+        } = *self;
         for (name, count) in [
             ("updates", updates),
             ("replayed updates", replayed),

@@ -1,4 +1,5 @@
-//! Who stands behind connections that come one after the other: remembers what it has got, and comes back with the newest time.
+//! Who stands behind connections that come one after the other: remembers what it has got, and
+//! comes back with the newest time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,8 @@ pub enum Effect {
         entries: Vec<usize>,
         seconds: i64,
     },
-    /// All entries of the log from `from` on are owed. One who starts anew has asked Bugzilla itself for what was before.
+    /// All entries of the log from `from` on are owed. One who starts anew has asked Bugzilla
+    /// itself for what was before.
     Subscribed {
         bugs: BTreeSet<u32>,
         from: usize,
@@ -32,7 +34,8 @@ pub struct Known {
 }
 
 impl Known {
-    /// Takes over what came before `end` of a connection's stream; the rest was lost with the connection.
+    /// Takes over what came before `end` of a connection's stream; the rest was lost with the
+    /// connection.
     pub fn learn(&mut self, effects: &[(usize, Effect)], end: usize) {
         for (_, effect) in effects.iter().filter(|(offset, _)| *offset <= end) {
             match effect {
@@ -40,7 +43,11 @@ impl Known {
                     self.entries.extend(entries);
                     self.newest = self.newest.max(Some(*seconds));
                 }
-                Effect::Subscribed { bugs, from, starts_anew } => {
+                Effect::Subscribed {
+                    bugs,
+                    from,
+                    starts_anew,
+                } => {
                     for &bug in bugs {
                         let owed_from = self.owed_from.entry(bug).or_insert(*from);
                         if *starts_anew {
@@ -48,7 +55,9 @@ impl Known {
                         }
                     }
                 }
-                Effect::Unsubscribed { bugs } => self.owed_from.retain(|bug, _| !bugs.contains(bug)),
+                Effect::Unsubscribed { bugs } => {
+                    self.owed_from.retain(|bug, _| !bugs.contains(bug))
+                }
             }
         }
     }

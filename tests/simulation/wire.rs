@@ -1,4 +1,5 @@
-//! The two ends of a connection, and the kernel between them: it takes as many bytes as there is room for, and tells of a change once.
+//! The two ends of a connection, and the kernel between them: it takes as many bytes as there is
+//! room for, and tells of a change once.
 
 use std::cell::{Ref, RefCell, RefMut};
 use std::collections::VecDeque;
@@ -36,7 +37,11 @@ pub struct Wire {
 impl Wire {
     fn interrupt(&mut self) -> io::Result<()> {
         self.until_interrupted = self.until_interrupted.checked_sub(1).unwrap_or(17);
-        if self.until_interrupted == 0 { Err(ErrorKind::Interrupted.into()) } else { Ok(()) }
+        if self.until_interrupted == 0 {
+            Err(ErrorKind::Interrupted.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -71,7 +76,11 @@ impl Read for SimStream {
             return Err(ErrorKind::ConnectionReset.into());
         }
         if wire.to_server.is_empty() {
-            return if wire.is_client_done { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+            return if wire.is_client_done {
+                Ok(0)
+            } else {
+                Err(ErrorKind::WouldBlock.into())
+            };
         }
         let bytes = wire.to_server.read(buffer)?;
         wire.read_bytes += bytes;
@@ -86,7 +95,10 @@ impl Write for SimStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let wire = &mut *self.0.borrow_mut();
         assert!(!bytes.is_empty(), "a system call for nothing");
-        assert!(!wire.is_server_done, "the server writes after it said that nothing more comes");
+        assert!(
+            !wire.is_server_done,
+            "the server writes after it said that nothing more comes"
+        );
         wire.interrupt()?;
         if wire.is_reset {
             return Err(ErrorKind::BrokenPipe.into());
@@ -111,7 +123,11 @@ impl Stream for SimStream {
     fn shutdown_write(&self) -> io::Result<()> {
         let wire = &mut *self.0.borrow_mut();
         wire.is_server_done = true;
-        if wire.is_reset { Err(ErrorKind::NotConnected.into()) } else { Ok(()) }
+        if wire.is_reset {
+            Err(ErrorKind::NotConnected.into())
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! The world around the server: drives it turn by turn as the reactor does, lets things happen to its clients, and looks at what each
-//! of them got.
+//! The world around the server: drives it turn by turn as the reactor does, lets things happen to
+//! its clients, and looks at what each of them got.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,8 @@ use crate::tally::Tally;
 use crate::user::Known;
 use crate::wire::SimStream;
 
-/// How long the server lets those linger that it has told of the end, and waits for a source to see to a post.
+/// How long the server lets those linger that it has told of the end, and waits for a source to see
+/// to a post.
 pub const LINGER: u32 = 2_000;
 const POST: u32 = 10_000;
 
@@ -74,9 +75,23 @@ pub struct World {
 }
 
 fn site() -> Site {
-    let page = Page { path: "/".to_owned(), content_type: "text/plain", body: "0123456789".repeat(1_000) };
-    let hook = Hook { path: "/hook".to_owned(), feed: FeedId(1), field: "X-Key".to_owned(), key: "open".to_owned() };
-    Site { feeds: PATHS.map(str::to_owned).into(), pages: vec![page], hooks: vec![hook], origins: Vec::new() }
+    let page = Page {
+        path: "/".to_owned(),
+        content_type: "text/plain",
+        body: "0123456789".repeat(1_000),
+    };
+    let hook = Hook {
+        path: "/hook".to_owned(),
+        feed: FeedId(1),
+        field: "X-Key".to_owned(),
+        key: "open".to_owned(),
+    };
+    Site {
+        feeds: PATHS.map(str::to_owned).into(),
+        pages: vec![page],
+        hooks: vec![hook],
+        origins: Vec::new(),
+    }
 }
 
 impl World {
@@ -98,7 +113,10 @@ impl World {
             stall: [20_000, 60_000][random.usize(0..2)],
         };
         let first_floor = FIRST_SECOND - random.i64(0..3);
-        let hubs = PATHS.iter().map(|_| Hub::new(History::new(history_max, first_floor), subscriptions_max)).collect();
+        let hubs = PATHS
+            .iter()
+            .map(|_| Hub::new(History::new(history_max, first_floor), subscriptions_max))
+            .collect();
         let is_short_of_memory = random.u8(0..4) == 0;
         let users = (0..random.usize(1..8)).map(|_| User {
             feed: random.usize(0..PATHS.len()),
@@ -115,7 +133,10 @@ impl World {
             // Close to where it wraps around.
             now: Moment(u32::MAX - random.u32(0..600_000)),
             second: FIRST_SECOND,
-            feeds: PATHS.iter().map(|_| Feed::new(history_max, first_floor)).collect(),
+            feeds: PATHS
+                .iter()
+                .map(|_| Feed::new(history_max, first_floor))
+                .collect(),
             clients: Vec::new(),
             inbox: VecDeque::new(),
             posts: Vec::new(),
@@ -139,14 +160,37 @@ impl World {
         }
     }
 
-    /// Lets everybody have all there is, and then nothing happens for long: nothing may be left over.
+    /// Lets everybody have all there is, and then nothing happens for long: nothing may be left
+    /// over.
     pub fn come_to_rest(&mut self) {
         self.settle();
-        let Limits { handshake, ping, pong, stall, .. } = self.limits;
+        let Limits {
+            handshake,
+            ping,
+            pong,
+            stall,
+            ..
+        } = self.limits;
         self.pass(handshake + ping + pong + stall + POST + LINGER + 4 * LATE);
-        let stay = self.clients.iter().filter(|client| client.is_talking()).count();
-        assert_eq!(self.server.len(), stay, "{:#?}", self.clients.iter().map(|client| (&client.fate, &client.kind)).collect::<Vec<_>>());
-        assert_eq!(self.server.unfinished_len(), 0, "somebody who is between two messages owns memory");
+        let stay = self
+            .clients
+            .iter()
+            .filter(|client| client.is_talking())
+            .count();
+        assert_eq!(
+            self.server.len(),
+            stay,
+            "{:#?}",
+            self.clients
+                .iter()
+                .map(|client| (&client.fate, &client.kind))
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(
+            self.server.unfinished_len(),
+            0,
+            "somebody who is between two messages owns memory"
+        );
         assert!(!self.server.has_left());
     }
 
@@ -161,7 +205,11 @@ impl World {
         self.turn(true);
         self.settle();
         self.pass(duration + LINGER + 4 * LATE);
-        assert!(self.server.is_empty(), "{} clients keep the server", self.server.len());
+        assert!(
+            self.server.is_empty(),
+            "{} clients keep the server",
+            self.server.len()
+        );
         assert!(self.clients.is_empty());
     }
 
@@ -183,8 +231,15 @@ impl World {
                 }
             }
             (0..self.posts.len()).for_each(|_| self.see_to_post());
-            let has_events = self.clients.iter().any(|client| client.id.is_none() || client.is_readable || client.is_writable);
-            if !has_events && self.inbox.is_empty() && !self.server.has_left() && !self.server.is_held_up() {
+            let has_events = self
+                .clients
+                .iter()
+                .any(|client| client.id.is_none() || client.is_readable || client.is_writable);
+            if !has_events
+                && self.inbox.is_empty()
+                && !self.server.has_left()
+                && !self.server.is_held_up()
+            {
                 return;
             }
             self.turn(true);
@@ -202,7 +257,8 @@ impl World {
         }
     }
 
-    /// One turn, in the order of the reactor's. All that has happened is told to the server only where `is_prompt`.
+    /// One turn, in the order of the reactor's. All that has happened is told to the server only
+    /// where `is_prompt`.
     pub fn turn(&mut self, is_prompt: bool) {
         let now = self.now;
         let acted_at: Vec<usize> = self.feeds.iter().map(|feed| feed.log.len()).collect();
@@ -214,12 +270,20 @@ impl World {
         // Those who have their handshake before them may all come to speak WebSocket in this turn.
         let may_be_full = self.server.len() >= self.limits.connections_max || self.is_departing;
         if self.is_traced {
-            println!("{now:?}, {acted_at:?} entries, {} clients", self.server.len());
+            println!(
+                "{now:?}, {acted_at:?} entries, {} clients",
+                self.server.len()
+            );
         }
         self.tally.left += usize::from(self.server.has_left());
         self.server.resume(now);
         self.tell_events(is_prompt);
-        self.posts.extend(self.server.take_posts().into_iter().map(|(_, post)| post.number));
+        self.posts.extend(
+            self.server
+                .take_posts()
+                .into_iter()
+                .map(|(_, post)| post.number),
+        );
         if let Some(duration) = self.departure.take() {
             self.is_departing = true;
             self.server.depart(duration, now);
@@ -233,11 +297,22 @@ impl World {
             self.publish();
         }
         let is_short = self.is_short_of_memory && !is_prompt && self.random.bool();
-        self.server.flush(if is_short { self.random.usize(0..4) } else { usize::MAX }, now);
+        self.server.flush(
+            if is_short {
+                self.random.usize(0..4)
+            } else {
+                usize::MAX
+            },
+            now,
+        );
         self.tally.held_up += usize::from(self.server.is_held_up());
         for id in self.server.take_refused() {
             self.tally.refused += 1;
-            let client = self.clients.iter_mut().find(|client| client.id == Some(id)).expect("a client that was refused bytes");
+            let client = self
+                .clients
+                .iter_mut()
+                .find(|client| client.id == Some(id))
+                .expect("a client that was refused bytes");
             client.watch_for_room();
         }
         self.server.reap(now);
@@ -255,11 +330,14 @@ impl World {
             let Some(id) = client.id else { continue };
             // The kernel may say more than has changed, and later.
             let is_hint = !is_prompt && self.random.u8(0..50) == 0;
-            if (!is_prompt && self.random.u8(0..10) == 0) || !(client.is_readable || client.is_writable || is_hint) {
+            if (!is_prompt && self.random.u8(0..10) == 0)
+                || !(client.is_readable || client.is_writable || is_hint)
+            {
                 continue;
             }
             let is_readable = std::mem::take(&mut client.is_readable) || is_hint;
-            let is_writable = std::mem::take(&mut client.is_writable) || (client.is_watched_for_room && self.random.bool());
+            let is_writable = std::mem::take(&mut client.is_writable)
+                || (client.is_watched_for_room && self.random.bool());
             let is_ended = client.handle.wire().is_client_done || client.handle.wire().is_reset;
             if is_writable {
                 self.server.writable(id, self.now);
@@ -276,7 +354,9 @@ impl World {
     fn publish(&mut self) {
         while let Some(event) = self.inbox.pop_front() {
             match event {
-                Event::Change { feed, bug, second } => self.server.publish(FeedId(feed as u8), self.feeds[feed].push(bug, second)),
+                Event::Change { feed, bug, second } => self
+                    .server
+                    .publish(FeedId(feed as u8), self.feeds[feed].push(bug, second)),
                 Event::Gap { feed } => {
                     self.feeds[feed].gap(self.second);
                     self.server.gap(FeedId(feed as u8), self.second);
@@ -296,9 +376,15 @@ impl World {
     fn accept(&mut self) {
         for at in 0..self.clients.len() {
             if self.clients[at].id.is_none() && self.server.has_room() {
-                let id = self.server.accept(self.clients[at].handle.stream(), self.now);
-                let is_used = |client: &Client| client.id == Some(id) && !client.handle.wire().is_dropped;
-                assert!(!self.clients.iter().any(is_used), "{id:?} is given to two clients");
+                let id = self
+                    .server
+                    .accept(self.clients[at].handle.stream(), self.now);
+                let is_used =
+                    |client: &Client| client.id == Some(id) && !client.handle.wire().is_dropped;
+                assert!(
+                    !self.clients.iter().any(is_used),
+                    "{id:?} is given to two clients"
+                );
                 self.clients[at].id = Some(id);
                 self.clients[at].is_readable = true;
                 self.clients[at].heard = self.now;

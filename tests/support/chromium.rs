@@ -1,14 +1,17 @@
-//! A headless Chromium with one page, driven over the DevTools protocol. Knows nothing of what it shows.
+//! A headless Chromium with one page, driven over the DevTools protocol. Knows nothing of what it
+//! shows.
 //!
-//! Conditions are awaited inside the page, so that nothing here sleeps to be on the safe side. The browser, its children and
-//! its files are gone when the value is dropped.
+//! Conditions are awaited inside the page, so that nothing here sleeps to be on the safe side. The
+//! browser, its children and its files are gone when the value is dropped.
 
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process_group, set_child_subreaper, waitpgid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, kill_process_group, set_child_subreaper, waitpgid,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tungstenite::{Message, WebSocket};
@@ -43,9 +46,19 @@ impl Chromium {
         let files = TempDir::new().expect("a temporary directory for Chromium");
         let process = spawn(&files);
         let devtools = connect(&files);
-        let mut chromium = Chromium { process, devtools, session: None, commands_sent: 0, complaints: Vec::new(), _files: files };
+        let mut chromium = Chromium {
+            process,
+            devtools,
+            session: None,
+            commands_sent: 0,
+            complaints: Vec::new(),
+            _files: files,
+        };
         let target = chromium.command("Target.createTarget", json!({"url": "about:blank"}));
-        let attached = chromium.command("Target.attachToTarget", json!({"targetId": target["targetId"], "flatten": true}));
+        let attached = chromium.command(
+            "Target.attachToTarget",
+            json!({"targetId": target["targetId"], "flatten": true}),
+        );
         chromium.session = attached["sessionId"].as_str().map(str::to_owned);
         for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
             chromium.command(domain, json!({}));
@@ -58,18 +71,30 @@ impl Chromium {
         // From a blank page, so that an address that differs in its fragment only is loaded, too.
         self.command("Page.navigate", json!({"url": "about:blank"}));
         let loaded = self.command("Page.navigate", json!({"url": url}));
-        assert!(loaded["errorText"].is_null(), "{url} can't be opened: {}", loaded["errorText"]);
+        assert!(
+            loaded["errorText"].is_null(),
+            "{url} can't be opened: {}",
+            loaded["errorText"]
+        );
         self.wait_for("document.readyState === 'complete'");
     }
 
     /// The value of a JavaScript expression, of the promise's result if it is one.
     pub fn evaluate(&mut self, expression: &str) -> Value {
-        let answer = self.command("Runtime.evaluate", json!({"expression": expression, "awaitPromise": true, "returnByValue": true}));
-        assert!(answer["exceptionDetails"].is_null(), "{expression}\nfailed with {}", answer["exceptionDetails"]);
+        let answer = self.command(
+            "Runtime.evaluate",
+            json!({"expression": expression, "awaitPromise": true, "returnByValue": true}),
+        );
+        assert!(
+            answer["exceptionDetails"].is_null(),
+            "{expression}\nfailed with {}",
+            answer["exceptionDetails"]
+        );
         answer["result"]["value"].clone()
     }
 
-    /// Waits until a JavaScript expression is true, and fails with what the page shows when that takes too long.
+    /// Waits until a JavaScript expression is true, and fails with what the page shows when that
+    /// takes too long.
     pub fn wait_for(&mut self, condition: &str) {
         // The answer must come before the socket's timeout.
         let milliseconds = PATIENCE.as_millis() / 2;
@@ -84,7 +109,10 @@ impl Chromium {
             }})"
         ));
         if holds != true {
-            panic!("never came true: {condition}\nThe page shows:\n{}", self.evaluate("document.body.innerText.slice(0, 2000)"));
+            panic!(
+                "never came true: {condition}\nThe page shows:\n{}",
+                self.evaluate("document.body.innerText.slice(0, 2000)")
+            );
         }
     }
 
@@ -117,7 +145,10 @@ impl Chromium {
 
     /// Sets a media feature, such as `prefers-color-scheme` to `dark`.
     pub fn emulate_media(&mut self, feature: &str, value: &str) {
-        self.command("Emulation.setEmulatedMedia", json!({"features": [{"name": feature, "value": value}]}));
+        self.command(
+            "Emulation.setEmulatedMedia",
+            json!({"features": [{"name": feature, "value": value}]}),
+        );
     }
 
     /// Sets the device's time zone by its name, such as `Asia/Tokyo`.
@@ -125,16 +156,22 @@ impl Chromium {
         self.command("Emulation.setTimezoneOverride", json!({"timezoneId": name}));
     }
 
-    /// Uncaught exceptions and broken content security policies since the start. A refused connection isn't among them.
+    /// Uncaught exceptions and broken content security policies since the start. A refused
+    /// connection isn't among them.
     pub fn complaints(&mut self) -> &[String] {
-        // Events come in order with answers: one more answer, and all events before it have been read.
+        // Events come in order with answers: one more answer, and all events before it have been
+        // read.
         self.evaluate("null");
         &self.complaints
     }
 
     fn key(&mut self, key: Value) {
         let mut down = key.clone();
-        down["type"] = json!(if key["text"] == "" { "rawKeyDown" } else { "keyDown" });
+        down["type"] = json!(if key["text"] == "" {
+            "rawKeyDown"
+        } else {
+            "keyDown"
+        });
         let mut up = key;
         up["type"] = json!("keyUp");
         self.command("Input.dispatchKeyEvent", down);
@@ -148,10 +185,16 @@ impl Chromium {
         if let Some(session) = &self.session {
             command["sessionId"] = json!(session);
         }
-        self.devtools.send(Message::text(command.to_string())).expect("Chromium takes commands");
+        self.devtools
+            .send(Message::text(command.to_string()))
+            .expect("Chromium takes commands");
         loop {
-            let message = self.devtools.read().unwrap_or_else(|error| panic!("no answer to {method}: {error}"));
-            let mut answer: Value = serde_json::from_slice(&message.into_data()).expect("Chromium answers in JSON");
+            let message = self
+                .devtools
+                .read()
+                .unwrap_or_else(|error| panic!("no answer to {method}: {error}"));
+            let mut answer: Value =
+                serde_json::from_slice(&message.into_data()).expect("Chromium answers in JSON");
             if answer["id"] == id {
                 assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
                 return answer["result"].take();
@@ -166,17 +209,18 @@ impl Drop for Chromium {
         let group = Pid::from_child(&self.process);
         let _ = kill_process_group(group, Signal::KILL);
         let _ = self.process.wait();
-        // Orphans have become our children (see spawn). Once all have ended, nobody writes to the files any more.
+        // Orphans have become our children (see spawn). Once all have ended, nobody writes to the
+        // files any more.
         while waitpgid(group, WaitOptions::empty()).is_ok() {}
     }
 }
 
 fn spawn(files: &TempDir) -> Child {
-    // The browser's processes are known by their group, and those that outlive their parents become our children, so that
-    // drop can wait for each of them.
+    // The browser's processes are known by their group, and those that outlive their parents become
+    // our children, so that drop can wait for each of them.
     set_child_subreaper(Some(getpid())).expect("Linux lets a process adopt its grandchildren");
-    // A test that is killed can't drop anything: then the kernel ends the browser (--pdeathsig). Everything that it writes,
-    // sockets and caches too, goes to the directory that is removed.
+    // A test that is killed can't drop anything: then the kernel ends the browser (--pdeathsig).
+    // Everything that it writes, sockets and caches too, goes to the directory that is removed.
     Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "chromium"])
         .args(FLAGS)
@@ -197,14 +241,19 @@ fn connect(files: &TempDir) -> WebSocket<TcpStream> {
     let announcement = files.path().join("DevToolsActivePort");
     let address = wait_until("Chromium announces its DevTools port and path", || {
         let announced = fs::read_to_string(&announcement).ok()?;
-        let (port, path) = announced.split_once('\n').filter(|(_, path)| !path.is_empty())?;
+        let (port, path) = announced
+            .split_once('\n')
+            .filter(|(_, path)| !path.is_empty())?;
         Some(format!("127.0.0.1:{port}{path}"))
     });
     let (authority, _) = address.split_once('/').expect("a path begins with a slash");
     let stream = TcpStream::connect(authority).expect("Chromium's DevTools port is open");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a socket takes a timeout");
     stream.set_nodelay(true).expect("a socket takes the option");
-    let (devtools, _) = tungstenite::client(format!("ws://{address}"), stream).expect("Chromium speaks WebSocket");
+    let (devtools, _) =
+        tungstenite::client(format!("ws://{address}"), stream).expect("Chromium speaks WebSocket");
     devtools
 }
 
@@ -212,7 +261,9 @@ fn complaint(event: &Value) -> Option<String> {
     let details = &event["params"];
     match event["method"].as_str()? {
         "Runtime.exceptionThrown" => Some(details["exceptionDetails"].to_string()),
-        "Log.entryAdded" if details["entry"]["source"] == "security" => Some(details["entry"]["text"].to_string()),
+        "Log.entryAdded" if details["entry"]["source"] == "security" => {
+            Some(details["entry"]["text"].to_string())
+        }
         _ => None,
     }
 }

@@ -1,5 +1,5 @@
-//! A client that says exactly the bytes it is told to, good or bad, and shows exactly those that come. Written from RFC 6455 alone, so
-//! that it shares no fault with the server.
+//! A client that says exactly the bytes it is told to, good or bad, and shows exactly those that
+//! come. Written from RFC 6455 alone, so that it shares no fault with the server.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
@@ -29,7 +29,12 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = header(first, 0x80, payload.len() as u64);
     frame.extend(mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame.extend(
+        payload
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
     frame
 }
 
@@ -64,7 +69,10 @@ pub fn text(message: impl AsRef<[u8]>) -> Vec<u8> {
 
 /// A close with a code, or with the payload that stands for none.
 pub fn close(code: u16, reason: &str) -> Vec<u8> {
-    frame(FIN | CLOSE, &[&code.to_be_bytes(), reason.as_bytes()].concat())
+    frame(
+        FIN | CLOSE,
+        &[&code.to_be_bytes(), reason.as_bytes()].concat(),
+    )
 }
 
 /// What a server sent.
@@ -76,7 +84,12 @@ pub struct Frame {
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x} {:?}", self.first, String::from_utf8_lossy(&self.payload))
+        write!(
+            f,
+            "{:#x} {:?}",
+            self.first,
+            String::from_utf8_lossy(&self.payload)
+        )
     }
 }
 
@@ -85,8 +98,14 @@ pub fn take_frame(bytes: &mut Vec<u8>) -> Option<Frame> {
     let (&first, &second) = (bytes.first()?, bytes.get(1)?);
     assert!(second & 0x80 == 0, "a server never masks");
     let (header, length) = match second {
-        126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().unwrap()))),
-        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().unwrap()) as usize),
+        126 => (
+            4,
+            usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().unwrap())),
+        ),
+        127 => (
+            10,
+            u64::from_be_bytes(bytes.get(2..10)?.try_into().unwrap()) as usize,
+        ),
         length => (2, usize::from(length)),
     };
     let payload = bytes.get(header..header + length)?.to_vec();
@@ -114,14 +133,20 @@ impl Client {
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         // Otherwise the kernel would gather what a test sends byte by byte.
         stream.set_nodelay(true).unwrap();
-        Self { socket: Socket::Tcp(stream), received: Vec::new() }
+        Self {
+            socket: Socket::Tcp(stream),
+            received: Vec::new(),
+        }
     }
 
     /// A connection to a Unix socket.
     pub fn connect_unix(path: &Path) -> Self {
         let stream = UnixStream::connect(path).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { socket: Socket::Unix(stream), received: Vec::new() }
+        Self {
+            socket: Socket::Unix(stream),
+            received: Vec::new(),
+        }
     }
 
     /// A connection whose handshake is done.
@@ -150,10 +175,15 @@ impl Client {
         }
     }
 
-    /// Sends byte after byte with a pause after each, until something comes; returns how many were sent then, or `None` when all were.
+    /// Sends byte after byte with a pause after each, until something comes; returns how many were
+    /// sent then, or `None` when all were.
     pub fn send_slowly(&mut self, bytes: impl Iterator<Item = u8>) -> Option<usize> {
-        let Socket::Tcp(stream) = &mut self.socket else { panic!("bytes go slowly over TCP only") };
-        stream.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
+        let Socket::Tcp(stream) = &mut self.socket else {
+            panic!("bytes go slowly over TCP only")
+        };
+        stream
+            .set_read_timeout(Some(Duration::from_millis(2)))
+            .unwrap();
         let sent = bytes.enumerate().find_map(|(at, byte)| {
             let has_come = stream.peek(&mut [0]).is_ok();
             (has_come || stream.write_all(&[byte]).is_err()).then_some(at)
@@ -195,21 +225,34 @@ impl Client {
             if let Some(frame) = take_frame(&mut self.received) {
                 return frame;
             }
-            assert!(self.receive(), "the server ended the connection; before that came {:?}", self.received);
+            assert!(
+                self.receive(),
+                "the server ended the connection; before that came {:?}",
+                self.received
+            );
         }
     }
 
     /// A response's head up to its empty line.
     pub fn head(&mut self) -> String {
         loop {
-            if let Some(at) = self.received.windows(4).position(|window| window == b"\r\n\r\n") {
+            if let Some(at) = self
+                .received
+                .windows(4)
+                .position(|window| window == b"\r\n\r\n")
+            {
                 return String::from_utf8(self.received.drain(..at + 4).collect()).unwrap();
             }
-            assert!(self.receive(), "the server ended the connection within a head: {:?}", String::from_utf8_lossy(&self.received));
+            assert!(
+                self.receive(),
+                "the server ended the connection within a head: {:?}",
+                String::from_utf8_lossy(&self.received)
+            );
         }
     }
 
-    /// All that comes until the server ends its side, which it must do in order: a reset would take away what was not read yet.
+    /// All that comes until the server ends its side, which it must do in order: a reset would take
+    /// away what was not read yet.
     pub fn rest(&mut self) -> Vec<u8> {
         while self.receive() {}
         std::mem::take(&mut self.received)
@@ -219,15 +262,27 @@ impl Client {
     pub fn rest_of_frames(&mut self) -> Vec<Frame> {
         let mut rest = self.rest();
         let frames = std::iter::from_fn(|| take_frame(&mut rest)).collect();
-        assert!(rest.is_empty(), "the connection ended within a frame: {rest:?}");
+        assert!(
+            rest.is_empty(),
+            "the connection ended within a frame: {rest:?}"
+        );
         frames
     }
 
-    /// Expects that nothing comes but a close with this code (`None`: an empty one) and then the end.
+    /// Expects that nothing comes but a close with this code (`None`: an empty one) and then the
+    /// end.
     pub fn expect_close(&mut self, code: Option<u16>) {
         let frames = self.rest_of_frames();
-        let [close] = &frames[..] else { panic!("not one close: {frames:?}") };
-        assert_eq!((close.first, close.payload.get(..2)), (FIN | CLOSE, code.map(u16::to_be_bytes).as_ref().map(<[u8; 2]>::as_slice)));
+        let [close] = &frames[..] else {
+            panic!("not one close: {frames:?}")
+        };
+        assert_eq!(
+            (close.first, close.payload.get(..2)),
+            (
+                FIN | CLOSE,
+                code.map(u16::to_be_bytes).as_ref().map(<[u8; 2]>::as_slice)
+            )
+        );
     }
 
     /// Waits for more bytes; false at the end of the stream.
@@ -243,9 +298,15 @@ impl Client {
                 bytes > 0
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!("the server says nothing; before that came {:?}", String::from_utf8_lossy(&self.received))
+                panic!(
+                    "the server says nothing; before that came {:?}",
+                    String::from_utf8_lossy(&self.received)
+                )
             }
-            Err(error) => panic!("{error}; before that came {:?}", String::from_utf8_lossy(&self.received)),
+            Err(error) => panic!(
+                "{error}; before that came {:?}",
+                String::from_utf8_lossy(&self.received)
+            ),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A MariaDB of the tests' own, on a free port and in a temporary directory, that ends with its owner. Knows nothing of bugzfeed.
+//! A MariaDB of the tests' own, on a free port and in a temporary directory, that ends with its
+//! owner. Knows nothing of bugzfeed.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -19,7 +20,8 @@ pub struct MariaDb {
     databases: AtomicU32,
 }
 
-/// The server that the tests of one binary share, as long as one of them holds it. Tests that harm a server start their own.
+/// The server that the tests of one binary share, as long as one of them holds it. Tests that harm
+/// a server start their own.
 pub fn shared() -> Arc<MariaDb> {
     static SHARED: Mutex<Weak<MariaDb>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,18 +47,31 @@ impl MariaDb {
         let folder = Folder::new("bugzfeed-mariadb-", Account::find("mysql"));
         folder.copy_certificates();
         let mut install = folder.command("mariadb-install-db");
-        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+        install.args([
+            "--no-defaults",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        ]);
         install.args(["--datadir=data", "--tmpdir=."].map(|option| absolute(&folder, option)));
         run(install);
         let [port] = free_ports();
-        let server = Server::start(program(&folder, port), folder.file("output"), || connect(port, "").is_ok())?;
-        Ok(Self { server, port, folder, databases: AtomicU32::new(0) })
+        let server = Server::start(program(&folder, port), folder.file("output"), || {
+            connect(port, "").is_ok()
+        })?;
+        Ok(Self {
+            server,
+            port,
+            folder,
+            databases: AtomicU32::new(0),
+        })
     }
 
     /// A new database of a name of its own.
     pub fn create_database(&self) -> String {
         let name = format!("bugs_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        self.connect("").query_drop(format!("CREATE DATABASE {name}")).unwrap();
+        self.connect("")
+            .query_drop(format!("CREATE DATABASE {name}"))
+            .unwrap();
         name
     }
 
@@ -70,10 +85,16 @@ impl MariaDb {
         connect(self.port, database)
     }
 
-    /// Runs a script as an administrator would: by the client, as root. Returns what the client said when it failed.
+    /// Runs a script as an administrator would: by the client, as root. Returns what the client
+    /// said when it failed.
     pub fn run_script(&self, database: &str, script: &str) -> Result<(), String> {
         let mut client = Command::new("mariadb");
-        client.args(["--no-defaults", "--protocol=tcp", "--host=127.0.0.1", "--user=root"]);
+        client.args([
+            "--no-defaults",
+            "--protocol=tcp",
+            "--host=127.0.0.1",
+            "--user=root",
+        ]);
         client.arg(format!("--port={}", self.port)).arg(database);
         pipe(client, script)
     }
@@ -85,41 +106,81 @@ impl MariaDb {
 
     /// Starts the killed server again, with the data that it had.
     pub fn restart(&self) {
-        self.server.restart(|| program(&self.folder, self.port), || connect(self.port, "").is_ok());
+        self.server.restart(
+            || program(&self.folder, self.port),
+            || connect(self.port, "").is_ok(),
+        );
     }
 }
 
 fn program(folder: &Folder, port: u16) -> Command {
     let mut command = folder.command("/usr/sbin/mariadbd");
     command
-        .args(["--no-defaults", "--bind-address=127.0.0.1,127.0.0.2", "--skip-log-bin", "--skip-name-resolve"])
+        .args([
+            "--no-defaults",
+            "--bind-address=127.0.0.1,127.0.0.2",
+            "--skip-log-bin",
+            "--skip-name-resolve",
+        ])
         // A test's data is small, and so is the machine.
-        .args(["--innodb-buffer-pool-size=32M", "--innodb-log-file-size=16M", "--max-connections=100"])
+        .args([
+            "--innodb-buffer-pool-size=32M",
+            "--innodb-log-file-size=16M",
+            "--max-connections=100",
+        ])
         // It must survive being killed, but not a power failure.
-        .args(["--innodb-flush-log-at-trx-commit=2", "--skip-innodb-doublewrite"])
-        .args(["--ssl-cert=server.pem", "--ssl-key=server.key"].map(|option| absolute(folder, option)))
+        .args([
+            "--innodb-flush-log-at-trx-commit=2",
+            "--skip-innodb-doublewrite",
+        ])
+        .args(
+            ["--ssl-cert=server.pem", "--ssl-key=server.key"]
+                .map(|option| absolute(folder, option)),
+        )
         // A server that starts removes what it takes for an old one's temporary files.
-        .args(["--datadir=data", "--tmpdir=.", "--socket=socket", "--pid-file=pid"].map(|option| absolute(folder, option)))
+        .args(
+            [
+                "--datadir=data",
+                "--tmpdir=.",
+                "--socket=socket",
+                "--pid-file=pid",
+            ]
+            .map(|option| absolute(folder, option)),
+        )
         .arg(format!("--port={port}"));
     command
 }
 
-/// mariadbd takes a file's name for one in the folder that it was installed in, or that of its data.
+/// mariadbd takes a file's name for one in the folder that it was installed in, or that of its
+/// data.
 fn absolute(folder: &Folder, option: &str) -> String {
     let (name, file) = option.split_once('=').unwrap();
     format!("{name}={}", folder.file(file).display())
 }
 
 fn connect(port: u16, database: &str) -> mysql::Result<Conn> {
-    let options = OptsBuilder::new().ip_or_hostname(Some("127.0.0.1")).tcp_port(port).user(Some("root")).prefer_socket(false);
+    let options = OptsBuilder::new()
+        .ip_or_hostname(Some("127.0.0.1"))
+        .tcp_port(port)
+        .user(Some("root"))
+        .prefer_socket(false);
     Conn::new(options.db_name(Some(database).filter(|name| !name.is_empty())))
 }
 
 /// Runs a database's client with a script on its standard input.
 pub fn pipe(mut client: Command, script: &str) -> Result<(), String> {
-    let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = client
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // A client that fails early does not read the rest.
     let _ = child.stdin.take().unwrap().write_all(script.as_bytes());
     let output = child.wait_with_output().unwrap();
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }

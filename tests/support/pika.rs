@@ -1,4 +1,5 @@
-//! Another library's view of a broker: Python's pika, told what to do line by line. Knows nothing of bugzfeed.
+//! Another library's view of a broker: Python's pika, told what to do line by line. Knows nothing
+//! of bugzfeed.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -18,15 +19,25 @@ pub struct Pika {
 impl Pika {
     /// Connects as `guest`.
     pub fn connect(port: u16) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/pika_commands.py");
+        let script = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/support/pika_commands.py"
+        );
         let mut process = Command::new(PYTHON)
             .args([script, &port.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("/usr/bin/python3 with python3-pika is needed");
-        let (commands, answers) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
-        Self { process, commands, answers }
+        let (commands, answers) = (
+            process.stdin.take().unwrap(),
+            BufReader::new(process.stdout.take().unwrap()),
+        );
+        Self {
+            process,
+            commands,
+            answers,
+        }
     }
 
     /// Declares an exchange as Pulse's are: topic, durable.
@@ -60,9 +71,12 @@ impl Pika {
         self.tell(json!({"do": "publish_many", "exchange": exchange, "first": bugs.start, "end": bugs.end, "when": when}));
     }
 
-    /// Publishes updates of now, numbered by their bugs: each until the broker has confirmed it, whatever happens to the broker.
+    /// Publishes updates of now, numbered by their bugs: each until the broker has confirmed it,
+    /// whatever happens to the broker.
     pub fn stream(&mut self, exchange: &str, bugs: std::ops::Range<u32>) {
-        self.tell(json!({"do": "stream", "exchange": exchange, "first": bugs.start, "end": bugs.end}));
+        self.tell(
+            json!({"do": "stream", "exchange": exchange, "first": bugs.start, "end": bugs.end}),
+        );
     }
 
     /// Publishes an update of now that need not outlive a restart of the broker.
@@ -87,7 +101,9 @@ impl Pika {
 
     /// How many messages wait in a queue for a reader.
     pub fn count(&mut self, queue: &str) -> u64 {
-        self.tell(json!({"do": "count", "queue": queue})).as_u64().unwrap()
+        self.tell(json!({"do": "count", "queue": queue}))
+            .as_u64()
+            .unwrap()
     }
 
     /// Puts text messages straight into a queue, past every exchange.
@@ -105,7 +121,8 @@ impl Pika {
         self.tell(json!({"do": "keep", "queue": queue, "exchange": exchange}));
     }
 
-    /// Declares a durable queue that is bound to an exchange, and for which the broker refuses messages beyond `limit`.
+    /// Declares a durable queue that is bound to an exchange, and for which the broker refuses
+    /// messages beyond `limit`.
     pub fn keep_few(&mut self, queue: &str, exchange: &str, limit: u32) {
         self.tell(json!({"do": "keep_few", "queue": queue, "exchange": exchange, "limit": limit}));
     }
@@ -119,7 +136,8 @@ impl Pika {
         writeln!(self.commands, "{command}").unwrap();
         let mut answer = String::new();
         self.answers.read_line(&mut answer).unwrap();
-        let answer: Value = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{command}: pika ended: {answer}"));
+        let answer: Value = serde_json::from_str(&answer)
+            .unwrap_or_else(|_| panic!("{command}: pika ended: {answer}"));
         assert_eq!(answer["error"], Value::Null, "{command}");
         answer["result"].clone()
     }

@@ -1,4 +1,5 @@
-//! A RabbitMQ of the tests' own, on free ports and in a temporary directory, that ends with its owner. Knows nothing of bugzfeed.
+//! A RabbitMQ of the tests' own, on free ports and in a temporary directory, that ends with its
+//! owner. Knows nothing of bugzfeed.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -36,7 +37,8 @@ pub struct Broker {
     server: Mutex<Child>,
 }
 
-/// The broker that the tests of one binary share, as long as one of them holds it. Tests that harm a broker start their own.
+/// The broker that the tests of one binary share, as long as one of them holds it. Tests that harm
+/// a broker start their own.
 pub fn shared() -> Arc<Broker> {
     static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,15 +61,29 @@ impl Broker {
     }
 
     fn try_start() -> Result<Self, String> {
-        let folder = tempfile::Builder::new().prefix("bugzfeed-rabbitmq-").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("bugzfeed-rabbitmq-")
+            .tempdir()
+            .unwrap();
         let [port, tls_port, distribution_port, epmd_port] = free_ports();
         fs::create_dir(folder.path().join("home")).unwrap();
         fs::write(folder.path().join("plugins"), "[].").unwrap();
         fs::write(folder.path().join("definitions.json"), DEFINITIONS).unwrap();
         write_configuration(folder.path(), port, tls_port);
-        let epmd = command("epmd").args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]).spawn().expect("epmd is needed");
+        let epmd = command("epmd")
+            .args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()])
+            .spawn()
+            .expect("epmd is needed");
         let server = serve(folder.path(), port, distribution_port, epmd_port);
-        let broker = Self { folder, port, tls_port, epmd: Mutex::new(epmd), epmd_port, distribution_port, server: Mutex::new(server) };
+        let broker = Self {
+            folder,
+            port,
+            tls_port,
+            epmd: Mutex::new(epmd),
+            epmd_port,
+            distribution_port,
+            server: Mutex::new(server),
+        };
         broker.wait().map(|()| broker)
     }
 
@@ -77,7 +93,10 @@ impl Broker {
             "pulse" => "s%2Fe%40cret",
             _ => user,
         };
-        format!("amqp://{user}:{password}@127.0.0.1:{}/?exchange={exchange}", self.port)
+        format!(
+            "amqp://{user}:{password}@127.0.0.1:{}/?exchange={exchange}",
+            self.port
+        )
     }
 
     /// The file of the certificate that issued the broker's; `stranger.pem` beside it did not.
@@ -88,15 +107,33 @@ impl Broker {
     /// Runs `rabbitmqctl`.
     pub fn ctl(&self, arguments: &[&str]) -> String {
         let mut command = command(&format!("{PROGRAMS}/rabbitmqctl"));
-        environment(&mut command, self.folder.path(), self.port, self.distribution_port, self.epmd_port);
-        let output = command.arg("--quiet").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
-        assert!(output.status.success(), "rabbitmqctl {arguments:?}: {output:?}");
+        environment(
+            &mut command,
+            self.folder.path(),
+            self.port,
+            self.distribution_port,
+            self.epmd_port,
+        );
+        let output = command
+            .arg("--quiet")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "rabbitmqctl {arguments:?}: {output:?}"
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// The names of all queues.
     pub fn queues(&self) -> Vec<String> {
-        self.ctl(&["list_queues", "--no-table-headers", "name"]).lines().map(str::to_owned).collect()
+        self.ctl(&["list_queues", "--no-table-headers", "name"])
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// What it has logged.
@@ -104,8 +141,9 @@ impl Broker {
         fs::read_to_string(self.folder.path().join("log/bugzfeed-test@localhost.log")).unwrap()
     }
 
-    /// Kills the server as `kill -9` does, once everything that was declared is on its disk. RabbitMQ 3.10 answers before that: queues
-    /// and bindings may wait for up to two seconds in Erlang's `disk_log`, and would be lost.
+    /// Kills the server as `kill -9` does, once everything that was declared is on its disk.
+    /// RabbitMQ 3.10 answers before that: queues and bindings may wait for up to two seconds in
+    /// Erlang's `disk_log`, and would be lost.
     pub fn kill(&self) {
         self.ctl(&["eval", "mnesia:sync_log()."]);
         let mut server = self.server();
@@ -115,8 +153,14 @@ impl Broker {
 
     /// Starts the killed server again, with the data that it had.
     pub fn restart(&self) {
-        *self.server() = serve(self.folder.path(), self.port, self.distribution_port, self.epmd_port);
-        self.wait().unwrap_or_else(|why| panic!("RabbitMQ does not start again: {why}"));
+        *self.server() = serve(
+            self.folder.path(),
+            self.port,
+            self.distribution_port,
+            self.epmd_port,
+        );
+        self.wait()
+            .unwrap_or_else(|why| panic!("RabbitMQ does not start again: {why}"));
     }
 
     /// Stops the server's process: it keeps its connections, and answers nothing.
@@ -173,7 +217,10 @@ impl Drop for Broker {
 
 fn command(program: &str) -> Command {
     let mut command = Command::new(program);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command
 }
 
@@ -190,7 +237,13 @@ fn serve(folder: &Path, port: u16, distribution_port: u16, epmd_port: u16) -> Ch
         .expect("rabbitmq-server is needed")
 }
 
-fn environment(command: &mut Command, folder: &Path, port: u16, distribution_port: u16, epmd_port: u16) {
+fn environment(
+    command: &mut Command,
+    folder: &Path,
+    port: u16,
+    distribution_port: u16,
+    epmd_port: u16,
+) {
     command
         // Where Erlang writes its dump when it crashes.
         .current_dir(folder)
@@ -226,10 +279,14 @@ log.console = false
     fs::write(folder.join("rabbitmq.conf"), text).unwrap();
 }
 
-/// Ports that are free. Outside of those that the system gives away by itself, which might be taken before the broker is there.
+/// Ports that are free. Outside of those that the system gives away by itself, which might be taken
+/// before the broker is there.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     std::array::from_fn(|_| {
-        let listener = std::iter::repeat_with(|| TcpListener::bind(("127.0.0.1", fastrand::u16(10_000..32_000)))).find_map(Result::ok);
+        let listener = std::iter::repeat_with(|| {
+            TcpListener::bind(("127.0.0.1", fastrand::u16(10_000..32_000)))
+        })
+        .find_map(Result::ok);
         listener.unwrap().local_addr().unwrap().port()
     })
 }

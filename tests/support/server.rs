@@ -15,7 +15,8 @@ use tempfile::TempDir;
 
 use crate::support::client::Client;
 
-/// How long a test waits for what must happen before it gives up. Nothing takes this long; a slow machine may.
+/// How long a test waits for what must happen before it gives up. Nothing takes this long; a slow
+/// machine may.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running server.
@@ -29,17 +30,25 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server with these options beside those that give it a port, a table and a history of its own.
+    /// Starts a server with these options beside those that give it a port, a table and a history
+    /// of its own.
     pub fn start(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = Self::start_in(folder.path(), options);
-        Self { _own_folder: Some(folder), ..server }
+        Self {
+            _own_folder: Some(folder),
+            ..server
+        }
     }
 
     /// Starts a server in a folder that outlives it.
     pub fn start_in(folder: &Path, options: &[&str]) -> Self {
         let mut arguments = vec!["serve"];
-        for default in [["--listen", "127.0.0.1:0"], ["--source", "sqlite:bugzfeed.db?poll=5ms"], ["--drain", "0s"]] {
+        for default in [
+            ["--listen", "127.0.0.1:0"],
+            ["--source", "sqlite:bugzfeed.db?poll=5ms"],
+            ["--drain", "0s"],
+        ] {
             if !options.contains(&default[0]) {
                 arguments.extend(default);
             }
@@ -47,9 +56,18 @@ impl Server {
         arguments.extend(options);
         let program = Program::start(folder, &arguments);
         let line = program.wait_for_line(" listens on ");
-        let address = line.split("ws://").nth(1).and_then(|rest| rest.split('/').next()).and_then(|address| address.parse().ok());
+        let address = line
+            .split("ws://")
+            .nth(1)
+            .and_then(|rest| rest.split('/').next())
+            .and_then(|address| address.parse().ok());
         let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-        Self { address, program, folder: folder.to_owned(), _own_folder: None }
+        Self {
+            address,
+            program,
+            folder: folder.to_owned(),
+            _own_folder: None,
+        }
     }
 
     /// A client of the default feed, whose handshake is done.
@@ -60,7 +78,8 @@ impl Server {
     /// The table, as Bugzilla's connection to it would be.
     pub fn table(&self) -> Connection {
         // The server creates it.
-        self.program.wait_for_line("reading updates from sqlite:bugzfeed.db");
+        self.program
+            .wait_for_line("reading updates from sqlite:bugzfeed.db");
         let table = Connection::open(self.folder.join("bugzfeed.db")).unwrap();
         table.busy_timeout(PATIENCE).unwrap();
         // A test does not need to survive a power failure.
@@ -68,12 +87,20 @@ impl Server {
         table
     }
 
-    /// Records changes, all in one transaction, so that the server reads all or none of them at once.
+    /// Records changes, all in one transaction, so that the server reads all or none of them at
+    /// once.
     pub fn record(&self, changes: &[(u32, &str)]) {
         let mut table = self.table();
-        let transaction = table.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+        let transaction = table
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .unwrap();
         for (bug, when) in changes {
-            transaction.execute("INSERT INTO push_notify (bug_id, delta_ts) VALUES (?1, ?2)", params![bug, when]).unwrap();
+            transaction
+                .execute(
+                    "INSERT INTO push_notify (bug_id, delta_ts) VALUES (?1, ?2)",
+                    params![bug, when],
+                )
+                .unwrap();
         }
         transaction.commit().unwrap();
     }
@@ -123,7 +150,9 @@ impl Program {
     /// The same, with these variables in its environment.
     pub fn start_with(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BUGZFEED_")) {
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BUGZFEED_"))
+        {
             command.env_remove(name);
         }
         command
@@ -151,7 +180,12 @@ impl Program {
     pub fn wait_for_line(&self, text: &str) -> String {
         let found = |log: &LogState| log.lines.iter().find(|line| line.contains(text)).cloned();
         let log = self.wait_for(|log| log.is_ended || found(log).is_some());
-        found(&log).unwrap_or_else(|| panic!("the program ended or hung without '{text}': {:#?}", log.lines))
+        found(&log).unwrap_or_else(|| {
+            panic!(
+                "the program ended or hung without '{text}': {:#?}",
+                log.lines
+            )
+        })
     }
 
     /// What it has written to stderr so far.
@@ -170,7 +204,11 @@ impl Program {
 
     fn wait_for(&self, is_done: impl Fn(&LogState) -> bool) -> std::sync::MutexGuard<'_, LogState> {
         let log = self.log.state.lock().unwrap();
-        self.log.changed.wait_timeout_while(log, PATIENCE, |log| !is_done(log)).unwrap().0
+        self.log
+            .changed
+            .wait_timeout_while(log, PATIENCE, |log| !is_done(log))
+            .unwrap()
+            .0
     }
 
     /// Sends a signal.
@@ -185,21 +223,33 @@ impl Program {
 
     /// Changes how many files it may have open; returns how many it could open before.
     pub fn limit_files(&self, files: u64) -> u64 {
-        // The server has raised its own limit to the maximum, which it has in common with this process.
+        // The server has raised its own limit to the maximum, which it has in common with this
+        // process.
         let maximum = getrlimit(Resource::Nofile).maximum;
-        let before = prlimit(Some(self.pid()), Resource::Nofile, Rlimit { current: Some(files), maximum }).unwrap();
+        let before = prlimit(
+            Some(self.pid()),
+            Resource::Nofile,
+            Rlimit {
+                current: Some(files),
+                maximum,
+            },
+        )
+        .unwrap();
         before.current.or(maximum).expect("a limit of open files")
     }
 
     /// How many files it has open.
     pub fn open_files(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+        fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .count()
     }
 
     /// The processor time that it has used, in the kernel's ticks of 10 ms.
     pub fn processor_ticks(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // The name, which may hold spaces, ends with the last parenthesis; user and system time are the 14th and 15th field.
+        // The name, which may hold spaces, ends with the last parenthesis; user and system time are
+        // the 14th and 15th field.
         let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }

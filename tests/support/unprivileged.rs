@@ -1,4 +1,5 @@
-//! Servers that refuse to run as root: a folder and an account for them, and what all private servers of the tests share.
+//! Servers that refuse to run as root: a folder and an account for them, and what all private
+//! servers of the tests share.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -29,9 +30,16 @@ impl Account {
             return None;
         }
         let accounts = fs::read_to_string("/etc/passwd").unwrap();
-        let fields = accounts.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name);
-        let fields = fields.unwrap_or_else(|| panic!("there is no account {name}: is its package installed?"));
-        Some(Self { uid: fields[2].parse().unwrap(), gid: fields[3].parse().unwrap() })
+        let fields = accounts
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .find(|fields| fields[0] == name);
+        let fields = fields
+            .unwrap_or_else(|| panic!("there is no account {name}: is its package installed?"));
+        Some(Self {
+            uid: fields[2].parse().unwrap(),
+            gid: fields[3].parse().unwrap(),
+        })
     }
 }
 
@@ -69,7 +77,8 @@ impl Folder {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// Puts a server's certificate and key into it, both the account's own: PostgreSQL takes a key that others may read for none.
+    /// Puts a server's certificate and key into it, both the account's own: PostgreSQL takes a key
+    /// that others may read for none.
     pub fn copy_certificates(&self) {
         for name in ["server.pem", "server.key"] {
             fs::copy(certificate(name), self.file(name)).unwrap();
@@ -80,7 +89,11 @@ impl Folder {
     /// A program that runs in it as the account.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
-        command.current_dir(self.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .current_dir(self.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         if let Some(Account { uid, gid }) = self.account {
             command.uid(uid).gid(gid);
         }
@@ -90,15 +103,27 @@ impl Folder {
 
 /// A certificate: `ca.pem`, which issued the servers', or `stranger.pem`, which did not.
 pub fn certificate(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/watch/tls").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/watch/tls")
+        .join(name)
 }
 
 /// Runs a program to its end, which must be a good one.
 pub fn run(mut command: Command) -> String {
-    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+    let output = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output();
     let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{said}\n{complained}", output.status);
+    let (said, complained) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{said}\n{complained}",
+        output.status
+    );
     said.into_owned()
 }
 
@@ -110,13 +135,18 @@ pub struct Server {
 
 impl Server {
     /// Starts `command`, whose output goes to the file `output`, and waits until `is_ready`.
-    pub fn start(command: Command, output: PathBuf, is_ready: impl FnMut() -> bool) -> Result<Self, String> {
+    pub fn start(
+        command: Command,
+        output: PathBuf,
+        is_ready: impl FnMut() -> bool,
+    ) -> Result<Self, String> {
         let child = Mutex::new(spawn(command, &output));
         let server = Self { child, output };
         server.wait(is_ready).map(|()| server)
     }
 
-    /// Starts it again after [`Server::kill`]. What the killed one has left behind may keep a new one from starting for a moment.
+    /// Starts it again after [`Server::kill`]. What the killed one has left behind may keep a new
+    /// one from starting for a moment.
     pub fn restart(&self, command: impl Fn() -> Command, mut is_ready: impl FnMut() -> bool) {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
@@ -173,6 +203,14 @@ impl Drop for Server {
 }
 
 fn spawn(mut command: Command, output: &Path) -> Child {
-    let output = fs::File::options().create(true).append(true).open(output).unwrap();
-    command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    let output = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(output)
+        .unwrap();
+    command
+        .stdout(output.try_clone().unwrap())
+        .stderr(output)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }

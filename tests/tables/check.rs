@@ -7,20 +7,32 @@ use bugzfeed::schema::Engine;
 use crate::database::{Database, ServerKind, comment, edit};
 
 fn bugzfeed(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_bugzfeed")).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_bugzfeed"))
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 /// What the check has to say; nothing, where all is well.
 fn check(url: &str) -> String {
     let output = bugzfeed(&["schema", "--check", url]);
-    let (said, complained) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let (said, complained) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
     match output.status.code() {
         Some(0) => {
-            assert!(said.contains("are there and intact") && complained.is_empty(), "{said}{complained}");
+            assert!(
+                said.contains("are there and intact") && complained.is_empty(),
+                "{said}{complained}"
+            );
             String::new()
         }
         Some(1) => {
-            assert!(said.is_empty() && complained.contains("does not record changes as it should: "), "{said}{complained}");
+            assert!(
+                said.is_empty() && complained.contains("does not record changes as it should: "),
+                "{said}{complained}"
+            );
             complained
         }
         code => panic!("{code:?}: {said}{complained}"),
@@ -35,30 +47,106 @@ const DAMAGES: &[(&[Engine], &str, &str)] = {
     const NAMELESS: &[Engine] = &[Engine::Mysql, Engine::Sqlite];
     const ALL: &[Engine] = &[Engine::Mysql, Engine::Postgres, Engine::Sqlite];
     &[
-        (ALL, "DROP TABLE push_notify", "the table push_notify is missing"),
-        (ALL, "ALTER TABLE bugs RENAME TO stranger", "there is no table bugs"),
-        (NAMELESS, "DROP TRIGGER push_notify_insert", "the trigger push_notify_insert"),
-        (NAMELESS, "DROP TRIGGER push_notify_update", "the trigger push_notify_update"),
-        (POSTGRES, "DROP TRIGGER push_notify_insert ON bugs", "the trigger push_notify_insert on bugs is missing"),
-        (POSTGRES, "DROP TRIGGER push_notify_update ON bugs", "the trigger push_notify_update on bugs is missing"),
-        (POSTGRES, "ALTER TABLE bugs DISABLE TRIGGER push_notify_update", "the trigger push_notify_update on bugs is disabled"),
-        (ALL, "ALTER TABLE push_notify RENAME COLUMN delta_ts TO changed", "push_notify has no column delta_ts"),
-        (ALL, "CREATE UNIQUE INDEX one_per_bug ON push_notify (bug_id)", "the unique index one_per_bug"),
-        (MYSQL, "ALTER TABLE push_notify MODIFY delta_ts VARCHAR(30)", "the column delta_ts of push_notify is varchar, not datetime"),
-        (POSTGRES, "ALTER TABLE push_notify ALTER delta_ts TYPE text", "the column delta_ts of push_notify is text, not timestamp"),
-        (MYSQL, "ALTER TABLE push_notify MODIFY id BIGINT NOT NULL", "id of push_notify is not AUTO_INCREMENT"),
-        (POSTGRES, "ALTER TABLE push_notify ALTER id DROP DEFAULT", "id of push_notify does not count by itself"),
-        (MYSQL, "ALTER TABLE push_notify DROP PRIMARY KEY, ADD INDEX (id)", "id is not the primary key"),
-        (POSTGRES, "ALTER TABLE push_notify DROP CONSTRAINT push_notify_pkey", "id is not the primary key"),
-        (SQLITE, "DROP TABLE push_notify; CREATE TABLE push_notify (id INTEGER, bug_id INTEGER, delta_ts TEXT)", "INTEGER PRIMARY KEY"),
-        (MYSQL, "ALTER TABLE push_notify ENGINE = MyISAM", "the engine of push_notify is MyISAM"),
+        (
+            ALL,
+            "DROP TABLE push_notify",
+            "the table push_notify is missing",
+        ),
+        (
+            ALL,
+            "ALTER TABLE bugs RENAME TO stranger",
+            "there is no table bugs",
+        ),
+        (
+            NAMELESS,
+            "DROP TRIGGER push_notify_insert",
+            "the trigger push_notify_insert",
+        ),
+        (
+            NAMELESS,
+            "DROP TRIGGER push_notify_update",
+            "the trigger push_notify_update",
+        ),
+        (
+            POSTGRES,
+            "DROP TRIGGER push_notify_insert ON bugs",
+            "the trigger push_notify_insert on bugs is missing",
+        ),
+        (
+            POSTGRES,
+            "DROP TRIGGER push_notify_update ON bugs",
+            "the trigger push_notify_update on bugs is missing",
+        ),
+        (
+            POSTGRES,
+            "ALTER TABLE bugs DISABLE TRIGGER push_notify_update",
+            "the trigger push_notify_update on bugs is disabled",
+        ),
+        (
+            ALL,
+            "ALTER TABLE push_notify RENAME COLUMN delta_ts TO changed",
+            "push_notify has no column delta_ts",
+        ),
+        (
+            ALL,
+            "CREATE UNIQUE INDEX one_per_bug ON push_notify (bug_id)",
+            "the unique index one_per_bug",
+        ),
+        (
+            MYSQL,
+            "ALTER TABLE push_notify MODIFY delta_ts VARCHAR(30)",
+            "the column delta_ts of push_notify is varchar, not datetime",
+        ),
+        (
+            POSTGRES,
+            "ALTER TABLE push_notify ALTER delta_ts TYPE text",
+            "the column delta_ts of push_notify is text, not timestamp",
+        ),
+        (
+            MYSQL,
+            "ALTER TABLE push_notify MODIFY id BIGINT NOT NULL",
+            "id of push_notify is not AUTO_INCREMENT",
+        ),
+        (
+            POSTGRES,
+            "ALTER TABLE push_notify ALTER id DROP DEFAULT",
+            "id of push_notify does not count by itself",
+        ),
+        (
+            MYSQL,
+            "ALTER TABLE push_notify DROP PRIMARY KEY, ADD INDEX (id)",
+            "id is not the primary key",
+        ),
+        (
+            POSTGRES,
+            "ALTER TABLE push_notify DROP CONSTRAINT push_notify_pkey",
+            "id is not the primary key",
+        ),
+        (
+            SQLITE,
+            "DROP TABLE push_notify; CREATE TABLE push_notify (id INTEGER, bug_id INTEGER, delta_ts TEXT)",
+            "INTEGER PRIMARY KEY",
+        ),
+        (
+            MYSQL,
+            "ALTER TABLE push_notify ENGINE = MyISAM",
+            "the engine of push_notify is MyISAM",
+        ),
         (
             MYSQL,
             "ALTER TABLE push_notify MODIFY bug_id MEDIUMINT NOT NULL, ADD FOREIGN KEY (bug_id) REFERENCES bugs (bug_id)",
             "has a foreign key",
         ),
-        (POSTGRES, "ALTER TABLE push_notify ADD FOREIGN KEY (bug_id) REFERENCES bugs (bug_id)", "has a foreign key"),
-        (MYSQL, "ALTER TABLE bugs DROP COLUMN deadline", "the table bugs has no column deadline, which the trigger"),
+        (
+            POSTGRES,
+            "ALTER TABLE push_notify ADD FOREIGN KEY (bug_id) REFERENCES bugs (bug_id)",
+            "has a foreign key",
+        ),
+        (
+            MYSQL,
+            "ALTER TABLE bugs DROP COLUMN deadline",
+            "the table bugs has no column deadline, which the trigger",
+        ),
         (
             MYSQL,
             "DROP TRIGGER push_notify_insert; CREATE TRIGGER push_notify_insert AFTER INSERT ON bugs FOR EACH ROW DO 1",
@@ -131,19 +219,35 @@ fn a_definer_without_rights_or_existence_is_named_and_a_new_installation_mends_i
     let mut root = database.session();
     root.must("CREATE USER definer@localhost");
     root.must("GRANT ALL ON *.* TO definer@localhost");
-    let script = Engine::Mysql.installation().replace("CREATE TRIGGER", "CREATE DEFINER = definer@localhost TRIGGER");
+    let script = Engine::Mysql.installation().replace(
+        "CREATE TRIGGER",
+        "CREATE DEFINER = definer@localhost TRIGGER",
+    );
     database.run_script(Engine::Mysql.removal()).unwrap();
     database.run_script(&script).unwrap();
     assert_eq!(check(&database.url("root", "")), "");
     root.must("REVOKE ALL ON *.* FROM definer@localhost");
-    root.must(&format!("GRANT SELECT, TRIGGER ON {}.bugs TO definer@localhost", database.name));
+    root.must(&format!(
+        "GRANT SELECT, TRIGGER ON {}.bugs TO definer@localhost",
+        database.name
+    ));
     let problems = check(&database.url("root", ""));
-    assert!(problems.contains("definer@localhost") && problems.contains("has no right to INSERT on push_notify"), "{problems}");
+    assert!(
+        problems.contains("definer@localhost")
+            && problems.contains("has no right to INSERT on push_notify"),
+        "{problems}"
+    );
     assert!(!problems.contains("TRIGGER on"), "{problems}");
     root.must("DROP USER definer@localhost");
     let problems = check(&database.url("root", ""));
-    assert!(problems.contains("the account definer@localhost") && problems.contains("does not exist"), "{problems}");
-    let failed = database.session().run("UPDATE bugs SET delta_ts = '2026-11-20 15:50:32' WHERE bug_id = 1").unwrap_err();
+    assert!(
+        problems.contains("the account definer@localhost") && problems.contains("does not exist"),
+        "{problems}"
+    );
+    let failed = database
+        .session()
+        .run("UPDATE bugs SET delta_ts = '2026-11-20 15:50:32' WHERE bug_id = 1")
+        .unwrap_err();
     assert!(failed.contains("1449"), "{failed}");
     database.run_script(Engine::Mysql.removal()).unwrap();
     database.run_script(Engine::Mysql.installation()).unwrap();
@@ -151,24 +255,46 @@ fn a_definer_without_rights_or_existence_is_named_and_a_new_installation_mends_i
     comment(&mut *database.session(), 1, "2026-11-20 15:50:32");
 }
 
-/// An account that may do nothing but read the table sees neither triggers nor accounts, and is told so.
+/// An account that may do nothing but read the table sees neither triggers nor accounts, and is
+/// told so.
 #[test]
 #[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
 fn a_check_by_an_account_that_may_see_little_says_so() {
     let database = Database::new(ServerKind::shared(Engine::Mysql));
     let mut root = database.session();
     root.must("CREATE OR REPLACE USER little@'%'");
-    root.must(&format!("GRANT SELECT, TRIGGER ON {}.bugs TO little@'%'", database.name));
-    root.must(&format!("GRANT SELECT, DELETE ON {}.push_notify TO little@'%'", database.name));
+    root.must(&format!(
+        "GRANT SELECT, TRIGGER ON {}.bugs TO little@'%'",
+        database.name
+    ));
+    root.must(&format!(
+        "GRANT SELECT, DELETE ON {}.push_notify TO little@'%'",
+        database.name
+    ));
     let output = bugzfeed(&["schema", "--check", &database.url("little", "")]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.contains("this account may not see whether root@127.0.0.1 exists"), "{said}");
-    root.must(&format!("REVOKE TRIGGER ON {}.bugs FROM little@'%'", database.name));
-    root.must(&format!("REVOKE DELETE ON {}.push_notify FROM little@'%'", database.name));
+    assert!(
+        said.contains("this account may not see whether root@127.0.0.1 exists"),
+        "{said}"
+    );
+    root.must(&format!(
+        "REVOKE TRIGGER ON {}.bugs FROM little@'%'",
+        database.name
+    ));
+    root.must(&format!(
+        "REVOKE DELETE ON {}.push_notify FROM little@'%'",
+        database.name
+    ));
     let problems = check(&database.url("little", ""));
-    assert!(problems.contains("may not see it for lack of the right TRIGGER"), "{problems}");
-    assert!(problems.contains("cannot DELETE on push_notify"), "{problems}");
+    assert!(
+        problems.contains("may not see it for lack of the right TRIGGER"),
+        "{problems}"
+    );
+    assert!(
+        problems.contains("cannot DELETE on push_notify"),
+        "{problems}"
+    );
 }
 
 #[test]
@@ -176,15 +302,42 @@ fn a_check_of_what_is_no_database_or_another_kind_or_not_there_is_refused() {
     for (arguments, code, said) in [
         (&["schema"][..], 2, "required arguments"),
         (&["schema", "oracle"], 2, "mysql, postgres, sqlite"),
-        (&["schema", "--check", "webhook:?key_file=/x"], 69, "only a database has a table"),
-        (&["schema", "mysql", "--check", "sqlite:x"], 2, "is no mysql database"),
-        (&["schema", "--check", "sqlite:/nowhere/bugs"], 69, "unable to open"),
-        (&["schema", "--check", "mysql://u:secret@127.0.0.1:1/b"], 69, "cannot check mysql://u@127.0.0.1:1/b: cannot connect"),
-        (&["schema", "--check", "postgres://u:secret@127.0.0.1:1/b"], 69, "Connection refused"),
+        (
+            &["schema", "--check", "webhook:?key_file=/x"],
+            69,
+            "only a database has a table",
+        ),
+        (
+            &["schema", "mysql", "--check", "sqlite:x"],
+            2,
+            "is no mysql database",
+        ),
+        (
+            &["schema", "--check", "sqlite:/nowhere/bugs"],
+            69,
+            "unable to open",
+        ),
+        (
+            &["schema", "--check", "mysql://u:secret@127.0.0.1:1/b"],
+            69,
+            "cannot check mysql://u@127.0.0.1:1/b: cannot connect",
+        ),
+        (
+            &["schema", "--check", "postgres://u:secret@127.0.0.1:1/b"],
+            69,
+            "Connection refused",
+        ),
     ] {
         let output = bugzfeed(arguments);
         let complained = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {complained}");
-        assert!(complained.contains(said) && !complained.contains("secret"), "{arguments:?}: {complained}");
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {complained}"
+        );
+        assert!(
+            complained.contains(said) && !complained.contains("secret"),
+            "{arguments:?}: {complained}"
+        );
     }
 }

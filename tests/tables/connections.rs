@@ -1,4 +1,5 @@
-//! Accounts, passwords, TLS, lost connections, and the programs around a table: as the documentation says.
+//! Accounts, passwords, TLS, lost connections, and the programs around a table: as the
+//! documentation says.
 
 use std::process::Command;
 
@@ -18,7 +19,9 @@ fn create_account(database: &Database, name: &str, rights: &str) {
         "" => {}
         _ if root_is_mysql(&mut *root) => {
             root.must(&format!("CREATE USER {name} IDENTIFIED BY 's/e@cret'"));
-            root.must(&format!("GRANT {rights} ON {database}.push_notify TO {name}"));
+            root.must(&format!(
+                "GRANT {rights} ON {database}.push_notify TO {name}"
+            ));
         }
         _ => {
             root.must(&format!("CREATE ROLE {name} LOGIN PASSWORD 's/e@cret'"));
@@ -32,8 +35,14 @@ fn root_is_mysql(root: &mut dyn crate::database::Session) -> bool {
 }
 
 fn bugzfeed(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_bugzfeed")).args(arguments).output().unwrap();
-    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    let output = Command::new(env!("CARGO_BIN_EXE_bugzfeed"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
 }
 
 for_each_engine! {
@@ -69,7 +78,8 @@ for_each_engine! {
     }
 }
 
-/// The rights that the documentation names are enough, and fewer are found out before anything is read.
+/// The rights that the documentation names are enough, and fewer are found out before anything is
+/// read.
 fn documented_rights_are_enough(engine: Engine) {
     let database = Database::new(ServerKind::own(engine));
     create_account(&database, "poller", "SELECT, DELETE");
@@ -77,21 +87,45 @@ fn documented_rights_are_enough(engine: Engine) {
     comment(&mut *database.session(), 1, "2026-11-20 15:50:32");
     let onlooker: Address = database.url("onlooker:s%2Fe%40cret", "").parse().unwrap();
     let refusal = onlooker.table().err().unwrap().to_string();
-    assert!(refusal.contains("cannot delete from the table of notifications") && refusal.contains("denied"), "{refusal}");
+    assert!(
+        refusal.contains("cannot delete from the table of notifications")
+            && refusal.contains("denied"),
+        "{refusal}"
+    );
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
     std::fs::write(&file, "s/e@cret\n").unwrap();
-    let mut reading = Reading::start(&database.url("poller", &format!("password_file={}", file.display())));
+    let mut reading =
+        Reading::start(&database.url("poller", &format!("password_file={}", file.display())));
     assert_eq!(reading.take(1), [(1, "2026-11-20T15:50:32".to_owned())]);
-    let (code, said) = bugzfeed(&["notify", "7", "--source", &database.url("poller:s%2Fe%40cret", "")]);
-    assert!(code == Some(69) && said.contains("cannot write to the table of notifications"), "{code:?} {said}");
-    wait_until("the table is empty", || (database.rows_left() == "0").then_some(()));
+    let (code, said) = bugzfeed(&[
+        "notify",
+        "7",
+        "--source",
+        &database.url("poller:s%2Fe%40cret", ""),
+    ]);
+    assert!(
+        code == Some(69) && said.contains("cannot write to the table of notifications"),
+        "{code:?} {said}"
+    );
+    wait_until("the table is empty", || {
+        (database.rows_left() == "0").then_some(())
+    });
 
     let server = Server::start(&["--source", &database.url("poller:wrong%21", "")]);
-    let line = server.program().wait_for_line("trying again until it works");
-    assert!(line.contains("cannot connect to the database") && line.contains("poller"), "{line}");
+    let line = server
+        .program()
+        .wait_for_line("trying again until it works");
+    assert!(
+        line.contains("cannot connect to the database") && line.contains("poller"),
+        "{line}"
+    );
     server.program().signal(Signal::TERM);
-    assert!(!server.program().log().contains("wrong"), "{}", server.program().log());
+    assert!(
+        !server.program().log().contains("wrong"),
+        "{}",
+        server.program().log()
+    );
 }
 
 #[test]
@@ -114,7 +148,9 @@ fn a_lost_connection_is_made_again(engine: Engine, others: &str, end: fn(&str) -
     comment(&mut *root, 1, "2026-11-20 15:50:32");
     assert_eq!(reading.take(1)[0].0, 1);
     for bug in [2, 3] {
-        let connection = wait_until("the reader is connected", || Some(root.get(others)).filter(|id| !id.is_empty()));
+        let connection = wait_until("the reader is connected", || {
+            Some(root.get(others)).filter(|id| !id.is_empty())
+        });
         // It may be gone already.
         let _ = root.run(&end(&connection));
         comment(&mut *root, bug, "2026-11-20 15:50:33");
@@ -133,10 +169,13 @@ fn a_lost_connection_to_mariadb_is_made_again() {
 #[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
 fn a_lost_connection_to_postgresql_is_made_again() {
     let others = "SELECT pid FROM pg_stat_activity WHERE application_name = 'bugzfeed'";
-    a_lost_connection_is_made_again(Engine::Postgres, others, |pid| format!("SELECT pg_terminate_backend({pid})"));
+    a_lost_connection_is_made_again(Engine::Postgres, others, |pid| {
+        format!("SELECT pg_terminate_backend({pid})")
+    });
 }
 
-/// With a poll once an hour, only a notification can bring what arrives; and a stop does not wait for the poll.
+/// With a poll once an hour, only a notification can bring what arrives; and a stop does not wait
+/// for the poll.
 #[test]
 #[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
 fn postgresql_wakes_the_reader_at_the_commit() {
@@ -159,7 +198,9 @@ fn postgresql_wakes_the_reader_at_the_commit() {
 }
 
 fn comment_in_transaction(session: &mut dyn crate::database::Session, bug: u32) {
-    session.must(&format!("UPDATE bugs SET delta_ts = '2026-11-20 15:50:32' WHERE bug_id = {bug}"));
+    session.must(&format!(
+        "UPDATE bugs SET delta_ts = '2026-11-20 15:50:32' WHERE bug_id = {bug}"
+    ));
 }
 
 /// Only TLS leads to this account.
@@ -179,16 +220,33 @@ fn tls_is_spoken_and_verified(engine: Engine) {
     open(&format!("sslmode=verify-full&cacert={}", ca.display())).unwrap();
     open("sslmode=require").unwrap();
     open("").unwrap_err();
-    for options in ["sslmode=verify-full".to_owned(), format!("cacert={}", stranger.display())] {
+    for options in [
+        "sslmode=verify-full".to_owned(),
+        format!("cacert={}", stranger.display()),
+    ] {
         let refusal = open(&options).unwrap_err();
-        assert!(refusal.contains("certificate") && refusal.contains("cacert=FILE"), "{options}: {refusal}");
+        assert!(
+            refusal.contains("certificate") && refusal.contains("cacert=FILE"),
+            "{options}: {refusal}"
+        );
     }
     let refusal = open("cacert=/nowhere/ca.pem").unwrap_err();
     assert!(refusal.contains("No such file"), "{refusal}");
     // The certificate is for localhost and 127.0.0.1.
-    let stranger = database.url(account, &format!("cacert={}", ca.display())).replace("127.0.0.1", "127.0.0.2");
-    let refusal = stranger.parse::<Address>().unwrap().table().err().unwrap().to_string();
-    assert!(refusal.contains("certificate") && refusal.contains("127.0.0.1"), "{refusal}");
+    let stranger = database
+        .url(account, &format!("cacert={}", ca.display()))
+        .replace("127.0.0.1", "127.0.0.2");
+    let refusal = stranger
+        .parse::<Address>()
+        .unwrap()
+        .table()
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        refusal.contains("certificate") && refusal.contains("127.0.0.1"),
+        "{refusal}"
+    );
     let mut reading = Reading::start(&database.url(account, &format!("cacert={}", ca.display())));
     comment(&mut *database.session(), 1, "2026-11-20 15:50:32");
     assert_eq!(reading.take(1)[0].0, 1);

@@ -1,4 +1,5 @@
-//! A Bugzilla's database of each kind, and a reader of it. Bugzilla is played statement by statement, as it was recorded.
+//! A Bugzilla's database of each kind, and a reader of it. Bugzilla is played statement by
+//! statement, as it was recorded.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -36,13 +37,16 @@ impl Session for mysql::Conn {
     }
 
     fn get(&mut self, sql: &str) -> String {
-        mysql::prelude::Queryable::query_first::<String, _>(self, sql).unwrap().unwrap_or_default()
+        mysql::prelude::Queryable::query_first::<String, _>(self, sql)
+            .unwrap()
+            .unwrap_or_default()
     }
 }
 
 impl Session for ::postgres::Client {
     fn run(&mut self, sql: &str) -> Result<(), String> {
-        self.batch_execute(sql).map_err(|error| format!("{error:?}"))
+        self.batch_execute(sql)
+            .map_err(|error| format!("{error:?}"))
     }
 
     fn get(&mut self, sql: &str) -> String {
@@ -58,12 +62,19 @@ impl Session for ::postgres::Client {
 impl Session for rusqlite::Connection {
     fn run(&mut self, sql: &str) -> Result<(), String> {
         // Bugzilla's own transactions ask for the lock at once, too.
-        let sql = if sql == "BEGIN" { "BEGIN IMMEDIATE" } else { sql };
+        let sql = if sql == "BEGIN" {
+            "BEGIN IMMEDIATE"
+        } else {
+            sql
+        };
         self.execute_batch(sql).map_err(|error| error.to_string())
     }
 
     fn get(&mut self, sql: &str) -> String {
-        self.query_row(&format!("SELECT CAST(({sql}) AS TEXT)"), [], |row| row.get(0)).unwrap()
+        self.query_row(&format!("SELECT CAST(({sql}) AS TEXT)"), [], |row| {
+            row.get(0)
+        })
+        .unwrap()
     }
 }
 
@@ -106,11 +117,27 @@ impl Database {
     /// A Bugzilla without any bug or trigger.
     pub fn without_triggers(server: ServerKind) -> Self {
         let (engine, name, tables) = match &server {
-            ServerKind::MariaDb(server) => (Engine::Mysql, server.create_database(), include_str!("bugzilla-mysql.sql")),
-            ServerKind::Postgres(server) => (Engine::Postgres, server.create_database(), include_str!("bugzilla-postgres.sql")),
-            ServerKind::Sqlite(_) => (Engine::Sqlite, "bugs".to_owned(), include_str!("bugzilla-sqlite.sql")),
+            ServerKind::MariaDb(server) => (
+                Engine::Mysql,
+                server.create_database(),
+                include_str!("bugzilla-mysql.sql"),
+            ),
+            ServerKind::Postgres(server) => (
+                Engine::Postgres,
+                server.create_database(),
+                include_str!("bugzilla-postgres.sql"),
+            ),
+            ServerKind::Sqlite(_) => (
+                Engine::Sqlite,
+                "bugs".to_owned(),
+                include_str!("bugzilla-sqlite.sql"),
+            ),
         };
-        let database = Self { engine, server, name };
+        let database = Self {
+            engine,
+            server,
+            name,
+        };
         database.run_script(tables).unwrap();
         database
     }
@@ -133,8 +160,14 @@ impl Database {
     /// A session, if the database is there.
     pub fn try_session(&self) -> Option<Box<dyn Session>> {
         match &self.server {
-            ServerKind::MariaDb(server) => server.try_connect(&self.name).ok().map(|session| Box::new(session) as _),
-            ServerKind::Postgres(server) => server.try_connect(&self.name).ok().map(|session| Box::new(session) as _),
+            ServerKind::MariaDb(server) => server
+                .try_connect(&self.name)
+                .ok()
+                .map(|session| Box::new(session) as _),
+            ServerKind::Postgres(server) => server
+                .try_connect(&self.name)
+                .ok()
+                .map(|session| Box::new(session) as _),
             ServerKind::Sqlite(folder) => {
                 let session = rusqlite::Connection::open(folder.path().join(&self.name)).unwrap();
                 session.busy_timeout(PATIENCE).unwrap();
@@ -158,9 +191,18 @@ impl Database {
     pub fn url(&self, account: &str, options: &str) -> String {
         let separator = if options.is_empty() { "" } else { "?" };
         match &self.server {
-            ServerKind::MariaDb(server) => format!("mysql://{account}@127.0.0.1:{}/{}{separator}{options}", server.port, self.name),
-            ServerKind::Postgres(server) => format!("postgres://{account}@127.0.0.1:{}/{}{separator}{options}", server.port, self.name),
-            ServerKind::Sqlite(folder) => format!("sqlite:{}{separator}{options}", folder.path().join(&self.name).display()),
+            ServerKind::MariaDb(server) => format!(
+                "mysql://{account}@127.0.0.1:{}/{}{separator}{options}",
+                server.port, self.name
+            ),
+            ServerKind::Postgres(server) => format!(
+                "postgres://{account}@127.0.0.1:{}/{}{separator}{options}",
+                server.port, self.name
+            ),
+            ServerKind::Sqlite(folder) => format!(
+                "sqlite:{}{separator}{options}",
+                folder.path().join(&self.name).display()
+            ),
         }
     }
 
@@ -207,15 +249,25 @@ fn log_and_touch(session: &mut dyn Session, bug: u32, now: &str) {
     session.must(&format!(
         "INSERT INTO bugs_activity (bug_id, who, bug_when, fieldid, removed, added) VALUES ({bug}, 1, '{now}', 2, 'old', 'new')"
     ));
-    session.must(&format!("UPDATE bugs SET delta_ts = '{now}' WHERE bug_id = {bug}"));
+    session.must(&format!(
+        "UPDATE bugs SET delta_ts = '{now}' WHERE bug_id = {bug}"
+    ));
 }
 
-/// What Bugzilla's mail does after the commit. It takes a while, so that its time is never that of the mail before.
+/// What Bugzilla's mail does after the commit. It takes a while, so that its time is never that of
+/// the mail before.
 pub fn send_mail(session: &mut dyn Session, bug: u32) {
     static MAILS: AtomicU32 = AtomicU32::new(0);
     let mails = MAILS.fetch_add(1, Ordering::Relaxed);
-    let now = format!("2027-01-01 {:02}:{:02}:{:02}", mails / 3600, mails / 60 % 60, mails % 60);
-    session.must(&format!("UPDATE bugs SET lastdiffed = '{now}' WHERE bug_id = {bug}"));
+    let now = format!(
+        "2027-01-01 {:02}:{:02}:{:02}",
+        mails / 3600,
+        mails / 60 % 60,
+        mails % 60
+    );
+    session.must(&format!(
+        "UPDATE bugs SET lastdiffed = '{now}' WHERE bug_id = {bug}"
+    ));
 }
 
 /// Files a bug.
@@ -223,7 +275,9 @@ pub fn file(session: &mut dyn Session, bug: u32, now: &str) {
     session.must("BEGIN");
     session.must(&insert(bug, now));
     session.must(&format!("INSERT INTO longdescs (bug_id, who, bug_when, thetext) VALUES ({bug}, 1, '{now}', 'It is broken.')"));
-    session.must(&format!("UPDATE bugs SET creation_ts = '{now}' WHERE bug_id = {bug}"));
+    session.must(&format!(
+        "UPDATE bugs SET creation_ts = '{now}' WHERE bug_id = {bug}"
+    ));
     session.must("COMMIT");
 }
 
@@ -237,7 +291,10 @@ pub fn edit(session: &mut dyn Session, field: &str, bugs: &[u32], now: &str) {
 /// What stands between BEGIN and COMMIT of an edit.
 pub fn edit_in_transaction(session: &mut dyn Session, field: &str, bugs: &[u32], now: &str) {
     for bug in bugs {
-        session.must(&format!("UPDATE bugs SET {field} = '{}' WHERE bug_id = {bug}", fastrand::u32(..)));
+        session.must(&format!(
+            "UPDATE bugs SET {field} = '{}' WHERE bug_id = {bug}",
+            fastrand::u32(..)
+        ));
         log_and_touch(session, *bug, now);
     }
 }
@@ -246,7 +303,9 @@ pub fn edit_in_transaction(session: &mut dyn Session, field: &str, bugs: &[u32],
 pub fn comment(session: &mut dyn Session, bug: u32, now: &str) {
     session.must("BEGIN");
     session.must(&format!("INSERT INTO longdescs (bug_id, who, bug_when, thetext) VALUES ({bug}, 1, '{now}', 'It still is.')"));
-    session.must(&format!("UPDATE bugs SET delta_ts = '{now}' WHERE bug_id = {bug}"));
+    session.must(&format!(
+        "UPDATE bugs SET delta_ts = '{now}' WHERE bug_id = {bug}"
+    ));
     session.must("COMMIT");
 }
 
@@ -275,15 +334,27 @@ impl Reading {
         let sink = Sink::new(FeedId(0), address.to_string(), None, sender);
         let mut source = address.open().0;
         let source = thread::spawn(move || supervise(&mut *source, sink, &seen));
-        Self { inbox, poll: RefCell::new(poll), stop, source: Some(source), received: Vec::new(), has_gap: false }
+        Self {
+            inbox,
+            poll: RefCell::new(poll),
+            stop,
+            source: Some(source),
+            received: Vec::new(),
+            has_gap: false,
+        }
     }
 
     /// Waits until this many changes have come, and takes them.
     pub fn take(&mut self, count: usize) -> Vec<Change> {
-        // A source that has lost its database again and again waits for up to half a minute by itself.
+        // A source that has lost its database again and again waits for up to half a minute by
+        // itself.
         let deadline = Instant::now() + 2 * PATIENCE;
         while self.received.len() < count {
-            assert!(Instant::now() < deadline, "waited in vain for {count} changes, got {:?}", self.received);
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain for {count} changes, got {:?}",
+                self.received
+            );
             self.wait(Duration::from_millis(100));
         }
         self.received.drain(..count).collect()
@@ -291,12 +362,19 @@ impl Reading {
 
     /// Waits until something comes, or for `duration`.
     pub fn wait(&mut self, duration: Duration) {
-        self.poll.borrow_mut().poll(&mut Events::with_capacity(1), Some(duration)).unwrap();
+        self.poll
+            .borrow_mut()
+            .poll(&mut Events::with_capacity(1), Some(duration))
+            .unwrap();
         self.inbox.begin();
         while let Some(event) = self.inbox.take() {
             match event {
                 Event::Updates { updates, .. } => {
-                    self.received.extend(updates.iter().map(|update| (update.bug.get(), update.when.to_string())));
+                    self.received.extend(
+                        updates
+                            .iter()
+                            .map(|update| (update.bug.get(), update.when.to_string())),
+                    );
                 }
                 Event::Gap { .. } => self.has_gap = true,
                 Event::Answer { .. } | Event::Doubt { .. } => {}
@@ -317,7 +395,9 @@ impl Reading {
     fn end(&mut self) {
         self.stop.request();
         if let Some(source) = self.source.take() {
-            wait_until("the source has ended", || source.is_finished().then_some(()));
+            wait_until("the source has ended", || {
+                source.is_finished().then_some(())
+            });
             source.join().unwrap();
         }
     }

@@ -3,15 +3,22 @@
 use bugzfeed::schema::Engine;
 use bugzfeed::update::When;
 
-use crate::database::{Change, Database, Reading, ServerKind, Session, comment, edit, edit_in_transaction, file, insert, send_mail};
+use crate::database::{
+    Change, Database, Reading, ServerKind, Session, comment, edit, edit_in_transaction, file,
+    insert, send_mail,
+};
 use crate::support::server::PATIENCE;
 
 fn changes(changes: &[(u32, &str)]) -> Vec<Change> {
-    changes.iter().map(|(bug, when)| (*bug, (*when).to_owned())).collect()
+    changes
+        .iter()
+        .map(|(bug, when)| (*bug, (*when).to_owned()))
+        .collect()
 }
 
 for_each_engine! {
-    /// Each edit is followed by its mail, and then the next edit, only when it has arrived: so each stands alone in its batch.
+    /// Each edit is followed by its mail, and then the next edit, only when it has arrived: so each
+    /// stands alone in its batch.
     fn each_edit_arrives_once(engine) {
         let database = Database::new(ServerKind::shared(engine));
         let mut reading = database.read();
@@ -48,7 +55,8 @@ for_each_engine! {
         assert_eq!(database.rows_left(), "0");
     }
 
-    /// More than two batches, in one transaction. Each bug has two rows on MariaDB, some of them on both sides of a batch's end.
+    /// More than two batches, in one transaction. Each bug has two rows on MariaDB, some of them on
+    /// both sides of a batch's end.
     fn a_bulk_edit_of_a_custom_field_arrives_once_for_each_bug(engine) {
         let database = Database::without_triggers(ServerKind::shared(engine));
         let session = &mut *database.session();
@@ -113,7 +121,8 @@ for_each_engine! {
         assert_eq!(reading.received(), []);
     }
 
-    /// An account that may read nothing but `bugs`, or a Bugzilla before 5.0: only the time says what changed.
+    /// An account that may read nothing but `bugs`, or a Bugzilla before 5.0: only the time says
+    /// what changed.
     fn bugzillas_bugs_alone_can_be_watched_as_far_back_as_the_window(engine) {
         let database = Database::without_triggers(ServerKind::shared(engine));
         let session = &mut *database.session();
@@ -138,7 +147,8 @@ for_each_engine! {
         assert_eq!(reading.take(1)[0].0, 2);
         touch(3, 0);
         assert_eq!(reading.take(1)[0].0, 3);
-        // The newest edit, not the clock, is where the window ends: what comes late is found after a long downtime of the reader, too.
+        // The newest edit, not the clock, is where the window ends: what comes late is found after
+        // a long downtime of the reader, too.
         touch(2, -9 * 60);
         assert_eq!(reading.take(1)[0].0, 2);
         assert_eq!(reading.received(), []);
@@ -160,7 +170,9 @@ fn in_place(engine: Engine, update: &str, id: &str) {
     let session = &mut *database.session();
     session.must(&format!("CREATE TABLE push_notify (id {id}, bug_id INTEGER NOT NULL UNIQUE, delta_ts TIMESTAMP NOT NULL)"));
     let record = |bug: u32, now: &str| {
-        database.session().must(&format!("INSERT INTO push_notify (bug_id, delta_ts) VALUES ({bug}, '{now}') {update}"));
+        database.session().must(&format!(
+            "INSERT INTO push_notify (bug_id, delta_ts) VALUES ({bug}, '{now}') {update}"
+        ));
     };
     record(1, "2026-11-20 15:50:32");
     let address: bugzfeed::source::Address = database.url("root", "").parse().unwrap();
@@ -170,10 +182,19 @@ fn in_place(engine: Engine, update: &str, id: &str) {
     record(1, "2026-11-20 15:50:33");
     table.delete(&rows).unwrap();
     assert_eq!(database.rows_left(), "1");
-    table.insert(&["1".parse().unwrap(), "2".parse().unwrap()]).unwrap();
+    table
+        .insert(&["1".parse().unwrap(), "2".parse().unwrap()])
+        .unwrap();
     assert_eq!(database.rows_left(), "2");
     let mut reading = database.read();
-    assert_eq!(reading.take(2).iter().map(|(bug, _)| *bug).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(
+        reading
+            .take(2)
+            .iter()
+            .map(|(bug, _)| *bug)
+            .collect::<Vec<_>>(),
+        [1, 2]
+    );
     reading.stop();
     assert_eq!(database.rows_left(), "0");
 }
@@ -181,11 +202,19 @@ fn in_place(engine: Engine, update: &str, id: &str) {
 #[test]
 #[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
 fn the_originals_table_is_read_on_mariadb() {
-    in_place(Engine::Mysql, "ON DUPLICATE KEY UPDATE delta_ts = VALUES(delta_ts)", "INTEGER AUTO_INCREMENT PRIMARY KEY");
+    in_place(
+        Engine::Mysql,
+        "ON DUPLICATE KEY UPDATE delta_ts = VALUES(delta_ts)",
+        "INTEGER AUTO_INCREMENT PRIMARY KEY",
+    );
 }
 
 #[test]
 #[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
 fn the_originals_table_is_read_on_postgresql() {
-    in_place(Engine::Postgres, "ON CONFLICT (bug_id) DO UPDATE SET delta_ts = EXCLUDED.delta_ts", "SERIAL PRIMARY KEY");
+    in_place(
+        Engine::Postgres,
+        "ON CONFLICT (bug_id) DO UPDATE SET delta_ts = EXCLUDED.delta_ts",
+        "SERIAL PRIMARY KEY",
+    );
 }

@@ -1,4 +1,5 @@
-//! Tables of notifications in real databases: what Bugzilla writes arrives, and nothing is lost or harmed.
+//! Tables of notifications in real databases: what Bugzilla writes arrives, and nothing is lost or
+//! harmed.
 
 #![cfg(all(feature = "mysql", feature = "postgres"))]
 

@@ -1,4 +1,5 @@
-//! Many writers at once, and a database that dies: what was committed arrives, exactly that is deleted, and no writer waits.
+//! Many writers at once, and a database that dies: what was committed arrives, exactly that is
+//! deleted, and no writer waits.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,21 +34,26 @@ fn bugzilla(server: ServerKind) -> Database {
 
 /// The time of the edit of `bug`, each its own.
 fn time(bug: u32) -> String {
-    When::from_unix_seconds(1_800_000_000 + i64::from(bug)).to_string().replace('T', " ")
+    When::from_unix_seconds(1_800_000_000 + i64::from(bug))
+        .to_string()
+        .replace('T', " ")
 }
 
 fn change(bug: u32) -> Change {
     (bug, time(bug).replace(' ', "T"))
 }
 
-/// Edits all bugs of a writer in transactions of one or two bugs, of which a fifth is rolled back. Each stays open while another one
-/// begins after it and commits before it, so that ids are committed out of order. Returns the bugs whose edit was committed.
+/// Edits all bugs of a writer in transactions of one or two bugs, of which a fifth is rolled back.
+/// Each stays open while another one begins after it and commits before it, so that ids are
+/// committed out of order. Returns the bugs whose edit was committed.
 fn write(database: &Database, writer: u32) -> Vec<u32> {
     let mut committed = Vec::new();
     let (mut early, mut late) = (database.session(), database.session());
     let bugs: Vec<u32> = (1..=BUGS).map(|number| writer * BUGS + number).collect();
     for bugs in bugs.chunks(3) {
-        let [one, other, third] = bugs else { unreachable!("150 is divisible by 3") };
+        let [one, other, third] = bugs else {
+            unreachable!("150 is divisible by 3")
+        };
         early.must("BEGIN");
         edit_in_transaction(&mut *early, "short_desc", &[*one, *other], &time(*one));
         if database.engine == Engine::Sqlite {
@@ -75,22 +81,31 @@ fn write(database: &Database, writer: u32) -> Vec<u32> {
     committed
 }
 
-/// Fails when anybody had to wait for a lock of another for more than 100 ms, by the database's own account. The writers do not touch
-/// one another's bugs, so all waiting is due to the reader. (SQLite keeps no account, and has one writer at a time anyway.)
+/// Fails when anybody had to wait for a lock of another for more than 100 ms, by the database's own
+/// account. The writers do not touch one another's bugs, so all waiting is due to the reader.
+/// (SQLite keeps no account, and has one writer at a time anyway.)
 fn nobody_waited(database: &Database) {
     match &database.server {
         ServerKind::MariaDb(_) => {
             let mut session = database.session();
             let longest =
                 session.get("SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'Innodb_row_lock_time_max'");
-            assert!(longest.parse::<u64>().unwrap() < 100, "somebody waited for a row for {longest} ms");
-            let deadlocks = session.get("SELECT count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'");
+            assert!(
+                longest.parse::<u64>().unwrap() < 100,
+                "somebody waited for a row for {longest} ms"
+            );
+            let deadlocks = session.get(
+                "SELECT count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'",
+            );
             assert_eq!(deadlocks, "0");
         }
         // It is set to log each wait of more than 100 ms.
         ServerKind::Postgres(server) => {
             let log = server.server().log();
-            let waits: Vec<&str> = log.lines().filter(|line| line.contains("still waiting") || line.contains("deadlock")).collect();
+            let waits: Vec<&str> = log
+                .lines()
+                .filter(|line| line.contains("still waiting") || line.contains("deadlock"))
+                .collect();
             assert!(waits.is_empty(), "somebody waited: {waits:#?}");
         }
         ServerKind::Sqlite(_) => {}
@@ -127,8 +142,8 @@ struct Fate {
     is_safe: AtomicBool,
 }
 
-/// Files one bug after the other until the database is safe, and some more. Returns those that were committed, and those of which the
-/// writer got no answer: they may arrive or not.
+/// Files one bug after the other until the database is safe, and some more. Returns those that were
+/// committed, and those of which the writer got no answer: they may arrive or not.
 fn write_through_death(database: &Database, writer: u32, fate: &Fate) -> (Vec<u32>, Vec<u32>) {
     let (mut committed, mut unknown) = (Vec::new(), Vec::new());
     let mut session = database.session();
@@ -145,7 +160,13 @@ fn write_through_death(database: &Database, writer: u32, fate: &Fate) -> (Vec<u3
         } else {
             unknown.push(bug);
             // It may be killed again before it is reached.
-            let back = || if fate.is_dead.load(Ordering::Acquire) { None } else { database.try_session() };
+            let back = || {
+                if fate.is_dead.load(Ordering::Acquire) {
+                    None
+                } else {
+                    database.try_session()
+                }
+            };
             session = wait_until("the database is back", back);
         }
     }
@@ -181,8 +202,13 @@ fn nothing_is_lost_when_the_database_is_killed(engine: Engine) {
         }
         (committed, unknown)
     });
-    assert!(!unknown.is_empty(), "the database was killed while nobody wrote");
-    database.session().must(&insert(LAST, "2026-11-20 15:50:32"));
+    assert!(
+        !unknown.is_empty(),
+        "the database was killed while nobody wrote"
+    );
+    database
+        .session()
+        .must(&insert(LAST, "2026-11-20 15:50:32"));
     let last = (LAST, "2026-11-20T15:50:32".to_owned());
     while arrived.last() != Some(&last) {
         arrived.extend(reading.take(1));
@@ -190,10 +216,20 @@ fn nothing_is_lost_when_the_database_is_killed(engine: Engine) {
     arrived.pop();
     let distinct: HashSet<u32> = arrived.iter().map(|(bug, _)| *bug).collect();
     assert_eq!(distinct.len(), arrived.len(), "something arrived twice");
-    let lost: Vec<&u32> = committed.iter().filter(|bug| !distinct.contains(bug)).collect();
+    let lost: Vec<&u32> = committed
+        .iter()
+        .filter(|bug| !distinct.contains(bug))
+        .collect();
     assert!(lost.is_empty(), "lost: {lost:?}");
-    assert!(distinct.iter().all(|bug| committed.contains(bug) || unknown.contains(bug)), "what was never committed arrived");
-    wait_until("the table is empty", || (database.rows_left() == "0").then_some(()));
+    assert!(
+        distinct
+            .iter()
+            .all(|bug| committed.contains(bug) || unknown.contains(bug)),
+        "what was never committed arrived"
+    );
+    wait_until("the table is empty", || {
+        (database.rows_left() == "0").then_some(())
+    });
 }
 
 #[test]
@@ -221,7 +257,9 @@ fn an_open_edit_holds_up_nothing(engine: Engine) {
     others.must("COMMIT");
     let mut reading = database.read();
     reading.take(bugs.len());
-    wait_until("all that was read is deleted", || (database.rows_left() == "0").then_some(()));
+    wait_until("all that was read is deleted", || {
+        (database.rows_left() == "0").then_some(())
+    });
     open.must("COMMIT");
     assert_eq!(reading.take(1), [change(1)]);
     nobody_waited(&database);

@@ -14,14 +14,20 @@ use crate::support::unprivileged::run;
 /// The time that arrives for `2026-07-01 12:00:00`, read with these options.
 fn arrives(database: &Database, options: &str) -> String {
     comment(&mut *database.session(), 1, "2026-07-01 12:00:00");
-    Reading::start(&database.url("root", options)).take(1).remove(0).1
+    Reading::start(&database.url("root", options))
+        .take(1)
+        .remove(0)
+        .1
 }
 
-/// Whether what `notify` records now arrives as now: zones are no less than a quarter of an hour apart.
+/// Whether what `notify` records now arrives as now: zones are no less than a quarter of an hour
+/// apart.
 fn notifies_now(database: &Database, options: &str) {
     let address: Address = database.url("root", options).parse().unwrap();
     address.notify(&["7".parse().unwrap()]).unwrap();
-    let (_, when) = Reading::start(&database.url("root", options)).take(1).remove(0);
+    let (_, when) = Reading::start(&database.url("root", options))
+        .take(1)
+        .remove(0);
     let difference = when.parse::<When>().unwrap().unix_seconds() - unix_now();
     assert!(difference.abs() < 600, "{options}: {difference} s");
 }
@@ -51,13 +57,22 @@ fn mariadbs_own_zone_is_that_of_its_sessions() {
     root.must("SET GLOBAL time_zone = 'SYSTEM'");
     let unknown: Address = database.url("root", "tz=Europe/Berlin").parse().unwrap();
     let refusal = unknown.table().err().unwrap().to_string();
-    assert!(refusal.contains("Unknown or incorrect time zone: 'Europe/Berlin'"), "{refusal}");
+    assert!(
+        refusal.contains("Unknown or incorrect time zone: 'Europe/Berlin'"),
+        "{refusal}"
+    );
     // What the administrator is told to do in MariaDB's manual.
     let mut zones = Command::new("mariadb-tzinfo-to-sql");
     zones.args(["/usr/share/zoneinfo/Europe/Berlin", "Europe/Berlin"]);
     root.must("USE mysql");
-    run(zones).split(";\n").filter(|statement| !statement.trim().is_empty()).for_each(|statement| root.must(statement));
-    assert_eq!(arrives(&database, "tz=Europe/Berlin"), "2026-07-01T10:00:00");
+    run(zones)
+        .split(";\n")
+        .filter(|statement| !statement.trim().is_empty())
+        .for_each(|statement| root.must(statement));
+    assert_eq!(
+        arrives(&database, "tz=Europe/Berlin"),
+        "2026-07-01T10:00:00"
+    );
     notifies_now(&database, "tz=Europe/Berlin");
 }
 
@@ -66,10 +81,16 @@ fn mariadbs_own_zone_is_that_of_its_sessions() {
 fn postgresqls_own_zone_is_that_of_its_sessions() {
     let database = Database::new(ServerKind::shared(Engine::Postgres));
     let mut root = database.session();
-    root.must(&format!("ALTER DATABASE {} SET timezone = 'Asia/Kolkata'", database.name));
+    root.must(&format!(
+        "ALTER DATABASE {} SET timezone = 'Asia/Kolkata'",
+        database.name
+    ));
     assert_eq!(arrives(&database, ""), "2026-07-01T06:30:00");
     notifies_now(&database, "");
-    assert_eq!(arrives(&database, "tz=Europe/Berlin"), "2026-07-01T10:00:00");
+    assert_eq!(
+        arrives(&database, "tz=Europe/Berlin"),
+        "2026-07-01T10:00:00"
+    );
     notifies_now(&database, "tz=Europe/Berlin");
     let unknown: Address = database.url("root", "tz=Nowhere/Land").parse().unwrap();
     let refusal = unknown.table().err().unwrap().to_string();
@@ -82,16 +103,34 @@ fn sqlites_own_zone_is_that_of_the_process() {
     let database = Database::new(ServerKind::shared(Engine::Sqlite));
     let url = database.url("", "");
     let folder = tempfile::tempdir().unwrap();
-    let bugzfeed = |arguments: &[&str]| Program::start_with(folder.path(), arguments, &[("TZ", "Asia/Kolkata")]);
-    assert!(bugzfeed(&["notify", "7", "--source", &url]).wait().0.success());
-    let (_, when) = Reading::start(&database.url("", "tz=+05:30")).take(1).remove(0);
+    let bugzfeed = |arguments: &[&str]| {
+        Program::start_with(folder.path(), arguments, &[("TZ", "Asia/Kolkata")])
+    };
+    assert!(
+        bugzfeed(&["notify", "7", "--source", &url])
+            .wait()
+            .0
+            .success()
+    );
+    let (_, when) = Reading::start(&database.url("", "tz=+05:30"))
+        .take(1)
+        .remove(0);
     let difference = when.parse::<When>().unwrap().unix_seconds() - unix_now();
     assert!(difference.abs() < 600, "{difference} s");
     let server = bugzfeed(&["serve", "--listen", "127.0.0.1:0", "--source", &url]);
     let line = server.wait_for_line(" listens on ");
-    let address = line.split("ws://").nth(1).unwrap().split('/').next().unwrap();
+    let address = line
+        .split("ws://")
+        .nth(1)
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap();
     let mut client = Client::open(address.parse().unwrap(), "/");
     client.ask(r#"{"command":"subscribe","bugs":[1]}"#);
     comment(&mut *database.session(), 1, "2026-07-01 12:00:00");
-    assert_eq!(client.hear(), r#"{"command":"update","bug":1,"when":"2026-07-01T06:30:00"}"#);
+    assert_eq!(
+        client.hear(),
+        r#"{"command":"update","bug":1,"when":"2026-07-01T06:30:00"}"#
+    );
 }

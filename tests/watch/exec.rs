@@ -20,8 +20,21 @@ fn the_command_learns_bug_and_time_and_all_have_run_when_the_watch_ends() {
     let feed = Feed::open();
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
-    let command = format!("cat && echo $BUGZFEED_BUG $BUGZFEED_WHEN >> '{}'", log.display());
-    let watch = Program::start(["watch", "--quiet", "--count", "3", "--exec", &command, &feed.url(), "1", "2"]);
+    let command = format!(
+        "cat && echo $BUGZFEED_BUG $BUGZFEED_WHEN >> '{}'",
+        log.display()
+    );
+    let watch = Program::start([
+        "watch",
+        "--quiet",
+        "--count",
+        "3",
+        "--exec",
+        &command,
+        &feed.url(),
+        "1",
+        "2",
+    ]);
     let mut client = feed.accept();
     client.subscribed(SUBSCRIBE, OK, &[]);
     for bug in [2, 1, 2] {
@@ -29,13 +42,26 @@ fn the_command_learns_bug_and_time_and_all_have_run_when_the_watch_ends() {
     }
     let (code, lines, said) = watch.ends();
     assert_eq!((code, lines.len(), said.as_str()), (Some(0), 3, ""));
-    assert_eq!(fs::read_to_string(log).unwrap(), "2 2014-04-03T21:13:45\n1 2014-04-03T21:13:45\n2 2014-04-03T21:13:45\n");
+    assert_eq!(
+        fs::read_to_string(log).unwrap(),
+        "2 2014-04-03T21:13:45\n1 2014-04-03T21:13:45\n2 2014-04-03T21:13:45\n"
+    );
 }
 
 #[test]
 fn a_command_that_fails_is_reported_and_does_not_stop_the_watch() {
     let feed = Feed::open();
-    let watch = Program::start(["watch", "--quiet", "--count", "2", "--exec", "exit $BUGZFEED_BUG", &feed.url(), "1", "2"]);
+    let watch = Program::start([
+        "watch",
+        "--quiet",
+        "--count",
+        "2",
+        "--exec",
+        "exit $BUGZFEED_BUG",
+        &feed.url(),
+        "1",
+        "2",
+    ]);
     let mut client = feed.accept();
     client.subscribed(SUBSCRIBE, OK, &[]);
     client.send(&update(2, "2014-04-03T21:13:45"));
@@ -52,12 +78,28 @@ fn while_a_command_runs_the_next_ones_wait_and_the_watch_goes_on_and_does_not_en
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     let gates = ["gate1", "gate2", "gate3"].map(|gate| directory.path().join(gate));
-    assert!(Command::new("mkfifo").args(&gates).status().unwrap().success());
+    assert!(
+        Command::new("mkfifo")
+            .args(&gates)
+            .status()
+            .unwrap()
+            .success()
+    );
     let command = format!(
         "cd '{}'; echo begin $BUGZFEED_BUG >> log; cat gate$BUGZFEED_BUG; echo end $BUGZFEED_BUG >> log",
         directory.path().display()
     );
-    let watch = Program::start(["watch", "--count", "3", "--exec", &command, &feed.url(), "1", "2", "3"]);
+    let watch = Program::start([
+        "watch",
+        "--count",
+        "3",
+        "--exec",
+        &command,
+        &feed.url(),
+        "1",
+        "2",
+        "3",
+    ]);
     let mut client = feed.accept();
     client.subscribed(r#"{"command":"subscribe","bugs":[1,2,3]}"#, OK, &[]);
     for bug in [1, 2] {
@@ -68,14 +110,21 @@ fn while_a_command_runs_the_next_ones_wait_and_the_watch_goes_on_and_does_not_en
     assert_eq!(client.read(), Message::Pong("there?".into()));
     client.send(&update(3, "2014-04-03T21:13:46"));
     client.expect_gone();
-    let logs = ["begin 1\n", "begin 1\nend 1\nbegin 2\n", "begin 1\nend 1\nbegin 2\nend 2\nbegin 3\n"];
+    let logs = [
+        "begin 1\n",
+        "begin 1\nend 1\nbegin 2\n",
+        "begin 1\nend 1\nbegin 2\nend 2\nbegin 3\n",
+    ];
     for (gate, begun) in gates.into_iter().zip(logs) {
         let gate = command_waits_at(gate);
         assert_eq!(fs::read_to_string(&log).unwrap(), begun);
         drop(gate);
     }
     assert_eq!(watch.ends().0, Some(0));
-    assert_eq!(fs::read_to_string(log).unwrap(), "begin 1\nend 1\nbegin 2\nend 2\nbegin 3\nend 3\n");
+    assert_eq!(
+        fs::read_to_string(log).unwrap(),
+        "begin 1\nend 1\nbegin 2\nend 2\nbegin 3\nend 3\n"
+    );
 }
 
 /// Waits until a command waits at the gate, which passes when what this returns is dropped.
@@ -83,5 +132,7 @@ fn command_waits_at(gate: PathBuf) -> File {
     let (sender, opened) = channel();
     // A pipe can be opened for writing only when somebody reads it.
     thread::spawn(move || sender.send(OpenOptions::new().write(true).open(gate).unwrap()));
-    opened.recv_timeout(PATIENCE).expect("a command waits at the gate")
+    opened
+        .recv_timeout(PATIENCE)
+        .expect("a command waits at the gate")
 }

@@ -1,4 +1,5 @@
-//! A feed that the test plays itself, word by word. Knows nothing of the program under test but how it speaks.
+//! A feed that the test plays itself, word by word. Knows nothing of the program under test but how
+//! it speaks.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,7 +19,9 @@ impl Feed {
     /// Takes a free port. Whoever connects is refused until [`Feed::open`].
     pub fn closed() -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SockAddr::from(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+        socket
+            .bind(&SockAddr::from(SocketAddr::from(([127, 0, 0, 1], 0))))
+            .unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { socket }
     }
@@ -35,7 +38,12 @@ impl Feed {
     }
 
     pub fn port(&self) -> u16 {
-        self.socket.local_addr().unwrap().as_socket_ipv4().unwrap().port()
+        self.socket
+            .local_addr()
+            .unwrap()
+            .as_socket_ipv4()
+            .unwrap()
+            .port()
     }
 
     pub fn url(&self) -> String {
@@ -75,7 +83,10 @@ pub struct Connection<S: Read + Write> {
 
 impl<S: Read + Write> Connection<S> {
     pub fn over(stream: S) -> Self {
-        Self { socket: tungstenite::accept(stream).unwrap_or_else(|error| panic!("no handshake: {error}")) }
+        Self {
+            socket: tungstenite::accept(stream)
+                .unwrap_or_else(|error| panic!("no handshake: {error}")),
+        }
     }
 
     /// Waits for what the client says next, pings and pongs included.
@@ -88,7 +99,8 @@ impl<S: Read + Write> Connection<S> {
         assert_eq!(self.read(), Message::text(command));
     }
 
-    /// Waits for a client that subscribes as `subscribe` says, and sends the reply, `missed`, and the end of what was missed.
+    /// Waits for a client that subscribes as `subscribe` says, and sends the reply, `missed`, and
+    /// the end of what was missed.
     pub fn subscribed(&mut self, subscribe: &str, reply: &str, missed: &[String]) {
         self.expect(subscribe);
         self.expect(r#"{"command":"version"}"#);
@@ -104,14 +116,22 @@ impl<S: Read + Write> Connection<S> {
     }
 
     pub fn ping(&mut self, payload: &'static [u8]) {
-        self.socket.send(Message::Ping(Bytes::from_static(payload))).unwrap();
+        self.socket
+            .send(Message::Ping(Bytes::from_static(payload)))
+            .unwrap();
     }
 
     /// Closes, and waits until the client has hung up.
     pub fn close(mut self, code: Option<u16>, reason: &'static str) {
-        let close = code.map(|code| CloseFrame { code: code.into(), reason: Utf8Bytes::from_static(reason) });
+        let close = code.map(|code| CloseFrame {
+            code: code.into(),
+            reason: Utf8Bytes::from_static(reason),
+        });
         self.socket.close(close.clone()).unwrap();
-        assert_eq!(self.socket.read().expect("the client's answer"), Message::Close(close));
+        assert_eq!(
+            self.socket.read().expect("the client's answer"),
+            Message::Close(close)
+        );
     }
 
     /// Waits until the client has hung up, with or without a goodbye.

@@ -1,4 +1,5 @@
-//! `bugzfeed watch`, run as a program: against a feed that the test plays, and against a real server.
+//! `bugzfeed watch`, run as a program: against a feed that the test plays, and against a real
+//! server.
 
 mod endings;
 mod exec;

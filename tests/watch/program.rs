@@ -17,10 +17,17 @@ pub struct Program {
 
 impl Program {
     pub fn start<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
-        let mut child = Self::command(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Self::command(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let stdout = Some(lines(child.stdout.take().unwrap()));
         let stderr = lines(child.stderr.take().unwrap());
-        Self { child, stdout, stderr }
+        Self {
+            child,
+            stdout,
+            stderr,
+        }
     }
 
     /// Starts with a stdout that nobody reads any more.
@@ -29,28 +36,44 @@ impl Program {
         let mut child = Self::command(arguments).stdout(writer).spawn().unwrap();
         drop(reader);
         let stderr = lines(child.stderr.take().unwrap());
-        Self { child, stdout: None, stderr }
+        Self {
+            child,
+            stdout: None,
+            stderr,
+        }
     }
 
     fn command<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BUGZFEED_")) {
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BUGZFEED_"))
+        {
             command.env_remove(name);
         }
-        command.args(arguments).stdin(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
     /// Waits for the next line on stdout.
     pub fn line(&self) -> String {
-        self.stdout.as_ref().expect("stdout is read").recv_timeout(PATIENCE).expect("a line on stdout")
+        self.stdout
+            .as_ref()
+            .expect("stdout is read")
+            .recv_timeout(PATIENCE)
+            .expect("a line on stdout")
     }
 
     /// Waits for a line on stderr that contains `text`, and returns those up to it.
     pub fn says(&self, text: &str) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
         let mut said = Vec::new();
-        while let Ok(line) = self.stderr.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        while let Ok(line) = self
+            .stderr
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             said.push(line);
             if said.last().is_some_and(|line| line.contains(text)) {
                 return said;
@@ -59,7 +82,8 @@ impl Program {
         panic!("never said '{text}', but {said:#?}")
     }
 
-    /// Waits for the end. Returns the exit code, and the lines of stdout and stderr that nobody has asked for.
+    /// Waits for the end. Returns the exit code, and the lines of stdout and stderr that nobody has
+    /// asked for.
     pub fn ends(mut self) -> (Option<i32>, Vec<String>, String) {
         let deadline = Instant::now() + PATIENCE;
         let rest = |lines: &Receiver<String>| {
@@ -68,7 +92,9 @@ impl Program {
                 match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                     Ok(line) => rest.push(line),
                     Err(RecvTimeoutError::Disconnected) => return rest,
-                    Err(RecvTimeoutError::Timeout) => panic!("still running, and printed {rest:#?}"),
+                    Err(RecvTimeoutError::Timeout) => {
+                        panic!("still running, and printed {rest:#?}")
+                    }
                 }
             }
         };

@@ -44,14 +44,19 @@ fn after_a_loss_the_watch_asks_for_what_it_missed_and_shows_nothing_twice() {
     let (watch, mut client) = watch(&feed, &[]);
     for (bug, second) in [(1, 1), (2, 5), (1, 5), (1, 5), (2, 3)] {
         client.send(&update(bug, &format!("2014-04-03T21:13:0{second}")));
-        assert_eq!(watch.line(), format!("2014-04-03T21:13:0{second} bug {bug}"));
+        assert_eq!(
+            watch.line(),
+            format!("2014-04-03T21:13:0{second} bug {bug}")
+        );
     }
     drop(client);
     watch.says("retrying in ");
-    let [a, b, c] = [(2, 5), (1, 5), (2, 3)].map(|(bug, second)| update(bug, &format!("2014-04-03T21:13:0{second}")));
+    let [a, b, c] = [(2, 5), (1, 5), (2, 3)]
+        .map(|(bug, second)| update(bug, &format!("2014-04-03T21:13:0{second}")));
     // Of four that were shown, all come again; and between them, one that is the third of its kind.
     let mut missed = vec![a.clone(), b.clone(), b.clone(), b.clone(), c];
-    feed.accept().subscribed(&subscribe_since("2014-04-03T21:13:05"), COMPLETE, &missed);
+    feed.accept()
+        .subscribed(&subscribe_since("2014-04-03T21:13:05"), COMPLETE, &missed);
     assert_eq!(watch.line(), "2014-04-03T21:13:05 bug 1");
     missed.push(update(2, "2014-04-03T21:13:06"));
     let mut client = feed.accept();
@@ -79,14 +84,29 @@ fn a_repeat_that_never_came_is_no_excuse_to_hide_a_live_update() {
 #[test]
 fn a_connection_lost_before_the_first_update_resumes_from_a_minute_before_it_was_made() {
     let feed = Feed::open();
-    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
+    let now = || {
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs() as i64
+    };
     let before = now();
     let (watch, client) = watch(&feed, &[]);
     watch.says("connected to ");
     drop(client);
-    let Message::Text(command) = feed.accept().read() else { panic!("no command") };
-    let since = command.split('"').nth_back(1).unwrap().parse::<When>().unwrap();
-    assert!((before - 60..=now() - 60).contains(&since.unix_seconds()), "{command}");
+    let Message::Text(command) = feed.accept().read() else {
+        panic!("no command")
+    };
+    let since = command
+        .split('"')
+        .nth_back(1)
+        .unwrap()
+        .parse::<When>()
+        .unwrap();
+    assert!(
+        (before - 60..=now() - 60).contains(&since.unix_seconds()),
+        "{command}"
+    );
 }
 
 #[test]
@@ -94,14 +114,28 @@ fn the_watch_reconnects_whatever_the_close_code_and_answers_with_the_same() {
     let feed = Feed::open();
     let (watch, mut client) = watch(&feed, &[]);
     watch.says("connected to ");
-    for code in [Some(1001), Some(1000), None, Some(1008), Some(1011), Some(1013), Some(4000)] {
+    for code in [
+        Some(1001),
+        Some(1000),
+        None,
+        Some(1008),
+        Some(1011),
+        Some(1013),
+        Some(4000),
+    ] {
         client.send(&update(1, "2014-04-03T21:13:05"));
         client.close(code, if code.is_some() { "maintenance" } else { "" });
         let said = watch.says("retrying in ").pop().unwrap();
-        let reason = code.map(|code| format!("with code {code}, maintenance;")).unwrap_or("closed the connection;".to_owned());
+        let reason = code
+            .map(|code| format!("with code {code}, maintenance;"))
+            .unwrap_or("closed the connection;".to_owned());
         assert!(said.contains(&reason), "{said}");
         // An update came, so the pauses do not grow.
-        let pause = said.split("retrying in ").nth(1).and_then(|rest| rest.strip_suffix(" s")).unwrap();
+        let pause = said
+            .split("retrying in ")
+            .nth(1)
+            .and_then(|rest| rest.strip_suffix(" s"))
+            .unwrap();
         assert!(pause.parse::<f64>().unwrap() <= 0.5, "{said}");
         client = feed.accept();
         client.subscribed(&subscribe_since("2014-04-03T21:13:05"), COMPLETE, &[]);
@@ -112,7 +146,9 @@ fn the_watch_reconnects_whatever_the_close_code_and_answers_with_the_same() {
 fn a_feed_that_is_overloaded_is_tried_again() {
     let feed = Feed::open();
     let watch = Program::start(["watch", &feed.url(), "1", "2"]);
-    feed.answer("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 4\r\n\r\nfull");
+    feed.answer(
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 4\r\n\r\nfull",
+    );
     watch.says("the server answers 503 Service Unavailable: full; retrying in ");
     feed.accept().subscribed(SUBSCRIBE, OK, &[]);
 }
@@ -125,10 +161,15 @@ fn a_resume_that_misses_something_is_said_on_stderr_only_and_even_when_quiet() {
     watch.line();
     drop(client);
     let missed = vec![update(2, "2014-04-03T21:13:07")];
-    feed.accept().subscribed(&subscribe_since("2014-04-03T21:13:05"), INCOMPLETE, &missed);
+    feed.accept()
+        .subscribed(&subscribe_since("2014-04-03T21:13:05"), INCOMPLETE, &missed);
     let (code, lines, said) = watch.ends();
     assert_eq!((code, lines), (Some(0), missed));
-    assert!(said.contains("does not remember all that changed since 2014-04-03T21:13:05:") && said.lines().count() == 1, "{said}");
+    assert!(
+        said.contains("does not remember all that changed since 2014-04-03T21:13:05:")
+            && said.lines().count() == 1,
+        "{said}"
+    );
 }
 
 #[test]
@@ -137,9 +178,16 @@ fn a_resume_at_the_original_server_which_promises_nothing_is_not_commented_on() 
     let (watch, mut client) = watch(&feed, &["--quiet", "--count", "2"]);
     client.send(&update(1, "2014-04-03T21:13:05"));
     drop(client);
-    let missed = [update(1, "2014-04-03T21:13:05"), update(2, "2014-04-03T21:13:07")];
-    feed.accept().subscribed(&subscribe_since("2014-04-03T21:13:05"), OK, &missed);
-    let lines = ["2014-04-03T21:13:05 bug 1".to_owned(), "2014-04-03T21:13:07 bug 2".to_owned()];
+    let missed = [
+        update(1, "2014-04-03T21:13:05"),
+        update(2, "2014-04-03T21:13:07"),
+    ];
+    feed.accept()
+        .subscribed(&subscribe_since("2014-04-03T21:13:05"), OK, &missed);
+    let lines = [
+        "2014-04-03T21:13:05 bug 1".to_owned(),
+        "2014-04-03T21:13:07 bug 2".to_owned(),
+    ];
     assert_eq!(watch.ends(), (Some(0), lines.to_vec(), String::new()));
 }
 
@@ -181,7 +229,12 @@ fn the_servers_pings_are_answered() {
 #[test]
 fn a_host_that_takes_the_connection_but_does_not_answer_is_given_up_after_the_timeout() {
     let feed = Feed::open();
-    let connector = Connector::new(feed.url().parse().unwrap(), None, Duration::from_millis(100)).unwrap();
+    let connector = Connector::new(
+        feed.url().parse().unwrap(),
+        None,
+        Duration::from_millis(100),
+    )
+    .unwrap();
     let start = Instant::now();
     let error = connector.connect().unwrap_err();
     assert_eq!(error.to_string(), "the server does not answer");
@@ -196,8 +249,14 @@ fn a_client_reads_until_its_deadline_whatever_the_timeout_for_connecting_was() {
     let mut client = connector.connect().unwrap();
     let (mut server, _) = server.join().unwrap();
     let start = Instant::now();
-    assert_eq!(client.read(start + Duration::from_millis(10)).unwrap(), Heard::Nothing);
+    assert_eq!(
+        client.read(start + Duration::from_millis(10)).unwrap(),
+        Heard::Nothing
+    );
     assert!(start.elapsed() < PATIENCE / 2);
     server.send("late");
-    assert_eq!(client.read(start + PATIENCE).unwrap(), Heard::Text("late".into()));
+    assert_eq!(
+        client.read(start + PATIENCE).unwrap(),
+        Heard::Text("late".into())
+    );
 }

@@ -27,20 +27,25 @@ fn notify(folder: &Path, bugs: &[&str]) {
     assert_eq!((code, said.as_str()), (Some(0), ""));
 }
 
-/// Records changes of `bug` until one has a later time than the server's start, since a server promises nothing of the second that
-/// it was first started in. Returns that time.
+/// Records changes of `bug` until one has a later time than the server's start, since a server
+/// promises nothing of the second that it was first started in. Returns that time.
 fn outlive_the_first_second(folder: &Path, watch: &Program, bug: &str) -> String {
     let recorded = || {
         notify(folder, &[bug]);
         watch.line().split(' ').next().unwrap().to_owned()
     };
     let first = recorded();
-    std::iter::repeat_with(recorded).find(|time| *time > first).unwrap()
+    std::iter::repeat_with(recorded)
+        .find(|time| *time > first)
+        .unwrap()
 }
 
 /// The bug in a line of `watch`.
 fn bug(line: &str) -> u32 {
-    line.rsplit(' ').next().and_then(|bug| bug.parse().ok()).unwrap_or_else(|| panic!("no bug in '{line}'"))
+    line.rsplit(' ')
+        .next()
+        .and_then(|bug| bug.parse().ok())
+        .unwrap_or_else(|| panic!("no bug in '{line}'"))
 }
 
 #[test]
@@ -51,7 +56,10 @@ fn what_notify_records_is_printed_for_those_bugs_only() {
     watch.says("connected to ");
     notify(folder.path(), &["1234", "5", "7"]);
     let (code, lines, _) = watch.ends();
-    assert_eq!((code, lines.iter().map(|line| bug(line)).collect::<Vec<_>>()), (Some(0), vec![1234, 7]));
+    assert_eq!(
+        (code, lines.iter().map(|line| bug(line)).collect::<Vec<_>>()),
+        (Some(0), vec![1234, 7])
+    );
 }
 
 #[test]
@@ -61,7 +69,17 @@ fn a_newcomer_gets_what_is_remembered_since_a_time() {
     let watch = Program::start(["watch", &url(&server), "1234"]);
     watch.says("connected to ");
     let time = outlive_the_first_second(folder.path(), &watch, "1234");
-    let newcomer = Program::start(["watch", "--quiet", "--json", "--count", "1", "--since", &time, &url(&server), "1234"]);
+    let newcomer = Program::start([
+        "watch",
+        "--quiet",
+        "--json",
+        "--count",
+        "1",
+        "--since",
+        &time,
+        &url(&server),
+        "1234",
+    ]);
     let message = format!(r#"{{"command":"update","bug":1234,"when":"{time}"}}"#);
     assert_eq!(newcomer.ends(), (Some(0), vec![message], String::new()));
 }
@@ -79,7 +97,11 @@ fn a_server_killed_in_a_stream_of_numbered_updates_loses_none() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start_in(folder.path(), &[]);
     let numbers: Vec<String> = (1..=BUGS_MAX).map(|bug| bug.to_string()).collect();
-    let watch = Program::start(["watch".to_owned(), url(&server)].into_iter().chain(numbers));
+    let watch = Program::start(
+        ["watch".to_owned(), url(&server)]
+            .into_iter()
+            .chain(numbers),
+    );
     watch.says("connected to ");
     outlive_the_first_second(folder.path(), &watch, "1");
 
@@ -87,11 +109,15 @@ fn a_server_killed_in_a_stream_of_numbered_updates_loses_none() {
     let (stop, is_stopped) = channel::<()>();
     let stream = thread::spawn(move || {
         let is_running = |_: &u32| is_stopped.try_recv() == Err(TryRecvError::Empty);
-        (2..=BUGS_MAX).take_while(is_running).inspect(|&bug| source.notify(&[BugId::new(bug).unwrap()]).unwrap()).count()
+        (2..=BUGS_MAX)
+            .take_while(is_running)
+            .inspect(|&bug| source.notify(&[BugId::new(bug).unwrap()]).unwrap())
+            .count()
     });
     let mut seen = BTreeSet::from([1]);
     for _ in 0..4 {
-        // An update has just been sent, and its row may or may not be deleted yet; the next ones are being written.
+        // An update has just been sent, and its row may or may not be deleted yet; the next ones
+        // are being written.
         let count = seen.len();
         while seen.len() == count {
             seen.insert(bug(&watch.line()));
@@ -100,14 +126,20 @@ fn a_server_killed_in_a_stream_of_numbered_updates_loses_none() {
         server.end(Signal::KILL);
         server = Server::start_in(folder.path(), &["--listen", &address]);
         let said = watch.says("connected to ").join("\n");
-        assert!(said.contains("lost ") && !said.contains("does not remember"), "{said}");
+        assert!(
+            said.contains("lost ") && !said.contains("does not remember"),
+            "{said}"
+        );
     }
     stop.send(()).unwrap();
     let count = 1 + stream.join().unwrap();
     while seen.len() < count {
         seen.insert(bug(&watch.line()));
     }
-    assert_eq!(seen.into_iter().collect::<Vec<_>>(), (1..=count as u32).collect::<Vec<_>>());
+    assert_eq!(
+        seen.into_iter().collect::<Vec<_>>(),
+        (1..=count as u32).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -127,8 +159,15 @@ fn a_server_that_stops_and_comes_back_is_found_again() {
 #[test]
 fn a_real_servers_refusals_end_the_watch_with_its_words() {
     let server = Server::start(&["--subscriptions", "1"]);
-    let (code, _, said) = Program::start(["watch", &format!("{}nowhere", url(&server)), "1"]).ends();
-    assert!(code == Some(69) && said.contains("/nowhere: the server answers 404 Not Found"), "{said}");
+    let (code, _, said) =
+        Program::start(["watch", &format!("{}nowhere", url(&server)), "1"]).ends();
+    assert!(
+        code == Some(69) && said.contains("/nowhere: the server answers 404 Not Found"),
+        "{said}"
+    );
     let (code, _, said) = Program::start(["watch", &url(&server), "1", "2"]).ends();
-    assert!(code == Some(1) && said.contains("too many subscriptions; the limit is 1."), "{said}");
+    assert!(
+        code == Some(1) && said.contains("too many subscriptions; the limit is 1."),
+        "{said}"
+    );
 }

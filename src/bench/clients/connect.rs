@@ -1,4 +1,5 @@
-//! How a client comes and goes: connecting, the handshake, the subscription, the close. Each step that ends a state is a function here.
+//! How a client comes and goes: connecting, the handshake, the subscription, the close. Each step
+//! that ends a state is a function here.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -16,10 +17,15 @@ const SMALL_RECEIVE_BUFFER: usize = 4_096;
 const SMALL_SEGMENT: u32 = 536;
 
 impl Clients {
-    /// Lets as many connect as may; returns how long to wait for the next one, where that depends on the clock.
+    /// Lets as many connect as may; returns how long to wait for the next one, where that depends
+    /// on the clock.
     pub(super) fn begin(&mut self) -> Option<Duration> {
         while self.in_flight < self.in_flight_max {
-            let due = if self.rate == 0 { 0 } else { self.ramp.0 + self.ramp.1 * 1_000_000_000 / u64::from(self.rate) };
+            let due = if self.rate == 0 {
+                0
+            } else {
+                self.ramp.0 + self.ramp.1 * 1_000_000_000 / u64::from(self.rate)
+            };
             let time = now();
             if !self.waiting.is_empty() && due > time {
                 return Some(Duration::from_nanos(due - time));
@@ -37,21 +43,38 @@ impl Clients {
     }
 
     fn open(&mut self, client: u32) -> io::Result<()> {
-        let socket = socket2::Socket::new(Domain::for_address(self.setup.address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        let socket = socket2::Socket::new(
+            Domain::for_address(self.setup.address),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
         if self.setup.has_small_buffers {
             socket.set_recv_buffer_size(SMALL_RECEIVE_BUFFER)?;
-            // The server's kernel buffers some twenty segments, which have 64 KB each on the loopback.
+            // The server's kernel buffers some twenty segments, which have 64 KB each on the
+            // loopback.
             socket.set_tcp_mss(SMALL_SEGMENT)?;
         }
-        if let Some(&source) = self.setup.sources.get(client as usize % self.setup.sources.len().max(1)) {
+        if let Some(&source) = self
+            .setup
+            .sources
+            .get(client as usize % self.setup.sources.len().max(1))
+        {
             socket.bind(&SocketAddr::from((source, 0)).into())?;
         }
         match socket.connect(&self.setup.address.into()) {
-            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => return Err(error),
+            Err(error)
+                if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) =>
+            {
+                return Err(error);
+            }
             _ => {}
         }
         let mut stream = TcpStream::from_std(socket.into());
-        self.poll.registry().register(&mut stream, Token(client as usize), Interest::READABLE | Interest::WRITABLE)?;
+        self.poll.registry().register(
+            &mut stream,
+            Token(client as usize),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
         self.clients[client as usize].stream = Some(stream);
         Ok(())
     }
@@ -65,7 +88,9 @@ impl Clients {
         } else {
             &self.request
         };
-        let Some(stream) = &mut self.clients[client as usize].stream else { return };
+        let Some(stream) = &mut self.clients[client as usize].stream else {
+            return;
+        };
         match stream.write(request) {
             Ok(_) => self.clients[client as usize].state = State::Upgrading,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -79,7 +104,11 @@ impl Clients {
         }
         let since = self.with_since.then(|| self.ledger.since(client as usize));
         let mut command = Vec::new();
-        wire::write_subscribe(&mut command, self.ledger.bugs_of(client as usize), since.as_deref());
+        wire::write_subscribe(
+            &mut command,
+            self.ledger.bugs_of(client as usize),
+            since.as_deref(),
+        );
         let client_state = &mut self.clients[client as usize];
         client_state.may_repeat = since.is_some();
         client_state.state = State::Subscribing;
@@ -93,15 +122,17 @@ impl Clients {
         let state = &mut self.clients[client as usize];
         state.state = State::Open;
         let opened = ticks(now());
-        self.tally.connect.record(u64::from(opened.wrapping_sub(state.begun)) * TICK, 1);
+        self.tally
+            .connect
+            .record(u64::from(opened.wrapping_sub(state.begun)) * TICK, 1);
         state.begun = opened;
         if self.is_churning {
             self.leave(client);
         }
     }
 
-    /// A small write to a client that reads little: the kernel always has room for it, or the connection is gone, which the next read
-    /// will tell.
+    /// A small write to a client that reads little: the kernel always has room for it, or the
+    /// connection is gone, which the next read will tell.
     pub(super) fn write(&mut self, client: u32, bytes: &[u8]) {
         if let Some(stream) = &mut self.clients[client as usize].stream {
             let _ = stream.write(bytes);
@@ -147,7 +178,9 @@ impl Clients {
         match state.state {
             State::Absent => return,
             State::Open => self.tally.open -= 1,
-            State::Connecting | State::Upgrading | State::Subscribing | State::Closing => self.in_flight -= 1,
+            State::Connecting | State::Upgrading | State::Subscribing | State::Closing => {
+                self.in_flight -= 1
+            }
         }
         state.stream = None;
         state.state = State::Absent;

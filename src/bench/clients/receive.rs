@@ -9,7 +9,12 @@ use crate::bench::wire::{self, Said};
 impl Clients {
     pub(super) fn readable(&mut self, client: u32) {
         let mut received = std::mem::take(&mut self.received);
-        while let Some(Client { stream: Some(stream), is_stopped: false, .. }) = self.clients.get_mut(client as usize) {
+        while let Some(Client {
+            stream: Some(stream),
+            is_stopped: false,
+            ..
+        }) = self.clients.get_mut(client as usize)
+        {
             match stream.read(&mut received) {
                 Ok(0) => {
                     self.ended(client, "closed without a close frame");
@@ -93,7 +98,14 @@ impl Clients {
                     break;
                 }
             };
-            match (frame.opcode, if frame.opcode == wire::TEXT { wire::read(frame.payload) } else { Said::Other }) {
+            match (
+                frame.opcode,
+                if frame.opcode == wire::TEXT {
+                    wire::read(frame.payload)
+                } else {
+                    Said::Other
+                },
+            ) {
                 (_, Said::Update { bug, when }) => {
                     let delivery = self.ledger.identify(bug, when);
                     self.enter(client, &delivery, time);
@@ -121,14 +133,19 @@ impl Clients {
                     self.opened(client);
                 }
             }
-            (wire::TEXT, _) => self.fail(client, &format!("answered {:?}", String::from_utf8_lossy(payload))),
+            (wire::TEXT, _) => self.fail(
+                client,
+                &format!("answered {:?}", String::from_utf8_lossy(payload)),
+            ),
             (wire::PING, _) => {
                 let mut pong = Vec::new();
                 wire::write_frame(&mut pong, wire::PONG, payload);
                 self.write(client, &pong);
             }
             (wire::CLOSE, _) => {
-                let code = payload.first_chunk::<2>().map_or(1005, |code| u16::from_be_bytes(*code));
+                let code = payload
+                    .first_chunk::<2>()
+                    .map_or(1005, |code| u16::from_be_bytes(*code));
                 self.ended(client, &format!("closed with {code}"));
             }
             _ => {}
@@ -145,7 +162,15 @@ impl Clients {
     /// What a client must put up with. What was due before it came was late by its own doing.
     fn grace(&self, client: u32, time: u64) -> Grace {
         let client = &self.clients[client as usize];
-        let open_for = if client.state == State::Open { ticks(time).wrapping_sub(client.begun) } else { 0 };
-        Grace { may_repeat: client.may_repeat, was_stopped: client.was_stopped, open_for: u64::from(open_for) * TICK }
+        let open_for = if client.state == State::Open {
+            ticks(time).wrapping_sub(client.begun)
+        } else {
+            0
+        };
+        Grace {
+            may_repeat: client.may_repeat,
+            was_stopped: client.was_stopped,
+            open_for: u64::from(open_for) * TICK,
+        }
     }
 }

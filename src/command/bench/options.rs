@@ -24,7 +24,8 @@ pub struct Options {
     /// Process of that server, for its memory and CPU time; may be given several times
     #[arg(long, value_name = "PID", requires = "url", value_delimiter = ',')]
     pub(super) pid: Vec<u32>,
-    /// Where that server learns of changes: sqlite:FILE, amqp://…, http://[KEY@]HOST:PORT/PATH or lines:HOST:PORT
+    /// Where that server learns of changes: sqlite:FILE, amqp://…, http://[KEY@]HOST:PORT/PATH or
+    /// lines:HOST:PORT
     #[arg(long, value_name = "DESTINATION", requires = "url")]
     pub(super) publish: Option<Address>,
     /// What that server is called in the results
@@ -36,7 +37,8 @@ pub struct Options {
     /// Measure the floor alone: a server that does nothing but the system calls
     #[arg(long, conflicts_with = "url")]
     pub(super) raw: bool,
-    /// Clients; several numbers, such as 1000,5000,15000, are measured one after the other; 15000 by default, or as many as there may be files
+    /// Clients; several numbers, such as 1000,5000,15000, are measured one after the other; 15000
+    /// by default, or as many as there may be files
     #[arg(long, short = 'n', value_name = "NUMBER", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) connections: Vec<u32>,
     /// Which bugs the clients subscribe to
@@ -51,8 +53,9 @@ pub struct Options {
     /// Updates that are published at the same time; 20 in the scenario slow, else 1 by default
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) burst: Option<u32>,
-    /// Bursts per second, due at their time however long those before take; 0 for each one as soon as all have got the one before; by default
-    /// 100 in the scenarios sparse and soak, 20 in slow, and in fanout 50000 divided by the clients, from 0.2 to 10
+    /// Bursts per second, due at their time however long those before take; 0 for each one as soon
+    /// as all have got the one before; by default 100 in the scenarios sparse and soak, 20 in slow,
+    /// and in fanout 50000 divided by the clients, from 0.2 to 10
     #[arg(long, value_name = "NUMBER", value_parser = rate)]
     pub(super) rate: Option<f64>,
     /// Times that a client connects and leaves in all
@@ -76,7 +79,8 @@ pub struct Options {
     /// Clients that are connecting at the same time; 200 by default, 1000 in a storm
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) in_flight: Option<u32>,
-    /// Address that clients connect from; may be given several times; 16 of 127.0.0.0/8 by default if the server is there
+    /// Address that clients connect from; may be given several times; 16 of 127.0.0.0/8 by default
+    /// if the server is there
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub(super) source_ip: Vec<Ipv4Addr>,
     /// Clients leave without a close frame
@@ -91,13 +95,15 @@ pub struct Options {
     /// Rounds; each one measures the servers one after the other, and medians are shown
     #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rounds: u32,
-    /// What must hold, else the exit code is 1: such as missing=0,p99<50ms,rss<=160,delivery_ratio<=1.03
+    /// What must hold, else the exit code is 1: such as
+    /// missing=0,p99<50ms,rss<=160,delivery_ratio<=1.03
     #[arg(long, value_name = "CONDITION", value_delimiter = ',')]
     pub(super) assert: Vec<Assertion>,
     /// File of --json from an earlier run to compare with
     #[arg(long, value_name = "FILE")]
     pub(super) compare: Option<PathBuf>,
-    /// File of --json from a run against another server, to be shown beside; may be given several times
+    /// File of --json from a run against another server, to be shown beside; may be given several
+    /// times
     #[arg(long, value_name = "FILE")]
     pub(super) beside: Vec<PathBuf>,
     /// File that all numbers are written to
@@ -160,6 +166,9 @@ impl ValueEnum for Task {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && (*rate == 0.0 || *rate >= 0.001));
+    let rate = text
+        .parse()
+        .ok()
+        .filter(|rate: &f64| rate.is_finite() && (*rate == 0.0 || *rate >= 0.001));
     rate.ok_or_else(|| format!("'{text}' is no rate; accepted are 0 and numbers from 0.001 on"))
 }

@@ -1,5 +1,5 @@
-//! `--exec`: runs a shell command for each update, one after the other. Knows no connection: the watch goes on reading, and
-//! answers the server's pings, while a command runs.
+//! `--exec`: runs a shell command for each update, one after the other. Knows no connection: the
+//! watch goes on reading, and answers the server's pings, while a command runs.
 
 use std::io;
 use std::process::{Command, Stdio};
@@ -9,8 +9,8 @@ use std::thread::{self, JoinHandle};
 use super::warn;
 use crate::update::Update;
 
-/// How many updates may wait for their command. Reading stops while more would have to: the server holds back the rest, or
-/// closes the connection, and they come with the resume.
+/// How many updates may wait for their command. Reading stops while more would have to: the server
+/// holds back the rest, or closes the connection, and they come with the resume.
 const WAITING_MAX: usize = 1_000;
 
 /// A thread that runs the command, and the updates that wait for it.
@@ -24,13 +24,17 @@ impl Runner {
     /// Starts the thread for `command`, a text for `sh -c`.
     pub(super) fn start(command: String) -> io::Result<Self> {
         let (updates, waiting) = sync_channel(WAITING_MAX);
-        let thread = thread::Builder::new().name("exec".to_owned()).spawn(move || run_all(&command, &waiting))?;
+        let thread = thread::Builder::new()
+            .name("exec".to_owned())
+            .spawn(move || run_all(&command, &waiting))?;
         Ok(Self { updates, thread })
     }
 
     /// Runs the command for `update` after those for earlier ones; waits only when too many do.
     pub(super) fn run(&self, update: Update) {
-        self.updates.send(update).expect("the thread ends after this sender only");
+        self.updates
+            .send(update)
+            .expect("the thread ends after this sender only");
     }
 
     /// Waits for all commands.
@@ -51,8 +55,14 @@ fn run_all(command: &str, updates: &Receiver<Update>) {
             .status();
         match status {
             Ok(status) if status.success() => {}
-            Ok(status) => warn(&format!("the command of --exec failed for bug {}: {status}", update.bug)),
-            Err(error) => warn(&format!("cannot run the command of --exec for bug {}: sh: {error}", update.bug)),
+            Ok(status) => warn(&format!(
+                "the command of --exec failed for bug {}: {status}",
+                update.bug
+            )),
+            Err(error) => warn(&format!(
+                "cannot run the command of --exec for bug {}: sh: {error}",
+                update.bug
+            )),
         }
     }
 }

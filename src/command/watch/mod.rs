@@ -1,5 +1,6 @@
-//! `bugzfeed watch`: prints a line for each update of some bugs, for as long as it runs. Owns the lines, and what happens when a
-//! connection ends. How a connection works is the client's business, what counts as a repeat is that of `resume`.
+//! `bugzfeed watch`: prints a line for each update of some bugs, for as long as it runs. Owns the
+//! lines, and what happens when a connection ends. How a connection works is the client's business,
+//! what counts as a repeat is that of `resume`.
 
 mod exec;
 mod options;
@@ -27,7 +28,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Watches until the wanted number of updates has come, or nobody reads them any more.
 ///
 /// # Errors
-/// When the settings make no sense, the server refuses the URL or the bugs for good, or a retry is not wanted.
+/// When the settings make no sense, the server refuses the URL or the bugs for good, or a retry is
+/// not wanted.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let mut watch = Watch::new(options)?;
     let result = watch.run();
@@ -73,12 +75,16 @@ impl<'a> Watch<'a> {
     fn new(options: &'a Options) -> Result<Self, Failure> {
         let (url, bugs) = options.feed_and_bugs()?;
         if options.cacert.is_some() && !url.is_encrypted() {
-            return Err(Failure::Usage(format!("--cacert is for wss:// only, and {url} is not encrypted.")));
+            return Err(Failure::Usage(format!(
+                "--cacert is for wss:// only, and {url} is not encrypted."
+            )));
         }
         let connector = Connector::new(url, options.cacert.as_deref(), CONNECT_TIMEOUT)
             .map_err(|error| Failure::Configuration(format!("{error} (setting --cacert).")))?;
         let runner = options.exec.clone().map(Runner::start).transpose();
-        let runner = runner.map_err(|error| Failure::Unavailable(format!("cannot start a thread for --exec: {error}.")))?;
+        let runner = runner.map_err(|error| {
+            Failure::Unavailable(format!("cannot start a thread for --exec: {error}."))
+        })?;
         Ok(Self {
             options,
             bugs,
@@ -111,13 +117,20 @@ impl<'a> Watch<'a> {
     fn connect_and_follow(&mut self) -> Result<(), Interruption> {
         let mut client = self.connect()?;
         let start = Instant::now();
-        let result = self.subscribe(&mut client).and_then(|()| self.follow(&mut client));
+        let result = self
+            .subscribe(&mut client)
+            .and_then(|()| self.follow(&mut client));
         if start.elapsed() > PAUSE_MAX {
             self.backoff.reset();
         }
         match result {
             Ok(()) => client.close(),
-            Err(Interruption::Lost(why)) => return Err(Interruption::Lost(format!("lost {}: {why}", self.connector.url()))),
+            Err(Interruption::Lost(why)) => {
+                return Err(Interruption::Lost(format!(
+                    "lost {}: {why}",
+                    self.connector.url()
+                )));
+            }
             Err(Interruption::Final(_)) => {}
         }
         result
@@ -127,33 +140,57 @@ impl<'a> Watch<'a> {
         let url = self.connector.url();
         self.connector.connect().map_err(|error| match error {
             ConnectError::Rejected(rejection) if rejection.is_final() => {
-                Interruption::Final(Failure::Unavailable(format!("there is no feed for us at {url}: the server answers {rejection}.")))
+                Interruption::Final(Failure::Unavailable(format!(
+                    "there is no feed for us at {url}: the server answers {rejection}."
+                )))
             }
-            ConnectError::Untrusted => {
-                Interruption::Lost(format!("cannot connect to {url}: {error}; --cacert FILE names a certificate to trust"))
+            ConnectError::Untrusted => Interruption::Lost(format!(
+                "cannot connect to {url}: {error}; --cacert FILE names a certificate to trust"
+            )),
+            ConnectError::Rejected(_) | ConnectError::Unreachable(_) => {
+                Interruption::Lost(format!("cannot connect to {url}: {error}"))
             }
-            ConnectError::Rejected(_) | ConnectError::Unreachable(_) => Interruption::Lost(format!("cannot connect to {url}: {error}")),
         })
     }
 
-    /// Subscribes to all bugs at once. The reply to `version` behind it tells where the missed updates end: replies come in the
-    /// order of the commands, and what was missed follows at once on the reply to `subscribe`.
+    /// Subscribes to all bugs at once. The reply to `version` behind it tells where the missed
+    /// updates end: replies come in the order of the commands, and what was missed follows at once
+    /// on the reply to `subscribe`.
     fn subscribe(&mut self, client: &mut Client) -> Result<(), Interruption> {
-        let bugs = self.bugs.iter().map(BugId::to_string).collect::<Vec<_>>().join(",");
-        let since = self.resume.connected().map(|since| format!(r#","since":"{since}""#)).unwrap_or_default();
-        client.send(&format!(r#"{{"command":"subscribe","bugs":[{bugs}]{since}}}"#))?;
+        let bugs = self
+            .bugs
+            .iter()
+            .map(BugId::to_string)
+            .collect::<Vec<_>>()
+            .join(",");
+        let since = self
+            .resume
+            .connected()
+            .map(|since| format!(r#","since":"{since}""#))
+            .unwrap_or_default();
+        client.send(&format!(
+            r#"{{"command":"subscribe","bugs":[{bugs}]{since}}}"#
+        ))?;
         Ok(client.send(r#"{"command":"version"}"#)?)
     }
 
-    /// Handles what comes, until no more is wanted. A connection that fell silent is asked for a sign of life.
+    /// Handles what comes, until no more is wanted. A connection that fell silent is asked for a
+    /// sign of life.
     fn follow(&mut self, client: &mut Client) -> Result<(), Interruption> {
         let silence_max = self.options.silence_max;
         let mut is_asked = false;
         loop {
-            let patience = if is_asked { silence_max / 3 } else { silence_max };
+            let patience = if is_asked {
+                silence_max / 3
+            } else {
+                silence_max
+            };
             let next = match client.read(Instant::now() + patience)? {
                 Heard::Nothing if is_asked => {
-                    return Err(Interruption::Lost(format!("silent for {:.1?} and does not answer", silence_max + patience)));
+                    return Err(Interruption::Lost(format!(
+                        "silent for {:.1?} and does not answer",
+                        silence_max + patience
+                    )));
                 }
                 Heard::Nothing => {
                     client.ping()?;
@@ -175,7 +212,10 @@ impl<'a> Watch<'a> {
             Ok(Message::Update(update)) => self.show(update, text).map_err(Interruption::Final),
             Ok(Message::Reply(reply)) => self.receive_reply(&reply).map(|()| Next::GoOn),
             Err(_) => {
-                warn(&format!("passed over what is neither an update nor a reply: {}", text.escape_debug().take(200).collect::<String>()));
+                warn(&format!(
+                    "passed over what is neither an update nor a reply: {}",
+                    text.escape_debug().take(200).collect::<String>()
+                ));
                 Ok(Next::GoOn)
             }
         }
@@ -187,11 +227,17 @@ impl<'a> Watch<'a> {
             (_, Some(error)) => {
                 let error = error.escape_debug();
                 let url = self.connector.url();
-                return Err(Interruption::Final(Failure::CheckFailed(format!("{url} refuses the subscription: {error}."))));
+                return Err(Interruption::Final(Failure::CheckFailed(format!(
+                    "{url} refuses the subscription: {error}."
+                ))));
             }
             ("subscribe", None) => {
                 let count = self.bugs.len();
-                self.report(&format!("connected to {}, watching {count} bug{}", self.connector.url(), if count == 1 { "" } else { "s" }));
+                self.report(&format!(
+                    "connected to {}, watching {count} bug{}",
+                    self.connector.url(),
+                    if count == 1 { "" } else { "s" }
+                ));
                 if let (Some(false), Some(since)) = (reply.complete, self.resume.since()) {
                     warn(&format!(
                         "the server does not remember all that changed since {since}: ask Bugzilla once what became of these bugs"
@@ -204,8 +250,8 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Prints an update, and runs the command for it, unless it is one that was shown before. A connection that brings a new one is
-    /// useful, however short.
+    /// Prints an update, and runs the command for it, unless it is one that was shown before. A
+    /// connection that brings a new one is useful, however short.
     fn show(&mut self, update: Update, text: &str) -> Result<Next, Failure> {
         if !self.resume.is_new(&update) {
             return Ok(Next::GoOn);
@@ -218,10 +264,17 @@ impl<'a> Watch<'a> {
         };
         line.push('\n');
         let mut stdout = io::stdout().lock();
-        match stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
+        match stdout
+            .write_all(line.as_bytes())
+            .and_then(|()| stdout.flush())
+        {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Next::End),
-            Err(error) => return Err(Failure::Unavailable(format!("cannot write to stdout: {error}."))),
+            Err(error) => {
+                return Err(Failure::Unavailable(format!(
+                    "cannot write to stdout: {error}."
+                )));
+            }
         }
         self.resume.shown(&update);
         self.backoff.reset();
@@ -229,7 +282,11 @@ impl<'a> Watch<'a> {
             runner.run(update);
         }
         self.wanted = self.wanted.map(|wanted| wanted - 1);
-        Ok(if self.wanted == Some(0) { Next::End } else { Next::GoOn })
+        Ok(if self.wanted == Some(0) {
+            Next::End
+        } else {
+            Next::GoOn
+        })
     }
 
     fn report(&self, state: &str) {

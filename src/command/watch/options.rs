@@ -1,4 +1,5 @@
-//! The settings of `bugzfeed watch`. Owns how they are read; knows nothing of what is done with them.
+//! The settings of `bugzfeed watch`. Owns how they are read; knows nothing of what is done with
+//! them.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -18,16 +19,24 @@ pub struct Options {
     /// Bugs to watch; before them, the URL of the feed may stand
     #[arg(required = true, value_name = "BUG")]
     targets: Vec<Target>,
-    /// Feed to watch, where no URL stands before the bugs: ws:// or wss://, or http:// or https:// for the same
-    #[arg(long, env = "BUGZFEED_URL", value_name = "URL", default_value = "ws://127.0.0.1:8844/")]
+    /// Feed to watch, where no URL stands before the bugs: ws:// or wss://, or http:// or https://
+    /// for the same
+    #[arg(
+        long,
+        env = "BUGZFEED_URL",
+        value_name = "URL",
+        default_value = "ws://127.0.0.1:8844/"
+    )]
     url: FeedUrl,
-    /// Print the messages of the server, one JSON object per line, instead of "2014-04-03T21:13:45 bug 1234"
+    /// Print the messages of the server, one JSON object per line, instead of "2014-04-03T21:13:45
+    /// bug 1234"
     #[arg(long)]
     pub(super) json: bool,
     /// Start with what changed at this time (UTC) or later, as far as the server remembers
     #[arg(long, value_name = "YYYY-MM-DDTHH:MM:SS")]
     pub(super) since: Option<When>,
-    /// Run this by "sh -c" for each update, one after the other, with BUGZFEED_BUG and BUGZFEED_WHEN in its environment
+    /// Run this by "sh -c" for each update, one after the other, with BUGZFEED_BUG and
+    /// BUGZFEED_WHEN in its environment
     #[arg(long, value_name = "COMMAND")]
     pub(super) exec: Option<String>,
     /// End after this many updates
@@ -42,7 +51,8 @@ pub struct Options {
     /// Say nothing on stderr about connecting and reconnecting
     #[arg(long, short)]
     pub(super) quiet: bool,
-    /// Ask for a sign of life after this much silence, and reconnect when none comes within a third of it
+    /// Ask for a sign of life after this much silence, and reconnect when none comes within a third
+    /// of it
     #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = silence)]
     pub(super) silence_max: Duration,
 }
@@ -62,12 +72,16 @@ impl Options {
             match target {
                 Target::Bug(bug) => bugs.insert(*bug),
                 Target::Url(url) => {
-                    return Err(Failure::Usage(format!("{url} does not stand before the bugs; one URL can be watched at a time.")));
+                    return Err(Failure::Usage(format!(
+                        "{url} does not stand before the bugs; one URL can be watched at a time."
+                    )));
                 }
             };
         }
         if bugs.is_empty() {
-            return Err(Failure::Usage("no bug is named; those to watch stand behind the URL.".to_owned()));
+            return Err(Failure::Usage(
+                "no bug is named; those to watch stand behind the URL.".to_owned(),
+            ));
         }
         Ok((url.clone(), bugs))
     }
@@ -87,7 +101,9 @@ impl FromStr for Target {
         if text.contains("://") {
             return text.parse().map(Target::Url);
         }
-        text.parse().map(Target::Bug).map_err(|error| format!("{error}, or the URL of a feed such as ws://127.0.0.1:8844/"))
+        text.parse()
+            .map(Target::Bug)
+            .map_err(|error| format!("{error}, or the URL of a feed such as ws://127.0.0.1:8844/"))
     }
 }
 

@@ -1,15 +1,17 @@
-//! What has been shown, and how a new connection goes on from there: the `since` to ask for, and which of the updates that come
-//! again are repeats. Does no I/O and knows no clock.
+//! What has been shown, and how a new connection goes on from there: the `since` to ask for, and
+//! which of the updates that come again are repeats. Does no I/O and knows no clock.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::update::{Update, When};
 
-/// How many shown updates are remembered. A server remembers 10,000 updates of all bugs together and cannot repeat more.
+/// How many shown updates are remembered. A server remembers 10,000 updates of all bugs together
+/// and cannot repeat more.
 const SHOWN_MAX: usize = 10_000;
 
-/// How far this machine's clock may be ahead of Bugzilla's database, in seconds, before an update can be lost: one that came
-/// after the very first connection was lost, when no update had told the database's time.
+/// How far this machine's clock may be ahead of Bugzilla's database, in seconds, before an update
+/// can be lost: one that came after the very first connection was lost, when no update had told the
+/// database's time.
 const CLOCK_AHEAD_SECONDS_MAX: i64 = 60;
 
 /// An update as it is remembered: number of the bug, and seconds since 1970.
@@ -29,12 +31,19 @@ pub(super) struct Resume {
 }
 
 impl Resume {
-    /// A watch that starts with what happened at `since` or later, or with what happens from now on.
+    /// A watch that starts with what happened at `since` or later, or with what happens from now
+    /// on.
     pub(super) fn new(since: Option<&When>) -> Self {
-        Self { first_since: since.map(When::unix_seconds), newest: None, shown: VecDeque::new(), repeats: HashMap::new() }
+        Self {
+            first_since: since.map(When::unix_seconds),
+            newest: None,
+            shown: VecDeque::new(),
+            repeats: HashMap::new(),
+        }
     }
 
-    /// A new connection begins. Returns the `since` to ask for; all that was shown may come again until [`Resume::caught_up`].
+    /// A new connection begins. Returns the `since` to ask for; all that was shown may come again
+    /// until [`Resume::caught_up`].
     pub(super) fn connected(&mut self) -> Option<When> {
         self.repeats.clear();
         for shown in &self.shown {
@@ -45,16 +54,20 @@ impl Resume {
 
     /// The time from which on nothing must be missed.
     pub(super) fn since(&self) -> Option<When> {
-        self.newest.or(self.first_since).map(When::from_unix_seconds)
+        self.newest
+            .or(self.first_since)
+            .map(When::from_unix_seconds)
     }
 
-    /// The server agreed to the subscription at `now`, in seconds since 1970: nothing that happens later may be missed.
+    /// The server agreed to the subscription at `now`, in seconds since 1970: nothing that happens
+    /// later may be missed.
     pub(super) fn subscribed(&mut self, now: i64) {
-        self.first_since.get_or_insert(now - CLOCK_AHEAD_SECONDS_MAX);
+        self.first_since
+            .get_or_insert(now - CLOCK_AHEAD_SECONDS_MAX);
     }
 
-    /// Whether an update has not been shown yet. Each that was shown is taken for a repeat once, since an update that comes twice
-    /// on one connection is two edits within a second.
+    /// Whether an update has not been shown yet. Each that was shown is taken for a repeat once,
+    /// since an update that comes twice on one connection is two edits within a second.
     pub(super) fn is_new(&mut self, update: &Update) -> bool {
         match self.repeats.get_mut(&key(update)) {
             Some(left) if *left > 0 => {
@@ -74,7 +87,8 @@ impl Resume {
         self.shown.push_back(key(update));
     }
 
-    /// All that was missed has come: what follows is live, and new even if it looks like what was shown before.
+    /// All that was missed has come: what follows is live, and new even if it looks like what was
+    /// shown before.
     pub(super) fn caught_up(&mut self) {
         self.repeats = HashMap::new();
     }
@@ -90,7 +104,10 @@ mod tests {
     use crate::update::BugId;
 
     fn update(bug: u32, seconds: i64) -> Update {
-        Update { bug: BugId::new(bug).unwrap(), when: When::from_unix_seconds(seconds) }
+        Update {
+            bug: BugId::new(bug).unwrap(),
+            when: When::from_unix_seconds(seconds),
+        }
     }
 
     /// Receives updates as a watch does, and returns those that it shows.
@@ -125,7 +142,10 @@ mod tests {
         receive(&mut resume, &[(1, 100), (2, 105), (2, 105), (1, 103)]);
         since(&mut resume);
         let replayed = [(2, 105), (2, 105), (1, 103), (2, 105), (1, 103), (3, 105)];
-        assert_eq!(receive(&mut resume, &replayed), [(2, 105), (1, 103), (3, 105)]);
+        assert_eq!(
+            receive(&mut resume, &replayed),
+            [(2, 105), (1, 103), (3, 105)]
+        );
     }
 
     #[test]
@@ -143,7 +163,10 @@ mod tests {
     fn two_edits_within_a_second_are_both_shown_when_live() {
         let mut resume = Resume::new(None);
         since(&mut resume);
-        assert_eq!(receive(&mut resume, &[(1, 100), (1, 100)]), [(1, 100), (1, 100)]);
+        assert_eq!(
+            receive(&mut resume, &[(1, 100), (1, 100)]),
+            [(1, 100), (1, 100)]
+        );
         since(&mut resume);
         resume.caught_up();
         assert_eq!(receive(&mut resume, &[(1, 100)]), [(1, 100)]);
@@ -179,6 +202,9 @@ mod tests {
         }
         assert_eq!(resume.shown.len(), SHOWN_MAX);
         since(&mut resume);
-        assert_eq!(receive(&mut resume, &[(1, 0), (1, 1), (1, SHOWN_MAX as i64)]), [(1, 0)]);
+        assert_eq!(
+            receive(&mut resume, &[(1, 0), (1, 1), (1, SHOWN_MAX as i64)]),
+            [(1, 0)]
+        );
     }
 }

@@ -1,25 +1,33 @@
-//! The exchange, the queue, and what ties them: declares what is missing, and finds out whether messages may be. Knows no message.
+//! The exchange, the queue, and what ties them: declares what is missing, and finds out whether
+//! messages may be. Knows no message.
 //!
-//! The broker keeps messages for a queue with a label while no server reads it, and sends them all, unless
+//! The broker keeps messages for a queue with a label while no server reads it, and sends them all,
+//! unless
 //! - the queue or the exchange was deleted: seen when it is missing;
-//! - the broker was restarted, which ends the messages that were not sent as persistent, or not yet written;
-//! - the queue was not bound: its exchange was deleted and made again, or a server was killed between declaring and binding it;
+//! - the broker was restarted, which ends the messages that were not sent as persistent, or not yet
+//!   written;
+//! - the queue was not bound: its exchange was deleted and made again, or a server was killed
+//!   between declaring and binding it;
 //! - the queue was full.
 //!
-//! AMQP cannot be asked about a restart or a binding. So a **marker** tells: an exchange that nobody uses, declared when the queue has
-//! been bound, deleted when the exchange is found missing, and not durable, so that a restart ends it.
+//! AMQP cannot be asked about a restart or a binding. So a **marker** tells: an exchange that
+//! nobody uses, declared when the queue has been bound, deleted when the exchange is found missing,
+//! and not durable, so that a restart ends it.
 
 use std::fmt;
 use std::time::Duration;
 
-use amiquip::{AmqpValue, Channel, ExchangeDeclareOptions, ExchangeType, FieldTable, QueueDeclareOptions};
+use amiquip::{
+    AmqpValue, Channel, ExchangeDeclareOptions, ExchangeType, FieldTable, QueueDeclareOptions,
+};
 use log::warn;
 
 use super::session::Session;
 use super::settings::Settings;
 use super::{Error, Sink, Stop};
 
-/// How often a missing exchange is looked for: often, since the broker is there, and asking costs it a line in its log.
+/// How often a missing exchange is looked for: often, since the broker is there, and asking costs
+/// it a line in its log.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why updates may be missing up to the moment when the queue was bound.
@@ -42,7 +50,9 @@ pub enum Gap {
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Gap::NewConnection => "a queue without a label (option queue) begins with its connection",
+            Gap::NewConnection => {
+                "a queue without a label (option queue) begins with its connection"
+            }
             Gap::QueueDeleted => "the queue was deleted",
             Gap::NoQueue => "the queue did not exist",
             Gap::NoExchange => "the exchange did not exist",
@@ -52,8 +62,8 @@ impl fmt::Display for Gap {
     }
 }
 
-/// Makes sure that the exchange exists: declares one of the user's own, waits for one of somebody else's. Returns false when `stop`
-/// was requested.
+/// Makes sure that the exchange exists: declares one of the user's own, waits for one of somebody
+/// else's. Returns false when `stop` was requested.
 pub fn wait_for_exchange(
     session: &mut Session,
     settings: &Settings,
@@ -65,9 +75,14 @@ pub fn wait_for_exchange(
         *gap = Some(Gap::NoExchange);
         if let Some(marker) = settings.marker_name() {
             // It may be missing, too.
-            let _ = attempt(session, |channel| channel.exchange_declare_passive(&*marker)?.delete(false))?;
+            let _ = attempt(session, |channel| {
+                channel.exchange_declare_passive(&*marker)?.delete(false)
+            })?;
         }
-        sink.down(&format!("the exchange {} does not exist in the virtual host {}", settings.exchange, settings.vhost));
+        sink.down(&format!(
+            "the exchange {} does not exist in the virtual host {}",
+            settings.exchange, settings.vhost
+        ));
         if stop.wait(LOOK_EVERY) {
             return Ok(false);
         }
@@ -76,32 +91,65 @@ pub fn wait_for_exchange(
 }
 
 /// Makes sure that the exchange exists, by making it if `may_make`. Returns whether it does.
-pub fn declare_exchange(session: &mut Session, settings: &Settings, may_make: bool) -> Result<bool, Error> {
+pub fn declare_exchange(
+    session: &mut Session,
+    settings: &Settings,
+    may_make: bool,
+) -> Result<bool, Error> {
     let name = &*settings.exchange;
-    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    if may_make && attempt(session, |channel| channel.exchange_declare(ExchangeType::Topic, name, options).map(drop))?.is_ok() {
+    let options = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    if may_make
+        && attempt(session, |channel| {
+            channel
+                .exchange_declare(ExchangeType::Topic, name, options)
+                .map(drop)
+        })?
+        .is_ok()
+    {
         return Ok(true);
     }
     // It may exist with other properties, or the user may use it, but not make it.
-    match attempt(session, |channel| channel.exchange_declare_passive(name).map(drop))? {
+    match attempt(session, |channel| {
+        channel.exchange_declare_passive(name).map(drop)
+    })? {
         Ok(()) => Ok(true),
         Err(Refusal { code: 404, .. }) => Ok(false),
         Err(refusal) => Err(refusal.into()),
     }
 }
 
-/// Makes sure that the queue exists and is bound, and returns its name. Messages that are published from now on are in it.
-pub fn bind(session: &mut Session, settings: &Settings, gap: &mut Option<Gap>) -> Result<String, Error> {
+/// Makes sure that the queue exists and is bound, and returns its name. Messages that are published
+/// from now on are in it.
+pub fn bind(
+    session: &mut Session,
+    settings: &Settings,
+    gap: &mut Option<Gap>,
+) -> Result<String, Error> {
     let Some((queue, marker)) = settings.queue_name().zip(settings.marker_name()) else {
         gap.get_or_insert(Gap::NewConnection);
-        let queue = format!("queue/{}/bugzfeed-{:016x}{:016x}", settings.user, fastrand::u64(..), fastrand::u64(..));
+        let queue = format!(
+            "queue/{}/bugzfeed-{:016x}{:016x}",
+            settings.user,
+            fastrand::u64(..),
+            fastrand::u64(..)
+        );
         declare_queue(session, settings, &queue, false)?;
         bind_queue(session, settings, &queue)?;
         return Ok(queue);
     };
-    match attempt(session, |channel| Ok(channel.queue_declare_passive(&*queue)?.declared_message_count()))? {
-        // A queue that exists is taken as it is: it may have been made by somebody else, or with another length.
-        Ok(messages) if messages.is_some_and(|messages| messages >= settings.messages_max) => *gap = Some(Gap::QueueFull),
+    match attempt(session, |channel| {
+        Ok(channel
+            .queue_declare_passive(&*queue)?
+            .declared_message_count())
+    })? {
+        // A queue that exists is taken as it is: it may have been made by somebody else, or with
+        // another length.
+        Ok(messages) if messages.is_some_and(|messages| messages >= settings.messages_max) => {
+            *gap = Some(Gap::QueueFull)
+        }
         Ok(_) => {}
         Err(Refusal { code: 404, .. }) => {
             gap.get_or_insert(Gap::NoQueue);
@@ -109,48 +157,90 @@ pub fn bind(session: &mut Session, settings: &Settings, gap: &mut Option<Gap>) -
         }
         Err(refusal) => return Err(refusal.into()),
     }
-    if attempt(session, |channel| channel.exchange_declare_passive(&*marker).map(drop))?.is_err() {
+    if attempt(session, |channel| {
+        channel.exchange_declare_passive(&*marker).map(drop)
+    })?
+    .is_err()
+    {
         gap.get_or_insert(Gap::NoMarker);
     }
     bind_queue(session, settings, &queue)?;
     Ok(queue)
 }
 
-/// Declares the marker: the queue is bound, and the gap that was found, if there was one, has been told.
+/// Declares the marker: the queue is bound, and the gap that was found, if there was one, has been
+/// told.
 pub fn mark(session: &mut Session, settings: &Settings) -> Result<(), Error> {
     if let Some(marker) = settings.marker_name() {
         let options = ExchangeDeclareOptions::default();
-        if let Err(why) = attempt(session, |channel| channel.exchange_declare(ExchangeType::Fanout, &*marker, options).map(drop))? {
-            warn!("{settings}: without the exchange {marker}, each connection counts as one that may have missed updates: {why}");
+        if let Err(why) = attempt(session, |channel| {
+            channel
+                .exchange_declare(ExchangeType::Fanout, &*marker, options)
+                .map(drop)
+        })? {
+            warn!(
+                "{settings}: without the exchange {marker}, each connection counts as one that may have missed updates: {why}"
+            );
         }
     }
     Ok(())
 }
 
-/// Binds again, which does nothing but fail where the exchange was deleted, or mend what was broken and nobody told; and looks how
-/// full the queue is.
-pub fn check(session: &Session, channel: &Channel, queue: &str, settings: &Settings, gap: &mut Option<Gap>) -> Result<(), Error> {
+/// Binds again, which does nothing but fail where the exchange was deleted, or mend what was broken
+/// and nobody told; and looks how full the queue is.
+pub fn check(
+    session: &Session,
+    channel: &Channel,
+    queue: &str,
+    settings: &Settings,
+    gap: &mut Option<Gap>,
+) -> Result<(), Error> {
     if let Err(error) = channel.queue_bind(queue, &*settings.exchange, "#", FieldTable::new()) {
         *gap = Some(Gap::NoExchange);
         return Err(session.error(error));
     }
-    let declared = channel.queue_declare_passive(queue).map_err(|error| session.error(error))?;
-    if declared.declared_message_count().is_some_and(|messages| messages >= settings.messages_max) {
+    let declared = channel
+        .queue_declare_passive(queue)
+        .map_err(|error| session.error(error))?;
+    if declared
+        .declared_message_count()
+        .is_some_and(|messages| messages >= settings.messages_max)
+    {
         *gap = Some(Gap::QueueFull);
     }
     Ok(())
 }
 
-fn declare_queue(session: &mut Session, settings: &Settings, queue: &str, is_durable: bool) -> Result<(), Error> {
+fn declare_queue(
+    session: &mut Session,
+    settings: &Settings,
+    queue: &str,
+    is_durable: bool,
+) -> Result<(), Error> {
     let mut arguments = FieldTable::new();
-    arguments.insert("x-max-length".to_owned(), AmqpValue::LongInt(settings.messages_max as i32));
-    arguments.insert("x-overflow".to_owned(), AmqpValue::LongString("drop-head".to_owned()));
-    let options = QueueDeclareOptions { durable: is_durable, exclusive: !is_durable, auto_delete: !is_durable, arguments };
-    Ok(attempt(session, |channel| channel.queue_declare(queue, options).map(drop))??)
+    arguments.insert(
+        "x-max-length".to_owned(),
+        AmqpValue::LongInt(settings.messages_max as i32),
+    );
+    arguments.insert(
+        "x-overflow".to_owned(),
+        AmqpValue::LongString("drop-head".to_owned()),
+    );
+    let options = QueueDeclareOptions {
+        durable: is_durable,
+        exclusive: !is_durable,
+        auto_delete: !is_durable,
+        arguments,
+    };
+    Ok(attempt(session, |channel| {
+        channel.queue_declare(queue, options).map(drop)
+    })??)
 }
 
 fn bind_queue(session: &mut Session, settings: &Settings, queue: &str) -> Result<(), Error> {
-    Ok(attempt(session, |channel| channel.queue_bind(queue, &*settings.exchange, "#", FieldTable::new()))??)
+    Ok(attempt(session, |channel| {
+        channel.queue_bind(queue, &*settings.exchange, "#", FieldTable::new())
+    })??)
 }
 
 /// What the broker says when it refuses something; it closes the channel then.
@@ -172,11 +262,16 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// Asks for something on a channel of its own, which a refusal closes.
-fn attempt<T>(session: &mut Session, ask: impl FnOnce(&Channel) -> amiquip::Result<T>) -> Result<Result<T, Refusal>, Error> {
+fn attempt<T>(
+    session: &mut Session,
+    ask: impl FnOnce(&Channel) -> amiquip::Result<T>,
+) -> Result<Result<T, Refusal>, Error> {
     let channel = session.channel()?;
     match ask(&channel) {
         Ok(answer) => Ok(Ok(answer)),
-        Err(amiquip::Error::ServerClosedChannel { code, message, .. }) => Ok(Err(Refusal { code, message })),
+        Err(amiquip::Error::ServerClosedChannel { code, message, .. }) => {
+            Ok(Err(Refusal { code, message }))
+        }
         Err(error) => Err(session.error(error)),
     }
 }

@@ -1,8 +1,9 @@
 //! What a broker has confirmed of a batch of messages. Knows no connection.
 //!
-//! A broker confirms in any order, one message or all up to one that it has not confirmed yet. amiquip's own `ConfirmSmoother` takes the
-//! latter for those as well that the broker has refused before, and so a message that it has not stored for one that it has: when a
-//! queue with a limit was full for a moment, messages were lost.
+//! A broker confirms in any order, one message or all up to one that it has not confirmed yet.
+//! amiquip's own `ConfirmSmoother` takes the latter for those as well that the broker has refused
+//! before, and so a message that it has not stored for one that it has: when a queue with a limit
+//! was full for a moment, messages were lost.
 
 use amiquip::{Confirm, ConfirmPayload};
 
@@ -18,16 +19,30 @@ pub struct Confirms {
 impl Confirms {
     /// A batch of `count` messages, of which nothing is confirmed yet.
     pub fn new(first: u64, count: usize) -> Self {
-        Self { first, is_stored: vec![None; count] }
+        Self {
+            first,
+            is_stored: vec![None; count],
+        }
     }
 
     /// Notes what the broker says.
     pub fn note(&mut self, confirm: Confirm) {
-        let (is_stored, ConfirmPayload { delivery_tag, multiple }) = match confirm {
+        let (
+            is_stored,
+            ConfirmPayload {
+                delivery_tag,
+                multiple,
+            },
+        ) = match confirm {
             Confirm::Ack(payload) => (true, payload),
             Confirm::Nack(payload) => (false, payload),
         };
-        let Some(at) = delivery_tag.checked_sub(self.first).and_then(|at| usize::try_from(at).ok()) else { return };
+        let Some(at) = delivery_tag
+            .checked_sub(self.first)
+            .and_then(|at| usize::try_from(at).ok())
+        else {
+            return;
+        };
         let end = self.is_stored.len().min(at.saturating_add(1));
         let start = if multiple { 0 } else { at.min(end) };
         for fate in &mut self.is_stored[start..end] {
@@ -42,7 +57,10 @@ impl Confirms {
 
     /// How many are stored, counted from the first.
     pub fn stored(&self) -> usize {
-        self.is_stored.iter().take_while(|fate| **fate == Some(true)).count()
+        self.is_stored
+            .iter()
+            .take_while(|fate| **fate == Some(true))
+            .count()
     }
 }
 
@@ -51,18 +69,27 @@ mod tests {
     use super::*;
 
     fn ack(delivery_tag: u64, multiple: bool) -> Confirm {
-        Confirm::Ack(ConfirmPayload { delivery_tag, multiple })
+        Confirm::Ack(ConfirmPayload {
+            delivery_tag,
+            multiple,
+        })
     }
 
     fn nack(delivery_tag: u64, multiple: bool) -> Confirm {
-        Confirm::Nack(ConfirmPayload { delivery_tag, multiple })
+        Confirm::Nack(ConfirmPayload {
+            delivery_tag,
+            multiple,
+        })
     }
 
     #[track_caller]
     fn check(said: &[Confirm], stored: usize, is_complete: bool) {
         let mut confirms = Confirms::new(11, 4);
         said.iter().for_each(|&confirm| confirms.note(confirm));
-        assert_eq!((confirms.stored(), confirms.is_complete()), (stored, is_complete));
+        assert_eq!(
+            (confirms.stored(), confirms.is_complete()),
+            (stored, is_complete)
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Source `amqp:` and `amqps:`: a queue of a RabbitMQ broker, such as Mozilla's Pulse. Reads what arrives in the queue and
-//! acknowledges it when it has been handed over. The only modules that know amiquip, and the old mio that it is built on.
+//! Source `amqp:` and `amqps:`: a queue of a RabbitMQ broker, such as Mozilla's Pulse. Reads what
+//! arrives in the queue and acknowledges it when it has been handed over. The only modules that
+//! know amiquip, and the old mio that it is built on.
 
 mod bind;
 mod confirms;
@@ -32,7 +33,8 @@ pub use self::settings::Settings;
 /// How many messages are handed over and acknowledged at once, when that many have arrived.
 const BATCH_MESSAGES_MAX: usize = 500;
 
-/// How often a quiet broker is asked whether the queue is still bound: nothing tells a consumer that its exchange was deleted.
+/// How often a quiet broker is asked whether the queue is still bound: nothing tells a consumer
+/// that its exchange was deleted.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 
 /// The queue, read by [`super::supervise`].
@@ -49,7 +51,8 @@ pub struct Queue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Unusable {
     Unreadable(Unreadable),
-    /// The queue is bound to another exchange, too: that of another feed, or one that was read from in former times.
+    /// The queue is bound to another exchange, too: that of another feed, or one that was read from
+    /// in former times.
     OtherExchange,
 }
 
@@ -65,7 +68,11 @@ impl fmt::Display for Unusable {
 impl Queue {
     /// A source that reads the queue that `settings` name.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, gap: None, dropped: HashMap::new() }
+        Self {
+            settings,
+            gap: None,
+            dropped: HashMap::new(),
+        }
     }
 }
 
@@ -91,15 +98,25 @@ impl Queue {
         let queue = bind::bind(session, &self.settings, &mut self.gap)?;
         let channel = session.channel()?;
         let hang_up = session.hang_up();
-        channel.qos(0, self.settings.prefetch, false).map_err(|error| session.error(error))?;
+        channel
+            .qos(0, self.settings.prefetch, false)
+            .map_err(|error| session.error(error))?;
         // Two servers that share a queue would each get half of the updates.
-        let options = ConsumerOptions { exclusive: true, ..ConsumerOptions::default() };
-        let consumer = channel.basic_consume(&*queue, options).map_err(|error| match error {
-            amiquip::Error::ServerClosedChannel { code: 403, message, .. } if message.contains("exclusive") => {
-                format!("another server reads from {queue}; give each its own queue=LABEL").into()
-            }
-            error => session.error(error),
-        })?;
+        let options = ConsumerOptions {
+            exclusive: true,
+            ..ConsumerOptions::default()
+        };
+        let consumer = channel
+            .basic_consume(&*queue, options)
+            .map_err(|error| match error {
+                amiquip::Error::ServerClosedChannel {
+                    code: 403, message, ..
+                } if message.contains("exclusive") => {
+                    format!("another server reads from {queue}; give each its own queue=LABEL")
+                        .into()
+                }
+                error => session.error(error),
+            })?;
         // Dropped before the consumer, whose own end would wait for the broker's answer.
         let hang_up_first = session.hang_up();
         self.tell_gap(sink)?;
@@ -148,10 +165,13 @@ impl Queue {
                     self.gap = Some(Gap::QueueDeleted);
                     end = Some("the queue was deleted".into());
                 }
-                ConsumerMessage::ServerClosedChannel(error) | ConsumerMessage::ServerClosedConnection(error) => {
+                ConsumerMessage::ServerClosedChannel(error)
+                | ConsumerMessage::ServerClosedConnection(error) => {
                     end = Some(session.error(error));
                 }
-                ConsumerMessage::ClientCancelled | ConsumerMessage::ClientClosedChannel | ConsumerMessage::ClientClosedConnection => {
+                ConsumerMessage::ClientCancelled
+                | ConsumerMessage::ClientClosedChannel
+                | ConsumerMessage::ClientClosedConnection => {
                     end = Some(Ended.into());
                 }
             }
@@ -161,12 +181,15 @@ impl Queue {
             return Err(end);
         }
         match last {
-            Some(last) => last.ack_multiple(channel).map_err(|error| session.error(error)),
+            Some(last) => last
+                .ack_multiple(channel)
+                .map_err(|error| session.error(error)),
             None => Ok(()),
         }
     }
 
-    /// What a message says; one that says nothing is counted and goes, for it would say as little if it came again.
+    /// What a message says; one that says nothing is counted and goes, for it would say as little
+    /// if it came again.
     fn update(&mut self, delivery: &Delivery) -> Option<Update> {
         let why = if delivery.exchange == self.settings.exchange {
             match pulse::read(&delivery.body) {
@@ -180,9 +203,15 @@ impl Queue {
         *count += 1;
         let bytes = delivery.body.len();
         if *count == 1 {
-            warn!("{}: dropped a message of {bytes} bytes: {why}; the log will not say so again", self.settings);
+            warn!(
+                "{}: dropped a message of {bytes} bytes: {why}; the log will not say so again",
+                self.settings
+            );
         } else {
-            debug!("{}: dropped message {count} of its kind, of {bytes} bytes: {why}", self.settings);
+            debug!(
+                "{}: dropped message {count} of its kind, of {bytes} bytes: {why}",
+                self.settings
+            );
         }
         None
     }

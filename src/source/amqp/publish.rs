@@ -1,4 +1,5 @@
-//! `bugzfeed notify` with a broker: publishes a change as Bugzilla's shim does, and knows at the end that a queue has it.
+//! `bugzfeed notify` with a broker: publishes a change as Bugzilla's shim does, and knows at the
+//! end that a queue has it.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -17,7 +18,8 @@ use crate::update::{BugId, Update, When};
 /// How long the broker may take to confirm that it has the messages.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long messages are sent again that no queue took: a server that waited for the exchange may be about to bind its queue.
+/// How long messages are sent again that no queue took: a server that waited for the exchange may
+/// be about to bind its queue.
 const LISTENER_TIMEOUT: Duration = Duration::from_secs(5);
 const LISTENER_PAUSE: Duration = Duration::from_millis(200);
 
@@ -37,15 +39,25 @@ pub fn notify(settings: &Settings, bugs: &[BugId]) -> Result<(), Error> {
 
 fn publish(session: &mut Session, settings: &Settings, bugs: &[BugId]) -> Result<(), Error> {
     if !declare_exchange(session, settings, true)? {
-        return Err(format!("the exchange {} does not exist, and '{}' may not make it", settings.exchange, settings.user).into());
+        return Err(format!(
+            "the exchange {} does not exist, and '{}' may not make it",
+            settings.exchange, settings.user
+        )
+        .into());
     }
     let mut why_blocked = session.why_blocked()?;
     let channel = session.channel()?;
     // Dropped before the channel: a broker short of memory does not even answer to a farewell.
     let hang_up = session.hang_up();
-    let confirms = channel.listen_for_publisher_confirms().map_err(|error| session.error(error))?;
-    let returns = channel.listen_for_returns().map_err(|error| session.error(error))?;
-    channel.enable_publisher_confirms().map_err(|error| session.error(error))?;
+    let confirms = channel
+        .listen_for_publisher_confirms()
+        .map_err(|error| session.error(error))?;
+    let returns = channel
+        .listen_for_returns()
+        .map_err(|error| session.error(error))?;
+    channel
+        .enable_publisher_confirms()
+        .map_err(|error| session.error(error))?;
 
     let when = When::from_unix_seconds(unix_now());
     let mut due: BTreeSet<BugId> = bugs.iter().copied().collect();
@@ -53,29 +65,51 @@ fn publish(session: &mut Session, settings: &Settings, bugs: &[BugId]) -> Result
     let give_up = Instant::now() + LISTENER_TIMEOUT;
     loop {
         for &bug in &due {
-            send(&channel, settings, &Update { bug, when: when.clone() }).map_err(|error| session.error(error))?;
+            send(
+                &channel,
+                settings,
+                &Update {
+                    bug,
+                    when: when.clone(),
+                },
+            )
+            .map_err(|error| session.error(error))?;
         }
         let deadline = Instant::now() + CONFIRM_TIMEOUT;
         let mut unconfirmed = due.len();
         while unconfirmed > 0 {
-            let confirm = confirms.recv_deadline(deadline).map_err(|error| match why_blocked() {
-                _ if !error.is_timeout() => why_closed(session, &channel),
-                Some(why) => format!("the broker takes no messages now: {why}").into(),
-                None => format!("the broker did not confirm the message within {} seconds", CONFIRM_TIMEOUT.as_secs()).into(),
-            })?;
+            let confirm =
+                confirms
+                    .recv_deadline(deadline)
+                    .map_err(|error| match why_blocked() {
+                        _ if !error.is_timeout() => why_closed(session, &channel),
+                        Some(why) => format!("the broker takes no messages now: {why}").into(),
+                        None => format!(
+                            "the broker did not confirm the message within {} seconds",
+                            CONFIRM_TIMEOUT.as_secs()
+                        )
+                        .into(),
+                    })?;
             if matches!(confirm, Confirm::Nack(_)) {
                 return Err("the broker could not store the message".into());
             }
             unconfirmed -= smoother.process(confirm).count();
         }
         // The broker returns what no queue took before it confirms it.
-        due = returns.try_iter().filter_map(|returned| returned.routing_key.parse().ok()).collect();
+        due = returns
+            .try_iter()
+            .filter_map(|returned| returned.routing_key.parse().ok())
+            .collect();
         if due.is_empty() {
             hang_up.let_be();
             return Ok(());
         }
         if Instant::now() >= give_up {
-            return Err(format!("nobody listens to the exchange {}: no queue is bound to it", settings.exchange).into());
+            return Err(format!(
+                "nobody listens to the exchange {}: no queue is bound to it",
+                settings.exchange
+            )
+            .into());
         }
         thread::sleep(LISTENER_PAUSE);
     }
@@ -83,14 +117,22 @@ fn publish(session: &mut Session, settings: &Settings, bugs: &[BugId]) -> Result
 
 /// Why a channel takes no more: whatever is asked, the answer is the reason.
 fn why_closed(session: &Session, channel: &Channel) -> Error {
-    channel.enable_publisher_confirms().err().map_or_else(|| Ended.into(), |error| session.error(error))
+    channel
+        .enable_publisher_confirms()
+        .err()
+        .map_or_else(|| Ended.into(), |error| session.error(error))
 }
 
 /// Publishes an update, which is returned when no queue takes it.
 pub(super) fn send(channel: &Channel, settings: &Settings, update: &Update) -> amiquip::Result<()> {
     const PERSISTENT: u8 = 2;
     let body = pulse::write(update, &settings.exchange, unix_now());
-    let properties = AmqpProperties::default().with_content_type("application/json".to_owned()).with_delivery_mode(PERSISTENT);
-    let message = Publish { mandatory: true, ..Publish::with_properties(body.as_bytes(), update.bug.to_string(), properties) };
+    let properties = AmqpProperties::default()
+        .with_content_type("application/json".to_owned())
+        .with_delivery_mode(PERSISTENT);
+    let message = Publish {
+        mandatory: true,
+        ..Publish::with_properties(body.as_bytes(), update.bug.to_string(), properties)
+    };
     channel.basic_publish(&*settings.exchange, message)
 }

@@ -1,6 +1,6 @@
-//! A connection that changes are published through, kept from one batch to the next: what a relay needs. A change counts as published
-//! when the broker has confirmed it: RabbitMQ does so when each queue that takes it has it on disk. Knows no backlog, and pauses for
-//! nobody.
+//! A connection that changes are published through, kept from one batch to the next: what a relay
+//! needs. A change counts as published when the broker has confirmed it: RabbitMQ does so when each
+//! queue that takes it has it on disk. Knows no backlog, and pauses for nobody.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,8 @@ use super::settings::Settings;
 use super::{Error, Stop};
 use crate::update::Update;
 
-/// How long the broker may take to confirm anything at all. A busy one writes many messages to its disk at once.
+/// How long the broker may take to confirm anything at all. A busy one writes many messages to its
+/// disk at once.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often a broker that confirms nothing is looked at.
@@ -60,11 +61,16 @@ struct Ready {
 impl Publisher {
     /// A publisher that is not connected yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, open: None, is_heard: true }
+        Self {
+            settings,
+            open: None,
+            is_heard: true,
+        }
     }
 
-    /// Connects, if need be, and makes sure that the exchange exists: servers that wait for it can bind their queues before the first
-    /// message comes. A request to stop cuts the connection after a moment.
+    /// Connects, if need be, and makes sure that the exchange exists: servers that wait for it can
+    /// bind their queues before the first message comes. A request to stop cuts the connection
+    /// after a moment.
     ///
     /// # Errors
     /// A sentence that says which step failed, and why.
@@ -75,15 +81,23 @@ impl Publisher {
         Ok(())
     }
 
-    /// Publishes updates in order, and waits until the broker has confirmed them. A broker that takes no messages for now, since it is
-    /// short of memory or disk, is waited for as long as it takes, and `blocked` is told its reason. A request to stop cuts the
-    /// connection after a moment.
+    /// Publishes updates in order, and waits until the broker has confirmed them. A broker that
+    /// takes no messages for now, since it is short of memory or disk, is waited for as long as it
+    /// takes, and `blocked` is told its reason. A request to stop cuts the connection after a
+    /// moment.
     ///
-    /// Returns how many were published, counted from the first, and what came of the next one, if there is one. Those behind it may
-    /// have been published, too; published again behind it, they come in order.
-    pub fn publish(&mut self, updates: &[Update], stop: &Stop, blocked: &mut dyn FnMut(&str)) -> (usize, Result<(), Trouble>) {
+    /// Returns how many were published, counted from the first, and what came of the next one, if
+    /// there is one. Those behind it may have been published, too; published again behind it, they
+    /// come in order.
+    pub fn publish(
+        &mut self,
+        updates: &[Update],
+        stop: &Stop,
+        blocked: &mut dyn FnMut(&str),
+    ) -> (usize, Result<(), Trouble>) {
         let (mut done, mut at_once) = (0, updates.len());
-        // Nobody notices when a connection ends that is not in use: that says nothing about the next one.
+        // Nobody notices when a connection ends that is not in use: that says nothing about the
+        // next one.
         let mut may_be_stale = self.open.is_some();
         while done < updates.len() {
             let end = updates.len().min(done + at_once);
@@ -99,9 +113,15 @@ impl Publisher {
         (done, Ok(()))
     }
 
-    /// Says goodbye to the broker, after a request to stop, which has limited how long that may take.
+    /// Says goodbye to the broker, after a request to stop, which has limited how long that may
+    /// take.
     pub fn close(&mut self) {
-        if let Some(Open { hang_up, ready, session }) = self.open.take() {
+        if let Some(Open {
+            hang_up,
+            ready,
+            session,
+        }) = self.open.take()
+        {
             hang_up.let_be();
             drop(ready);
             // Everything is confirmed; what becomes of the farewell matters no more.
@@ -109,7 +129,13 @@ impl Publisher {
         }
     }
 
-    fn publish_once(&mut self, updates: &[Update], done: &mut usize, stop: &Stop, blocked: &mut dyn FnMut(&str)) -> Result<(), Trouble> {
+    fn publish_once(
+        &mut self,
+        updates: &[Update],
+        done: &mut usize,
+        stop: &Stop,
+        blocked: &mut dyn FnMut(&str),
+    ) -> Result<(), Trouble> {
         let mut open = match self.open.take() {
             Some(open) => open,
             None => Open::new(&self.settings, stop).map_err(Trouble::Failed)?,
@@ -117,10 +143,14 @@ impl Publisher {
         if let Err(error) = open.ready.publish(&self.settings, updates, done, blocked) {
             return Err(open.trouble(error));
         }
-        // The broker returns what no queue takes before it confirms it. That is nobody's fault, but often a mistake.
+        // The broker returns what no queue takes before it confirms it. That is nobody's fault, but
+        // often a mistake.
         let is_heard = open.ready.returns.try_iter().count() < updates.len();
         if self.is_heard && !is_heard {
-            warn!("{}: no queue is bound to the exchange, so that nobody gets what is sent there", self.settings);
+            warn!(
+                "{}: no queue is bound to the exchange, so that nobody gets what is sent there",
+                self.settings
+            );
         }
         self.is_heard = is_heard;
         self.open = Some(open);
@@ -133,9 +163,14 @@ impl Open {
         let mut session = Session::open(settings, stop)?;
         match Ready::new(&mut session, settings) {
             Ok(ready) => {
-                // What is on its way when the stop is requested has a moment left to be confirmed, and need not be sent again.
+                // What is on its way when the stop is requested has a moment left to be confirmed,
+                // and need not be sent again.
                 session.end_gently(stop);
-                Ok(Self { hang_up: session.hang_up(), ready, session })
+                Ok(Self {
+                    hang_up: session.hang_up(),
+                    ready,
+                    session,
+                })
             }
             Err(error) => Err(session.why(error)),
         }
@@ -143,10 +178,16 @@ impl Open {
 
     /// Ends the connection, and finds out what has happened to it.
     fn trouble(self, failure: Failure) -> Trouble {
-        let Self { hang_up, ready, session } = self;
+        let Self {
+            hang_up,
+            ready,
+            session,
+        } = self;
         let error = match failure {
             Failure::Said(why) => why.into(),
-            Failure::Amqp(amiquip::Error::ServerClosedChannel { code, message, .. }) if is_about_message(code) => {
+            Failure::Amqp(amiquip::Error::ServerClosedChannel { code, message, .. })
+                if is_about_message(code) =>
+            {
                 return Trouble::Refused(message);
             }
             Failure::Amqp(error) => session.error(error),
@@ -157,7 +198,8 @@ impl Open {
     }
 }
 
-/// Whether a broker that closes a channel with this code will say the same whenever the message comes again.
+/// Whether a broker that closes a channel with this code will say the same whenever the message
+/// comes again.
 fn is_about_message(code: u16) -> bool {
     const CONTENT_TOO_LARGE: u16 = 311;
     const PRECONDITION_FAILED: u16 = 406;
@@ -173,21 +215,43 @@ enum Failure {
 impl Ready {
     fn new(session: &mut Session, settings: &Settings) -> Result<Self, Error> {
         if !declare_exchange(session, settings, true)? {
-            return Err(format!("the exchange {} does not exist, and '{}' may not make it", settings.exchange, settings.user).into());
+            return Err(format!(
+                "the exchange {} does not exist, and '{}' may not make it",
+                settings.exchange, settings.user
+            )
+            .into());
         }
         let why_blocked = Box::new(session.why_blocked()?);
         let channel = session.channel()?;
         // Dropped before the channel, whose own end would wait for the broker's answer.
         let hang_up = session.hang_up();
-        let confirms = channel.listen_for_publisher_confirms().map_err(|error| session.error(error))?;
-        let returns = channel.listen_for_returns().map_err(|error| session.error(error))?;
-        channel.enable_publisher_confirms().map_err(|error| session.error(error))?;
+        let confirms = channel
+            .listen_for_publisher_confirms()
+            .map_err(|error| session.error(error))?;
+        let returns = channel
+            .listen_for_returns()
+            .map_err(|error| session.error(error))?;
+        channel
+            .enable_publisher_confirms()
+            .map_err(|error| session.error(error))?;
         hang_up.let_be();
-        Ok(Self { channel, why_blocked, confirms, returns, published: 0 })
+        Ok(Self {
+            channel,
+            why_blocked,
+            confirms,
+            returns,
+            published: 0,
+        })
     }
 
     /// Adds to `done` how many were confirmed, counted from the first.
-    fn publish(&mut self, settings: &Settings, updates: &[Update], done: &mut usize, blocked: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    fn publish(
+        &mut self,
+        settings: &Settings,
+        updates: &[Update],
+        done: &mut usize,
+        blocked: &mut dyn FnMut(&str),
+    ) -> Result<(), Failure> {
         for update in updates {
             send(&self.channel, settings, update).map_err(Failure::Amqp)?;
         }
@@ -208,13 +272,21 @@ impl Ready {
                         heard = Instant::now();
                     } else if heard.elapsed() >= CONFIRM_TIMEOUT {
                         let seconds = CONFIRM_TIMEOUT.as_secs();
-                        return Err(Failure::Said(format!("the broker did not confirm the message within {seconds} seconds")));
+                        return Err(Failure::Said(format!(
+                            "the broker did not confirm the message within {seconds} seconds"
+                        )));
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(self.why_closed()),
             }
         }
-        if confirms.stored() == updates.len() { Ok(()) } else { Err(Failure::Said("the broker could not store the message".to_owned())) }
+        if confirms.stored() == updates.len() {
+            Ok(())
+        } else {
+            Err(Failure::Said(
+                "the broker could not store the message".to_owned(),
+            ))
+        }
     }
 
     /// Why the broker has closed the channel: whatever is asked, the answer is the reason.

@@ -1,4 +1,5 @@
-//! A connection to a broker: how it is made, and what went wrong with it, as a sentence. Knows no queue and no message.
+//! A connection to a broker: how it is made, and what went wrong with it, as a sentence. Knows no
+//! queue and no message.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -6,7 +7,9 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use amiquip::{Auth, Channel, Connection, ConnectionBlockedNotification, ConnectionOptions, ConnectionTuning};
+use amiquip::{
+    Auth, Channel, Connection, ConnectionBlockedNotification, ConnectionOptions, ConnectionTuning,
+};
 use crossbeam_channel::Receiver;
 use mio_amqp::net::TcpStream;
 use rustls::pki_types::ServerName;
@@ -29,7 +32,8 @@ const FRAME_BYTES_MAX: u32 = 128 << 10;
 
 /// An open connection.
 pub struct Session {
-    /// Before the connection, so that it is dropped first: amiquip's own end would wait for the broker's answer.
+    /// Before the connection, so that it is dropped first: amiquip's own end would wait for the
+    /// broker's answer.
     hang_up: HangUp,
     connection: Connection,
     heartbeat: Duration,
@@ -55,12 +59,17 @@ impl Session {
     pub fn open(settings: &Settings, stop: &Stop) -> Result<Self, Error> {
         let password = settings.password.read()?;
         let options = ConnectionOptions::default()
-            .auth(Auth::Plain { username: settings.user.clone(), password })
+            .auth(Auth::Plain {
+                username: settings.user.clone(),
+                password,
+            })
             .virtual_host(&*settings.vhost)
             .heartbeat(settings.heartbeat.as_secs() as u16)
             .frame_max(FRAME_BYTES_MAX)
             .connection_timeout(Some(CONNECT_TIMEOUT))
-            .information(Some(concat!("bugzfeed ", env!("CARGO_PKG_VERSION")).to_owned()));
+            .information(Some(
+                concat!("bugzfeed ", env!("CARGO_PKG_VERSION")).to_owned(),
+            ));
         let (mut stream, hang_up) = connect(&settings.host, settings.port, stop, deadline())?;
         // Larger by one than what is read, so that what was cut off is known to be too large.
         let sieve = Sieve::new(pulse::MESSAGE_BYTES_MAX as u64 + 1);
@@ -68,12 +77,21 @@ impl Session {
         let opened = if settings.is_tls {
             let config = crate::tls::client_config(settings.ca_file.as_deref())?;
             let name = ServerName::try_from(settings.host.clone())?;
-            let tls = handshake(&mut stream, config, name, deadline()).map_err(|error| about_tls(&error))?;
+            let tls = handshake(&mut stream, config, name, deadline())
+                .map_err(|error| about_tls(&error))?;
             let stream = TlsStream::new(tls, TcpStream::from_stream(stream)?);
-            Connection::insecure_open_stream(Sieved::new(stream, sieve), options, ConnectionTuning::default())
+            Connection::insecure_open_stream(
+                Sieved::new(stream, sieve),
+                options,
+                ConnectionTuning::default(),
+            )
         } else {
             let stream = TcpStream::from_stream(stream)?;
-            Connection::insecure_open_stream(Sieved::new(stream, sieve), options, ConnectionTuning::default())
+            Connection::insecure_open_stream(
+                Sieved::new(stream, sieve),
+                options,
+                ConnectionTuning::default(),
+            )
         };
         match opened {
             Ok(connection) => Ok(Self { hang_up, connection, heartbeat: settings.heartbeat }),
@@ -96,7 +114,9 @@ impl Session {
     /// # Errors
     /// When the connection has ended.
     pub fn channel(&mut self) -> Result<Channel, Error> {
-        self.connection.open_channel(None).map_err(|error| self.error(error))
+        self.connection
+            .open_channel(None)
+            .map_err(|error| self.error(error))
     }
 
     /// What tells why the broker takes no messages, if it does not, from now on.
@@ -104,7 +124,10 @@ impl Session {
     /// # Errors
     /// When the connection has ended.
     pub fn why_blocked(&mut self) -> Result<impl FnMut() -> Option<String> + Send + use<>, Error> {
-        let notifications = self.connection.listen_for_connection_blocked().map_err(|error| self.error(error))?;
+        let notifications = self
+            .connection
+            .listen_for_connection_blocked()
+            .map_err(|error| self.error(error))?;
         let mut blocked = None;
         Ok(move || {
             for notification in notifications.try_iter() {
@@ -117,14 +140,15 @@ impl Session {
         })
     }
 
-    /// Cuts the connection when dropped. Whoever holds channels and consumers holds this, and drops it first: they would wait for an
-    /// answer.
+    /// Cuts the connection when dropped. Whoever holds channels and consumers holds this, and drops
+    /// it first: they would wait for an answer.
     pub fn hang_up(&self) -> HangUp {
         self.hang_up.clone()
     }
 
-    /// From now on, a request to stop is told by the channel that is returned, which disconnects, and the connection is cut only after
-    /// a moment: what was handed over can be acknowledged, and need not come again.
+    /// From now on, a request to stop is told by the channel that is returned, which disconnects,
+    /// and the connection is cut only after a moment: what was handed over can be acknowledged, and
+    /// need not come again.
     pub fn end_gently(&self, stop: &Stop) -> Receiver<Infallible> {
         let (asked, is_asked) = crossbeam_channel::bounded(0);
         let cut = self.hang_up.later();
@@ -151,13 +175,18 @@ impl Session {
     /// # Errors
     /// Why the connection had ended before.
     pub fn close(self) -> Result<(), Error> {
-        let Self { hang_up, connection, heartbeat } = self;
+        let Self {
+            hang_up,
+            connection,
+            heartbeat,
+        } = self;
         let closed = connection.close();
         drop(hang_up);
         closed.map_err(|error| sentence(&error, heartbeat).into())
     }
 
-    /// Ends the connection; returns `error`, or why the connection had ended where `error` says only that.
+    /// Ends the connection; returns `error`, or why the connection had ended where `error` says
+    /// only that.
     pub fn why(self, error: Error) -> Error {
         if !error.is::<Ended>() {
             return error;
@@ -172,9 +201,13 @@ fn deadline() -> Instant {
 
 fn about_tls(error: &io::Error) -> String {
     match (error.kind(), error.get_ref()) {
-        (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, _) => sentence(&amiquip::Error::ConnectionTimeout, Duration::ZERO),
+        (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, _) => {
+            sentence(&amiquip::Error::ConnectionTimeout, Duration::ZERO)
+        }
         (_, Some(why)) if why.to_string().contains("UnknownIssuer") => {
-            format!("the broker's certificate was issued by nobody who is trusted here ({why}); cacert=FILE names a certificate to trust")
+            format!(
+                "the broker's certificate was issued by nobody who is trusted here ({why}); cacert=FILE names a certificate to trust"
+            )
         }
         _ => format!("the broker does not speak TLS as it should: {error}"),
     }
@@ -183,17 +216,27 @@ fn about_tls(error: &io::Error) -> String {
 fn sentence(error: &amiquip::Error, heartbeat: Duration) -> String {
     use amiquip::Error as E;
     match error {
-        E::ServerClosedConnection { message, .. } => format!("the broker closed the connection: {message}"),
-        E::ServerClosedChannel { code: 403, message, .. } => format!("the broker does not permit it: {message}"),
+        E::ServerClosedConnection { message, .. } => {
+            format!("the broker closed the connection: {message}")
+        }
+        E::ServerClosedChannel {
+            code: 403, message, ..
+        } => format!("the broker does not permit it: {message}"),
         E::ServerClosedChannel { message, .. } => format!("the broker refused: {message}"),
         E::UnexpectedSocketClose => "the broker closed the connection without a word".to_owned(),
         E::IoErrorReadingSocket { source } | E::IoErrorWritingSocket { source } => {
             format!("the connection to the broker broke: {source}")
         }
         E::MalformedFrame => "what answers there does not speak AMQP".to_owned(),
-        E::ConnectionTimeout => format!("the broker did not answer within {} seconds", CONNECT_TIMEOUT.as_secs()),
+        E::ConnectionTimeout => format!(
+            "the broker did not answer within {} seconds",
+            CONNECT_TIMEOUT.as_secs()
+        ),
         // amiquip waits for two heartbeats.
-        E::MissedServerHeartbeats => format!("the broker has been silent for {} seconds", 2 * heartbeat.as_secs()),
+        E::MissedServerHeartbeats => format!(
+            "the broker has been silent for {} seconds",
+            2 * heartbeat.as_secs()
+        ),
         other => other.to_string(),
     }
 }

@@ -18,7 +18,8 @@ const NAME_BYTES_MAX: usize = 255;
 /// A heartbeat above it would leave a dead connection unnoticed for more than a minute.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(30);
 
-const ACCEPTED: &str = "amqp://USER:PASSWORD@HOST[:PORT]/VHOST?exchange=NAME&queue=LABEL, or amqps:// for TLS";
+const ACCEPTED: &str =
+    "amqp://USER:PASSWORD@HOST[:PORT]/VHOST?exchange=NAME&queue=LABEL, or amqps:// for TLS";
 const OPTIONS: &str = "exchange, queue, max_length, prefetch, heartbeat, password_file and cacert";
 
 /// How to reach a broker, and what to read from it.
@@ -46,7 +47,8 @@ impl Settings {
     /// Reads an address.
     ///
     /// # Errors
-    /// A sentence that names what was wrong and what is accepted, without any part of the address that may hold the password.
+    /// A sentence that names what was wrong and what is accepted, without any part of the address
+    /// that may hold the password.
     pub fn parse(address: &str) -> Result<Self, String> {
         let url = Url::parse(address).map_err(|why| {
             format!("it is no URL ({why}); accepted is {ACCEPTED}; in a password, '/' must be written %2F, '?' %3F, '#' %23 and '@' %40")
@@ -54,7 +56,10 @@ impl Settings {
         if url.fragment().is_some() {
             return Err("a '#' in it must be written %23".to_owned());
         }
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| format!("the host is missing; accepted is {ACCEPTED}"))?;
+        let host = url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(|| format!("the host is missing; accepted is {ACCEPTED}"))?;
         let is_tls = url.scheme() == "amqps";
         let mut settings = Self {
             is_tls,
@@ -70,13 +75,25 @@ impl Settings {
             heartbeat: HEARTBEAT_MAX,
             ca_file: None,
         };
-        for pair in url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        for pair in url
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+        {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             // A '?' in a password that was not written as %3F makes options of its rest.
-            if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
-                return Err(format!("it has an option that is none; accepted are {OPTIONS}"));
+            if !name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            {
+                return Err(format!(
+                    "it has an option that is none; accepted are {OPTIONS}"
+                ));
             }
-            settings.set(name, &decode(value)?).map_err(|why| format!("{name}: {why}"))?;
+            settings
+                .set(name, &decode(value)?)
+                .map_err(|why| format!("{name}: {why}"))?;
         }
         settings.check(url.password().is_some())?;
         Ok(settings)
@@ -89,7 +106,9 @@ impl Settings {
     pub fn parse_exchange(address: &str) -> Result<Self, String> {
         let settings = Self::parse(address)?;
         match settings.queue {
-            Some(_) => Err("queue: nothing is read from this broker, so that no queue is needed".to_owned()),
+            Some(_) => Err(
+                "queue: nothing is read from this broker, so that no queue is needed".to_owned(),
+            ),
             None => Ok(settings),
         }
     }
@@ -114,10 +133,13 @@ impl Settings {
     /// What can be wrong only in the whole.
     fn check(&mut self, has_password: bool) -> Result<(), String> {
         match (&self.password, self.user.as_str()) {
-            (Password::File(_), _) if has_password => return Err("it has a password and a password_file; one is enough".to_owned()),
+            (Password::File(_), _) if has_password => {
+                return Err("it has a password and a password_file; one is enough".to_owned());
+            }
             (Password::Text(_), "") if !has_password => {
                 // What RabbitMQ accepts from its own machine only.
-                (self.user, self.password) = ("guest".to_owned(), Password::Text("guest".to_owned()));
+                (self.user, self.password) =
+                    ("guest".to_owned(), Password::Text("guest".to_owned()));
             }
             (_, "") => return Err(format!("the user is missing; accepted is {ACCEPTED}")),
             (Password::Text(_), _) if !has_password => {
@@ -130,40 +152,73 @@ impl Settings {
         if self.ca_file.is_some() && !self.is_tls {
             return Err("cacert: only amqps:// uses certificates".to_owned());
         }
-        let names = [Some(self.exchange.clone()), self.queue_name(), self.marker_name(), Some(self.vhost.clone())];
-        if let Some(name) = names.into_iter().flatten().find(|name| name.len() > NAME_BYTES_MAX) {
-            return Err(format!("the name '{name}' is longer than {NAME_BYTES_MAX} bytes"));
+        let names = [
+            Some(self.exchange.clone()),
+            self.queue_name(),
+            self.marker_name(),
+            Some(self.vhost.clone()),
+        ];
+        if let Some(name) = names
+            .into_iter()
+            .flatten()
+            .find(|name| name.len() > NAME_BYTES_MAX)
+        {
+            return Err(format!(
+                "the name '{name}' is longer than {NAME_BYTES_MAX} bytes"
+            ));
         }
         Ok(())
     }
 
     /// The name of the queue, if it has a label: what belongs to a user must say so in its name.
     pub(super) fn queue_name(&self) -> Option<String> {
-        self.queue.as_ref().map(|label| format!("queue/{}/{label}", self.user))
+        self.queue
+            .as_ref()
+            .map(|label| format!("queue/{}/{label}", self.user))
     }
 
-    /// The name of an exchange that exists as long as the queue is bound and the broker has not been restarted.
+    /// The name of an exchange that exists as long as the queue is bound and the broker has not
+    /// been restarted.
     pub(super) fn marker_name(&self) -> Option<String> {
-        self.queue.as_ref().map(|label| format!("exchange/{}/{label}/bound-to/{}", self.user, self.exchange))
+        self.queue
+            .as_ref()
+            .map(|label| format!("exchange/{}/{label}/bound-to/{}", self.user, self.exchange))
     }
 
     /// Whether the exchange is the user's own, who may and should declare it.
     pub(super) fn is_own_exchange(&self) -> bool {
-        self.exchange.strip_prefix("exchange/").and_then(|rest| rest.strip_prefix(&self.user)).is_some_and(|rest| rest.starts_with('/'))
+        self.exchange
+            .strip_prefix("exchange/")
+            .and_then(|rest| rest.strip_prefix(&self.user))
+            .is_some_and(|rest| rest.starts_with('/'))
     }
 }
 
 impl fmt::Display for Settings {
     /// The address without its password, and with what says which updates come from it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const HOST: &AsciiSet = &CONTROLS.add(b' ').add(b'/').add(b'?').add(b'#').add(b'@').add(b'%');
+        const HOST: &AsciiSet = &CONTROLS
+            .add(b' ')
+            .add(b'/')
+            .add(b'?')
+            .add(b'#')
+            .add(b'@')
+            .add(b'%');
         const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'&').add(b'#').add(b'%');
-        let (scheme, user) = (if self.is_tls { "amqps" } else { "amqp" }, utf8_percent_encode(&self.user, HOST));
+        let (scheme, user) = (
+            if self.is_tls { "amqps" } else { "amqp" },
+            utf8_percent_encode(&self.user, HOST),
+        );
         match self.host.contains(':') {
             true => write!(f, "{scheme}://{user}@[{}]:{}", self.host, self.port)?,
             false => write!(f, "{scheme}://{user}@{}:{}", self.host, self.port)?,
         }
-        write!(f, "/{}?exchange={}", utf8_percent_encode(&self.vhost, HOST), utf8_percent_encode(&self.exchange, QUERY))?;
+        write!(
+            f,
+            "/{}?exchange={}",
+            utf8_percent_encode(&self.vhost, HOST),
+            utf8_percent_encode(&self.exchange, QUERY)
+        )?;
         match &self.queue {
             Some(label) => write!(f, "&queue={}", utf8_percent_encode(label, QUERY)),
             None => Ok(()),
@@ -175,7 +230,9 @@ impl fmt::Display for Settings {
 fn vhost(url: &Url) -> Result<String, String> {
     match url.path().strip_prefix('/').unwrap_or_default() {
         "" => Ok("/".to_owned()),
-        name if name.contains('/') => Err("a '/' in the virtual host's name must be written %2F".to_owned()),
+        name if name.contains('/') => {
+            Err("a '/' in the virtual host's name must be written %2F".to_owned())
+        }
         name => decode(name),
     }
 }
@@ -201,7 +258,10 @@ fn heartbeat(text: &str) -> Result<Duration, String> {
         Err(_) => crate::duration::parse(text)?,
     };
     if duration.subsec_nanos() > 0 || duration.is_zero() || duration > HEARTBEAT_MAX {
-        return Err(format!("'{text}' is none; accepted are whole seconds from 1s to {}s", HEARTBEAT_MAX.as_secs()));
+        return Err(format!(
+            "'{text}' is none; accepted are whole seconds from 1s to {}s",
+            HEARTBEAT_MAX.as_secs()
+        ));
     }
     Ok(duration)
 }
@@ -215,7 +275,8 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_options_means_pulses_exchange_and_a_queue_that_goes_with_the_connection() {
+    fn an_address_without_options_means_pulses_exchange_and_a_queue_that_goes_with_the_connection()
+    {
         let settings = parse("amqp://bugzfeed:secret@broker.example");
         assert_eq!(
             settings,
@@ -234,7 +295,10 @@ mod tests {
                 ca_file: None,
             }
         );
-        assert_eq!((settings.queue_name(), settings.marker_name()), (None, None));
+        assert_eq!(
+            (settings.queue_name(), settings.marker_name()),
+            (None, None)
+        );
     }
 
     #[test]
@@ -243,17 +307,32 @@ mod tests {
             "amqps://u%40x:p%2Fw%3a%25@[::1]:1234/my%2Fhost?exchange=exchange/u%40x/simple&queue=blue&max_length=1500&prefetch=1&heartbeat=4s&cacert=/a+b/ca%20.pem",
         );
         assert_eq!(
-            (settings.is_tls, settings.host.as_str(), settings.port, settings.vhost.as_str(), settings.user.as_str()),
+            (
+                settings.is_tls,
+                settings.host.as_str(),
+                settings.port,
+                settings.vhost.as_str(),
+                settings.user.as_str()
+            ),
             (true, "::1", 1234, "my/host", "u@x")
         );
         assert_eq!(settings.password, Password::Text("p/w:%".to_owned()));
-        assert_eq!(parse("amqp://u@h?password_file=/x").password, Password::File("/x".into()));
-        assert_eq!((settings.messages_max, settings.prefetch, settings.heartbeat), (1500, 1, Duration::from_secs(4)));
+        assert_eq!(
+            parse("amqp://u@h?password_file=/x").password,
+            Password::File("/x".into())
+        );
+        assert_eq!(
+            (settings.messages_max, settings.prefetch, settings.heartbeat),
+            (1500, 1, Duration::from_secs(4))
+        );
         assert_eq!(settings.ca_file, Some("/a+b/ca .pem".into()));
         assert_eq!(settings.queue_name().as_deref(), Some("queue/u@x/blue"));
         assert!(settings.is_own_exchange());
         assert_eq!(parse("amqps://u:p@h").port, 5671);
-        assert_eq!(parse("amqp://u:p@h?heartbeat=10").heartbeat, Duration::from_secs(10));
+        assert_eq!(
+            parse("amqp://u:p@h?heartbeat=10").heartbeat,
+            Duration::from_secs(10)
+        );
         assert_eq!(parse("amqp://h/").user, "guest");
         assert!(!parse("amqp://u:p@h?exchange=exchange/user/simple").is_own_exchange());
     }
@@ -261,7 +340,10 @@ mod tests {
     #[test]
     fn what_is_printed_holds_no_password_and_is_an_address_of_the_same_updates() {
         for (address, printed) in [
-            ("amqp://u:secret@h", "amqp://u@h:5672/%2F?exchange=exchange/bugzilla/simple"),
+            (
+                "amqp://u:secret@h",
+                "amqp://u@h:5672/%2F?exchange=exchange/bugzilla/simple",
+            ),
             (
                 "amqps://u%40x:secret@[::1]/v%3Fw?queue=a%26b",
                 "amqps://u%40x@[::1]:5671/v%3Fw?exchange=exchange/bugzilla/simple&queue=a%26b",
@@ -270,7 +352,10 @@ mod tests {
             let settings = parse(address);
             assert_eq!(settings.to_string(), printed);
             assert!(!format!("{settings:?}").contains("secret"), "{settings:?}");
-            assert_eq!(parse(&format!("{settings}&password_file=/x")).to_string(), printed);
+            assert_eq!(
+                parse(&format!("{settings}&password_file=/x")).to_string(),
+                printed
+            );
         }
     }
 
@@ -292,19 +377,31 @@ mod tests {
             ("amqp://:secret@h", "user is missing"),
             ("amqp://u:secret@h?password_file=/x", "one is enough"),
             ("amqp://u:secret@h/a/b", "%2F"),
-            ("amqp://u:secret@h?colour=red", "colour: there is no such option; accepted are exchange"),
+            (
+                "amqp://u:secret@h?colour=red",
+                "colour: there is no such option; accepted are exchange",
+            ),
             ("amqp://u:secret@h?queue", "queue: it has no value"),
             ("amqp://u:secret@h?exchange=", "exchange: it has no value"),
-            ("amqp://u:secret@h?max_length=0", "max_length: '0' is no whole number from 1"),
+            (
+                "amqp://u:secret@h?max_length=0",
+                "max_length: '0' is no whole number from 1",
+            ),
             ("amqp://u:secret@h?prefetch=65536", "to 65535"),
-            ("amqp://u:secret@h?heartbeat=0", "heartbeat: '0' is none; accepted are whole seconds from 1s to 30s"),
+            (
+                "amqp://u:secret@h?heartbeat=0",
+                "heartbeat: '0' is none; accepted are whole seconds from 1s to 30s",
+            ),
             ("amqp://u:secret@h?heartbeat=31s", "30s"),
             ("amqp://u:secret@h?heartbeat=1500ms", "30s"),
             ("amqp://u:secret@h?cacert=/x", "amqps://"),
         ] {
             let why = Settings::parse(address).unwrap_err();
             assert!(why.contains(said), "{address}: {why}");
-            assert!(!why.contains("sec") || why.contains("seconds"), "{address}: {why}");
+            assert!(
+                !why.contains("sec") || why.contains("seconds"),
+                "{address}: {why}"
+            );
         }
         Settings::parse(&format!("amqp://u:p@h?queue={}", "x".repeat(256))).unwrap_err();
     }

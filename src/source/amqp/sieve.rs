@@ -1,6 +1,8 @@
-//! What a publisher can put into a message, made harmless before amiquip parses it: its parser recurses into headers without a limit
-//! (900 nested arrays end the whole process with a stack overflow), believes that names are UTF-8, and stores a body of any size.
-//! Nothing that is lost here is ever looked at. Works on the bytes of AMQP frames; knows no socket and no channel's meaning.
+//! What a publisher can put into a message, made harmless before amiquip parses it: its parser
+//! recurses into headers without a limit (900 nested arrays end the whole process with a stack
+//! overflow), believes that names are UTF-8, and stores a body of any size. Nothing that is lost
+//! here is ever looked at. Works on the bytes of AMQP frames; knows no socket and no channel's
+//! meaning.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,7 +14,8 @@ const END_BYTES: usize = 1;
 /// The largest frame that is accepted from a broker; amiquip agrees to 128 KiB at most.
 const FRAME_BYTES_MAX: usize = 1 << 20;
 
-/// Passes AMQP frames on, without messages' properties, without bytes that are not ASCII in routing keys, and with bodies cut off.
+/// Passes AMQP frames on, without messages' properties, without bytes that are not ASCII in routing
+/// keys, and with bodies cut off.
 #[derive(Debug)]
 pub struct Sieve {
     body_bytes_max: u64,
@@ -25,7 +28,11 @@ pub struct Sieve {
 impl Sieve {
     /// A sieve that cuts off what is beyond `body_bytes_max` bytes of a message's body.
     pub fn new(body_bytes_max: u64) -> Self {
-        Self { body_bytes_max, partial: Vec::new(), body_bytes_left: HashMap::new() }
+        Self {
+            body_bytes_max,
+            partial: Vec::new(),
+            body_bytes_left: HashMap::new(),
+        }
     }
 
     /// Takes what has arrived, and appends to `out` what of it is passed on.
@@ -55,16 +62,25 @@ impl Sieve {
         }
     }
 
-    /// A content header's payload: class (2), weight (2), size of the body (8), flags (2) and the properties that they announce.
+    /// A content header's payload: class (2), weight (2), size of the body (8), flags (2) and the
+    /// properties that they announce.
     fn pass_content_header(&mut self, frame: &[u8], out: &mut Vec<u8>) {
         let (Some(class_and_weight), Some(size)) = (frame.get(7..11), frame.get(11..19)) else {
             return out.extend_from_slice(frame);
         };
         let channel = [frame[1], frame[2]];
-        let size = size.iter().fold(0, |size, &byte| size << 8 | u64::from(byte)).min(self.body_bytes_max);
+        let size = size
+            .iter()
+            .fold(0, |size, &byte| size << 8 | u64::from(byte))
+            .min(self.body_bytes_max);
         self.body_bytes_left.insert(channel, size);
         let no_properties = [0, 0];
-        push_frame(2, channel, &[class_and_weight, &size.to_be_bytes(), &no_properties].concat(), out);
+        push_frame(
+            2,
+            channel,
+            &[class_and_weight, &size.to_be_bytes(), &no_properties].concat(),
+            out,
+        );
     }
 
     fn pass_body(&mut self, frame: &[u8], out: &mut Vec<u8>) {
@@ -83,18 +99,31 @@ impl Sieve {
 
 /// The frame that starts here, if all of it has arrived.
 fn first_frame(arrived: &[u8]) -> io::Result<Option<&[u8]>> {
-    let Some(size) = arrived.get(3..7) else { return Ok(None) };
-    let size = size.iter().fold(0, |size, &byte| size << 8 | usize::from(byte));
-    // A broker of another version answers with eight bytes that are no frame: "AMQP" and its version.
-    let bytes = if arrived.starts_with(b"AMQP") { HEAD_BYTES + END_BYTES } else { HEAD_BYTES + size + END_BYTES };
+    let Some(size) = arrived.get(3..7) else {
+        return Ok(None);
+    };
+    let size = size
+        .iter()
+        .fold(0, |size, &byte| size << 8 | usize::from(byte));
+    // A broker of another version answers with eight bytes that are no frame: "AMQP" and its
+    // version.
+    let bytes = if arrived.starts_with(b"AMQP") {
+        HEAD_BYTES + END_BYTES
+    } else {
+        HEAD_BYTES + size + END_BYTES
+    };
     if bytes > FRAME_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "what answers there does not speak AMQP"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "what answers there does not speak AMQP",
+        ));
     }
     Ok(arrived.get(..bytes))
 }
 
-/// Passes a method on; in basic.deliver (60, 60) the routing key comes from the publisher. It stands last, behind the consumer's tag,
-/// the delivery's number (8) and flag (1), and the exchange; each name has its length in the byte before it.
+/// Passes a method on; in basic.deliver (60, 60) the routing key comes from the publisher. It
+/// stands last, behind the consumer's tag, the delivery's number (8) and flag (1), and the
+/// exchange; each name has its length in the byte before it.
 fn pass_method(frame: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(frame);
@@ -102,11 +131,17 @@ fn pass_method(frame: &[u8], out: &mut Vec<u8>) {
     if !frame[HEAD_BYTES..].starts_with(&[0, 60, 0, 60]) {
         return;
     }
-    let after_name = |frame: &[u8], at: usize| frame.get(at).map(|&length| at + 1 + usize::from(length));
-    let routing_key = after_name(frame, HEAD_BYTES + 4).and_then(|at| after_name(frame, at + 9)).map(|at| at + 1);
+    let after_name =
+        |frame: &[u8], at: usize| frame.get(at).map(|&length| at + 1 + usize::from(length));
+    let routing_key = after_name(frame, HEAD_BYTES + 4)
+        .and_then(|at| after_name(frame, at + 9))
+        .map(|at| at + 1);
     let end = frame.len() - END_BYTES;
     if let Some(routing_key) = routing_key.and_then(|at| frame.get_mut(at..end)) {
-        routing_key.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');
+        routing_key
+            .iter_mut()
+            .filter(|byte| !byte.is_ascii())
+            .for_each(|byte| *byte = b'?');
     }
 }
 
@@ -132,11 +167,26 @@ mod tests {
     fn deliver(routing_key: &[u8]) -> Vec<u8> {
         let name = |text: &[u8]| [&[text.len() as u8], text].concat();
         let number_and_flag = [0, 0, 0, 0, 0, 0, 0, 1, 0];
-        frame(1, 1, &[&[0, 60, 0, 60], &name(b"tag")[..], &number_and_flag, &name("exchange/żółw".as_bytes()), &name(routing_key)].concat())
+        frame(
+            1,
+            1,
+            &[
+                &[0, 60, 0, 60],
+                &name(b"tag")[..],
+                &number_and_flag,
+                &name("exchange/żółw".as_bytes()),
+                &name(routing_key),
+            ]
+            .concat(),
+        )
     }
 
     fn content_header(channel: u8, size: u64, properties: &[u8]) -> Vec<u8> {
-        frame(2, channel, &[&[0, 60, 0, 0], &size.to_be_bytes()[..], properties].concat())
+        frame(
+            2,
+            channel,
+            &[&[0, 60, 0, 0], &size.to_be_bytes()[..], properties].concat(),
+        )
     }
 
     fn sieved(arrived: &[u8], chunk: usize) -> Vec<u8> {
@@ -193,7 +243,9 @@ mod tests {
     #[test]
     fn what_is_no_frame_ends_the_connection_or_is_left_to_the_parser() {
         assert_eq!(sieved(b"AMQP\0\0\x09\x01", 3), b"AMQP\0\0\x09\x01");
-        Sieve::new(10).pass(b"HTTP/1.1 400 Bad Request\r\n", &mut Vec::new()).unwrap_err();
+        Sieve::new(10)
+            .pass(b"HTTP/1.1 400 Bad Request\r\n", &mut Vec::new())
+            .unwrap_err();
         for kind in 0..10 {
             for bytes in 0..40 {
                 let cut = frame(kind, 1, &deliver(b"1234")[HEAD_BYTES..][..bytes]);

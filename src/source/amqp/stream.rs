@@ -1,8 +1,9 @@
-//! The streams that amiquip reads and writes: TCP, or TLS over it, behind the sieve. Knows no address, no message and no deadline but
-//! the handshake's.
+//! The streams that amiquip reads and writes: TCP, or TLS over it, behind the sieve. Knows no
+//! address, no message and no deadline but the handshake's.
 //!
-//! amiquip waits for readiness by the edge, reads until a stream would block, and writes again what a stream refused. It never calls
-//! `flush`, and does not write at all when it has nothing of its own left to send: a stream must not keep back what it accepted.
+//! amiquip waits for readiness by the edge, reads until a stream would block, and writes again what
+//! a stream refused. It never calls `flush`, and does not write at all when it has nothing of its
+//! own left to send: a stream must not keep back what it accepted.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -29,7 +30,12 @@ pub struct Sieved<S> {
 
 impl<S> Sieved<S> {
     pub fn new(stream: S, sieve: Sieve) -> Self {
-        Self { stream, sieve, passed: Vec::new(), taken: 0 }
+        Self {
+            stream,
+            sieve,
+            passed: Vec::new(),
+            taken: 0,
+        }
     }
 }
 
@@ -62,11 +68,23 @@ impl<S: Write> Write for Sieved<S> {
 }
 
 impl<S: Evented> Evented for Sieved<S> {
-    fn register(&self, poll: &Poll, token: Token, interest: Ready, options: PollOpt) -> io::Result<()> {
+    fn register(
+        &self,
+        poll: &Poll,
+        token: Token,
+        interest: Ready,
+        options: PollOpt,
+    ) -> io::Result<()> {
         self.stream.register(poll, token, interest, options)
     }
 
-    fn reregister(&self, poll: &Poll, token: Token, interest: Ready, options: PollOpt) -> io::Result<()> {
+    fn reregister(
+        &self,
+        poll: &Poll,
+        token: Token,
+        interest: Ready,
+        options: PollOpt,
+    ) -> io::Result<()> {
         self.stream.reregister(poll, token, interest, options)
     }
 
@@ -94,7 +112,9 @@ pub fn handshake(
 ) -> io::Result<ClientConnection> {
     let mut tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
     while tls.is_handshaking() || tls.wants_write() {
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_millis(1));
         stream.set_read_timeout(Some(left))?;
         stream.set_write_timeout(Some(left))?;
         if tls.wants_write() {
@@ -116,9 +136,14 @@ pub fn handshake(
 }
 
 impl<S: Read + Write> TlsStream<S> {
-    /// Goes on with a connection whose handshake is done, over the same stream, which does not block any more.
+    /// Goes on with a connection whose handshake is done, over the same stream, which does not
+    /// block any more.
     pub fn new(tls: ClientConnection, stream: S) -> Self {
-        Self { tls, stream, encrypted: 0 }
+        Self {
+            tls,
+            stream,
+            encrypted: 0,
+        }
     }
 }
 
@@ -127,7 +152,8 @@ impl<S: Read + Write> Read for TlsStream<S> {
         loop {
             match self.tls.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // The end without TLS's farewell. Nothing can be cut off unnoticed: an AMQP frame has its length in front.
+                // The end without TLS's farewell. Nothing can be cut off unnoticed: an AMQP frame
+                // has its length in front.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
                 read => return read,
             }
@@ -141,7 +167,8 @@ impl<S: Read + Write> Read for TlsStream<S> {
 }
 
 impl<S: Read + Write> Write for TlsStream<S> {
-    /// Says that bytes were written only when all that they became has been sent; until then the same bytes must be written again.
+    /// Says that bytes were written only when all that they became has been sent; until then the
+    /// same bytes must be written again.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.encrypted == 0 {
             self.encrypted = self.tls.writer().write(bytes)?;
@@ -166,11 +193,23 @@ impl<S: Read + Write> Drop for TlsStream<S> {
 }
 
 impl<S: Read + Write + Evented> Evented for TlsStream<S> {
-    fn register(&self, poll: &Poll, token: Token, interest: Ready, options: PollOpt) -> io::Result<()> {
+    fn register(
+        &self,
+        poll: &Poll,
+        token: Token,
+        interest: Ready,
+        options: PollOpt,
+    ) -> io::Result<()> {
         self.stream.register(poll, token, interest, options)
     }
 
-    fn reregister(&self, poll: &Poll, token: Token, interest: Ready, options: PollOpt) -> io::Result<()> {
+    fn reregister(
+        &self,
+        poll: &Poll,
+        token: Token,
+        interest: Ready,
+        options: PollOpt,
+    ) -> io::Result<()> {
         self.stream.reregister(poll, token, interest, options)
     }
 
@@ -190,7 +229,8 @@ mod tests {
 
     use super::*;
 
-    /// One end of a connection whose kernel takes only so many bytes at once, and then none until it was asked again.
+    /// One end of a connection whose kernel takes only so many bytes at once, and then none until
+    /// it was asked again.
     #[derive(Default)]
     struct Pipe {
         incoming: VecDeque<u8>,
@@ -212,7 +252,11 @@ mod tests {
             let bytes = &bytes[..bytes.len().min(self.room)];
             self.room -= bytes.len();
             self.outgoing.extend(bytes);
-            if bytes.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(bytes.len()) }
+            if bytes.is_empty() {
+                Err(io::ErrorKind::WouldBlock.into())
+            } else {
+                Ok(bytes.len())
+            }
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -221,20 +265,32 @@ mod tests {
     }
 
     fn file(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/watch/tls").join(name)
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/watch/tls")
+            .join(name)
     }
 
     fn server() -> ServerConnection {
-        let certificates = CertificateDer::pem_file_iter(file("server.pem")).unwrap().map(Result::unwrap).collect();
+        let certificates = CertificateDer::pem_file_iter(file("server.pem"))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
         let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
-        ServerConnection::new(Arc::new(ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key).unwrap())).unwrap()
+        ServerConnection::new(Arc::new(
+            ServerConfig::builder()
+                .with_no_client_auth()
+                .with_single_cert(certificates, key)
+                .unwrap(),
+        ))
+        .unwrap()
     }
 
     /// Both ends of a connection whose handshake is done.
     fn connected() -> (TlsStream<Pipe>, ServerConnection) {
         let mut server = server();
         let config = crate::tls::client_config(Some(&file("ca.pem"))).unwrap();
-        let mut client = ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap();
+        let mut client =
+            ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap();
         while client.is_handshaking() || server.is_handshaking() || server.wants_write() {
             let mut bytes = Vec::new();
             client.write_tls(&mut bytes).unwrap();
@@ -253,17 +309,24 @@ mod tests {
         let (mut stream, mut server) = connected();
         let message: Vec<u8> = (0..100_000_u32).map(|at| at as u8).collect();
         let (mut written, mut arrived) = (0, Vec::new());
-        // As amiquip does: what was refused is written again, together with what was added behind it.
+        // As amiquip does: what was refused is written again, together with what was added behind
+        // it.
         while written < message.len() {
             stream.stream.room = 1_000;
             match stream.write(&message[written..]) {
                 Ok(bytes) => written += bytes,
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
             }
-            server.read_tls(&mut &*std::mem::take(&mut stream.stream.outgoing)).unwrap();
+            server
+                .read_tls(&mut &*std::mem::take(&mut stream.stream.outgoing))
+                .unwrap();
             server.process_new_packets().unwrap();
             let _ = server.reader().read_to_end(&mut arrived);
-            assert!(arrived.len() >= written, "{written} written, but {} arrived", arrived.len());
+            assert!(
+                arrived.len() >= written,
+                "{written} written, but {} arrived",
+                arrived.len()
+            );
         }
         assert!(arrived == message);
     }
@@ -288,7 +351,10 @@ mod tests {
                 Err(error) => break error,
             }
         };
-        assert_eq!((read.as_slice(), error.kind()), (&b"firstsecondthird"[..], io::ErrorKind::WouldBlock));
+        assert_eq!(
+            (read.as_slice(), error.kind()),
+            (&b"firstsecondthird"[..], io::ErrorKind::WouldBlock)
+        );
         server.send_close_notify();
         let mut bytes = Vec::new();
         server.write_tls(&mut bytes).unwrap();
@@ -306,6 +372,9 @@ mod tests {
         stream.stream.incoming.extend(header);
         assert_eq!(stream.read(&mut buffer).unwrap(), header.len());
         stream.stream.incoming.extend(body);
-        assert_eq!(stream.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            stream.read(&mut buffer).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
     }
 }

@@ -22,7 +22,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a wait for notifications may keep the program from stopping: nothing else can end it.
 const STOP_DELAY: Duration = Duration::from_millis(250);
 
-/// `delta_ts` in UTC. Each session has the zone that the server calls its own, unless `tz=` says otherwise.
+/// `delta_ts` in UTC. Each session has the zone that the server calls its own, unless `tz=` says
+/// otherwise.
 const UTC: &str = "to_char(delta_ts::timestamp AT TIME ZONE current_setting('TimeZone') AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS')";
 
 /// A source that reads the database that `settings` name, not yet connected.
@@ -30,7 +31,11 @@ pub fn source(settings: Settings) -> Box<dyn Source> {
     let (poll, window) = (settings.options.poll, settings.options.window);
     match settings.options.mode {
         Mode::Table => Box::new(Poller::new(Box::new(move || open_table(&settings)), poll)),
-        Mode::Bugs => Box::new(bugs::Watcher::new(Box::new(move || open_bugs(&settings)), poll, window)),
+        Mode::Bugs => Box::new(bugs::Watcher::new(
+            Box::new(move || open_bugs(&settings)),
+            poll,
+            window,
+        )),
     }
 }
 
@@ -46,7 +51,8 @@ pub fn connect(settings: &Settings) -> Result<Client, Error> {
         .port(settings.port)
         .application_name("bugzfeed")
         .connect_timeout(ANSWER_TIMEOUT)
-        // A server that has vanished is noticed this way, since this client has no timeout for an answer.
+        // A server that has vanished is noticed this way, since this client has no timeout for an
+        // answer.
         .tcp_user_timeout(ANSWER_TIMEOUT)
         .keepalives_idle(ANSWER_TIMEOUT);
     match &settings.socket {
@@ -58,27 +64,44 @@ pub fn connect(settings: &Settings) -> Result<Client, Error> {
     }
     let client = match &settings.tls {
         Tls::Off => config.ssl_mode(SslMode::Disable).connect(NoTls),
-        Tls::Unverified => config.ssl_mode(SslMode::Require).connect(tls::Connector(crate::tls::unverified_client_config())),
+        Tls::Unverified => config
+            .ssl_mode(SslMode::Require)
+            .connect(tls::Connector(crate::tls::unverified_client_config())),
         Tls::Verified { ca_file } => {
             let tls = crate::tls::client_config(ca_file.as_deref())?;
-            config.ssl_mode(SslMode::Require).connect(tls::Connector(tls))
+            config
+                .ssl_mode(SslMode::Require)
+                .connect(tls::Connector(tls))
         }
     };
     let mut client = client.map_err(|error| {
-        let hint = if error.to_string().contains("TLS") { settings.tls_hint() } else { "" };
+        let hint = if error.to_string().contains("TLS") {
+            settings.tls_hint()
+        } else {
+            ""
+        };
         format!("cannot connect to the database: {}{hint}", sentence(&error))
     })?;
-    client.batch_execute(&session(&settings.options.zone)).map_err(failed("set up the session"))?;
+    client
+        .batch_execute(&session(&settings.options.zone))
+        .map_err(failed("set up the session"))?;
     Ok(client)
 }
 
 /// What a session begins with.
 fn session(zone: &Zone) -> String {
-    let limits = format!("SET statement_timeout = '{}s'; SET lock_timeout = '2s'", ANSWER_TIMEOUT.as_secs());
+    let limits = format!(
+        "SET statement_timeout = '{}s'; SET lock_timeout = '2s'",
+        ANSWER_TIMEOUT.as_secs()
+    );
     match zone {
         Zone::Own => limits,
-        // Only an INTERVAL is counted to the east: a bare offset is read as POSIX has it, the other way round.
-        Zone::Offset(seconds) => format!("{limits}; SET TIME ZONE INTERVAL '{}' HOUR TO MINUTE", offset_text(*seconds)),
+        // Only an INTERVAL is counted to the east: a bare offset is read as POSIX has it, the other
+        // way round.
+        Zone::Offset(seconds) => format!(
+            "{limits}; SET TIME ZONE INTERVAL '{}' HOUR TO MINUTE",
+            offset_text(*seconds)
+        ),
         Zone::Named(name) => format!("{limits}; SET TIME ZONE '{name}'"),
     }
 }
@@ -131,21 +154,34 @@ impl Table {
     fn new(mut client: Client, options: &Options) -> Result<Self, Error> {
         let table = options.table.quoted('"');
         // An account that may not delete is better known now than after the first update.
-        client.batch_execute(&format!("DELETE FROM {table} WHERE id = 0")).map_err(failed("delete from the table of notifications"))?;
-        let is_in_place = has_one_row_per_bug(&mut client, &table).map_err(failed("read the indexes of the table of notifications"))?;
+        client
+            .batch_execute(&format!("DELETE FROM {table} WHERE id = 0"))
+            .map_err(failed("delete from the table of notifications"))?;
+        let is_in_place = has_one_row_per_bug(&mut client, &table)
+            .map_err(failed("read the indexes of the table of notifications"))?;
         let (condition, at_duplicate) = match is_in_place {
-            true => ("id = $1::bigint AND delta_ts = $2::text::timestamp", " ON CONFLICT DO NOTHING"),
+            true => (
+                "id = $1::bigint AND delta_ts = $2::text::timestamp",
+                " ON CONFLICT DO NOTHING",
+            ),
             false => ("id = ANY($1::bigint[])", ""),
         };
-        let select =
-            format!("SELECT id::bigint, bug_id::bigint, delta_ts::text, {UTC} FROM {table} ORDER BY {table}.id LIMIT {BATCH_ROWS}");
-        let select = client.prepare(&select).map_err(failed("read the table of notifications"))?;
-        let delete =
-            client.prepare(&format!("DELETE FROM {table} WHERE {condition}")).map_err(failed("delete from the table of notifications"))?;
+        let select = format!(
+            "SELECT id::bigint, bug_id::bigint, delta_ts::text, {UTC} FROM {table} ORDER BY {table}.id LIMIT {BATCH_ROWS}"
+        );
+        let select = client
+            .prepare(&select)
+            .map_err(failed("read the table of notifications"))?;
+        let delete = client
+            .prepare(&format!("DELETE FROM {table} WHERE {condition}"))
+            .map_err(failed("delete from the table of notifications"))?;
         let channel = options.table.unqualified().to_owned();
         let listening = client.batch_execute(&format!("LISTEN \"{channel}\""));
         if let Err(error) = &listening {
-            log::info!("the database sends no notifications ({}): the table is polled", sentence(error));
+            log::info!(
+                "the database sends no notifications ({}): the table is polled",
+                sentence(error)
+            );
         }
         Ok(Self {
             client,
@@ -157,8 +193,11 @@ impl Table {
             channel,
             is_listening: listening.is_ok(),
             is_in_place,
-            // The number "bugz" and the table's; it counts within the database, and ends with the connection.
-            claim: format!("SELECT pg_try_advisory_lock((1651861370::bigint << 32) + '{table}'::regclass::oid::bigint)"),
+            // The number "bugz" and the table's; it counts within the database, and ends with the
+            // connection.
+            claim: format!(
+                "SELECT pg_try_advisory_lock((1651861370::bigint << 32) + '{table}'::regclass::oid::bigint)"
+            ),
         })
     }
 }
@@ -175,15 +214,31 @@ fn has_one_row_per_bug(client: &mut Client, table: &str) -> Result<bool, ::postg
 
 impl table::Table for Table {
     fn read(&mut self) -> Result<Vec<Row>, Error> {
-        let rows = self.client.query(&self.select, &[]).map_err(failed("read the table of notifications"))?;
-        let rows: Result<Vec<Row>, _> = rows.iter().map(|row| Ok(Row { id: row.try_get(0)?, ..bug(row, 1)? })).collect();
+        let rows = self
+            .client
+            .query(&self.select, &[])
+            .map_err(failed("read the table of notifications"))?;
+        let rows: Result<Vec<Row>, _> = rows
+            .iter()
+            .map(|row| {
+                Ok(Row {
+                    id: row.try_get(0)?,
+                    ..bug(row, 1)?
+                })
+            })
+            .collect();
         rows.map_err(failed("read the table of notifications"))
     }
 
     fn delete(&mut self, rows: &[Row]) -> Result<(), Error> {
         let result = if self.is_in_place {
-            // Not in one transaction: the row of an open edit must not make the locks on all others last.
-            rows.iter().try_for_each(|row| self.client.execute(&self.delete, &[&row.id, &row.delta_ts]).map(drop))
+            // Not in one transaction: the row of an open edit must not make the locks on all others
+            // last.
+            rows.iter().try_for_each(|row| {
+                self.client
+                    .execute(&self.delete, &[&row.id, &row.delta_ts])
+                    .map(drop)
+            })
         } else {
             let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
             self.client.execute(&self.delete, &[&ids]).map(drop)
@@ -203,7 +258,10 @@ impl table::Table for Table {
     }
 
     fn claim(&mut self) -> Result<bool, Error> {
-        let locked = self.client.query_one(&self.claim, &[]).and_then(|row| row.try_get(0));
+        let locked = self
+            .client
+            .query_one(&self.claim, &[])
+            .and_then(|row| row.try_get(0));
         locked.map_err(failed("lock the table of notifications"))
     }
 
@@ -218,10 +276,18 @@ impl table::Table for Table {
                 return Ok(stop.is_requested());
             }
             let mut notifications = self.client.notifications();
-            let notified = notifications.timeout_iter(left.min(STOP_DELAY)).next().map_err(failed("wait for notifications"))?;
+            let notified = notifications
+                .timeout_iter(left.min(STOP_DELAY))
+                .next()
+                .map_err(failed("wait for notifications"))?;
             if notified.is_some() {
                 // All that have come so far are answered by one look.
-                while notifications.iter().next().map_err(failed("wait for notifications"))?.is_some() {}
+                while notifications
+                    .iter()
+                    .next()
+                    .map_err(failed("wait for notifications"))?
+                    .is_some()
+                {}
                 return Ok(stop.is_requested());
             }
             drop(notifications);
@@ -237,7 +303,9 @@ fn bug(row: &SqlRow, first: usize) -> Result<Row, ::postgres::Error> {
     Ok(Row {
         id: 0,
         bug_id: row.try_get::<_, Option<i64>>(first)?.unwrap_or(0),
-        delta_ts: row.try_get::<_, Option<String>>(first + 1)?.unwrap_or_default(),
+        delta_ts: row
+            .try_get::<_, Option<String>>(first + 1)?
+            .unwrap_or_default(),
         utc: row.try_get(first + 2)?,
     })
 }
@@ -246,7 +314,9 @@ fn open_bugs(settings: &Settings) -> Result<Box<dyn Bugs>, Error> {
     let mut client = connect(settings)?;
     let has_ids = client.query_one(bugs::LARGEST, &[]).is_ok();
     if !has_ids {
-        log::info!("bugs_activity.id and longdescs.comment_id cannot be read: a second edit within one second will not be noticed");
+        log::info!(
+            "bugs_activity.id and longdescs.comment_id cannot be read: a second edit within one second will not be noticed"
+        );
     }
     Ok(Box::new(BugsTable { client, has_ids }))
 }
@@ -259,7 +329,8 @@ struct BugsTable {
 
 impl Bugs for BugsTable {
     fn look(&mut self, from: &From) -> Result<Look, Error> {
-        self.try_look(from).map_err(failed("read Bugzilla's tables"))
+        self.try_look(from)
+            .map_err(failed("read Bugzilla's tables"))
     }
 }
 
@@ -267,32 +338,66 @@ impl BugsTable {
     fn try_look(&mut self, from: &From) -> Result<Look, ::postgres::Error> {
         let columns = format!("SELECT bug_id::bigint, delta_ts::text, {UTC} FROM bugs");
         // What belongs together is read from one snapshot.
-        let snapshot = self.client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+        let snapshot = self
+            .client
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true);
         let mut transaction = snapshot.start()?;
-        let now: String = transaction.query_one("SELECT LOCALTIMESTAMP(0)::text", &[])?.try_get(0)?;
+        let now: String = transaction
+            .query_one("SELECT LOCALTIMESTAMP(0)::text", &[])?
+            .try_get(0)?;
         let in_window = format!(
             "{columns} WHERE delta_ts >= LEAST($1::text::timestamp, LOCALTIMESTAMP) - INTERVAL '{} seconds' ORDER BY bugs.delta_ts, bugs.bug_id",
             from.window.as_secs()
         );
-        let in_window = rows(&mut transaction, &in_window, &[from.newest.as_ref().unwrap_or(&now)])?;
+        let in_window = rows(
+            &mut transaction,
+            &in_window,
+            &[from.newest.as_ref().unwrap_or(&now)],
+        )?;
         let largest = match self.has_ids {
             true => {
-                let row = transaction.query_one(&format!("SELECT a::bigint, c::bigint FROM ({}) AS largest (a, c)", bugs::LARGEST), &[])?;
-                Some(Largest { activity: row.try_get(0)?, comment: row.try_get(1)? })
+                let row = transaction.query_one(
+                    &format!(
+                        "SELECT a::bigint, c::bigint FROM ({}) AS largest (a, c)",
+                        bugs::LARGEST
+                    ),
+                    &[],
+                )?;
+                Some(Largest {
+                    activity: row.try_get(0)?,
+                    comment: row.try_get(1)?,
+                })
             }
             false => None,
         };
         let touched = match (from.largest, largest) {
-            (Some(before), Some(largest)) if before != largest => {
-                rows(&mut transaction, &format!("{columns} {}", bugs::touched(before)), &[])?
-            }
+            (Some(before), Some(largest)) if before != largest => rows(
+                &mut transaction,
+                &format!("{columns} {}", bugs::touched(before)),
+                &[],
+            )?,
             _ => Vec::new(),
         };
         transaction.commit()?;
-        Ok(Look { now, in_window, touched, largest })
+        Ok(Look {
+            now,
+            in_window,
+            touched,
+            largest,
+        })
     }
 }
 
-fn rows(client: &mut impl GenericClient, select: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, ::postgres::Error> {
-    client.query(select, values)?.iter().map(|row| bug(row, 0)).collect()
+fn rows(
+    client: &mut impl GenericClient,
+    select: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, ::postgres::Error> {
+    client
+        .query(select, values)?
+        .iter()
+        .map(|row| bug(row, 0))
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! TLS to PostgreSQL by rustls: what the crate `postgres` asks of an implementation. Knows no certificate and no query.
+//! TLS to PostgreSQL by rustls: what the crate `postgres` asks of an implementation. Knows no
+//! certificate and no query.
 
 use std::future::Future;
 use std::io;
@@ -23,7 +24,10 @@ impl MakeTlsConnect<Socket> for Connector {
     type Error = InvalidDnsNameError;
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Handshake, InvalidDnsNameError> {
-        Ok(Handshake { config: Arc::clone(&self.0), server: ServerName::try_from(host)?.to_owned() })
+        Ok(Handshake {
+            config: Arc::clone(&self.0),
+            server: ServerName::try_from(host)?.to_owned(),
+        })
     }
 }
 
@@ -39,7 +43,12 @@ impl TlsConnect<Socket> for Handshake {
     type Future = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
 
     fn connect(self, socket: Socket) -> Self::Future {
-        Box::pin(async move { TlsConnector::from(self.config).connect(self.server, socket).await.map(Stream) })
+        Box::pin(async move {
+            TlsConnector::from(self.config)
+                .connect(self.server, socket)
+                .await
+                .map(Stream)
+        })
     }
 }
 
@@ -54,13 +63,21 @@ impl TlsStream for Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(context, bytes)
     }
 

@@ -1,5 +1,6 @@
-//! A server of the protocol's shape as one writes it on tokio-tungstenite: `peer-tungstenite PORT CONTROL`. A task and a channel for
-//! each client; updates come as lines "BUG WHEN" at the port CONTROL.
+//! A server of the protocol's shape as one writes it on tokio-tungstenite: `peer-tungstenite PORT
+//! CONTROL`. A task and a channel for each client; updates come as lines "BUG WHEN" at the port
+//! CONTROL.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
