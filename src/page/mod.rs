@@ -6,7 +6,7 @@ use crate::protocol::VERSION;
 
 /// The page and its parts. Bugs on it are links to `bugzilla`, where that is a URL and not empty.
 pub fn pages(bugzilla: &str) -> Vec<Page> {
-    let html = include_str!("page/index.html")
+    let html = include_str!("index.html")
         .replace("{{version}}", VERSION)
         .replace("{{bugzilla}}", &escape(bugzilla.trim_end_matches('/')));
     let page = |path: &str, content_type, body: &str| Page {
@@ -19,12 +19,12 @@ pub fn pages(bugzilla: &str) -> Vec<Page> {
         page(
             "/bugzfeed.css",
             "text/css; charset=utf-8",
-            include_str!("page/bugzfeed.css"),
+            include_str!("bugzfeed.css"),
         ),
         page(
             "/bugzfeed.js",
             "text/javascript; charset=utf-8",
-            include_str!("page/bugzfeed.js"),
+            include_str!("bugzfeed.js"),
         ),
     ]
 }
