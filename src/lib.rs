@@ -1,7 +1,6 @@
 //! Pushes Bugzilla changes to WebSocket clients.
 
 pub mod allocator;
-pub mod backoff;
 pub mod bench;
 pub mod client;
 pub mod command;
@@ -13,7 +12,6 @@ pub mod handshake;
 pub mod history;
 pub mod hub;
 pub mod inbox;
-pub mod lock;
 pub mod logging;
 pub mod memory;
 pub mod moment;
@@ -30,3 +28,4 @@ pub mod subscriptions;
 pub mod tls;
 pub mod turn;
 pub mod update;
+pub mod work;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the server's core, and what of the crate it may name.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     ("update", &[]),
     ("moment", &[]),
     ("post", &[]),
@@ -40,11 +40,12 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ),
     ("inbox", &["post", "update"]),
     ("pulse", &["update"]),
+    ("work", &[]),
     ("page", &["handshake", "protocol"]),
     (
         "source",
         &[
-            "backoff", "duration", "inbox", "lock", "post", "pulse", "tls", "update",
+            "duration", "inbox", "post", "pulse", "tls", "update", "work",
         ],
     ),
     ("memory", &["moment"]),

@@ -17,7 +17,7 @@ use super::progress::Line;
 use super::sample::Sample;
 use super::target::{Kind, Target};
 use super::worker::{Order, Progress, Report};
-use crate::source::unix_now;
+use crate::work::unix_now;
 
 /// How long a server may take to read an update that nobody waits for.
 const UNSEEN: Duration = Duration::from_millis(600);

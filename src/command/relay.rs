@@ -19,6 +19,7 @@ use crate::logging::{self, Log};
 use crate::protocol::VERSION;
 use crate::relay::{self, End, Pauses, Relay};
 use crate::source;
+use crate::work::unix_now;
 
 /// How often a terminal is told how much is left.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -79,7 +80,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
         log,
     } = options;
     if status {
-        let text = relay::status(&backlog, source::unix_now())?;
+        let text = relay::status(&backlog, unix_now())?;
         // A reader that has seen enough is no failure.
         let _ = io::stdout().write_all(text.as_bytes());
         return Ok(());

@@ -2,12 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use clap::Args;
-use log::{LevelFilter, error, warn};
+use log::{LevelFilter, warn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::address::Discreet;
@@ -23,8 +21,9 @@ use crate::page;
 use crate::protocol::VERSION;
 use crate::reactor::{Address, Listener, Reactor};
 use crate::server::{Limits, Server};
-use crate::source::{self, HistoryFile, Sink, Source, Stop};
+use crate::source::{self, HistoryFile, Sink, Source};
 use crate::update::FeedId;
+use crate::work::{Stop, Threads, unix_now};
 
 /// Files that are not clients' connections: listeners, the poll, the sources, the history, and
 /// connections that are told 503.
@@ -195,23 +194,24 @@ fn serve(options: &Options) -> Result<(), Failure> {
         options.drain,
     )
     .map_err(|error| Failure::Unavailable(format!("cannot set up the loop: {error}.")))?;
-    let mut sources = Sources::default();
+    let mut threads = Threads::default();
     for (at, ((_, address), file)) in feeds.iter().zip(files).enumerate() {
         let feed = FeedId(at as u8);
         let (source, posts) = address.open();
         if let Some(posts) = posts {
             reactor.hand_posts_to(feed, posts);
         }
-        sources.start(
-            source,
-            Sink::new(feed, address.to_string(), file, inbox.clone()),
-        )?;
+        let sink = Sink::new(feed, address.to_string(), file, inbox.clone());
+        start(source, sink, &mut threads)?;
     }
     announce(&addresses, &feeds, connections_max);
     let result = reactor
         .run()
         .map_err(|error| Failure::Unavailable(format!("the loop has failed: {error}.")));
-    sources.stop();
+    threads.request_stop();
+    if !threads.join_within(STOP_PATIENCE) {
+        warn!("a source did not stop in time");
+    }
     result
 }
 
@@ -300,7 +300,7 @@ impl Options {
         path: &str,
         source: &source::Address,
     ) -> Result<(Hub, Option<HistoryFile>), Failure> {
-        let now = source::unix_now();
+        let now = unix_now();
         if self.history.as_os_str() == "none" {
             return Ok((
                 Hub::new(History::new(self.history_size, now), self.subscriptions),
@@ -390,46 +390,12 @@ fn announce(addresses: &[Address], feeds: &[(String, source::Address)], connecti
     );
 }
 
-/// The sources' threads.
-#[derive(Default)]
-struct Sources {
-    running: Vec<(Stop, JoinHandle<()>)>,
-}
-
-impl Sources {
-    fn start(&mut self, mut source: Box<dyn Source>, sink: Sink) -> Result<(), Failure> {
-        let stop = Stop::default();
-        let seen = stop.clone();
-        let thread = thread::Builder::new()
-            .name("source".to_owned())
-            .spawn(move || source::supervise(&mut *source, sink, &seen))
-            .map_err(|error| {
-                Failure::Unavailable(format!("cannot start a thread for a source: {error}."))
-            })?;
-        self.running.push((stop, thread));
-        Ok(())
-    }
-
-    /// Ends the threads. Each ends at once when asked to; the process does not wait for one that
-    /// hangs.
-    fn stop(self) {
-        for (stop, _) in &self.running {
-            stop.request();
-        }
-        let (all_ended, waiting) = mpsc::channel::<()>();
-        for (_, thread) in self.running {
-            let ended = all_ended.clone();
-            // Waits in a thread of its own, since a join has no deadline.
-            thread::spawn(move || {
-                if thread.join().is_err() {
-                    error!("a source has panicked");
-                }
-                drop(ended);
-            });
-        }
-        drop(all_ended);
-        if waiting.recv_timeout(STOP_PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            warn!("a source did not stop in time");
-        }
-    }
+/// Starts a source in a thread of its own.
+fn start(mut source: Box<dyn Source>, sink: Sink, threads: &mut Threads) -> Result<(), Failure> {
+    let stop = Stop::default();
+    let seen = stop.clone();
+    let run = move || source::supervise(&mut *source, sink, &seen);
+    threads.start("source", stop, run).map_err(|error| {
+        Failure::Unavailable(format!("cannot start a thread for a source: {error}."))
+    })
 }

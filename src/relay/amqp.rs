@@ -2,9 +2,9 @@
 //! Knows no AMQP: that is the publisher's.
 
 use super::destination::{Destination, Trouble};
-use crate::source::Stop;
 use crate::source::amqp::{self, Publisher, Settings};
 use crate::update::Update;
+use crate::work::Stop;
 
 /// How many changes are on their way to the broker at once. Some 40 KB, which the kernel holds even
 /// when the broker does not read: a broker that is short of memory would otherwise look like a dead

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
-use crate::lock::FileLock;
 use crate::update::{BugId, Update};
+use crate::work::FileLock;
 
 /// How long the file's other users are waited for: the relay's own threads, and the disk behind
 /// them.

@@ -5,8 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{amqp, jsonl, webhook};
-use crate::source::{Stop, amqp as broker};
+use crate::source::amqp as broker;
 use crate::update::Update;
+use crate::work::Stop;
 
 /// A place that changes are sent to, one batch after the other, by a blocking thread of its own.
 pub trait Destination: Send {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::destination::{Destination, Trouble};
-use crate::source::Stop;
 use crate::update::Update;
+use crate::work::Stop;
 
 const BATCH_MAX: usize = 500;
 

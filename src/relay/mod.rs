@@ -19,7 +19,7 @@ mod webhook;
 
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use log::warn;
@@ -28,8 +28,8 @@ use self::backlog::{Backlog, Commit, Key};
 use self::intake::Intake;
 use self::outlet::Outlet;
 use crate::failure::Failure;
-use crate::lock::FileLock;
-use crate::source::{self, Connect, Reader, Stop};
+use crate::source::{self, Connect, Reader};
+use crate::work::{self, FileLock, Health, Stop, Threads};
 
 pub use self::destination::{Address, Destination, Trouble};
 pub use self::pauses::Pauses;
@@ -73,7 +73,7 @@ pub struct Relay {
     backlog: Backlog,
     destinations: Vec<Key>,
     bells: Vec<SyncSender<()>>,
-    threads: Vec<(Stop, JoinHandle<()>)>,
+    threads: Threads,
     ends: Receiver<End>,
     end: Sender<End>,
 }
@@ -102,7 +102,7 @@ impl Relay {
             backlog,
             destinations: keys.clone(),
             bells: Vec::new(),
-            threads: Vec::new(),
+            threads: Threads::default(),
             ends,
             end,
         };
@@ -141,24 +141,12 @@ impl Relay {
 
     /// Ends the threads. Each ends at once when asked to; one that hangs is left behind.
     pub fn stop(self) {
-        for (stop, _) in &self.threads {
-            stop.request();
-        }
+        self.threads.request_stop();
         for bell in &self.bells {
             // A bell that rings already rings for this as well.
             let _ = bell.try_send(());
         }
-        let (all_ended, waiting) = mpsc::channel::<()>();
-        for (_, thread) in self.threads {
-            let ended = all_ended.clone();
-            // Waits in a thread of its own, since a join has no deadline.
-            thread::spawn(move || {
-                let _ = thread.join();
-                drop(ended);
-            });
-        }
-        drop(all_ended);
-        if waiting.recv_timeout(STOP_PATIENCE) == Err(RecvTimeoutError::Timeout) {
+        if !self.threads.join_within(STOP_PATIENCE) {
             warn!(
                 "the database or a destination did not answer in time; what it has not confirmed is sent again at the next start"
             );
@@ -194,19 +182,19 @@ impl Relay {
         settings: &Settings,
         (connect, poll): (Connect, Duration),
     ) -> Result<(), Failure> {
-        let stop = Stop::default();
-        let intake = Intake {
-            name: settings.from.to_string(),
+        let mut intake = Intake {
+            health: Health::new("taking changes from", settings.from.to_string()),
             reader: Reader::new(connect),
             poll,
             backlog: settings.open_backlog(Commit::Durable)?,
             destinations: self.destinations.clone(),
             bells: self.bells.clone(),
-            stop: stop.clone(),
             ends: self.end.clone(),
-            progress: intake::Progress::default(),
+            has_claimed: false,
         };
-        self.start_thread("table", stop, move || intake.run())
+        let stop = Stop::default();
+        let seen = stop.clone();
+        self.start_thread("table", stop, move || work::supervise(&mut intake, &seen))
     }
 
     fn start_thread(
@@ -215,11 +203,9 @@ impl Relay {
         stop: Stop,
         run: impl FnOnce() + Send + 'static,
     ) -> Result<(), Failure> {
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
-        let thread = thread
-            .map_err(|error| Failure::Unavailable(format!("cannot start a thread: {error}.")))?;
-        self.threads.push((stop, thread));
-        Ok(())
+        self.threads
+            .start(name, stop, run)
+            .map_err(|error| Failure::Unavailable(format!("cannot start a thread: {error}.")))
     }
 
     /// A destination whose address was changed is another one: what waits for the old one would

@@ -2,7 +2,6 @@
 //! arrived. Owns what happens when that fails: a pause, or the end of a change that nobody will
 //! ever take. Knows no other destination, and no table.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
@@ -12,8 +11,8 @@ use super::End;
 use super::backlog::{Backlog, Key, Waiting};
 use super::destination::{Destination, Trouble};
 use super::pauses::Pauses;
-use crate::source::{Stop, unix_now};
 use crate::update::Update;
+use crate::work::{Panicked, Stop, catch_panic, unix_now};
 
 /// How long a backlog file that fails is left alone.
 const BACKLOG_PAUSE: Duration = Duration::from_secs(1);
@@ -125,8 +124,8 @@ impl Outlet {
 
     /// Nothing waits: a good time to get ready, if it is not.
     fn connect(&mut self) -> rusqlite::Result<Turn> {
-        let connected = catch_unwind(AssertUnwindSafe(|| self.destination.connect(&self.stop)));
-        match connected.unwrap_or_else(|_| Err(panicked())) {
+        let connected = catch_panic(|| self.destination.connect(&self.stop));
+        match connected.unwrap_or_else(|panicked| Err(panicked.into())) {
             _ if self.stop.is_requested() => Ok(Turn::End),
             Ok(()) => self.work().map(|()| Turn::Idle),
             Err(Trouble::Failed(why) | Trouble::Refused(why)) => {
@@ -153,10 +152,8 @@ impl Outlet {
             }
         };
         let (destination, stop) = (&mut self.destination, &self.stop);
-        let sent = catch_unwind(AssertUnwindSafe(|| {
-            destination.send(&updates, stop, &mut wait)
-        }));
-        sent.unwrap_or_else(|_| (0, Err(panicked())))
+        let sent = catch_panic(|| destination.send(&updates, stop, &mut wait));
+        sent.unwrap_or_else(|panicked| (0, Err(panicked.into())))
     }
 
     /// Forgets changes up to this one. The destination answers, whatever it says.
@@ -211,7 +208,8 @@ impl Outlet {
     }
 }
 
-/// A panic is a failure like any other: the thread must not end in silence.
-fn panicked() -> Trouble {
-    Trouble::Failed("it panicked, which is a bug".to_owned())
+impl From<Panicked> for Trouble {
+    fn from(panicked: Panicked) -> Self {
+        Trouble::Failed(panicked.to_string())
+    }
 }

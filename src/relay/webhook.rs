@@ -17,9 +17,10 @@ use ureq::{Agent, Body, http::Response};
 use url::Url;
 
 use super::destination::{Destination, Trouble};
-use crate::source::{Password, Stop, is_field_name};
+use crate::source::{Password, is_field_name};
 use crate::tls;
 use crate::update::Update;
+use crate::work::Stop;
 
 /// For the whole of a post. One that takes longer comes again.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -7,7 +7,8 @@ mod mysql;
 mod postgres;
 mod sqlite;
 
-use crate::source::{Address, Error};
+use crate::source::Address;
+use crate::work::Error;
 
 /// A kind of database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -7,9 +7,9 @@ use ::mysql::prelude::Queryable;
 use ::mysql::{Conn, params};
 
 use super::{Engine, Report, is_same, part};
-use crate::source::Error;
 use crate::source::database::Settings;
 use crate::source::mysql::{connect, sentence};
+use crate::work::Error;
 
 pub(super) fn check(settings: &Settings) -> Result<Report, Error> {
     let mut conn = connect(settings)?;

@@ -3,9 +3,9 @@
 use ::postgres::Client;
 
 use super::{Engine, Report, is_same, part};
-use crate::source::Error;
 use crate::source::database::Settings;
 use crate::source::postgres::{connect, sentence};
+use crate::work::Error;
 
 type Result<T> = std::result::Result<T, ::postgres::Error>;
 

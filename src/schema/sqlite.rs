@@ -3,8 +3,8 @@
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::{Engine, Report, is_same, part};
-use crate::source::Error;
 use crate::source::sqlite::Settings;
+use crate::work::Error;
 
 pub(super) fn check(settings: &Settings) -> Result<Report, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -13,9 +13,10 @@ use super::mysql;
 use super::options::Mode;
 #[cfg(feature = "postgres")]
 use super::postgres;
-use super::{Connect, Error, Source, Table, amqp, sqlite, webhook};
+use super::{Connect, Source, Table, amqp, sqlite, webhook};
 use crate::post::Post;
 use crate::update::BugId;
+use crate::work::Error;
 
 /// A source as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::table::Row;
-use super::{Error, Sink, Source, Stop};
+use super::{Sink, Source};
 use crate::update::{BugId, Update, When};
+use crate::work::{Error, Stop};
 
 /// How much longer than the window is remembered what was found: when the database's clock goes
 /// back by up to that much, as local time does in autumn, old edits must not look new.

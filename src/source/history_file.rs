@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::update::{BugId, Update};
+use crate::work::unix_now;
 
 /// How many rows may stand beyond what is kept before they are deleted: deleting at each write
 /// would double its cost.
@@ -162,7 +163,7 @@ impl HistoryFile {
             raise_floor(
                 &transaction,
                 &self.feed,
-                super::unix_now().max(progress.watermark).max(lost),
+                unix_now().max(progress.watermark).max(lost),
             )?;
         }
         change(&mut progress, &transaction)?;
@@ -392,7 +393,7 @@ mod tests {
         file.database
             .pragma_update(None, "query_only", false)
             .unwrap();
-        let before = super::super::unix_now();
+        let before = unix_now();
         file.keep(&[update(2, 300)]).unwrap();
         drop(file);
         let (_file, kept) = open(&path, 0);
@@ -405,7 +406,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("h.db");
         let (mut file, _) = open(&path, 0);
-        let ahead = super::super::unix_now() + 3_600;
+        let ahead = unix_now() + 3_600;
         file.database
             .pragma_update(None, "query_only", true)
             .unwrap();

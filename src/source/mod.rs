@@ -15,30 +15,22 @@ mod password;
 pub(crate) mod postgres;
 mod reader;
 pub mod sqlite;
-mod stop;
 mod table;
 pub mod webhook;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-use log::{debug, error, info, warn};
+use log::{error, info, warn};
 
 pub use address::Address;
 pub use history_file::{HistoryFile, Kept};
 pub(crate) use password::Password;
 pub use reader::{Batch, Connect, Reader};
-pub use stop::Stop;
 pub use table::{Row, Table};
 pub(crate) use webhook::is_field_name;
 
-use crate::backoff::Backoff;
 use crate::inbox::{Closed, Event, Sender};
 use crate::post::Answer;
 use crate::update::{FeedId, Update};
-
-/// Why a source could not go on; the text is a sentence for the log.
-pub type Error = Box<dyn std::error::Error + Send + Sync>;
+use crate::work::{self, Error, Health, Stop, Supervised, unix_now};
 
 /// A place that updates come from, read by a blocking thread of its own.
 pub trait Source: Send {
@@ -55,24 +47,14 @@ pub trait Source: Send {
 #[derive(Debug)]
 pub struct Sink {
     feed: FeedId,
-    /// The source's name in the log, without its password.
-    name: String,
+    health: Health,
     history_file: Option<HistoryFile>,
     is_keeping: bool,
     inbox: Sender,
-    state: State,
     /// Whether the loop was told that it is in doubt if updates are being missed.
     is_in_doubt: bool,
     /// The largest time of an update that was delivered, in Unix seconds.
     watermark: i64,
-}
-
-/// Whether a source works, as far as the log has been told.
-#[derive(Debug, PartialEq, Eq)]
-enum State {
-    Starting,
-    Live { since: Instant },
-    Down { reason: String },
 }
 
 impl Sink {
@@ -89,11 +71,10 @@ impl Sink {
             .map_or(i64::MIN, HistoryFile::watermark);
         Self {
             feed,
-            name,
+            health: Health::new("reading updates from", name),
             history_file,
             is_keeping: true,
             inbox,
-            state: State::Starting,
             is_in_doubt: false,
             watermark,
         }
@@ -126,25 +107,13 @@ impl Sink {
                 is_in_doubt: false,
             });
         }
-        if !matches!(self.state, State::Live { .. }) {
-            info!("reading updates from {}", self.name);
-            self.state = State::Live {
-                since: Instant::now(),
-            };
-        }
+        self.health.working();
     }
 
     /// To be called by a source that cannot read updates for now and tries again by itself. The log
     /// says so once per reason.
     pub fn down(&mut self, reason: &str) {
-        if matches!(&self.state, State::Down { reason: known } if known == reason) {
-            debug!("{}: still down: {reason}", self.name);
-        } else {
-            warn!("{}: {reason}; trying again until it works", self.name);
-            self.state = State::Down {
-                reason: reason.to_owned(),
-            };
-        }
+        self.health.failing(reason);
     }
 
     /// Keeps the updates, then hands them to the loop. After it has returned, the source may forget
@@ -194,11 +163,14 @@ impl Sink {
         // what arrived.
         let until = unix_now().max(self.watermark);
         if self.watermark == i64::MIN {
-            info!("updates from {} are known from now on: {reason}", self.name);
+            info!(
+                "updates from {} are known from now on: {reason}",
+                self.health.name()
+            );
         } else {
             warn!(
                 "updates from {} may have been missed up to now: {reason}; clients that ask for them are told so",
-                self.name
+                self.health.name()
             );
         }
         if let Some(file) = &mut self.history_file {
@@ -232,45 +204,32 @@ impl Sink {
         }
         Ok(())
     }
-
-    /// Whether the source has been reading updates for this long.
-    fn is_live_for(&self, duration: Duration) -> bool {
-        matches!(self.state, State::Live { since } if since.elapsed() >= duration)
-    }
 }
 
 /// Runs a source until `stop` is requested or the loop is gone, and starts it again after each
-/// failure: after 0.2 s at first, after 30 s at most. Only a source that worked for a while starts
-/// over with short pauses: one that fails as soon as it works would otherwise do so ten times a
-/// second.
-pub fn supervise(source: &mut dyn Source, mut sink: Sink, stop: &Stop) {
-    const PROVEN: Duration = Duration::from_secs(10);
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
-    while let Err(error) = run_once(source, &mut sink, stop) {
-        if stop.is_requested() || error.is::<Closed>() {
-            break;
-        }
-        if sink.is_live_for(PROVEN) {
-            backoff.reset();
-        }
-        sink.down(&error.to_string());
-        if stop.wait(backoff.next_pause(fastrand::f64())) {
-            break;
-        }
+/// failure.
+pub fn supervise(source: &mut dyn Source, sink: Sink, stop: &Stop) {
+    work::supervise(&mut Running { source, sink }, stop);
+}
+
+/// A source and what it reads into.
+struct Running<'a> {
+    source: &'a mut dyn Source,
+    sink: Sink,
+}
+
+impl Supervised for Running<'_> {
+    fn run(&mut self, stop: &Stop) -> Result<(), Error> {
+        self.source.run(&mut self.sink, stop)
     }
-}
 
-/// A source that panics has failed like any other: its thread must not end in silence.
-fn run_once(source: &mut dyn Source, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
-    catch_unwind(AssertUnwindSafe(|| source.run(sink, stop)))
-        .unwrap_or_else(|_| Err("it panicked, which is a bug".into()))
-}
+    fn health(&mut self) -> &mut Health {
+        &mut self.sink.health
+    }
 
-/// Seconds since 1970 by this machine's clock.
-pub fn unix_now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs() as i64)
+    fn is_final(&mut self, error: &Error) -> bool {
+        error.is::<Closed>()
+    }
 }
 
 #[cfg(test)]
@@ -303,10 +262,8 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_fails_or_panics_is_run_again_until_it_is_stopped() {
+    fn a_source_that_fails_is_run_again_until_it_is_stopped_or_the_loop_is_gone() {
         supervised(vec![
-            |_, _| Err("refused".into()),
-            |_, _| panic!("this panic is expected"),
             |sink, _| {
                 sink.connected();
                 Err("lost".into())
@@ -317,7 +274,6 @@ mod tests {
             },
         ]);
         supervised(vec![|_, _| Err(Closed.into())]);
-        supervised(vec![|_, _| Ok(())]);
     }
 
     #[test]

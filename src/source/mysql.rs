@@ -5,12 +5,13 @@ use std::time::Duration;
 use ::mysql::prelude::Queryable;
 use ::mysql::{Conn, OptsBuilder, SslOpts, TxOpts};
 
+use super::Source;
 use super::bugs::{self, Bugs, From, Largest, Look};
 use super::database::{Settings, Tls};
 use super::options::{Mode, Options, Zone, offset_text};
 use super::table::{self, BATCH_ROWS, Poller, Row};
-use super::{Error, Source};
 use crate::update::BugId;
+use crate::work::Error;
 
 /// How long the server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -3,9 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Error;
 use super::table::{BATCH_ROWS, Row, Table};
 use crate::update::{BugId, Update};
+use crate::work::Error;
 
 /// What is read from a table at once, to be handed over and then deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

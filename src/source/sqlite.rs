@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Row as SqlRow, TransactionBehavior, params};
 
+use super::Source;
 use super::bugs::{self, Bugs, From, Largest, Look};
 use super::options::{self, Mode, Options, Zone, offset_text};
 use super::table::{self, BATCH_ROWS, Poller, Row};
-use super::{Error, Source};
-use crate::lock::FileLock;
 use crate::update::BugId;
+use crate::work::{Error, FileLock};
 
 /// How long a lock of Bugzilla's is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(5);

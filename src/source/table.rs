@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use super::reader::{Connect, Reader};
-use super::{Error, Sink, Source, Stop};
+use super::{Sink, Source};
 use crate::update::{BugId, Update, When};
+use crate::work::{Error, Stop};
 
 /// How many rows are read at once; a full batch is followed by the next without a pause.
 pub const BATCH_ROWS: usize = 500;

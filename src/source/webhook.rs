@@ -9,9 +9,10 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use log::warn;
 
 use super::password::Password;
-use super::{Error, Sink, Source, Stop};
+use super::{Sink, Source};
 use crate::post::{Answer, Post};
 use crate::pulse;
+use crate::work::{Error, Stop};
 
 /// How many posts wait; those beyond are told to come again.
 const POSTS_MAX: usize = 64;

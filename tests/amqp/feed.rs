@@ -5,8 +5,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bugzfeed::inbox::{self, Event, Inbox};
-use bugzfeed::source::{self, Address, Sink, Stop, unix_now};
+use bugzfeed::source::{self, Address, Sink};
 use bugzfeed::update::FeedId;
+use bugzfeed::work::{Stop, unix_now};
 use mio::{Events, Poll, Token};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);

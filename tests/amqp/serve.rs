@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bugzfeed::source::unix_now;
 use bugzfeed::update::When;
+use bugzfeed::work::unix_now;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

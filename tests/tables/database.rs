@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use bugzfeed::inbox::{self, Event, Inbox};
 use bugzfeed::schema::Engine;
-use bugzfeed::source::{Address, Sink, Stop, supervise};
+use bugzfeed::source::{Address, Sink, supervise};
 use bugzfeed::update::FeedId;
+use bugzfeed::work::Stop;
 use mio::{Events, Poll, Token};
 
 use crate::support::mariadb::{self, MariaDb};

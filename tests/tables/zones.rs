@@ -3,8 +3,9 @@
 use std::process::Command;
 
 use bugzfeed::schema::Engine;
-use bugzfeed::source::{Address, unix_now};
+use bugzfeed::source::Address;
 use bugzfeed::update::When;
+use bugzfeed::work::unix_now;
 
 use crate::database::{Database, Reading, ServerKind, comment};
 use crate::support::client::Client;

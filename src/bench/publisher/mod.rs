@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use crate::source::{Stop, amqp};
+use crate::source::amqp;
 use crate::update::{BugId, Update};
+use crate::work::Stop;
 
 /// Where updates are published.
 #[derive(Clone, Debug, PartialEq, Eq)]

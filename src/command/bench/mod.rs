@@ -22,8 +22,8 @@ use crate::bench::scenario::{self, Amount, Scenario};
 use crate::bench::target::Kind;
 use crate::bench::{interrupt, plots, table, worker};
 use crate::failure::Failure;
-use crate::source::unix_now;
 use crate::update::When;
+use crate::work::unix_now;
 
 pub use self::options::Options;
 use self::options::Task;

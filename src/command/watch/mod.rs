@@ -11,11 +11,10 @@ use std::io::{self, ErrorKind, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::backoff::Backoff;
 use crate::client::{Client, ConnectError, Connector, Heard, Lost, Message, Reply};
 use crate::failure::Failure;
-use crate::source::unix_now;
 use crate::update::{BugId, Update};
+use crate::work::{Backoff, unix_now};
 use exec::Runner;
 pub use options::Options;
 use resume::Resume;

@@ -22,9 +22,10 @@ use amiquip::{
 };
 use log::warn;
 
+use super::Sink;
 use super::session::Session;
 use super::settings::Settings;
-use super::{Error, Sink, Stop};
+use crate::work::{Error, Stop};
 
 /// How often a missing exchange is looked for: often, since the broker is there, and asking costs
 /// it a line in its log.

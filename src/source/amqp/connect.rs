@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use super::super::{Error, Stop};
+use crate::work::{Error, Stop};
 
 /// How long a connection lives whose peer does not confirm what it gets: for brokers that switch
 /// heartbeats off.

@@ -22,9 +22,10 @@ use log::{debug, warn};
 
 use self::bind::Gap;
 use self::session::{Ended, Session};
-use super::{Error, Sink, Source, Stop};
+use super::{Sink, Source};
 use crate::pulse::{self, Unreadable};
 use crate::update::Update;
+use crate::work::{Error, Stop};
 
 pub use self::publish::notify;
 pub use self::publisher::{Publisher, Trouble};

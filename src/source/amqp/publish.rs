@@ -10,10 +10,9 @@ use amiquip::{AmqpProperties, Channel, Confirm, ConfirmSmoother, Publish};
 use super::bind::declare_exchange;
 use super::session::{Ended, Session};
 use super::settings::Settings;
-use super::{Error, Stop};
 use crate::pulse;
-use crate::source::unix_now;
 use crate::update::{BugId, Update, When};
+use crate::work::{Error, Stop, unix_now};
 
 /// How long the broker may take to confirm that it has the messages.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);

@@ -14,8 +14,8 @@ use super::connect::HangUp;
 use super::publish::send;
 use super::session::{Ended, Session};
 use super::settings::Settings;
-use super::{Error, Stop};
 use crate::update::Update;
+use crate::work::{Error, Stop};
 
 /// How long the broker may take to confirm anything at all. A busy one writes many messages to its
 /// disk at once.

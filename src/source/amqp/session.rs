@@ -14,12 +14,12 @@ use crossbeam_channel::Receiver;
 use mio_amqp::net::TcpStream;
 use rustls::pki_types::ServerName;
 
-use super::super::{Error, Stop};
 use super::connect::{HangUp, connect};
 use super::settings::Settings;
 use super::sieve::Sieve;
 use super::stream::{Sieved, TlsStream, handshake};
 use crate::pulse;
+use crate::work::{Error, Stop};
 
 /// For each step of connecting: to the address, TLS, and AMQP.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -9,12 +9,13 @@ use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::types::ToSql;
 use ::postgres::{Client, Config, GenericClient, IsolationLevel, NoTls, Row as SqlRow, Statement};
 
+use super::Source;
 use super::bugs::{self, Bugs, From, Largest, Look};
 use super::database::{Settings, Tls};
 use super::options::{Mode, Options, Zone, offset_text};
 use super::table::{self, BATCH_ROWS, Poller, Row};
-use super::{Error, Source, Stop};
 use crate::update::BugId;
+use crate::work::{Error, Stop};
 
 /// How long the server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

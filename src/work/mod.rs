@@ -1,0 +1,22 @@
+//! Work that goes on in threads of its own: sources, the relay's table and destinations. Owns how
+//! such a thread is supervised, stopped and waited for, and what a process may have only once.
+//! Knows no feed, no broker and no database.
+
+mod backoff;
+mod clock;
+mod health;
+mod lock;
+mod stop;
+mod supervise;
+mod threads;
+
+pub use backoff::Backoff;
+pub use clock::unix_now;
+pub use health::Health;
+pub use lock::FileLock;
+pub use stop::Stop;
+pub use supervise::{Panicked, Supervised, catch_panic, supervise};
+pub use threads::Threads;
+
+/// Why work could not go on; the text is a sentence for the log.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
