@@ -1,6 +1,8 @@
 //! Pushes Bugzilla changes to WebSocket clients.
 
+pub mod address;
 pub mod allocator;
+pub mod amqp;
 pub mod bench;
 pub mod client;
 pub mod command;

@@ -2,7 +2,7 @@
 //! Knows no AMQP: that is the publisher's.
 
 use super::destination::{Destination, Trouble};
-use crate::source::amqp::{self, Publisher, Settings};
+use crate::amqp::{self, Publisher, Settings};
 use crate::update::Update;
 use crate::work::Stop;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{amqp, jsonl, webhook};
-use crate::source::amqp as broker;
+use crate::amqp as broker;
 use crate::update::Update;
 use crate::work::Stop;
 

@@ -17,7 +17,7 @@ use ureq::{Agent, Body, http::Response};
 use url::Url;
 
 use super::destination::{Destination, Trouble};
-use crate::source::{Password, is_field_name};
+use crate::address::{Password, is_field_name};
 use crate::tls;
 use crate::update::Update;
 use crate::work::Stop;

@@ -13,7 +13,8 @@ use super::mysql;
 use super::options::Mode;
 #[cfg(feature = "postgres")]
 use super::postgres;
-use super::{Connect, Source, Table, amqp, sqlite, webhook};
+use super::{Connect, Source, Table, amqp::Queue, sqlite, webhook};
+use crate::amqp;
 use crate::post::Post;
 use crate::update::BugId;
 use crate::work::Error;
@@ -44,7 +45,7 @@ impl Address {
             Address::Mysql(settings) => (mysql::source(settings.clone()), None),
             #[cfg(feature = "postgres")]
             Address::Postgres(settings) => (postgres::source(settings.clone()), None),
-            Address::Amqp(settings) => (Box::new(amqp::Queue::new(settings.clone())), None),
+            Address::Amqp(settings) => (Box::new(Queue::new(settings.clone())), None),
             Address::Webhook(_) => {
                 let (source, posts) = webhook::Webhook::new();
                 (Box::new(source), Some(posts))

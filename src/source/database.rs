@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use url::Url;
 
 use super::options::{self, Mode, Options};
-use super::password::Password;
+use crate::address::Password;
 
 const OPTIONS: &str =
     "sslmode=disable|require|verify-full, cacert=FILE, password_file=FILE and socket=PATH";

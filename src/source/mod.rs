@@ -10,7 +10,6 @@ mod history_file;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 mod options;
-mod password;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 mod reader;
@@ -22,10 +21,8 @@ use log::{error, info, warn};
 
 pub use address::Address;
 pub use history_file::{HistoryFile, Kept};
-pub(crate) use password::Password;
 pub use reader::{Batch, Connect, Reader};
 pub use table::{Row, Table};
-pub(crate) use webhook::is_field_name;
 
 use crate::inbox::{Closed, Event, Sender};
 use crate::post::Answer;

@@ -8,8 +8,8 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use log::warn;
 
-use super::password::Password;
 use super::{Sink, Source};
+use crate::address::{Password, is_field_name};
 use crate::post::{Answer, Post};
 use crate::pulse;
 use crate::work::{Error, Stop};
@@ -70,14 +70,6 @@ impl Settings {
             Ok((self.field.clone(), key))
         }
     }
-}
-
-/// Whether this can be the name of a header field: RFC 9110, section 5.6.2.
-pub(crate) fn is_field_name(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 impl fmt::Display for Settings {

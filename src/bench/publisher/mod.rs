@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use crate::source::amqp;
+use crate::amqp;
 use crate::update::{BugId, Update};
 use crate::work::Stop;
 

@@ -15,21 +15,15 @@
 //! and not durable, so that a restart ends it.
 
 use std::fmt;
-use std::time::Duration;
 
 use amiquip::{
     AmqpValue, Channel, ExchangeDeclareOptions, ExchangeType, FieldTable, QueueDeclareOptions,
 };
 use log::warn;
 
-use super::Sink;
 use super::session::Session;
 use super::settings::Settings;
-use crate::work::{Error, Stop};
-
-/// How often a missing exchange is looked for: often, since the broker is there, and asking costs
-/// it a line in its log.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use crate::work::Error;
 
 /// Why updates may be missing up to the moment when the queue was bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,32 +57,24 @@ impl fmt::Display for Gap {
     }
 }
 
-/// Makes sure that the exchange exists: declares one of the user's own, waits for one of somebody
-/// else's. Returns false when `stop` was requested.
-pub fn wait_for_exchange(
+/// Makes sure that the exchange exists, by declaring one of the user's own. Returns whether it
+/// does; one that does not is a gap.
+pub fn find_exchange(
     session: &mut Session,
     settings: &Settings,
     gap: &mut Option<Gap>,
-    sink: &mut Sink,
-    stop: &Stop,
 ) -> Result<bool, Error> {
-    while !declare_exchange(session, settings, settings.is_own_exchange())? {
-        *gap = Some(Gap::NoExchange);
-        if let Some(marker) = settings.marker_name() {
-            // It may be missing, too.
-            let _ = attempt(session, |channel| {
-                channel.exchange_declare_passive(&*marker)?.delete(false)
-            })?;
-        }
-        sink.down(&format!(
-            "the exchange {} does not exist in the virtual host {}",
-            settings.exchange, settings.vhost
-        ));
-        if stop.wait(LOOK_EVERY) {
-            return Ok(false);
-        }
+    if declare_exchange(session, settings, settings.is_own_exchange())? {
+        return Ok(true);
     }
-    Ok(true)
+    *gap = Some(Gap::NoExchange);
+    if let Some(marker) = settings.marker_name() {
+        // It may be missing, too.
+        let _ = attempt(session, |channel| {
+            channel.exchange_declare_passive(&*marker)?.delete(false)
+        })?;
+    }
+    Ok(false)
 }
 
 /// Makes sure that the exchange exists, by making it if `may_make`. Returns whether it does.

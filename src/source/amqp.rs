@@ -1,16 +1,5 @@
 //! Source `amqp:` and `amqps:`: a queue of a RabbitMQ broker, such as Mozilla's Pulse. Reads what
-//! arrives in the queue and acknowledges it when it has been handed over. The only modules that
-//! know amiquip, and the old mio that it is built on.
-
-mod bind;
-mod confirms;
-mod connect;
-mod publish;
-mod publisher;
-mod session;
-mod settings;
-mod sieve;
-mod stream;
+//! arrives in the queue and acknowledges it when it has been handed over. Knows no connection.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,19 +9,19 @@ use amiquip::{Channel, ConsumerMessage, ConsumerOptions, Delivery};
 use crossbeam_channel::select;
 use log::{debug, warn};
 
-use self::bind::Gap;
-use self::session::{Ended, Session};
 use super::{Sink, Source};
+use crate::amqp::topology::{self, Gap};
+use crate::amqp::{Ended, Session, Settings};
 use crate::pulse::{self, Unreadable};
 use crate::update::Update;
 use crate::work::{Error, Stop};
 
-pub use self::publish::notify;
-pub use self::publisher::{Publisher, Trouble};
-pub use self::settings::Settings;
-
 /// How many messages are handed over and acknowledged at once, when that many have arrived.
 const BATCH_MESSAGES_MAX: usize = 500;
+
+/// How often a missing exchange is looked for: often, since the broker is there, and asking costs
+/// it a line in its log.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How often a quiet broker is asked whether the queue is still bound: nothing tells a consumer
 /// that its exchange was deleted.
@@ -93,10 +82,16 @@ impl Source for Queue {
 
 impl Queue {
     fn read(&mut self, session: &mut Session, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
-        if !bind::wait_for_exchange(session, &self.settings, &mut self.gap, sink, stop)? {
-            return Ok(());
+        while !topology::find_exchange(session, &self.settings, &mut self.gap)? {
+            sink.down(&format!(
+                "the exchange {} does not exist in the virtual host {}",
+                self.settings.exchange, self.settings.vhost
+            ));
+            if stop.wait(LOOK_EVERY) {
+                return Ok(());
+            }
         }
-        let queue = bind::bind(session, &self.settings, &mut self.gap)?;
+        let queue = topology::bind(session, &self.settings, &mut self.gap)?;
         let channel = session.channel()?;
         let hang_up = session.hang_up();
         channel
@@ -121,13 +116,13 @@ impl Queue {
         // Dropped before the consumer, whose own end would wait for the broker's answer.
         let hang_up_first = session.hang_up();
         self.tell_gap(sink)?;
-        bind::mark(session, &self.settings)?;
+        topology::mark(session, &self.settings)?;
         sink.connected();
         let stopped = session.end_gently(stop);
         let mut checked = Instant::now();
         loop {
             if checked.elapsed() >= CHECK_EVERY {
-                bind::check(session, &channel, &queue, &self.settings, &mut self.gap)?;
+                topology::check(session, &channel, &queue, &self.settings, &mut self.gap)?;
                 self.tell_gap(sink)?;
                 checked = Instant::now();
             }

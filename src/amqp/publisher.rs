@@ -4,18 +4,18 @@
 
 use std::time::{Duration, Instant};
 
-use amiquip::{Channel, Confirm, Return};
+use amiquip::{AmqpProperties, Channel, Confirm, Publish, Return};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use log::warn;
 
-use super::bind::declare_exchange;
 use super::confirms::Confirms;
 use super::connect::HangUp;
-use super::publish::send;
 use super::session::{Ended, Session};
 use super::settings::Settings;
+use super::topology::declare_exchange;
+use crate::pulse;
 use crate::update::Update;
-use crate::work::{Error, Stop};
+use crate::work::{Error, Stop, unix_now};
 
 /// How long the broker may take to confirm anything at all. A busy one writes many messages to its
 /// disk at once.
@@ -294,4 +294,18 @@ impl Ready {
         let why = self.channel.enable_publisher_confirms().err();
         why.map_or_else(|| Failure::Said(Ended.to_string()), Failure::Amqp)
     }
+}
+
+/// Publishes an update, which is returned when no queue takes it.
+pub(super) fn send(channel: &Channel, settings: &Settings, update: &Update) -> amiquip::Result<()> {
+    const PERSISTENT: u8 = 2;
+    let body = pulse::write(update, &settings.exchange, unix_now());
+    let properties = AmqpProperties::default()
+        .with_content_type("application/json".to_owned())
+        .with_delivery_mode(PERSISTENT);
+    let message = Publish {
+        mandatory: true,
+        ..Publish::with_properties(body.as_bytes(), update.bug.to_string(), properties)
+    };
+    channel.basic_publish(&*settings.exchange, message)
 }

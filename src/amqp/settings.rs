@@ -7,7 +7,7 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
-use super::super::password::Password;
+use crate::address::Password;
 
 /// Mozilla's exchange of production, and what an own broker should use, too.
 const EXCHANGE: &str = "exchange/bugzilla/simple";
@@ -25,22 +25,22 @@ const OPTIONS: &str = "exchange, queue, max_length, prefetch, heartbeat, passwor
 /// How to reach a broker, and what to read from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    pub(super) is_tls: bool,
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) vhost: String,
-    pub(super) user: String,
-    pub(super) password: Password,
-    pub(super) exchange: String,
+    pub(crate) is_tls: bool,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) vhost: String,
+    pub(crate) user: String,
+    pub(crate) password: Password,
+    pub(crate) exchange: String,
     /// The queue's label; a queue without one goes with its connection.
-    pub(super) queue: Option<String>,
+    pub(crate) queue: Option<String>,
     /// How many messages the queue holds before the oldest go.
-    pub(super) messages_max: u32,
+    pub(crate) messages_max: u32,
     /// How many messages the broker sends ahead.
-    pub(super) prefetch: u16,
-    pub(super) heartbeat: Duration,
+    pub(crate) prefetch: u16,
+    pub(crate) heartbeat: Duration,
     /// Certificates that are believed in place of the system's.
-    pub(super) ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 impl Settings {
@@ -171,7 +171,7 @@ impl Settings {
     }
 
     /// The name of the queue, if it has a label: what belongs to a user must say so in its name.
-    pub(super) fn queue_name(&self) -> Option<String> {
+    pub(crate) fn queue_name(&self) -> Option<String> {
         self.queue
             .as_ref()
             .map(|label| format!("queue/{}/{label}", self.user))
@@ -179,14 +179,14 @@ impl Settings {
 
     /// The name of an exchange that exists as long as the queue is bound and the broker has not
     /// been restarted.
-    pub(super) fn marker_name(&self) -> Option<String> {
+    pub(crate) fn marker_name(&self) -> Option<String> {
         self.queue
             .as_ref()
             .map(|label| format!("exchange/{}/{label}/bound-to/{}", self.user, self.exchange))
     }
 
     /// Whether the exchange is the user's own, who may and should declare it.
-    pub(super) fn is_own_exchange(&self) -> bool {
+    pub(crate) fn is_own_exchange(&self) -> bool {
         self.exchange
             .strip_prefix("exchange/")
             .and_then(|rest| rest.strip_prefix(&self.user))

@@ -1,16 +1,16 @@
-//! `bugzfeed notify` with a broker: publishes a change as Bugzilla's shim does, and knows at the
-//! end that a queue has it.
+//! Publishes a change once, as Bugzilla's shim does, and knows at the end that a queue has it: what
+//! `bugzfeed notify` needs.
 
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use amiquip::{AmqpProperties, Channel, Confirm, ConfirmSmoother, Publish};
+use amiquip::{Channel, Confirm, ConfirmSmoother};
 
-use super::bind::declare_exchange;
+use super::publisher::send;
 use super::session::{Ended, Session};
 use super::settings::Settings;
-use crate::pulse;
+use super::topology::declare_exchange;
 use crate::update::{BugId, Update, When};
 use crate::work::{Error, Stop, unix_now};
 
@@ -120,18 +120,4 @@ fn why_closed(session: &Session, channel: &Channel) -> Error {
         .enable_publisher_confirms()
         .err()
         .map_or_else(|| Ended.into(), |error| session.error(error))
-}
-
-/// Publishes an update, which is returned when no queue takes it.
-pub(super) fn send(channel: &Channel, settings: &Settings, update: &Update) -> amiquip::Result<()> {
-    const PERSISTENT: u8 = 2;
-    let body = pulse::write(update, &settings.exchange, unix_now());
-    let properties = AmqpProperties::default()
-        .with_content_type("application/json".to_owned())
-        .with_delivery_mode(PERSISTENT);
-    let message = Publish {
-        mandatory: true,
-        ..Publish::with_properties(body.as_bytes(), update.bug.to_string(), properties)
-    };
-    channel.basic_publish(&*settings.exchange, message)
 }

@@ -1,0 +1,18 @@
+//! The broker: connections to RabbitMQ, the exchanges and queues on it, and publishing. What reads
+//! a queue is a source: `source::amqp`. These two are the only modules that know amiquip; this one
+//! knows the old mio that amiquip is built on.
+
+mod confirms;
+mod connect;
+mod notify;
+mod publisher;
+mod session;
+mod settings;
+mod sieve;
+mod stream;
+pub(crate) mod topology;
+
+pub use notify::notify;
+pub use publisher::{Publisher, Trouble};
+pub(crate) use session::{Ended, Session};
+pub use settings::Settings;
