@@ -7,6 +7,7 @@ pub mod bench;
 pub mod client;
 pub mod command;
 pub mod connection;
+pub mod database;
 pub mod duration;
 pub mod failure;
 pub mod frame;

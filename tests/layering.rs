@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the server's core, and what of the crate it may name.
-const LAYERS: [(&str, &[&str]); 22] = [
+const LAYERS: [(&str, &[&str]); 23] = [
     ("update", &[]),
     ("moment", &[]),
     ("post", &[]),
@@ -48,9 +48,13 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ),
     ("page", &["handshake", "protocol"]),
     (
+        "database",
+        &["address", "duration", "tls", "update", "work"],
+    ),
+    (
         "source",
         &[
-            "address", "amqp", "duration", "inbox", "post", "pulse", "tls", "update", "work",
+            "address", "amqp", "database", "inbox", "post", "pulse", "update", "work",
         ],
     ),
     ("memory", &["moment"]),

@@ -85,7 +85,11 @@ pub fn run(options: Options) -> Result<(), Failure> {
         let _ = io::stdout().write_all(text.as_bytes());
         return Ok(());
     }
-    let from = from.ok_or_else(|| Failure::Usage("--from is missing.".to_owned()))?;
+    let from = match from {
+        Some(source::Address::Database(database)) => database,
+        Some(other) => return Err(relay::no_table(&other)),
+        None => return Err(Failure::Usage("--from is missing.".to_owned())),
+    };
     let log = logging::start(log)
         .map_err(|error| Failure::Unavailable(format!("cannot start the log: {error}.")))?;
     let result = relay(

@@ -43,16 +43,18 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 }
 
 fn check(address: &Address, engine: Option<Engine>) -> Result<(), Failure> {
-    if let (Some(engine), Some(of_address)) = (engine, Engine::of(address))
-        && engine != of_address
-    {
+    let cannot = |error| Failure::Unavailable(format!("cannot check {address}: {error}."));
+    let Address::Database(database) = address else {
+        return Err(cannot("only a database has a table and triggers".into()));
+    };
+    let of_address = Engine::of(database);
+    if let Some(engine) = engine.filter(|engine| *engine != of_address) {
         return Err(Failure::Usage(format!(
             "{address} is no {} database; --check needs no kind beside its address.",
             engine.name()
         )));
     }
-    let report = schema::check(address)
-        .map_err(|error| Failure::Unavailable(format!("cannot check {address}: {error}.")))?;
+    let report = schema::check(database).map_err(cannot)?;
     for unknown in &report.unknown {
         eprintln!("bugzfeed: this account may not see {unknown}.");
     }
@@ -61,7 +63,7 @@ fn check(address: &Address, engine: Option<Engine>) -> Result<(), Failure> {
             "The table push_notify and its triggers are there and intact in {address}.\n"
         ));
     }
-    let engine = Engine::of(address).map_or("", Engine::name);
+    let engine = of_address.name();
     Err(Failure::CheckFailed(format!(
         "{address} does not record changes as it should: {}.\nbugzfeed: the output of `bugzfeed schema {engine} --drop`, and then that of \
          `bugzfeed schema {engine}`, repairs the table and the triggers.",

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::End;
 use super::backlog::{Backlog, Key};
+use crate::database::Reader;
 use crate::failure::Failure;
-use crate::source::Reader;
 use crate::work::{Error, Health, Stop, Supervised, unix_now};
 
 /// How long a relay that is starting waits for the claim: the database may not know yet that the

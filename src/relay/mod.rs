@@ -17,6 +17,7 @@ mod pauses;
 mod status;
 mod webhook;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
@@ -27,8 +28,8 @@ use log::warn;
 use self::backlog::{Backlog, Commit, Key};
 use self::intake::Intake;
 use self::outlet::Outlet;
+use crate::database::{Connect, Database, Reader};
 use crate::failure::Failure;
-use crate::source::{self, Connect, Reader};
 use crate::work::{self, FileLock, Health, Stop, Threads};
 
 pub use self::destination::{Address, Destination, Trouble};
@@ -47,7 +48,7 @@ const CLAIM_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Settings {
     /// Where changes are taken from.
-    pub from: source::Address,
+    pub from: Database,
     /// Where they are sent to.
     pub to: Vec<Address>,
     /// The file that keeps them in between.
@@ -228,7 +229,8 @@ impl Relay {
 /// A destination and its name.
 type Named = (String, Box<dyn Destination>);
 
-fn no_table(from: &source::Address) -> Failure {
+/// What ends a relay that is to take changes from somewhere else than a table.
+pub fn no_table(from: &dyn fmt::Display) -> Failure {
     Failure::Usage(format!(
         "--from {from} is no table of notifications; accepted are sqlite:FILE, mysql://USER:PASSWORD@HOST/DATABASE and postgres://…, without mode=bugs."
     ))

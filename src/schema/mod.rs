@@ -7,7 +7,7 @@ mod mysql;
 mod postgres;
 mod sqlite;
 
-use crate::source::Address;
+use crate::database::Database;
 use crate::work::Error;
 
 /// A kind of database.
@@ -51,15 +51,14 @@ impl Engine {
         }
     }
 
-    /// The kind of database behind an address, if it is one.
-    pub fn of(address: &Address) -> Option<Self> {
-        match address {
-            Address::Sqlite(_) => Some(Engine::Sqlite),
+    /// The kind of a database.
+    pub fn of(database: &Database) -> Self {
+        match database {
+            Database::Sqlite(_) => Engine::Sqlite,
             #[cfg(feature = "mysql")]
-            Address::Mysql(_) => Some(Engine::Mysql),
+            Database::Mysql(_) => Engine::Mysql,
             #[cfg(feature = "postgres")]
-            Address::Postgres(_) => Some(Engine::Postgres),
-            Address::Amqp(_) | Address::Webhook(_) => None,
+            Database::Postgres(_) => Engine::Postgres,
         }
     }
 }
@@ -87,21 +86,17 @@ impl Report {
     }
 }
 
-/// Finds out whether the database at `address` has the table and the triggers as this version makes
-/// them.
+/// Finds out whether a database has the table and the triggers as this version makes them.
 ///
 /// # Errors
-/// When the database cannot be asked, or `address` is none of a database.
-pub fn check(address: &Address) -> Result<Report, Error> {
-    match address {
-        Address::Sqlite(settings) => sqlite::check(settings),
+/// When the database cannot be asked.
+pub fn check(database: &Database) -> Result<Report, Error> {
+    match database {
+        Database::Sqlite(settings) => sqlite::check(settings),
         #[cfg(feature = "mysql")]
-        Address::Mysql(settings) => mysql::check(settings),
+        Database::Mysql(settings) => mysql::check(settings),
         #[cfg(feature = "postgres")]
-        Address::Postgres(settings) => postgres::check(settings),
-        Address::Amqp(_) | Address::Webhook(_) => {
-            Err("only a database has a table and triggers".into())
-        }
+        Database::Postgres(settings) => postgres::check(settings),
     }
 }
 

@@ -7,8 +7,8 @@ use ::mysql::prelude::Queryable;
 use ::mysql::{Conn, params};
 
 use super::{Engine, Report, is_same, part};
-use crate::source::database::Settings;
-use crate::source::mysql::{connect, sentence};
+use crate::database::Settings;
+use crate::database::mysql::{connect, sentence};
 use crate::work::Error;
 
 pub(super) fn check(settings: &Settings) -> Result<Report, Error> {

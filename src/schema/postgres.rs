@@ -3,8 +3,8 @@
 use ::postgres::Client;
 
 use super::{Engine, Report, is_same, part};
-use crate::source::database::Settings;
-use crate::source::postgres::{connect, sentence};
+use crate::database::Settings;
+use crate::database::postgres::{connect, sentence};
 use crate::work::Error;
 
 type Result<T> = std::result::Result<T, ::postgres::Error>;

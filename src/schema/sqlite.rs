@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::{Engine, Report, is_same, part};
-use crate::source::sqlite::Settings;
+use crate::database::sqlite::Settings;
 use crate::work::Error;
 
 pub(super) fn check(settings: &Settings) -> Result<Report, Error> {

@@ -1,20 +1,16 @@
-//! `--source`: which source, where, and how to read it. The one place that knows all kinds of
-//! source.
+//! `--source`: which source, and where. The one place that knows all kinds of source.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
 
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-use super::database::{self, Engine};
-#[cfg(feature = "mysql")]
-use super::mysql;
-use super::options::Mode;
-#[cfg(feature = "postgres")]
-use super::postgres;
-use super::{Connect, Source, Table, amqp::Queue, sqlite, webhook};
+use super::Source;
+use super::amqp::Queue;
+use super::poller::Poller;
+use super::watcher::Watcher;
+use super::webhook::{self, Webhook};
 use crate::amqp;
+use crate::database::{Database, Mode};
 use crate::post::Post;
 use crate::update::BugId;
 use crate::work::Error;
@@ -22,14 +18,9 @@ use crate::work::Error;
 /// A source as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// `sqlite:FILE`: the table of notifications in an SQLite file.
-    Sqlite(sqlite::Settings),
-    /// `mysql://…`: the same in MariaDB or MySQL.
-    #[cfg(feature = "mysql")]
-    Mysql(database::Settings),
-    /// `postgres://…`: the same in PostgreSQL.
-    #[cfg(feature = "postgres")]
-    Postgres(database::Settings),
+    /// `sqlite:FILE`, `mysql://…` or `postgres://…`: the table of notifications, or Bugzilla's own
+    /// tables.
+    Database(Database),
     /// `amqp://…` or `amqps://…`: a queue of a broker.
     Amqp(amqp::Settings),
     /// `webhook:`: what Bugzilla posts to the server.
@@ -40,50 +31,13 @@ impl Address {
     /// The source behind this address, not yet connected, and where it takes posts, if it does.
     pub fn open(&self) -> (Box<dyn Source>, Option<SyncSender<Post>>) {
         match self {
-            Address::Sqlite(settings) => (settings.source(), None),
-            #[cfg(feature = "mysql")]
-            Address::Mysql(settings) => (mysql::source(settings.clone()), None),
-            #[cfg(feature = "postgres")]
-            Address::Postgres(settings) => (postgres::source(settings.clone()), None),
+            Address::Database(database) => (read(database.clone()), None),
             Address::Amqp(settings) => (Box::new(Queue::new(settings.clone())), None),
             Address::Webhook(_) => {
-                let (source, posts) = webhook::Webhook::new();
+                let (source, posts) = Webhook::new();
                 (Box::new(source), Some(posts))
             }
         }
-    }
-
-    /// Opens the table of notifications behind this address.
-    ///
-    /// # Errors
-    /// When it cannot be reached, or there is none.
-    pub fn table(&self) -> Result<Box<dyn Table>, Error> {
-        match self {
-            Address::Sqlite(settings) => settings.table(),
-            #[cfg(feature = "mysql")]
-            Address::Mysql(settings) => mysql::open_table(settings),
-            #[cfg(feature = "postgres")]
-            Address::Postgres(settings) => postgres::open_table(settings),
-            Address::Amqp(_) | Address::Webhook(_) => {
-                Err("it has no table of notifications".into())
-            }
-        }
-    }
-
-    /// How to open the table of notifications behind this address, and the pause between two looks
-    /// into it, if it has one.
-    pub fn notifications(&self) -> Option<(Connect, Duration)> {
-        let options = match self {
-            Address::Sqlite(settings) => &settings.options,
-            #[cfg(feature = "mysql")]
-            Address::Mysql(settings) => &settings.options,
-            #[cfg(feature = "postgres")]
-            Address::Postgres(settings) => &settings.options,
-            Address::Amqp(_) | Address::Webhook(_) => return None,
-        };
-        let address = self.clone();
-        (options.mode == Mode::Table)
-            .then(|| (Box::new(move || address.table()) as Connect, options.poll))
     }
 
     /// Records that bugs changed just now, where this source will read it.
@@ -92,12 +46,28 @@ impl Address {
     /// When the place cannot be reached or written to.
     pub fn notify(&self, bugs: &[BugId]) -> Result<(), Error> {
         match self {
+            Address::Database(database) => database.table()?.insert(bugs),
             Address::Amqp(settings) => amqp::notify(settings, bugs),
             Address::Webhook(_) => {
                 Err("a webhook takes posts, which bugzfeed notify does not send".into())
             }
-            table => table.table()?.insert(bugs),
         }
+    }
+}
+
+/// The source that reads a database as its options say.
+fn read(database: Database) -> Box<dyn Source> {
+    let options = database.options().clone();
+    match options.mode {
+        Mode::Table => Box::new(Poller::new(
+            Box::new(move || database.table()),
+            options.poll,
+        )),
+        Mode::Bugs => Box::new(Watcher::new(
+            Box::new(move || database.bugs()),
+            options.poll,
+            options.window,
+        )),
     }
 }
 
@@ -107,15 +77,9 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
         match scheme {
-            "sqlite" => sqlite::Settings::parse(rest).map(Address::Sqlite),
-            #[cfg(feature = "mysql")]
-            "mysql" | "mariadb" => database::Settings::parse(Engine::Mysql, text).map(Address::Mysql),
-            #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => database::Settings::parse(Engine::Postgres, text).map(Address::Postgres),
-            #[cfg(not(feature = "mysql"))]
-            "mysql" | "mariadb" => Err(format!("this bugzfeed was built without support for {scheme}://")),
-            #[cfg(not(feature = "postgres"))]
-            "postgres" | "postgresql" => Err(format!("this bugzfeed was built without support for {scheme}://")),
+            scheme if Database::has_scheme(scheme) => {
+                text.parse().map(Address::Database)
+            }
             "webhook" => webhook::Settings::parse(rest).map(Address::Webhook),
             "amqp" | "amqps" => amqp::Settings::parse(text).map(Address::Amqp),
             // Nothing of it is repeated: with the scheme forgotten, it may start with a user and a
@@ -130,11 +94,7 @@ impl fmt::Display for Address {
     /// The address without its password, for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Sqlite(settings) => settings.fmt(f),
-            #[cfg(feature = "mysql")]
-            Address::Mysql(settings) => settings.fmt(f),
-            #[cfg(feature = "postgres")]
-            Address::Postgres(settings) => settings.fmt(f),
+            Address::Database(database) => database.fmt(f),
             Address::Amqp(settings) => settings.fmt(f),
             Address::Webhook(settings) => settings.fmt(f),
         }

@@ -2,27 +2,16 @@
 //! acknowledge, the backoff, and the clean stop. Knows no client, and nothing of any one source.
 
 mod address;
-pub mod amqp;
-mod bugs;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
-pub(crate) mod database;
+mod amqp;
 mod history_file;
-#[cfg(feature = "mysql")]
-pub(crate) mod mysql;
-mod options;
-#[cfg(feature = "postgres")]
-pub(crate) mod postgres;
-mod reader;
-pub mod sqlite;
-mod table;
-pub mod webhook;
+mod poller;
+mod watcher;
+mod webhook;
 
 use log::{error, info, warn};
 
 pub use address::Address;
 pub use history_file::{HistoryFile, Kept};
-pub use reader::{Batch, Connect, Reader};
-pub use table::{Row, Table};
 
 use crate::inbox::{Closed, Event, Sender};
 use crate::post::Answer;

@@ -4,7 +4,6 @@
 use std::process::Command;
 
 use bugzfeed::schema::Engine;
-use bugzfeed::source::Address;
 use rustix::process::Signal;
 
 use crate::database::{Database, Reading, ServerKind, comment};
@@ -85,7 +84,8 @@ fn documented_rights_are_enough(engine: Engine) {
     create_account(&database, "poller", "SELECT, DELETE");
     create_account(&database, "onlooker", "SELECT");
     comment(&mut *database.session(), 1, "2026-11-20 15:50:32");
-    let onlooker: Address = database.url("onlooker:s%2Fe%40cret", "").parse().unwrap();
+    let onlooker: bugzfeed::database::Database =
+        database.url("onlooker:s%2Fe%40cret", "").parse().unwrap();
     let refusal = onlooker.table().err().unwrap().to_string();
     assert!(
         refusal.contains("cannot delete from the table of notifications")
@@ -213,7 +213,7 @@ fn tls_is_spoken_and_verified(engine: Engine) {
     let account = "tls_only:s%2Fe%40cret";
     let (ca, stranger) = (certificate("ca.pem"), certificate("stranger.pem"));
     let open = |options: &str| {
-        let address: Address = database.url(account, options).parse().unwrap();
+        let address: bugzfeed::database::Database = database.url(account, options).parse().unwrap();
         address.table().map(drop).map_err(|error| error.to_string())
     };
     open(&format!("cacert={}", ca.display())).unwrap();
@@ -237,7 +237,7 @@ fn tls_is_spoken_and_verified(engine: Engine) {
         .url(account, &format!("cacert={}", ca.display()))
         .replace("127.0.0.1", "127.0.0.2");
     let refusal = stranger
-        .parse::<Address>()
+        .parse::<bugzfeed::database::Database>()
         .unwrap()
         .table()
         .err()

@@ -175,7 +175,7 @@ fn in_place(engine: Engine, update: &str, id: &str) {
         ));
     };
     record(1, "2026-11-20 15:50:32");
-    let address: bugzfeed::source::Address = database.url("root", "").parse().unwrap();
+    let address: bugzfeed::database::Database = database.url("root", "").parse().unwrap();
     let mut table = address.table().unwrap();
     let rows = table.read().unwrap();
     // Written between the reading and the deleting: the row must stay.

@@ -56,7 +56,8 @@ fn mariadbs_own_zone_is_that_of_its_sessions() {
     assert_eq!(arrives(&database, ""), "2026-07-01T06:30:00");
     notifies_now(&database, "");
     root.must("SET GLOBAL time_zone = 'SYSTEM'");
-    let unknown: Address = database.url("root", "tz=Europe/Berlin").parse().unwrap();
+    let unknown: bugzfeed::database::Database =
+        database.url("root", "tz=Europe/Berlin").parse().unwrap();
     let refusal = unknown.table().err().unwrap().to_string();
     assert!(
         refusal.contains("Unknown or incorrect time zone: 'Europe/Berlin'"),
@@ -93,7 +94,8 @@ fn postgresqls_own_zone_is_that_of_its_sessions() {
         "2026-07-01T10:00:00"
     );
     notifies_now(&database, "tz=Europe/Berlin");
-    let unknown: Address = database.url("root", "tz=Nowhere/Land").parse().unwrap();
+    let unknown: bugzfeed::database::Database =
+        database.url("root", "tz=Nowhere/Land").parse().unwrap();
     let refusal = unknown.table().err().unwrap().to_string();
     assert!(refusal.contains("Nowhere/Land"), "{refusal}");
 }

@@ -1,15 +1,14 @@
-//! Source `mysql://`: a table of notifications, or Bugzilla's own tables, in MariaDB or MySQL.
+//! MariaDB and MySQL, `mysql://`: a table of notifications, and Bugzilla's own tables.
 
 use std::time::Duration;
 
 use ::mysql::prelude::Queryable;
 use ::mysql::{Conn, OptsBuilder, SslOpts, TxOpts};
 
-use super::Source;
 use super::bugs::{self, Bugs, From, Largest, Look};
-use super::database::{Settings, Tls};
 use super::options::{Mode, Options, Zone, offset_text};
-use super::table::{self, BATCH_ROWS, Poller, Row};
+use super::settings::{Settings, Tls};
+use super::table::{self, BATCH_ROWS, Row};
 use crate::update::BugId;
 use crate::work::Error;
 
@@ -20,19 +19,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// otherwise.
 const UTC: &str =
     "DATE_FORMAT(CONVERT_TZ(delta_ts, @@session.time_zone, '+00:00'), '%Y-%m-%dT%H:%i:%s')";
-
-/// A source that reads the database that `settings` name, not yet connected.
-pub fn source(settings: Settings) -> Box<dyn Source> {
-    let (poll, window) = (settings.options.poll, settings.options.window);
-    match settings.options.mode {
-        Mode::Table => Box::new(Poller::new(Box::new(move || open_table(&settings)), poll)),
-        Mode::Bugs => Box::new(bugs::Watcher::new(
-            Box::new(move || open_bugs(&settings)),
-            poll,
-            window,
-        )),
-    }
-}
 
 /// Connects to the database.
 ///
@@ -251,7 +237,11 @@ fn bug((bug_id, delta_ts, utc): (Option<i64>, Option<String>, Option<String>)) -
     }
 }
 
-fn open_bugs(settings: &Settings) -> Result<Box<dyn Bugs>, Error> {
+/// Opens Bugzilla's own tables.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub fn open_bugs(settings: &Settings) -> Result<Box<dyn Bugs>, Error> {
     let mut conn = connect(settings)?;
     // What belongs together is read from one snapshot.
     conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")

@@ -1,4 +1,4 @@
-//! Source `sqlite:FILE`: Bugzilla's own SQLite file, or one that holds nothing but the table of
+//! SQLite, `sqlite:FILE`: Bugzilla's own file, or one that holds nothing but the table of
 //! notifications.
 
 use std::fmt;
@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Row as SqlRow, TransactionBehavior, params};
 
-use super::Source;
 use super::bugs::{self, Bugs, From, Largest, Look};
 use super::options::{self, Mode, Options, Zone, offset_text};
-use super::table::{self, BATCH_ROWS, Poller, Row};
+use super::table::{self, BATCH_ROWS, Row};
 use crate::update::BugId;
 use crate::work::{Error, FileLock};
 
@@ -60,19 +59,6 @@ impl Settings {
         &self.file
     }
 
-    /// A source that reads the file, not yet open.
-    pub fn source(&self) -> Box<dyn Source> {
-        let (settings, poll) = (self.clone(), self.options.poll);
-        match self.options.mode {
-            Mode::Table => Box::new(Poller::new(Box::new(move || settings.table()), poll)),
-            Mode::Bugs => Box::new(bugs::Watcher::new(
-                Box::new(move || settings.bugs()),
-                poll,
-                self.options.window,
-            )),
-        }
-    }
-
     /// Opens the table of notifications; creates it, and the file, where they are not there.
     ///
     /// # Errors
@@ -110,7 +96,11 @@ impl Settings {
         Ok(Box::new(Table::new(database, self)?))
     }
 
-    fn bugs(&self) -> Result<Box<dyn Bugs>, Error> {
+    /// Opens Bugzilla's own tables.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn bugs(&self) -> Result<Box<dyn Bugs>, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let database = Connection::open_with_flags(&self.file, flags).map_err(cannot_open)?;
         database.busy_timeout(LOCK_WAIT).map_err(cannot_open)?;

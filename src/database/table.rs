@@ -1,10 +1,8 @@
-//! The table of notifications, whatever database it is in: what can be done with it, and the source
-//! that hands over what it holds. Knows no database.
+//! The table of notifications, whatever database it is in: its rows, and what can be done with it.
+//! Knows no database.
 
 use std::time::Duration;
 
-use super::reader::{Connect, Reader};
-use super::{Sink, Source};
 use crate::update::{BugId, Update, When};
 use crate::work::{Error, Stop};
 
@@ -77,43 +75,5 @@ impl Row {
             bug,
             when: When::from_unix_seconds(when.unix_seconds()),
         })
-    }
-}
-
-/// The source that hands over what a table holds.
-pub struct Poller {
-    reader: Reader,
-    poll: Duration,
-}
-
-impl Poller {
-    /// A source that looks into the table after each `poll`.
-    pub fn new(connect: Connect, poll: Duration) -> Self {
-        Self {
-            reader: Reader::new(connect),
-            poll,
-        }
-    }
-}
-
-impl Source for Poller {
-    fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
-        self.reader.connect()?;
-        loop {
-            let mut batch = self.reader.read()?;
-            let is_full = batch.is_full;
-            sink.deliver(std::mem::take(&mut batch.updates))?;
-            self.reader.delete(batch)?;
-            // Only now all that it takes is known to work.
-            sink.connected();
-            let is_stopped = if is_full {
-                stop.is_requested()
-            } else {
-                self.reader.table()?.wait(self.poll, stop)?
-            };
-            if is_stopped {
-                return Ok(());
-            }
-        }
     }
 }

@@ -9,70 +9,14 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::table::Row;
 use super::{Sink, Source};
+use crate::database::bugs::{Connect, From, Look};
 use crate::update::{BugId, Update, When};
 use crate::work::{Error, Stop};
 
 /// How much longer than the window is remembered what was found: when the database's clock goes
 /// back by up to that much, as local time does in autumn, old edits must not look new.
 const SLACK: Duration = Duration::from_secs(2 * 3600);
-
-/// A connection to Bugzilla's tables.
-pub trait Bugs: Send {
-    /// Looks once, in one snapshot of the database.
-    ///
-    /// # Errors
-    /// When the database does not answer, or refuses.
-    fn look(&mut self, from: &From) -> Result<Look, Error>;
-}
-
-/// Where a look begins.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct From {
-    /// The newest `delta_ts` found so far, without a time zone; none at the first look, which
-    /// begins at the database's own time.
-    pub newest: Option<String>,
-    /// How long before that.
-    pub window: Duration,
-    /// The largest ids found so far, if any.
-    pub largest: Option<Largest>,
-}
-
-/// The largest ids of the tables that have a row for most edits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Largest {
-    /// `bugs_activity.id`
-    pub activity: i64,
-    /// `longdescs.comment_id`
-    pub comment: i64,
-}
-
-/// What a look found. The rows' ids mean nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Look {
-    /// The database's time, without a time zone.
-    pub now: String,
-    /// Bugs with a `delta_ts` in the window, by `delta_ts`.
-    pub in_window: Vec<Row>,
-    /// Bugs with activity or a comment above the largest ids that were found before.
-    pub touched: Vec<Row>,
-    /// The largest ids; none where the account may not read them, or a Bugzilla before 5.0 has
-    /// none.
-    pub largest: Option<Largest>,
-}
-
-/// The statement that reads [`Largest`], in each database's SQL.
-pub const LARGEST: &str = "SELECT COALESCE((SELECT MAX(id) FROM bugs_activity), 0), COALESCE((SELECT MAX(comment_id) FROM longdescs), 0)";
-
-/// What a `SELECT … FROM bugs` is joined with to read [`Look::touched`], in each database's SQL.
-pub fn touched(before: Largest) -> String {
-    let Largest { activity, comment } = before;
-    format!(
-        "JOIN (SELECT bug_id FROM bugs_activity WHERE id > {activity} \
-         UNION SELECT bug_id FROM longdescs WHERE comment_id > {comment}) AS touched USING (bug_id)"
-    )
-}
 
 /// What is remembered between two looks.
 #[derive(Debug, Default)]
@@ -137,9 +81,6 @@ fn seconds(local: &str) -> Option<i64> {
     local.parse::<When>().ok().map(|when| when.unix_seconds())
 }
 
-/// Opens the connection anew: at the start, and after each failure.
-pub type Connect = Box<dyn FnMut() -> Result<Box<dyn Bugs>, Error> + Send>;
-
 /// The source that hands over what changed in Bugzilla's tables.
 pub struct Watcher {
     connect: Connect,
@@ -180,6 +121,7 @@ impl Source for Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::database::Row;
 
     fn row(bug_id: i64, time: &str) -> Row {
         let delta_ts = format!("2026-11-20 {time}");

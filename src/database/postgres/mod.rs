@@ -1,4 +1,4 @@
-//! Source `postgres://`: a table of notifications, or Bugzilla's own tables, in PostgreSQL.
+//! PostgreSQL, `postgres://`: a table of notifications, and Bugzilla's own tables.
 
 mod tls;
 
@@ -9,11 +9,10 @@ use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::types::ToSql;
 use ::postgres::{Client, Config, GenericClient, IsolationLevel, NoTls, Row as SqlRow, Statement};
 
-use super::Source;
 use super::bugs::{self, Bugs, From, Largest, Look};
-use super::database::{Settings, Tls};
 use super::options::{Mode, Options, Zone, offset_text};
-use super::table::{self, BATCH_ROWS, Poller, Row};
+use super::settings::{Settings, Tls};
+use super::table::{self, BATCH_ROWS, Row};
 use crate::update::BugId;
 use crate::work::{Error, Stop};
 
@@ -26,19 +25,6 @@ const STOP_DELAY: Duration = Duration::from_millis(250);
 /// `delta_ts` in UTC. Each session has the zone that the server calls its own, unless `tz=` says
 /// otherwise.
 const UTC: &str = "to_char(delta_ts::timestamp AT TIME ZONE current_setting('TimeZone') AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS')";
-
-/// A source that reads the database that `settings` name, not yet connected.
-pub fn source(settings: Settings) -> Box<dyn Source> {
-    let (poll, window) = (settings.options.poll, settings.options.window);
-    match settings.options.mode {
-        Mode::Table => Box::new(Poller::new(Box::new(move || open_table(&settings)), poll)),
-        Mode::Bugs => Box::new(bugs::Watcher::new(
-            Box::new(move || open_bugs(&settings)),
-            poll,
-            window,
-        )),
-    }
-}
 
 /// Connects to the database.
 ///
@@ -311,7 +297,11 @@ fn bug(row: &SqlRow, first: usize) -> Result<Row, ::postgres::Error> {
     })
 }
 
-fn open_bugs(settings: &Settings) -> Result<Box<dyn Bugs>, Error> {
+/// Opens Bugzilla's own tables.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub fn open_bugs(settings: &Settings) -> Result<Box<dyn Bugs>, Error> {
     let mut client = connect(settings)?;
     let has_ids = client.query_one(bugs::LARGEST, &[]).is_ok();
     if !has_ids {

@@ -1,0 +1,134 @@
+//! Databases: MariaDB, MySQL, PostgreSQL and SQLite, how they are reached, the table of
+//! notifications in them, and Bugzilla's own tables. Knows no feed, and nobody who reads.
+
+pub(crate) mod bugs;
+#[cfg(feature = "mysql")]
+pub(crate) mod mysql;
+mod options;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+mod reader;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod settings;
+pub(crate) mod sqlite;
+mod table;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub use options::{Mode, Options};
+pub use reader::{Batch, Connect, Reader};
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) use settings::{Engine, Settings};
+pub use table::{Row, Table};
+
+use crate::work::Error;
+
+/// A database as the user names it, and how it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// `sqlite:FILE`
+    Sqlite(sqlite::Settings),
+    /// `mysql://…`: MariaDB or MySQL.
+    #[cfg(feature = "mysql")]
+    Mysql(Settings),
+    /// `postgres://…`: PostgreSQL.
+    #[cfg(feature = "postgres")]
+    Postgres(Settings),
+}
+
+impl Database {
+    /// Whether a URL with this scheme names a database.
+    pub(crate) fn has_scheme(scheme: &str) -> bool {
+        matches!(
+            scheme,
+            "sqlite" | "mysql" | "mariadb" | "postgres" | "postgresql"
+        )
+    }
+
+    /// How the database is read.
+    pub fn options(&self) -> &Options {
+        match self {
+            Database::Sqlite(settings) => &settings.options,
+            #[cfg(feature = "mysql")]
+            Database::Mysql(settings) => &settings.options,
+            #[cfg(feature = "postgres")]
+            Database::Postgres(settings) => &settings.options,
+        }
+    }
+
+    /// Opens the table of notifications.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or the account may not read it and delete from it.
+    pub fn table(&self) -> Result<Box<dyn Table>, Error> {
+        match self {
+            Database::Sqlite(settings) => settings.table(),
+            #[cfg(feature = "mysql")]
+            Database::Mysql(settings) => mysql::open_table(settings),
+            #[cfg(feature = "postgres")]
+            Database::Postgres(settings) => postgres::open_table(settings),
+        }
+    }
+
+    /// How to open the table of notifications, and the pause between two looks into it; none with
+    /// `mode=bugs`.
+    pub fn notifications(&self) -> Option<(Connect, Duration)> {
+        let Options { mode, poll, .. } = *self.options();
+        let database = self.clone();
+        (mode == Mode::Table).then(|| (Box::new(move || database.table()) as Connect, poll))
+    }
+
+    /// Opens Bugzilla's own tables.
+    ///
+    /// # Errors
+    /// When they cannot be reached.
+    pub(crate) fn bugs(&self) -> Result<Box<dyn bugs::Bugs>, Error> {
+        match self {
+            Database::Sqlite(settings) => settings.bugs(),
+            #[cfg(feature = "mysql")]
+            Database::Mysql(settings) => mysql::open_bugs(settings),
+            #[cfg(feature = "postgres")]
+            Database::Postgres(settings) => postgres::open_bugs(settings),
+        }
+    }
+}
+
+impl FromStr for Database {
+    type Err = String;
+
+    /// Reads a URL. An error repeats no part of it that may hold the password.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
+        match scheme {
+            "sqlite" => sqlite::Settings::parse(rest).map(Database::Sqlite),
+            #[cfg(feature = "mysql")]
+            "mysql" | "mariadb" => Settings::parse(Engine::Mysql, text).map(Database::Mysql),
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => {
+                Settings::parse(Engine::Postgres, text).map(Database::Postgres)
+            }
+            scheme if Self::has_scheme(scheme) => Err(format!(
+                "this bugzfeed was built without support for {scheme}://"
+            )),
+            _ => Err(
+                "it is no database; accepted are sqlite:FILE, mysql://USER:PASSWORD@HOST/DATABASE and postgres://…"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Database {
+    /// The URL without its password, for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Database::Sqlite(settings) => settings.fmt(f),
+            #[cfg(feature = "mysql")]
+            Database::Mysql(settings) => settings.fmt(f),
+            #[cfg(feature = "postgres")]
+            Database::Postgres(settings) => settings.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The source that hands over what a table of notifications holds. Knows no database.
+
+use std::time::Duration;
+
+use super::{Sink, Source};
+use crate::database::{Connect, Reader};
+use crate::work::{Error, Stop};
+
+/// The source that hands over what a table holds.
+pub struct Poller {
+    reader: Reader,
+    poll: Duration,
+}
+
+impl Poller {
+    /// A source that looks into the table after each `poll`.
+    pub fn new(connect: Connect, poll: Duration) -> Self {
+        Self {
+            reader: Reader::new(connect),
+            poll,
+        }
+    }
+}
+
+impl Source for Poller {
+    fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
+        self.reader.connect()?;
+        loop {
+            let mut batch = self.reader.read()?;
+            let is_full = batch.is_full;
+            sink.deliver(std::mem::take(&mut batch.updates))?;
+            self.reader.delete(batch)?;
+            // Only now all that it takes is known to work.
+            sink.connected();
+            let is_stopped = if is_full {
+                stop.is_requested()
+            } else {
+                self.reader.table()?.wait(self.poll, stop)?
+            };
+            if is_stopped {
+                return Ok(());
+            }
+        }
+    }
+}
