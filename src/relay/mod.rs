@@ -7,6 +7,7 @@
 //! deletes from it what has arrived. So one destination never waits for another, each gets its
 //! changes in order, and a crash at any point repeats some changes and loses none.
 
+mod address;
 mod amqp;
 pub mod backlog;
 mod destination;
@@ -32,7 +33,8 @@ use crate::database::{Connect, Database, Reader};
 use crate::failure::Failure;
 use crate::work::{self, FileLock, Health, Stop, Threads};
 
-pub use self::destination::{Address, Destination, Trouble};
+pub use self::address::Address;
+pub use self::destination::{Destination, Trouble};
 pub use self::pauses::Pauses;
 pub use self::status::status;
 
