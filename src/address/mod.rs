@@ -1,14 +1,13 @@
-//! What all addresses have in common, of sources and of destinations: secrets, and the names that
-//! may stand in them. Knows no kind of address.
+//! What the addresses of sources and of destinations have in common: scheme, host and user, secrets,
+//! options, what is written with `%`, and how an address is shown without its secrets. Knows no
+//! kind of address and no option.
 
+mod options;
 mod password;
+mod percent;
+mod server;
 
-pub use password::Password;
-
-/// Whether this can be the name of a header field: RFC 9110, section 5.6.2.
-pub(crate) fn is_field_name(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-}
+pub(crate) use options::{is_field_name, read_options};
+pub(crate) use password::Password;
+pub(crate) use percent::{decode, value};
+pub(crate) use server::{Place, ServerUrl};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Where a password comes from.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Password {
+pub(crate) enum Password {
     /// The password itself.
     Text(String),
     /// A file that holds nothing else; a line break at its end does not count.
@@ -14,11 +14,27 @@ pub enum Password {
 }
 
 impl Password {
+    /// The option `password_file=FILE`, which stands in for a password in the address.
+    ///
+    /// # Errors
+    /// When the address has a password already.
+    pub(crate) fn set_file(password: &mut Option<Self>, file: &str) -> Result<(), String> {
+        match password {
+            Some(Password::Text(_)) => {
+                Err("the address has a password, too; one is enough".to_owned())
+            }
+            Some(Password::File(_)) | None => {
+                *password = Some(Password::File(file.into()));
+                Ok(())
+            }
+        }
+    }
+
     /// The password, from the file that holds it if need be: each time anew, so that it may change.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn read(&self) -> Result<String, String> {
+    pub(crate) fn read(&self) -> Result<String, String> {
         match self {
             Password::Text(text) => Ok(text.clone()),
             Password::File(file) => match std::fs::read_to_string(file) {

@@ -4,10 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
-use url::Url;
-
-use crate::address::Password;
+use crate::address::{Password, Place, ServerUrl, decode, read_options, value};
 
 /// Mozilla's exchange of production, and what an own broker should use, too.
 const EXCHANGE: &str = "exchange/bugzilla/simple";
@@ -50,24 +47,20 @@ impl Settings {
     /// A sentence that names what was wrong and what is accepted, without any part of the address
     /// that may hold the password.
     pub fn parse(address: &str) -> Result<Self, String> {
-        let url = Url::parse(address).map_err(|why| {
-            format!("it is no URL ({why}); accepted is {ACCEPTED}; in a password, '/' must be written %2F, '?' %3F, '#' %23 and '@' %40")
-        })?;
-        if url.fragment().is_some() {
-            return Err("a '#' in it must be written %23".to_owned());
+        let url = ServerUrl::parse(address, ACCEPTED)?;
+        if url.host.is_empty() {
+            return Err(format!("the host is missing; accepted is {ACCEPTED}"));
         }
-        let host = url
-            .host_str()
-            .filter(|host| !host.is_empty())
-            .ok_or_else(|| format!("the host is missing; accepted is {ACCEPTED}"))?;
-        let is_tls = url.scheme() == "amqps";
+        let is_tls = url.scheme == "amqps";
+        let vhost = vhost(&url.path)?;
+        let mut password = url.password;
         let mut settings = Self {
             is_tls,
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port: url.port().unwrap_or(if is_tls { 5671 } else { 5672 }),
-            vhost: vhost(&url)?,
-            user: decode(url.username())?,
-            password: Password::Text(decode(url.password().unwrap_or_default())?),
+            host: url.host,
+            port: url.port.unwrap_or(if is_tls { 5671 } else { 5672 }),
+            vhost,
+            user: url.user,
+            password: Password::Text(String::new()),
             exchange: EXCHANGE.to_owned(),
             queue: None,
             messages_max: 100_000,
@@ -75,27 +68,12 @@ impl Settings {
             heartbeat: HEARTBEAT_MAX,
             ca_file: None,
         };
-        for pair in url
-            .query()
-            .unwrap_or_default()
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-        {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            // A '?' in a password that was not written as %3F makes options of its rest.
-            if !name
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-            {
-                return Err(format!(
-                    "it has an option that is none; accepted are {OPTIONS}"
-                ));
-            }
-            settings
-                .set(name, &decode(value)?)
-                .map_err(|why| format!("{name}: {why}"))?;
-        }
-        settings.check(url.password().is_some())?;
+        read_options(&url.options, OPTIONS, |name, value| match name {
+            "password_file" => Password::set_file(&mut password, value).map(|()| true),
+            _ => settings.set(name, value),
+        })?;
+        settings.log_in(password)?;
+        settings.check()?;
         Ok(settings)
     }
 
@@ -113,42 +91,43 @@ impl Settings {
         }
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        if value.is_empty() {
-            return Err(format!("it has no value; the options are {OPTIONS}"));
-        }
+    /// Sets an option; returns whether there is one of this name.
+    fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
         match name {
             "exchange" => self.exchange = value.to_owned(),
             "queue" => self.queue = Some(value.to_owned()),
             "max_length" => self.messages_max = number(value, 1, i32::MAX as u32)?,
             "prefetch" => self.prefetch = number(value, 1, u16::MAX.into())? as u16,
             "heartbeat" => self.heartbeat = heartbeat(value)?,
-            "password_file" => self.password = Password::File(value.into()),
             "cacert" => self.ca_file = Some(value.into()),
-            _ => return Err(format!("there is no such option; accepted are {OPTIONS}")),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Sets how to log in.
+    fn log_in(&mut self, password: Option<Password>) -> Result<(), String> {
+        match password {
+            None if self.user.is_empty() => {
+                // What RabbitMQ accepts from its own machine only.
+                (self.user, self.password) =
+                    ("guest".to_owned(), Password::Text("guest".to_owned()));
+            }
+            Some(_) if self.user.is_empty() => {
+                return Err(format!("the user is missing; accepted is {ACCEPTED}"));
+            }
+            None => {
+                return Err(
+                    "the password is missing; it stands behind the user and a ':', or in a file that password_file= names".to_owned()
+                );
+            }
+            Some(password) => self.password = password,
         }
         Ok(())
     }
 
     /// What can be wrong only in the whole.
-    fn check(&mut self, has_password: bool) -> Result<(), String> {
-        match (&self.password, self.user.as_str()) {
-            (Password::File(_), _) if has_password => {
-                return Err("it has a password and a password_file; one is enough".to_owned());
-            }
-            (Password::Text(_), "") if !has_password => {
-                // What RabbitMQ accepts from its own machine only.
-                (self.user, self.password) =
-                    ("guest".to_owned(), Password::Text("guest".to_owned()));
-            }
-            (_, "") => return Err(format!("the user is missing; accepted is {ACCEPTED}")),
-            (Password::Text(_), _) if !has_password => {
-                return Err(
-                    "the password is missing; it stands behind the user and a ':', or in a file that password_file= names".to_owned()
-                );
-            }
-            (Password::Text(_) | Password::File(_), _) => {}
-        }
+    fn check(&self) -> Result<(), String> {
         if self.ca_file.is_some() && !self.is_tls {
             return Err("cacert: only amqps:// uses certificates".to_owned());
         }
@@ -197,50 +176,29 @@ impl Settings {
 impl fmt::Display for Settings {
     /// The address without its password, and with what says which updates come from it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const HOST: &AsciiSet = &CONTROLS
-            .add(b' ')
-            .add(b'/')
-            .add(b'?')
-            .add(b'#')
-            .add(b'@')
-            .add(b'%');
-        const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'&').add(b'#').add(b'%');
-        let (scheme, user) = (
-            if self.is_tls { "amqps" } else { "amqp" },
-            utf8_percent_encode(&self.user, HOST),
-        );
-        match self.host.contains(':') {
-            true => write!(f, "{scheme}://{user}@[{}]:{}", self.host, self.port)?,
-            false => write!(f, "{scheme}://{user}@{}:{}", self.host, self.port)?,
-        }
-        write!(
-            f,
-            "/{}?exchange={}",
-            utf8_percent_encode(&self.vhost, HOST),
-            utf8_percent_encode(&self.exchange, QUERY)
-        )?;
+        let place = Place {
+            scheme: if self.is_tls { "amqps" } else { "amqp" },
+            user: &self.user,
+            host: &self.host,
+            port: self.port,
+            name: &self.vhost,
+        };
+        write!(f, "{place}?exchange={}", value(&self.exchange))?;
         match &self.queue {
-            Some(label) => write!(f, "&queue={}", utf8_percent_encode(label, QUERY)),
+            Some(label) => write!(f, "&queue={}", value(label)),
             None => Ok(()),
         }
     }
 }
 
 /// The virtual host is the path; without one it is RabbitMQ's default, which is called `/`.
-fn vhost(url: &Url) -> Result<String, String> {
-    match url.path().strip_prefix('/').unwrap_or_default() {
+fn vhost(path: &str) -> Result<String, String> {
+    match path {
         "" => Ok("/".to_owned()),
         name if name.contains('/') => {
             Err("a '/' in the virtual host's name must be written %2F".to_owned())
         }
         name => decode(name),
-    }
-}
-
-fn decode(text: &str) -> Result<String, String> {
-    match percent_decode_str(text).decode_utf8() {
-        Ok(text) => Ok(text.into_owned()),
-        Err(_) => Err("what is written with '%' in it is not UTF-8".to_owned()),
     }
 }
 

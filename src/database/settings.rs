@@ -4,11 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
-use url::Url;
-
 use super::options::{self, Mode, Options};
-use crate::address::Password;
+use crate::address::{Password, Place, ServerUrl, decode, read_options, value};
 
 const OPTIONS: &str =
     "sslmode=disable|require|verify-full, cacert=FILE, password_file=FILE and socket=PATH";
@@ -74,66 +71,43 @@ impl Settings {
     /// A sentence that names what was wrong and what is accepted, without any part of the address
     /// that may hold the password.
     pub fn parse(engine: Engine, address: &str) -> Result<Self, String> {
-        let accepted = format!(
-            "accepted is {}://USER:PASSWORD@HOST[:PORT]/DATABASE",
-            engine.scheme()
-        );
-        let url = Url::parse(address).map_err(|why| {
-            format!("it is no URL ({why}); {accepted}; in a password, '/' must be written %2F, '?' %3F, '#' %23 and '@' %40")
-        })?;
-        if url.fragment().is_some() {
-            return Err("a '#' in it must be written %23".to_owned());
-        }
-        let database = decode(url.path().trim_start_matches('/'))?;
+        let accepted = format!("{}://USER:PASSWORD@HOST[:PORT]/DATABASE", engine.scheme());
+        let url = ServerUrl::parse(address, &accepted)?;
+        let database = decode(&url.path)?;
         if database.is_empty() || database.contains('/') {
-            return Err(format!("it names no database; {accepted}"));
+            return Err(format!("it names no database; accepted is {accepted}"));
         }
-        if url.username().is_empty() {
-            return Err(format!("the user is missing; {accepted}"));
+        if url.user.is_empty() {
+            return Err(format!("the user is missing; accepted is {accepted}"));
         }
         let mut settings = Self {
             engine,
-            host: url
-                .host_str()
-                .unwrap_or_default()
-                .trim_matches(['[', ']'])
-                .to_owned(),
-            port: url.port().unwrap_or(engine.port()),
+            host: url.host,
+            port: url.port.unwrap_or(engine.port()),
             socket: None,
-            user: decode(url.username())?,
-            password: url.password().map(decode).transpose()?.map(Password::Text),
+            user: url.user,
+            password: url.password,
             database,
-            tls: Tls::Verified { ca_file: None },
+            tls: Tls::Off,
             options: Options::default(),
         };
-        settings.set_options(url.query().unwrap_or_default())?;
+        settings.set_options(&url.options)?;
         Ok(settings)
     }
 
-    fn set_options(&mut self, query: &str) -> Result<(), String> {
+    fn set_options(&mut self, text: &str) -> Result<(), String> {
+        let accepted = format!("{}, {OPTIONS}", options::ACCEPTED);
         let (mut sslmode, mut ca_file) = (None, None);
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decode(value)?;
+        read_options(text, &accepted, |name, value| {
             match name {
-                "sslmode" => sslmode = Some(value),
+                "sslmode" => sslmode = Some(value.to_owned()),
                 "cacert" => ca_file = Some(PathBuf::from(value)),
                 "socket" => self.socket = Some(value.into()),
-                "password_file" if self.password.is_some() => {
-                    return Err("it has a password and a password_file; one is enough".to_owned());
-                }
-                "password_file" => self.password = Some(Password::File(value.into())),
-                _ if self.options.set(name, &value)? => {}
-                // The option is not repeated: a '?' in a password that was not written as %3F makes
-                // options of its rest.
-                _ => {
-                    return Err(format!(
-                        "it has an option that is none; accepted are {}, {OPTIONS}",
-                        options::ACCEPTED
-                    ));
-                }
+                "password_file" => Password::set_file(&mut self.password, value)?,
+                _ => return self.options.set(name, value),
             }
-        }
+            Ok(true)
+        })?;
         self.tls = self.tls(sslmode.as_deref(), ca_file)?;
         Ok(())
     }
@@ -190,25 +164,18 @@ impl Settings {
 impl fmt::Display for Settings {
     /// The address without its password, and with what says which updates come from it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const PART: &AsciiSet = &CONTROLS
-            .add(b' ')
-            .add(b'/')
-            .add(b'?')
-            .add(b'#')
-            .add(b'@')
-            .add(b'%')
-            .add(b':')
-            .add(b'&');
-        let (scheme, user) = (self.engine.scheme(), utf8_percent_encode(&self.user, PART));
-        match self.host.contains(':') {
-            true => write!(f, "{scheme}://{user}@[{}]:{}", self.host, self.port)?,
-            false => write!(f, "{scheme}://{user}@{}:{}", self.host, self.port)?,
-        }
-        write!(f, "/{}", utf8_percent_encode(&self.database, PART))?;
+        let place = Place {
+            scheme: self.engine.scheme(),
+            user: &self.user,
+            host: &self.host,
+            port: self.port,
+            name: &self.database,
+        };
+        place.fmt(f)?;
         let mut separator = '?';
-        let mut option = |f: &mut fmt::Formatter<'_>, name: &str, value: &str| {
+        let mut option = |f: &mut fmt::Formatter<'_>, name: &str, text: &str| {
             let separator = std::mem::replace(&mut separator, '&');
-            write!(f, "{separator}{name}={value}")
+            write!(f, "{separator}{name}={}", value(text))
         };
         if let Some(socket) = self.socket.as_deref().and_then(Path::to_str) {
             option(f, "socket", socket)?;
@@ -220,13 +187,6 @@ impl fmt::Display for Settings {
             }
             Mode::Table => Ok(()),
         }
-    }
-}
-
-fn decode(text: &str) -> Result<String, String> {
-    match percent_decode_str(text).decode_utf8() {
-        Ok(text) => Ok(text.into_owned()),
-        Err(_) => Err("what is written with '%' in it is not UTF-8".to_owned()),
     }
 }
 
@@ -334,7 +294,8 @@ mod tests {
             ("mysql://u:1#secret@h/b", "%23"),
             ("mysql://u:secret%ff@h/b", "UTF-8"),
             ("mysql://u:secret@h/b?password_file=/x", "one is enough"),
-            ("mysql://u:secret@h/b?secret=1", "accepted are table=NAME"),
+            ("mysql://u:secret@h/b?colour=1", "accepted are table=NAME"),
+            ("mysql://u:1@h/b?secret@h/b", "accepted are table=NAME"),
             ("mysql://u:secret@h/b?poll=0s", "poll: "),
             (
                 "mysql://u:secret@h/b?sslmode=prefer",

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags, Row as SqlRow, TransactionBehavior, params
 use super::bugs::{self, Bugs, From, Largest, Look};
 use super::options::{self, Mode, Options, Zone, offset_text};
 use super::table::{self, BATCH_ROWS, Row};
+use crate::address::read_options;
 use crate::update::BugId;
 use crate::work::{Error, FileLock};
 
@@ -37,15 +38,9 @@ impl Settings {
             file: file.into(),
             options: Options::default(),
         };
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if !settings.options.set(name, value)? {
-                return Err(format!(
-                    "'{pair}' is no option of sqlite:; accepted are {}",
-                    options::ACCEPTED
-                ));
-            }
-        }
+        read_options(query, options::ACCEPTED, |name, value| {
+            settings.options.set(name, value)
+        })?;
         if let Zone::Named(name) = &settings.options.zone {
             return Err(format!(
                 "tz: SQLite knows no zone '{name}'; accepted are UTC and offsets such as +02:00, or set TZ for bugzfeed"
@@ -314,4 +309,25 @@ fn rows(
         .prepare_cached(select)?
         .query_map(values, |row| bug(row, 0))?
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_as_those_of_other_databases_and_the_file_as_it_stands() {
+        let settings = Settings::parse("a+b%20c.db?tz=%2B02:00").unwrap();
+        assert_eq!(settings.file(), Path::new("a+b%20c.db"));
+        assert_eq!(settings.options.zone, Zone::Offset(7_200));
+        assert_eq!(Settings::parse("a+b%20c.db?tz=+02:00"), Ok(settings));
+        for (text, said) in [
+            ("", "sqlite:FILE"),
+            ("x?tz=Europe/Berlin", "tz: SQLite knows no zone"),
+            ("x?colour=red", "accepted are table=NAME"),
+        ] {
+            let why = Settings::parse(text).unwrap_err();
+            assert!(why.contains(said), "{text}: {why}");
+        }
+    }
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use percent_encoding::percent_decode_str;
 use ring::hmac;
 use serde::Serialize;
 use ureq::http::{HeaderValue, StatusCode};
@@ -17,7 +16,7 @@ use ureq::{Agent, Body, http::Response};
 use url::Url;
 
 use super::destination::{Destination, Trouble};
-use crate::address::{Password, is_field_name};
+use crate::address::{Password, is_field_name, read_options};
 use crate::tls;
 use crate::update::Update;
 use crate::work::Stop;
@@ -67,29 +66,20 @@ impl Settings {
             ca_file: None,
         };
         let (mut field, mut key) = (None, None);
-        for pair in fragment.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = percent_decode_str(value)
-                .decode_utf8()
-                .map_err(|_| format!("{name}: it is not UTF-8"))?
-                .into_owned();
-            if value.is_empty() {
-                return Err(format!(
-                    "{name}: it has no value; the options are {OPTIONS}"
-                ));
-            }
+        read_options(&fragment, OPTIONS, |name, value| {
             match name {
                 "secret_file" => settings.secret = Some(Password::File(value.into())),
                 "key_file" => key = Some(Password::File(value.into())),
-                "header" if is_field_name(&value) => field = Some(value),
-                "header" => return Err(format!("header: '{value}' is no name of a header field")),
+                "header" if is_field_name(value) => field = Some(value.to_owned()),
+                "header" => return Err(format!("'{value}' is no name of a header field")),
                 "cacert" if settings.url.scheme() == "https" => {
-                    settings.ca_file = Some(value.into())
+                    settings.ca_file = Some(value.into());
                 }
-                "cacert" => return Err("cacert: only https:// uses certificates".to_owned()),
-                _ => return Err(format!("'{name}' is no option; accepted are {OPTIONS}")),
+                "cacert" => return Err("only https:// uses certificates".to_owned()),
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         settings.key = match (field, key) {
             (Some(_), None) => {
                 return Err("header: what it carries is missing; add key_file=FILE".to_owned());

@@ -3,13 +3,12 @@
 //! Knows no HTTP.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use log::warn;
 
 use super::{Sink, Source};
-use crate::address::{Password, is_field_name};
+use crate::address::{Password, is_field_name, read_options};
 use crate::post::{Answer, Post};
 use crate::pulse;
 use crate::work::{Error, Stop};
@@ -18,6 +17,7 @@ use crate::work::{Error, Stop};
 const POSTS_MAX: usize = 64;
 
 const ACCEPTED: &str = "webhook:?key_file=FILE, with header=NAME where the key is not in X-Api-Key";
+const OPTIONS: &str = "key_file=FILE, key=KEY and header=NAME";
 
 /// Who may post.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,23 +38,17 @@ impl Settings {
             .filter(|query| !query.is_empty())
             .ok_or_else(|| format!("the key is missing; accepted is {ACCEPTED}"))?;
         let (mut field, mut key) = ("X-Api-Key".to_owned(), None);
-        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-            match &*name {
-                "header" if is_field_name(&value) => field = value.into_owned(),
-                "header" => return Err(format!("header: '{value}' is no name of a header field")),
-                "key" => key = Some(Password::Text(value.into_owned())),
-                "key_file" => key = Some(Password::File(PathBuf::from(&*value))),
-                _ => {
-                    return Err(format!(
-                        "'{name}' is no option of webhook:; accepted is {ACCEPTED}"
-                    ));
-                }
+        read_options(query, OPTIONS, |name, value| {
+            match name {
+                "header" if is_field_name(value) => field = value.to_owned(),
+                "header" => return Err(format!("'{value}' is no name of a header field")),
+                "key" => key = Some(Password::Text(value.to_owned())),
+                "key_file" => key = Some(Password::File(value.into())),
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         let key = key.ok_or_else(|| format!("the key is missing; accepted is {ACCEPTED}"))?;
-        if key == Password::Text(String::new()) {
-            return Err("key: it is empty, so that anybody could post".to_owned());
-        }
         Ok(Self { field, key })
     }
 
@@ -158,5 +152,11 @@ mod tests {
             Ok(("X-Bugzilla-Key".to_owned(), "s&cret".to_owned()))
         );
         assert!(!format!("{settings} {settings:?}").contains("cret"));
+    }
+
+    #[test]
+    fn a_plus_in_the_name_of_the_file_with_the_key_is_a_plus() {
+        let settings = Settings::parse("?key_file=/etc/a+b%20c").unwrap();
+        assert_eq!(settings.key, Password::File("/etc/a+b c".into()));
     }
 }
