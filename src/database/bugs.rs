@@ -12,12 +12,12 @@ pub trait Bugs: Send {
     ///
     /// # Errors
     /// When the database does not answer, or refuses.
-    fn look(&mut self, from: &From) -> Result<Look, Error>;
+    fn look(&mut self, from: &LookFrom) -> Result<Look, Error>;
 }
 
 /// Where a look begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct From {
+pub struct LookFrom {
     /// The newest `delta_ts` found so far, without a time zone; none at the first look, which
     /// begins at the database's own time.
     pub newest: Option<String>,
@@ -54,7 +54,7 @@ pub struct Look {
 pub const LARGEST: &str = "SELECT COALESCE((SELECT MAX(id) FROM bugs_activity), 0), COALESCE((SELECT MAX(comment_id) FROM longdescs), 0)";
 
 /// What a `SELECT … FROM bugs` is joined with to read [`Look::touched`], in each database's SQL.
-pub fn touched(before: Largest) -> String {
+pub fn touched_since(before: Largest) -> String {
     let Largest { activity, comment } = before;
     format!(
         "JOIN (SELECT bug_id FROM bugs_activity WHERE id > {activity} \

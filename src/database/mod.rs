@@ -63,13 +63,16 @@ impl Database {
     /// # Errors
     /// When it cannot be reached, or the account may not read it and delete from it.
     pub fn table(&self) -> Result<Box<dyn Table>, Error> {
-        match self {
-            Database::Sqlite(settings) => settings.table(),
-            #[cfg(feature = "mysql")]
-            Database::Mysql(settings) => mysql::open_table(settings),
-            #[cfg(feature = "postgres")]
-            Database::Postgres(settings) => postgres::open_table(settings),
+        if self.options().mode == Mode::Bugs {
+            return Err("mode=bugs has no table of notifications".into());
         }
+        Ok(match self {
+            Database::Sqlite(settings) => Box::new(sqlite::Notifications::open(settings)?),
+            #[cfg(feature = "mysql")]
+            Database::Mysql(settings) => Box::new(mysql::Notifications::open(settings)?),
+            #[cfg(feature = "postgres")]
+            Database::Postgres(settings) => Box::new(postgres::Notifications::open(settings)?),
+        })
     }
 
     /// How to open the table of notifications, and the pause between two looks into it; none with
@@ -85,13 +88,13 @@ impl Database {
     /// # Errors
     /// When they cannot be reached.
     pub(crate) fn bugs(&self) -> Result<Box<dyn bugs::Bugs>, Error> {
-        match self {
-            Database::Sqlite(settings) => settings.bugs(),
+        Ok(match self {
+            Database::Sqlite(settings) => Box::new(sqlite::BugsTables::open(settings)?),
             #[cfg(feature = "mysql")]
-            Database::Mysql(settings) => mysql::open_bugs(settings),
+            Database::Mysql(settings) => Box::new(mysql::BugsTables::open(settings)?),
             #[cfg(feature = "postgres")]
-            Database::Postgres(settings) => postgres::open_bugs(settings),
-        }
+            Database::Postgres(settings) => Box::new(postgres::BugsTables::open(settings)?),
+        })
     }
 }
 

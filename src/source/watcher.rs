@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::{Sink, Source};
-use crate::database::bugs::{Connect, From, Look};
+use crate::database::bugs::{Connect, Look, LookFrom};
 use crate::update::{BugId, Update, When};
 use crate::work::{Error, Stop};
 
@@ -21,7 +21,7 @@ const SLACK: Duration = Duration::from_secs(2 * 3600);
 /// What is remembered between two looks.
 #[derive(Debug, Default)]
 struct Memory {
-    from: From,
+    from: LookFrom,
     window: Duration,
     /// `delta_ts` of each bug found lately, in seconds of the database's local time.
     seen: HashMap<BugId, i64>,
@@ -30,7 +30,7 @@ struct Memory {
 impl Memory {
     fn new(window: Duration) -> Self {
         Self {
-            from: From {
+            from: LookFrom {
                 newest: None,
                 window: window + SLACK,
                 largest: None,
@@ -67,7 +67,7 @@ impl Memory {
             let oldest = newest - (self.window + SLACK).as_secs() as i64;
             self.seen.retain(|_, local| *local >= oldest);
         }
-        self.from = From {
+        self.from = LookFrom {
             newest: Some(newest),
             window: self.window,
             largest: look.largest.or(self.from.largest),

@@ -1,0 +1,106 @@
+//! Bugzilla's own tables in PostgreSQL.
+
+use ::postgres::types::ToSql;
+use ::postgres::{Client, GenericClient, IsolationLevel};
+
+use super::super::bugs::{Bugs, LARGEST, Largest, Look, LookFrom, touched_since};
+use super::super::settings::Settings;
+use super::super::table::Row;
+use super::{UTC, connect, failed, row as row_of};
+use crate::work::Error;
+
+/// Bugzilla's own tables.
+pub(crate) struct BugsTables {
+    client: Client,
+    has_ids: bool,
+}
+
+impl Bugs for BugsTables {
+    fn look(&mut self, from: &LookFrom) -> Result<Look, Error> {
+        self.try_look(from)
+            .map_err(failed("read Bugzilla's tables"))
+    }
+}
+
+impl BugsTables {
+    /// Connects to the database.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub(crate) fn open(settings: &Settings) -> Result<Self, Error> {
+        let mut client = connect(settings)?;
+        let has_ids = client.query_one(LARGEST, &[]).is_ok();
+        if !has_ids {
+            log::info!(
+                "bugs_activity.id and longdescs.comment_id cannot be read: a second edit within one second will not be noticed"
+            );
+        }
+        Ok(Self { client, has_ids })
+    }
+
+    fn try_look(&mut self, from: &LookFrom) -> Result<Look, ::postgres::Error> {
+        let columns = format!("SELECT bug_id::bigint, delta_ts::text, {UTC} FROM bugs");
+        // What belongs together is read from one snapshot.
+        let snapshot = self
+            .client
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true);
+        let mut transaction = snapshot.start()?;
+        let now: String = transaction
+            .query_one("SELECT LOCALTIMESTAMP(0)::text", &[])?
+            .try_get(0)?;
+        let in_window = format!(
+            "{columns} WHERE delta_ts >= LEAST($1::text::timestamp, LOCALTIMESTAMP) - INTERVAL '{} seconds' ORDER BY bugs.delta_ts, bugs.bug_id",
+            from.window.as_secs()
+        );
+        let in_window = rows(
+            &mut transaction,
+            &in_window,
+            &[from.newest.as_ref().unwrap_or(&now)],
+        )?;
+        let largest = match self.has_ids {
+            true => {
+                let row = transaction.query_one(
+                    &format!(
+                        "SELECT a::bigint, c::bigint FROM ({}) AS largest (a, c)",
+                        LARGEST
+                    ),
+                    &[],
+                )?;
+                Some(Largest {
+                    activity: row.try_get(0)?,
+                    comment: row.try_get(1)?,
+                })
+            }
+            false => None,
+        };
+        let touched = match (from.largest, largest) {
+            (Some(before), Some(largest)) if before != largest => rows(
+                &mut transaction,
+                &format!("{columns} {}", touched_since(before)),
+                &[],
+            )?,
+            _ => Vec::new(),
+        };
+        transaction.commit()?;
+        Ok(Look {
+            now,
+            in_window,
+            touched,
+            largest,
+        })
+    }
+}
+
+fn rows(
+    client: &mut impl GenericClient,
+    select: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, ::postgres::Error> {
+    client
+        .query(select, values)?
+        .iter()
+        .map(|row| row_of(row, 0))
+        .collect()
+}

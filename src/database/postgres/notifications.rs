@@ -1,0 +1,183 @@
+//! The table of notifications in PostgreSQL.
+
+use std::time::{Duration, Instant};
+
+use ::postgres::fallible_iterator::FallibleIterator;
+use ::postgres::{Client, Statement};
+
+use super::super::settings::Settings;
+use super::super::table::{BATCH_ROWS, Row, Table};
+use super::{UTC, connect, failed, row as row_of, sentence};
+use crate::update::BugId;
+use crate::work::{Error, Stop};
+
+/// How long a wait for notifications may keep the program from stopping: nothing else can end it.
+const STOP_DELAY: Duration = Duration::from_millis(250);
+
+/// The table of notifications.
+pub(crate) struct Notifications {
+    client: Client,
+    select: Statement,
+    delete: Statement,
+    insert: String,
+    /// What the triggers notify; the same name as the table's.
+    channel: String,
+    is_listening: bool,
+    /// The original's table: one row per bug, which each edit writes anew.
+    is_in_place: bool,
+    claim: String,
+}
+
+impl Notifications {
+    /// Opens the table.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, or the account may not read the table and delete from
+    /// it.
+    pub(crate) fn open(settings: &Settings) -> Result<Self, Error> {
+        let (mut client, options) = (connect(settings)?, &settings.options);
+        let table = options.table.quoted('"');
+        // An account that may not delete is better known now than after the first update.
+        client
+            .batch_execute(&format!("DELETE FROM {table} WHERE id = 0"))
+            .map_err(failed("delete from the table of notifications"))?;
+        let is_in_place = has_one_row_per_bug(&mut client, &table)
+            .map_err(failed("read the indexes of the table of notifications"))?;
+        let (condition, at_duplicate) = match is_in_place {
+            true => (
+                "id = $1::bigint AND delta_ts = $2::text::timestamp",
+                " ON CONFLICT DO NOTHING",
+            ),
+            false => ("id = ANY($1::bigint[])", ""),
+        };
+        let select = format!(
+            "SELECT id::bigint, bug_id::bigint, delta_ts::text, {UTC} FROM {table} ORDER BY {table}.id LIMIT {BATCH_ROWS}"
+        );
+        let select = client
+            .prepare(&select)
+            .map_err(failed("read the table of notifications"))?;
+        let delete = client
+            .prepare(&format!("DELETE FROM {table} WHERE {condition}"))
+            .map_err(failed("delete from the table of notifications"))?;
+        let channel = options.table.unqualified().to_owned();
+        let listening = client.batch_execute(&format!("LISTEN \"{channel}\""));
+        if let Err(error) = &listening {
+            log::info!(
+                "the database sends no notifications ({}): the table is polled",
+                sentence(error)
+            );
+        }
+        Ok(Self {
+            client,
+            select,
+            delete,
+            insert: format!(
+                "INSERT INTO {table} (bug_id, delta_ts) SELECT bug_id, LOCALTIMESTAMP(0) FROM unnest($1::int[]) AS bug_id{at_duplicate}"
+            ),
+            channel,
+            is_listening: listening.is_ok(),
+            is_in_place,
+            // The number "bugz" and the table's; it counts within the database, and ends with the
+            // connection.
+            claim: format!(
+                "SELECT pg_try_advisory_lock((1651861370::bigint << 32) + '{table}'::regclass::oid::bigint)"
+            ),
+        })
+    }
+}
+
+/// Whether the table is the original's, with a unique index on `bug_id` alone.
+fn has_one_row_per_bug(client: &mut Client, table: &str) -> Result<bool, ::postgres::Error> {
+    let row = client.query_one(
+        "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] \
+         WHERE i.indrelid = $1::text::regclass AND i.indisunique AND i.indnkeyatts = 1 AND a.attname = 'bug_id')",
+        &[&table],
+    )?;
+    row.try_get(0)
+}
+
+impl Table for Notifications {
+    fn read(&mut self) -> Result<Vec<Row>, Error> {
+        let rows = self
+            .client
+            .query(&self.select, &[])
+            .map_err(failed("read the table of notifications"))?;
+        let rows: Result<Vec<Row>, _> = rows
+            .iter()
+            .map(|row| {
+                Ok(Row {
+                    id: row.try_get(0)?,
+                    ..row_of(row, 1)?
+                })
+            })
+            .collect();
+        rows.map_err(failed("read the table of notifications"))
+    }
+
+    fn delete(&mut self, rows: &[Row]) -> Result<(), Error> {
+        let result = if self.is_in_place {
+            // Not in one transaction: the row of an open edit must not make the locks on all others
+            // last.
+            rows.iter().try_for_each(|row| {
+                self.client
+                    .execute(&self.delete, &[&row.id, &row.delta_ts])
+                    .map(drop)
+            })
+        } else {
+            let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+            self.client.execute(&self.delete, &[&ids]).map(drop)
+        };
+        result.map_err(failed("delete from the table of notifications"))
+    }
+
+    fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
+        let bugs: Vec<i32> = bugs.iter().map(|bug| bug.get().cast_signed()).collect();
+        let mut insert = || {
+            let mut transaction = self.client.transaction()?;
+            transaction.execute(&self.insert, &[&bugs])?;
+            transaction.execute("SELECT pg_notify($1, '')", &[&self.channel])?;
+            transaction.commit()
+        };
+        insert().map_err(failed("write to the table of notifications"))
+    }
+
+    fn claim(&mut self) -> Result<bool, Error> {
+        let locked = self
+            .client
+            .query_one(&self.claim, &[])
+            .and_then(|row| row.try_get(0));
+        locked.map_err(failed("lock the table of notifications"))
+    }
+
+    fn wait(&mut self, poll: Duration, stop: &Stop) -> Result<bool, Error> {
+        if !self.is_listening {
+            return Ok(stop.wait(poll));
+        }
+        let deadline = Instant::now() + poll;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if stop.is_requested() || left.is_zero() {
+                return Ok(stop.is_requested());
+            }
+            let mut notifications = self.client.notifications();
+            let notified = notifications
+                .timeout_iter(left.min(STOP_DELAY))
+                .next()
+                .map_err(failed("wait for notifications"))?;
+            if notified.is_some() {
+                // All that have come so far are answered by one look.
+                while notifications
+                    .iter()
+                    .next()
+                    .map_err(failed("wait for notifications"))?
+                    .is_some()
+                {}
+                return Ok(stop.is_requested());
+            }
+            drop(notifications);
+            if self.client.is_closed() {
+                return Err("the database has closed the connection".into());
+            }
+        }
+    }
+}

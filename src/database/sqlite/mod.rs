@@ -1,0 +1,125 @@
+//! SQLite, `sqlite:FILE`: Bugzilla's own file, or one that holds nothing but the table of
+//! notifications. Owns which file it is and how times are written in it.
+
+mod bugs;
+mod notifications;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::Row as SqlRow;
+
+pub(super) use self::bugs::BugsTables;
+pub(super) use self::notifications::Notifications;
+use super::options::{self, Mode, Options, Zone, offset_text};
+use super::table::Row;
+use crate::address::read_options;
+use crate::work::Error;
+
+/// How long a lock of Bugzilla's is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// Which file, and how to read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    file: PathBuf,
+    pub(super) options: Options,
+}
+
+impl Settings {
+    /// Reads `FILE[?OPTION=VALUE&…]`, what stands behind `sqlite:`.
+    ///
+    /// # Errors
+    /// A sentence that names what was wrong and what is accepted.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (file, query) = text.split_once('?').unwrap_or((text, ""));
+        if file.is_empty() {
+            return Err("the file's name is missing; accepted is sqlite:FILE".to_owned());
+        }
+        let mut settings = Self {
+            file: file.into(),
+            options: Options::default(),
+        };
+        read_options(query, options::ACCEPTED, |name, value| {
+            settings.options.set(name, value)
+        })?;
+        if let Zone::Named(name) = &settings.options.zone {
+            return Err(format!(
+                "tz: SQLite knows no zone '{name}'; accepted are UTC and offsets such as +02:00, or set TZ for bugzfeed"
+            ));
+        }
+        Ok(settings)
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+}
+
+fn cannot_open(error: rusqlite::Error) -> Error {
+    format!("cannot open the file: {error}").into()
+}
+
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sqlite:{}", self.file.display())?;
+        match self.options.mode {
+            Mode::Bugs => f.write_str("?mode=bugs"),
+            Mode::Table if self.options.table != Options::default().table => {
+                write!(f, "?table={}", self.options.table)
+            }
+            Mode::Table => Ok(()),
+        }
+    }
+}
+
+/// SQL for `delta_ts` in UTC. What SQLite cannot read is passed on as it is.
+fn utc(zone: &Zone) -> String {
+    let shift = match zone {
+        Zone::Own | Zone::Named(_) => "utc".to_owned(),
+        Zone::Offset(seconds) => offset_text(-seconds),
+    };
+    format!("COALESCE(strftime('%Y-%m-%dT%H:%M:%S', delta_ts, '{shift}'), CAST(delta_ts AS TEXT))")
+}
+
+/// SQL for the time now, as Bugzilla writes it.
+fn local(zone: &Zone) -> String {
+    let shift = match zone {
+        Zone::Own | Zone::Named(_) => "localtime".to_owned(),
+        Zone::Offset(seconds) => offset_text(*seconds),
+    };
+    format!("strftime('%Y-%m-%d %H:%M:%S', 'now', '{shift}')")
+}
+
+/// A row from the columns `bug_id`, `delta_ts` and the latter in UTC.
+fn row(row: &SqlRow<'_>, first: usize) -> rusqlite::Result<Row> {
+    Ok(Row {
+        id: 0,
+        bug_id: row.get::<_, Option<i64>>(first)?.unwrap_or(0),
+        delta_ts: row.get::<_, Option<String>>(first + 1)?.unwrap_or_default(),
+        utc: row.get(first + 2)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_as_those_of_other_databases_and_the_file_as_it_stands() {
+        let settings = Settings::parse("a+b%20c.db?tz=%2B02:00").unwrap();
+        assert_eq!(settings.file(), Path::new("a+b%20c.db"));
+        assert_eq!(settings.options.zone, Zone::Offset(7_200));
+        assert_eq!(Settings::parse("a+b%20c.db?tz=+02:00"), Ok(settings));
+        for (text, said) in [
+            ("", "sqlite:FILE"),
+            ("x?tz=Europe/Berlin", "tz: SQLite knows no zone"),
+            ("x?colour=red", "accepted are table=NAME"),
+        ] {
+            let why = Settings::parse(text).unwrap_err();
+            assert!(why.contains(said), "{text}: {why}");
+        }
+    }
+}
