@@ -16,6 +16,7 @@ pub mod history;
 pub mod hub;
 pub mod inbox;
 pub mod logging;
+pub mod machine;
 pub mod memory;
 pub mod moment;
 pub mod page;

@@ -4,11 +4,9 @@
 //! killer. So do packets, as long as they are on their way. Looks while connections come and
 //! packets go, more often the less is left; an idle server never looks.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use log::{info, warn};
 
+use crate::machine::Memory;
 use crate::moment::Moment;
 
 /// What a connection costs the kernel and this process, in bytes, when it costs much. What is left
@@ -62,6 +60,10 @@ impl Budget {
         let (least, most) = RESERVE_BYTES;
         let reserve =
             reserve.unwrap_or_else(|| (memory.total().unwrap_or_default() / 32).clamp(least, most));
+        Self::of(memory, reserve)
+    }
+
+    fn of(memory: Memory, reserve: u64) -> Self {
         Self {
             memory,
             reserve,
@@ -174,128 +176,10 @@ fn allowed(available: u64, reserve: u64, connections: usize, most: usize) -> usi
     }
 }
 
-/// Where the kernel says how much memory there is.
-#[derive(Debug)]
-struct Memory {
-    meminfo: PathBuf,
-    zoneinfo: PathBuf,
-    tcp_mem: PathBuf,
-    /// The control groups that this process is in, from its own to the topmost.
-    groups: Vec<PathBuf>,
-}
-
-impl Memory {
-    /// The memory of this machine, and of the control groups of this process (version 2; see
-    /// cgroups(7)).
-    fn of_this_process() -> Self {
-        let root = Path::new("/sys/fs/cgroup");
-        let paths = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let own = paths.lines().find_map(|line| line.strip_prefix("0::/"));
-        let groups = own.map(|own| {
-            root.join(own)
-                .ancestors()
-                .take_while(|group| group.starts_with(root))
-                .map(Path::to_owned)
-                .collect()
-        });
-        Self {
-            meminfo: "/proc/meminfo".into(),
-            zoneinfo: "/proc/zoneinfo".into(),
-            tcp_mem: "/proc/sys/net/ipv4/tcp_mem".into(),
-            groups: groups.unwrap_or_default(),
-        }
-    }
-
-    /// All memory, in bytes.
-    fn total(&self) -> Option<u64> {
-        let machine = fs::read_to_string(&self.meminfo)
-            .ok()
-            .map(|text| kilobytes(&text, "MemTotal:"));
-        machine
-            .into_iter()
-            .chain(self.groups.iter().filter_map(|group| limit(group)))
-            .min()
-    }
-
-    /// What is left, in bytes; `None` where the kernel does not tell.
-    ///
-    /// The kernel's own estimate, MemAvailable, counts sockets' inodes and directory entries as
-    /// memory that it could reclaim, which it can't while the sockets are open: 1 KB per client. So
-    /// this counts free pages and those of the page cache only, but not those that programs are
-    /// mapped from, this one among them, less what the kernel keeps for itself in each zone, and
-    /// less what it may need for the buffers of all TCP sockets (see tcp(7)): when thousands of
-    /// clients leave at once, each of their last packets takes 2 KB until it is read.
-    fn available(&self) -> Option<u64> {
-        let kept: u64 = fs::read_to_string(&self.zoneinfo)
-            .unwrap_or_default()
-            .lines()
-            .map(|line| number(line.trim_start(), "min "))
-            .sum();
-        let tcp_mem = fs::read_to_string(&self.tcp_mem).unwrap_or_default();
-        let buffers: u64 = tcp_mem
-            .split_whitespace()
-            .nth(2)
-            .and_then(|pages| pages.parse().ok())
-            .unwrap_or_default();
-        let of_machine = |text: String| {
-            let pages: u64 = ["MemFree:", "Active(file):", "Inactive(file):"]
-                .iter()
-                .map(|name| kilobytes(&text, name))
-                .sum();
-            pages
-                .saturating_sub(kilobytes(&text, "Mapped:"))
-                .saturating_sub((kept + buffers) * rustix::param::page_size() as u64)
-        };
-        let machine = fs::read_to_string(&self.meminfo).ok().map(of_machine);
-        machine
-            .into_iter()
-            .chain(self.groups.iter().filter_map(|group| available_in(group)))
-            .min()
-    }
-}
-
-/// The number behind a name of /proc/meminfo, in bytes.
-fn kilobytes(text: &str, name: &str) -> u64 {
-    number(text, name) * 1024
-}
-
-/// The number behind a name at the start of a line.
-fn number(text: &str, name: &str) -> u64 {
-    let rest = text.lines().find_map(|line| line.strip_prefix(name));
-    rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .unwrap_or_default()
-}
-
-/// A control group's limit, in bytes; `None` where it has none. Above memory.high the kernel slows
-/// a group down until it has less.
-fn limit(group: &Path) -> Option<u64> {
-    let read = |name: &str| {
-        fs::read_to_string(group.join(name))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
-    };
-    ["memory.max", "memory.high"]
-        .into_iter()
-        .filter_map(read)
-        .min()
-}
-
-fn available_in(group: &Path) -> Option<u64> {
-    let limit = limit(group)?;
-    let used: u64 = fs::read_to_string(group.join("memory.current"))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
-    let page_cache = number(&stat, "active_file ") + number(&stat, "inactive_file ");
-    Some(limit.saturating_sub(used.saturating_sub(page_cache)))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const MIB: u64 = 1 << 20;
@@ -325,22 +209,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let meminfo = folder.path().join("meminfo");
         fs::write(&meminfo, "MemFree: 1048576 kB\n").unwrap();
-        let memory = Memory {
-            meminfo: meminfo.clone(),
-            zoneinfo: PathBuf::new(),
-            tcp_mem: PathBuf::new(),
-            groups: Vec::new(),
-        };
-        let mut budget = Budget {
-            memory,
-            reserve: 0,
-            allowed: usize::MAX,
-            most: 0,
-            unseen: 0,
-            packets: 0,
-            looked_at: None,
-            is_short: false,
-        };
+        let mut budget = Budget::of(Memory::in_file(&meminfo), 0);
         let room = (1024 * MIB / CONNECTION_BYTES) as usize;
         let mut allowed = |connections, now| budget.allowed(connections, Moment(now));
         assert_eq!(allowed(0, 0), room);
@@ -374,23 +243,8 @@ mod tests {
         let meminfo = folder.path().join("meminfo");
         let write =
             |kilobytes: u64| fs::write(&meminfo, format!("MemFree: {kilobytes} kB\n")).unwrap();
-        let memory = Memory {
-            meminfo: meminfo.clone(),
-            zoneinfo: PathBuf::new(),
-            tcp_mem: PathBuf::new(),
-            groups: Vec::new(),
-        };
         let reserve = 8 * MIB;
-        let mut budget = Budget {
-            memory,
-            reserve,
-            allowed: usize::MAX,
-            most: 0,
-            unseen: 0,
-            packets: 0,
-            looked_at: None,
-            is_short: false,
-        };
+        let mut budget = Budget::of(Memory::in_file(&meminfo), reserve);
         write(12 * 1024);
         assert_eq!(
             budget.packets(100, Moment(0)),
@@ -411,51 +265,6 @@ mod tests {
             budget.packets(100, Moment(PACKETS_INTERVAL + LOOK_INTERVAL)),
             2_048,
             "others may have given it back meanwhile"
-        );
-    }
-
-    #[test]
-    fn the_tightest_control_group_counts_without_its_page_cache() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-        write(
-            "meminfo",
-            "MemTotal:        1048576 kB\nMemFree:          10240 kB\nActive(file):     1024 kB\nInactive(file):   2048 kB\nMapped:  1024 kB\n",
-        );
-        let group = folder.path().join("service");
-        fs::create_dir(&group).unwrap();
-        write(
-            "zoneinfo",
-            "Node 0, zone DMA\n  pages free 9\n        min      128\n        low      9\nNode 0, zone DMA32\n        min      128\n",
-        );
-        write("tcp_mem", "64\t128\t256\n");
-        let in_folder = |name: &str| folder.path().join(name);
-        let memory = Memory {
-            meminfo: in_folder("meminfo"),
-            zoneinfo: in_folder("zoneinfo"),
-            tcp_mem: in_folder("tcp_mem"),
-            groups: vec![group, folder.path().to_owned()],
-        };
-        assert_eq!(
-            (memory.total(), memory.available()),
-            (Some(1024 * MIB), Some(10 * MIB))
-        );
-        write("memory.max", "67108864\n");
-        write("memory.current", "62914560\n");
-        write(
-            "memory.stat",
-            "anon 1\nactive_file 1048576\ninactive_file 1048576\n",
-        );
-        assert_eq!(
-            (memory.total(), memory.available()),
-            (Some(64 * MIB), Some(6 * MIB))
-        );
-        write("service/memory.max", "max\n");
-        write("service/memory.high", "4194304\n");
-        write("service/memory.current", "5242880\n");
-        assert_eq!(
-            (memory.total(), memory.available()),
-            (Some(4 * MIB), Some(0))
         );
     }
 }

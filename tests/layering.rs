@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the server's core, and what of the crate it may name.
-const LAYERS: [(&str, &[&str]); 23] = [
+const LAYERS: [(&str, &[&str]); 24] = [
     ("update", &[]),
     ("moment", &[]),
     ("post", &[]),
@@ -57,7 +57,8 @@ const LAYERS: [(&str, &[&str]); 23] = [
             "address", "amqp", "database", "inbox", "post", "pulse", "update", "work",
         ],
     ),
-    ("memory", &["moment"]),
+    ("machine", &[]),
+    ("memory", &["machine", "moment"]),
     (
         "reactor",
         &[

@@ -1,12 +1,10 @@
 //! `bugzfeed serve`: the WebSocket server. Puts together what the settings ask for, and runs it.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use log::{LevelFilter, warn};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::address::Discreet;
 use crate::allocator;
@@ -16,6 +14,7 @@ use crate::handshake::{Hook, Site};
 use crate::history::History;
 use crate::hub::Hub;
 use crate::logging;
+use crate::machine;
 use crate::memory::Budget;
 use crate::page;
 use crate::protocol::VERSION;
@@ -240,22 +239,8 @@ impl Options {
     /// Raises the limit of open files as far as it goes, and finds out how many connections that
     /// allows.
     fn connections_max(&self) -> Result<usize, Failure> {
-        let limit = getrlimit(Resource::Nofile);
-        let raised = Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        };
-        let files = match setrlimit(Resource::Nofile, raised) {
-            Ok(()) => limit.maximum,
-            Err(_) => limit.current,
-        };
-        // Without a limit, 2^30 is more than any kernel gives a process.
-        let files = files.map_or(1 << 30, |files| files as usize);
-        // How many sockets the polls of one user may watch; see epoll(7).
-        let watches = fs::read_to_string("/proc/sys/fs/epoll/max_user_watches")
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
-        let watches: usize = watches.unwrap_or(usize::MAX);
+        let files = machine::raise_open_files() as usize;
+        let watches = machine::epoll_watches().map_or(usize::MAX, |watches| watches as usize);
         let possible = files.min(watches).saturating_sub(FILES_RESERVED);
         match self.connections {
             Some(wanted) if wanted > files.saturating_sub(FILES_RESERVED) => {

@@ -1,0 +1,62 @@
+//! The machine: memory, limits and settings as the kernel states them, under /proc and in control
+//! groups. The only room that reads them. Changes nothing but this process's own limit of open
+//! files. Knows nothing of who asks, and what is enough.
+
+mod limits;
+mod memory;
+mod proc;
+
+use std::fs;
+use std::path::Path;
+
+pub use limits::{epoll_watches, local_ports, open_files, open_files_of, raise_open_files};
+pub use memory::Memory;
+
+/// A setting of the kernel by its name, such as `net.ipv4.tcp_congestion_control`, without the line
+/// break at its end; empty where there is none.
+pub fn sysctl(name: &str) -> String {
+    let file = Path::new("/proc/sys").join(name.replace('.', "/"));
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.trim_end().to_owned()
+}
+
+/// A line of /proc/meminfo by its name, such as `MemAvailable:`, in bytes; 0 where there is none.
+pub fn meminfo(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    proc::kilobytes(&text, name)
+}
+
+/// The processor's model, and how many cores there are; the model is `None` where the kernel does
+/// not name it.
+pub fn processor() -> (Option<String>, usize) {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .and_then(|rest| rest.split(": ").nth(1));
+    let cores = text.lines().filter(|line| line.starts_with("processor"));
+    (model.map(str::to_owned), cores.count())
+}
+
+/// How many processes waited for a core on average, over the last minute.
+pub fn load_average() -> f64 {
+    fs::read_to_string("/proc/loadavg")
+        .ok()
+        .and_then(|text| text.split(' ').next()?.parse().ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_asked_by_the_names_of_its_settings() {
+        assert!(!sysctl("kernel.osrelease").is_empty());
+        assert_eq!(sysctl("no.such.setting"), "");
+        assert!(meminfo("MemTotal:") > 1 << 20);
+        assert_eq!(meminfo("NoSuchLine:"), 0);
+        assert!(processor().1 > 0);
+        assert!(load_average() >= 0.0);
+    }
+}
