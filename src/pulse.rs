@@ -259,138 +259,111 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_cannot_be_read_says_why() {
-        use Unreadable::{NoBugId, NoTime, NotJson, UnknownShape};
-        for (message, why) in [
-            ("", NotJson),
-            (" ", NotJson),
-            ("bug 1234", NotJson),
-            (
-                r#"{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45"}"#,
-                NotJson,
-            ),
-            (
-                r#"{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45"}} {}"#,
-                NotJson,
-            ),
-            (
-                r#"{"payload":{"id":01,"delta_ts":"2014-04-03T21:13:45"}}"#,
-                NotJson,
-            ),
-            ("\u{feff}{}", NotJson),
-            ("1234", UnknownShape),
-            ("null", UnknownShape),
-            (r#""text""#, UnknownShape),
-            ("[]", UnknownShape),
-            (
-                r#"[{"id":1234,"delta_ts":"2014-04-03T21:13:45"},null,null,null,null,null,null]"#,
-                UnknownShape,
-            ),
-            ("{}", UnknownShape),
-            (r#"{"payload":null}"#, UnknownShape),
-            (r#"{"payload":[1234,"2014-04-03T21:13:45"]}"#, UnknownShape),
-            (
-                r#"{"payload":{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45"}}}"#,
-                UnknownShape,
-            ),
-            (
-                r#"{"event":{"target":"user","time":"2014-04-03T21:13:45"},"user":{"id":1234}}"#,
-                UnknownShape,
-            ),
-            (
-                r#"{"event":{"time":"2014-04-03T21:13:45"},"bug":{"id":1234}}"#,
-                UnknownShape,
-            ),
-            (r#"{"event":"bug","bug":{"id":1234}}"#, UnknownShape),
-            (
-                r#"{"event":{"target":"comment","time":"2014-04-03T21:13:45"},"comment":"me too"}"#,
-                UnknownShape,
-            ),
-            (r#"{"payload":{"delta_ts":"2014-04-03T21:13:45"}}"#, NoBugId),
-            (
-                r#"{"payload":{"id":null,"delta_ts":"2014-04-03T21:13:45"}}"#,
-                NoBugId,
-            ),
-            (
-                r#"{"payload":{"id":0,"delta_ts":"2014-04-03T21:13:45"}}"#,
-                NoBugId,
-            ),
-            (
-                r#"{"payload":{"id":-1,"delta_ts":"2014-04-03T21:13:45"}}"#,
-                NoBugId,
-            ),
-            (
-                r#"{"payload":{"id":1.0,"delta_ts":"2014-04-03T21:13:45"}}"#,
-                NoBugId,
-            ),
-            (
-                r#"{"payload":{"id":1e3,"delta_ts":"2014-04-03T21:13:45"}}"#,
-                NoBugId,
-            ),
-            (
-                r#"{"payload":{"id":true,"delta_ts":"2014-04-03T21:13:45"}}"#,
-                NoBugId,
-            ),
-            (
-                r#"{"payload":{"id":2147483648,"delta_ts":"2014-04-03T21:13:45"}}"#,
-                NoBugId,
-            ),
-            (
-                r#"{"payload":{"id":18446744073709551617,"delta_ts":"2014-04-03T21:13:45"}}"#,
-                NoBugId,
-            ),
-            (
-                r#"{"payload":{"id":"12a","delta_ts":"2014-04-03T21:13:45"}}"#,
-                NoBugId,
-            ),
-            (
-                r#"{"payload":{"id":"１２","delta_ts":"2014-04-03T21:13:45"}}"#,
-                NoBugId,
-            ),
-            (
-                r#"{"payload":{"id":[1234],"delta_ts":"2014-04-03T21:13:45"}}"#,
-                NoBugId,
-            ),
-            (
-                r#"{"payload":{"id":{"id":1234},"delta_ts":"2014-04-03T21:13:45"}}"#,
-                NoBugId,
-            ),
-            (
-                r#"{"event":{"target":"bug","time":"2014-04-03T21:13:45"}}"#,
-                NoBugId,
-            ),
-            (
-                r#"{"event":{"target":"comment","time":"2014-04-03T21:13:45"},"comment":{"id":1234}}"#,
-                NoBugId,
-            ),
-            (r#"{"payload":{"id":1234}}"#, NoTime),
-            (r#"{"payload":{"id":1234,"delta_ts":null}}"#, NoTime),
-            (r#"{"payload":{"id":1234,"delta_ts":""}}"#, NoTime),
-            (r#"{"payload":{"id":1234,"delta_ts":1396559625}}"#, NoTime),
-            (r#"{"payload":{"id":1234,"delta_ts":"yesterday"}}"#, NoTime),
-            (
-                r#"{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45\ud800"}}"#,
-                NoTime,
-            ),
-            (
-                r#"{"payload":{"id":1234,"delta_ts":["2014-04-03T21:13:45"]}}"#,
-                NoTime,
-            ),
-            (
-                r#"{"event":{"target":"bug","time":""},"bug":{"id":1234}}"#,
-                NoTime,
-            ),
-        ] {
+    #[track_caller]
+    fn check(why: Unreadable, messages: &[&str]) {
+        for message in messages {
             assert_eq!(read(message.as_bytes()), Err(why), "{message}");
         }
-        assert_eq!(
-            read(
-                b"{\"payload\":{\"id\":1234,\"delta_ts\":\"2014-04-03T21:13:45\"},\"x\":\"\xff\"}"
-            ),
-            Err(NotJson)
+    }
+
+    #[test]
+    fn what_is_no_json_is_not_read() {
+        check(
+            Unreadable::NotJson,
+            &[
+                "",
+                " ",
+                "bug 1234",
+                r#"{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45"}"#,
+                r#"{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45"}} {}"#,
+                r#"{"payload":{"id":01,"delta_ts":"2014-04-03T21:13:45"}}"#,
+                "\u{feff}{}",
+            ],
         );
-        assert_eq!(read(&[0; 100]), Err(NotJson));
+        let mut not_utf8 =
+            br#"{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45"},"x":"#.to_vec();
+        not_utf8.extend(b"\"\xff\"}");
+        assert_eq!(read(&not_utf8), Err(Unreadable::NotJson));
+        assert_eq!(read(&[0; 100]), Err(Unreadable::NotJson));
+    }
+
+    #[test]
+    fn what_is_another_message_is_not_read() {
+        check(
+            Unreadable::UnknownShape,
+            &[
+                "1234",
+                "null",
+                r#""text""#,
+                "[]",
+                r#"[{"id":1234,"delta_ts":"2014-04-03T21:13:45"},null,null,null,null,null,null]"#,
+                "{}",
+                r#"{"payload":null}"#,
+                r#"{"payload":[1234,"2014-04-03T21:13:45"]}"#,
+                r#"{"payload":{"payload":{"id":1234,"delta_ts":"2014-04-03T21:13:45"}}}"#,
+                r#"{"event":{"target":"user","time":"2014-04-03T21:13:45"},"user":{"id":1234}}"#,
+                r#"{"event":{"time":"2014-04-03T21:13:45"},"bug":{"id":1234}}"#,
+                r#"{"event":"bug","bug":{"id":1234}}"#,
+                r#"{"event":{"target":"comment","time":"2014-04-03T21:13:45"},"comment":"me too"}"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn a_message_without_the_id_of_a_bug_is_not_read() {
+        for id in [
+            "null",
+            "0",
+            "-1",
+            "1.0",
+            "1e3",
+            "true",
+            "2147483648",
+            "18446744073709551617",
+            r#""12a""#,
+            r#""１２""#,
+            "[1234]",
+            r#"{"id":1234}"#,
+        ] {
+            check(
+                Unreadable::NoBugId,
+                &[&format!(
+                    r#"{{"payload":{{"id":{id},"delta_ts":"{WHEN}"}}}}"#
+                )],
+            );
+        }
+        check(
+            Unreadable::NoBugId,
+            &[
+                r#"{"payload":{"delta_ts":"2014-04-03T21:13:45"}}"#,
+                r#"{"event":{"target":"bug","time":"2014-04-03T21:13:45"}}"#,
+                r#"{"event":{"target":"comment","time":"2014-04-03T21:13:45"},"comment":{"id":1234}}"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn a_message_without_the_time_of_the_change_is_not_read() {
+        for time in [
+            "null",
+            r#""""#,
+            "1396559625",
+            r#""yesterday""#,
+            r#""2014-04-03T21:13:45\ud800""#,
+            r#"["2014-04-03T21:13:45"]"#,
+        ] {
+            check(
+                Unreadable::NoTime,
+                &[&format!(r#"{{"payload":{{"id":1234,"delta_ts":{time}}}}}"#)],
+            );
+        }
+        check(
+            Unreadable::NoTime,
+            &[
+                r#"{"payload":{"id":1234}}"#,
+                r#"{"event":{"target":"bug","time":""},"bug":{"id":1234}}"#,
+            ],
+        );
     }
 
     #[test]

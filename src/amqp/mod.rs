@@ -5,6 +5,7 @@
 mod confirms;
 mod connect;
 mod notify;
+mod outgoing;
 mod publisher;
 mod session;
 mod settings;

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use amiquip::{Channel, Confirm, ConfirmSmoother};
+use amiquip::Confirm;
 
-use super::publisher::send;
+use super::confirms::Confirms;
+use super::outgoing::Outgoing;
 use super::session::{Ended, Session};
 use super::settings::Settings;
-use super::topology::declare_exchange;
 use crate::update::{BugId, Update, When};
 use crate::work::{Error, Stop, unix_now};
 
@@ -37,65 +37,26 @@ pub fn notify(settings: &Settings, bugs: &[BugId]) -> Result<(), Error> {
 }
 
 fn publish(session: &mut Session, settings: &Settings, bugs: &[BugId]) -> Result<(), Error> {
-    if !declare_exchange(session, settings, true)? {
-        return Err(format!(
-            "the exchange {} does not exist, and '{}' may not make it",
-            settings.exchange, settings.user
-        )
-        .into());
-    }
-    let mut why_blocked = session.why_blocked()?;
-    let channel = session.channel()?;
-    // Dropped before the channel: a broker short of memory does not even answer to a farewell.
+    let mut outgoing = Outgoing::open(session, settings)?;
+    // Dropped before the channel, whose own end would wait for the broker's answer.
     let hang_up = session.hang_up();
-    let confirms = channel
-        .listen_for_publisher_confirms()
-        .map_err(|error| session.error(error))?;
-    let returns = channel
-        .listen_for_returns()
-        .map_err(|error| session.error(error))?;
-    channel
-        .enable_publisher_confirms()
-        .map_err(|error| session.error(error))?;
-
     let when = When::from_unix_seconds(unix_now());
     let mut due: BTreeSet<BugId> = bugs.iter().copied().collect();
-    let mut smoother = ConfirmSmoother::new();
     let give_up = Instant::now() + LISTENER_TIMEOUT;
     loop {
-        for &bug in &due {
-            send(
-                &channel,
-                settings,
-                &Update {
-                    bug,
-                    when: when.clone(),
-                },
-            )
+        let updates: Vec<Update> = due
+            .into_iter()
+            .map(|bug| Update {
+                bug,
+                when: when.clone(),
+            })
+            .collect();
+        let confirms = outgoing
+            .send(settings, &updates)
             .map_err(|error| session.error(error))?;
-        }
-        let deadline = Instant::now() + CONFIRM_TIMEOUT;
-        let mut unconfirmed = due.len();
-        while unconfirmed > 0 {
-            let confirm =
-                confirms
-                    .recv_deadline(deadline)
-                    .map_err(|error| match why_blocked() {
-                        _ if !error.is_timeout() => why_closed(session, &channel),
-                        Some(why) => format!("the broker takes no messages now: {why}").into(),
-                        None => format!(
-                            "the broker did not confirm the message within {} seconds",
-                            CONFIRM_TIMEOUT.as_secs()
-                        )
-                        .into(),
-                    })?;
-            if matches!(confirm, Confirm::Nack(_)) {
-                return Err("the broker could not store the message".into());
-            }
-            unconfirmed -= smoother.process(confirm).count();
-        }
-        // The broker returns what no queue took before it confirms it.
-        due = returns
+        wait_for(confirms, &mut outgoing, session)?;
+        due = outgoing
+            .returns
             .try_iter()
             .filter_map(|returned| returned.routing_key.parse().ok())
             .collect();
@@ -114,10 +75,32 @@ fn publish(session: &mut Session, settings: &Settings, bugs: &[BugId]) -> Result
     }
 }
 
-/// Why a channel takes no more: whatever is asked, the answer is the reason.
-fn why_closed(session: &Session, channel: &Channel) -> Error {
-    channel
-        .enable_publisher_confirms()
-        .err()
-        .map_or_else(|| Ended.into(), |error| session.error(error))
+/// Waits until the broker has confirmed that it has all of the messages.
+fn wait_for(
+    mut confirms: Confirms,
+    outgoing: &mut Outgoing,
+    session: &Session,
+) -> Result<(), Error> {
+    let deadline = Instant::now() + CONFIRM_TIMEOUT;
+    while !confirms.is_complete() {
+        let confirm = outgoing.confirms.recv_deadline(deadline).map_err(|error| {
+            if !error.is_timeout() {
+                let why = outgoing.why_closed();
+                return why.map_or_else(|| Ended.into(), |error| session.error(error));
+            }
+            match (outgoing.why_blocked)() {
+                Some(why) => format!("the broker takes no messages now: {why}").into(),
+                None => format!(
+                    "the broker did not confirm the message within {} seconds",
+                    CONFIRM_TIMEOUT.as_secs()
+                )
+                .into(),
+            }
+        })?;
+        if matches!(confirm, Confirm::Nack(_)) {
+            return Err("the broker could not store the message".into());
+        }
+        confirms.note(confirm);
+    }
+    Ok(())
 }

@@ -4,18 +4,15 @@
 
 use std::time::{Duration, Instant};
 
-use amiquip::{AmqpProperties, Channel, Confirm, Publish, Return};
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::RecvTimeoutError;
 use log::warn;
 
-use super::confirms::Confirms;
 use super::connect::HangUp;
+use super::outgoing::Outgoing;
 use super::session::{Ended, Session};
 use super::settings::Settings;
-use super::topology::declare_exchange;
-use crate::pulse;
 use crate::update::Update;
-use crate::work::{Error, Stop, unix_now};
+use crate::work::{Error, Stop};
 
 /// How long the broker may take to confirm anything at all. A busy one writes many messages to its
 /// disk at once.
@@ -42,20 +39,11 @@ pub enum Trouble {
 }
 
 struct Open {
-    /// Before all others, so that it is dropped first: they would wait for the broker's answer.
+    /// In front of the others, so that it is dropped first: they would wait for the broker's
+    /// answer.
     hang_up: HangUp,
-    ready: Ready,
+    outgoing: Outgoing,
     session: Session,
-}
-
-/// A channel that can be published on, and what is heard from the broker meanwhile.
-struct Ready {
-    channel: Channel,
-    why_blocked: Box<dyn FnMut() -> Option<String> + Send>,
-    confirms: Receiver<Confirm>,
-    returns: Receiver<Return>,
-    /// How many messages were published on the channel; the broker counts them, too.
-    published: u64,
 }
 
 impl Publisher {
@@ -118,12 +106,12 @@ impl Publisher {
     pub fn close(&mut self) {
         if let Some(Open {
             hang_up,
-            ready,
+            outgoing,
             session,
         }) = self.open.take()
         {
             hang_up.let_be();
-            drop(ready);
+            drop(outgoing);
             // Everything is confirmed; what becomes of the farewell matters no more.
             let _ = session.close();
         }
@@ -140,12 +128,12 @@ impl Publisher {
             Some(open) => open,
             None => Open::new(&self.settings, stop).map_err(Trouble::Failed)?,
         };
-        if let Err(error) = open.ready.publish(&self.settings, updates, done, blocked) {
+        if let Err(error) = publish(&mut open.outgoing, &self.settings, updates, done, blocked) {
             return Err(open.trouble(error));
         }
         // The broker returns what no queue takes before it confirms it. That is nobody's fault, but
         // often a mistake.
-        let is_heard = open.ready.returns.try_iter().count() < updates.len();
+        let is_heard = open.outgoing.returns.try_iter().count() < updates.len();
         if self.is_heard && !is_heard {
             warn!(
                 "{}: no queue is bound to the exchange, so that nobody gets what is sent there",
@@ -161,14 +149,14 @@ impl Publisher {
 impl Open {
     fn new(settings: &Settings, stop: &Stop) -> Result<Self, Error> {
         let mut session = Session::open(settings, stop)?;
-        match Ready::new(&mut session, settings) {
-            Ok(ready) => {
+        match Outgoing::open(&mut session, settings) {
+            Ok(outgoing) => {
                 // What is on its way when the stop is requested has a moment left to be confirmed,
                 // and need not be sent again.
                 session.end_gently(stop);
                 Ok(Self {
                     hang_up: session.hang_up(),
-                    ready,
+                    outgoing,
                     session,
                 })
             }
@@ -180,7 +168,7 @@ impl Open {
     fn trouble(self, failure: Failure) -> Trouble {
         let Self {
             hang_up,
-            ready,
+            outgoing,
             session,
         } = self;
         let error = match failure {
@@ -193,7 +181,7 @@ impl Open {
             Failure::Amqp(error) => session.error(error),
         };
         drop(hang_up);
-        drop(ready);
+        drop(outgoing);
         Trouble::Failed(session.why(error))
     }
 }
@@ -212,100 +200,46 @@ enum Failure {
     Said(String),
 }
 
-impl Ready {
-    fn new(session: &mut Session, settings: &Settings) -> Result<Self, Error> {
-        if !declare_exchange(session, settings, true)? {
-            return Err(format!(
-                "the exchange {} does not exist, and '{}' may not make it",
-                settings.exchange, settings.user
-            )
-            .into());
-        }
-        let why_blocked = Box::new(session.why_blocked()?);
-        let channel = session.channel()?;
-        // Dropped before the channel, whose own end would wait for the broker's answer.
-        let hang_up = session.hang_up();
-        let confirms = channel
-            .listen_for_publisher_confirms()
-            .map_err(|error| session.error(error))?;
-        let returns = channel
-            .listen_for_returns()
-            .map_err(|error| session.error(error))?;
-        channel
-            .enable_publisher_confirms()
-            .map_err(|error| session.error(error))?;
-        hang_up.let_be();
-        Ok(Self {
-            channel,
-            why_blocked,
-            confirms,
-            returns,
-            published: 0,
-        })
-    }
-
-    /// Adds to `done` how many were confirmed, counted from the first.
-    fn publish(
-        &mut self,
-        settings: &Settings,
-        updates: &[Update],
-        done: &mut usize,
-        blocked: &mut dyn FnMut(&str),
-    ) -> Result<(), Failure> {
-        for update in updates {
-            send(&self.channel, settings, update).map_err(Failure::Amqp)?;
-        }
-        let mut confirms = Confirms::new(self.published + 1, updates.len());
-        self.published += updates.len() as u64;
-        let done_before = *done;
-        let mut heard = Instant::now();
-        while !confirms.is_complete() {
-            match self.confirms.recv_timeout(LOOK_EVERY) {
-                Ok(confirm) => {
+/// Adds to `done` how many were confirmed, counted from the first.
+fn publish(
+    outgoing: &mut Outgoing,
+    settings: &Settings,
+    updates: &[Update],
+    done: &mut usize,
+    blocked: &mut dyn FnMut(&str),
+) -> Result<(), Failure> {
+    let mut confirms = outgoing.send(settings, updates).map_err(Failure::Amqp)?;
+    let done_before = *done;
+    let mut heard = Instant::now();
+    while !confirms.is_complete() {
+        match outgoing.confirms.recv_timeout(LOOK_EVERY) {
+            Ok(confirm) => {
+                heard = Instant::now();
+                confirms.note(confirm);
+                *done = done_before + confirms.stored();
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(why) = (outgoing.why_blocked)() {
+                    blocked(&format!("the broker takes no messages now: {why}"));
                     heard = Instant::now();
-                    confirms.note(confirm);
-                    *done = done_before + confirms.stored();
+                } else if heard.elapsed() >= CONFIRM_TIMEOUT {
+                    let seconds = CONFIRM_TIMEOUT.as_secs();
+                    return Err(Failure::Said(format!(
+                        "the broker did not confirm the message within {seconds} seconds"
+                    )));
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    if let Some(why) = (self.why_blocked)() {
-                        blocked(&format!("the broker takes no messages now: {why}"));
-                        heard = Instant::now();
-                    } else if heard.elapsed() >= CONFIRM_TIMEOUT {
-                        let seconds = CONFIRM_TIMEOUT.as_secs();
-                        return Err(Failure::Said(format!(
-                            "the broker did not confirm the message within {seconds} seconds"
-                        )));
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => return Err(self.why_closed()),
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let why = outgoing.why_closed();
+                return Err(why.map_or_else(|| Failure::Said(Ended.to_string()), Failure::Amqp));
             }
         }
-        if confirms.stored() == updates.len() {
-            Ok(())
-        } else {
-            Err(Failure::Said(
-                "the broker could not store the message".to_owned(),
-            ))
-        }
     }
-
-    /// Why the broker has closed the channel: whatever is asked, the answer is the reason.
-    fn why_closed(&self) -> Failure {
-        let why = self.channel.enable_publisher_confirms().err();
-        why.map_or_else(|| Failure::Said(Ended.to_string()), Failure::Amqp)
+    if confirms.stored() == updates.len() {
+        Ok(())
+    } else {
+        Err(Failure::Said(
+            "the broker could not store the message".to_owned(),
+        ))
     }
-}
-
-/// Publishes an update, which is returned when no queue takes it.
-pub(super) fn send(channel: &Channel, settings: &Settings, update: &Update) -> amiquip::Result<()> {
-    const PERSISTENT: u8 = 2;
-    let body = pulse::write(update, &settings.exchange, unix_now());
-    let properties = AmqpProperties::default()
-        .with_content_type("application/json".to_owned())
-        .with_delivery_mode(PERSISTENT);
-    let message = Publish {
-        mandatory: true,
-        ..Publish::with_properties(body.as_bytes(), update.bug.to_string(), properties)
-    };
-    channel.basic_publish(&*settings.exchange, message)
 }

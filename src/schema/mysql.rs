@@ -66,6 +66,14 @@ fn check_table(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
         report.problem("the table push_notify is missing, or this account may not see it");
         return Ok(());
     }
+    check_columns(&columns, report);
+    check_engine(conn, report)?;
+    check_indexes(conn, report)?;
+    check_rights(conn, report);
+    Ok(())
+}
+
+fn check_columns(columns: &HashMap<String, (String, String)>, report: &mut Report) {
     for (name, accepted) in [
         ("id", &["bigint", "int"][..]),
         ("bug_id", &["int", "mediumint", "bigint"]),
@@ -86,12 +94,19 @@ fn check_table(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
             }
         }
     }
+}
+
+fn check_engine(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
     let engine: Option<String> =
         conn.query_first("SELECT engine FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'push_notify'")?;
     let engine = engine.unwrap_or_default();
     report.expect(engine.eq_ignore_ascii_case("InnoDB"), || {
         format!("the engine of push_notify is {engine}, not InnoDB, so that a rolled back edit leaves its row")
     });
+    Ok(())
+}
+
+fn check_indexes(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
     let unique: Vec<(String, String)> = conn.query(
         "SELECT index_name, GROUP_CONCAT(LOWER(column_name)) FROM information_schema.statistics \
          WHERE table_schema = DATABASE() AND table_name = 'push_notify' AND non_unique = 0 GROUP BY index_name",
@@ -114,6 +129,11 @@ fn check_table(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
     report.expect(keys == Some(0), || {
         "the table push_notify has a foreign key, which makes edits wait or fail".to_owned()
     });
+    Ok(())
+}
+
+/// Tries what a reader does.
+fn check_rights(conn: &mut Conn, report: &mut Report) {
     for (right, statement) in [
         (
             "SELECT",
@@ -128,7 +148,6 @@ fn check_table(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
             ));
         }
     }
-    Ok(())
 }
 
 fn check_triggers(conn: &mut Conn, report: &mut Report) -> ::mysql::Result<()> {
