@@ -255,7 +255,7 @@ fn a_wrong_setting_is_named_with_what_is_accepted() {
         ),
         (
             &["serve", "--source", "sqlite:x?pol=1s"],
-            &["--source", "'pol=1s'", "poll=DURATION"],
+            &["--source", "pol: there is no such option", "poll=DURATION"],
         ),
         (
             &["serve", "--source", "sqlite:x?poll=1"],

@@ -54,7 +54,7 @@ const LAYERS: [(&str, &[&str]); 24] = [
     (
         "source",
         &[
-            "address", "amqp", "database", "inbox", "post", "pulse", "update", "work",
+            "address", "amqp", "database", "inbox", "machine", "post", "pulse", "update", "work",
         ],
     ),
     ("machine", &[]),

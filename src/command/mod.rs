@@ -1,7 +1,7 @@
 //! The commands, one file each: its settings, and what it does with them.
 
-mod address;
 pub mod bench;
+mod discreet;
 pub mod notify;
 pub mod relay;
 pub mod schema;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::address::Discreet;
+use super::discreet::Discreet;
 use crate::failure::Failure;
 use crate::source::Address;
 use crate::update::BugId;

@@ -13,7 +13,7 @@ use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-use super::address::Discreet;
+use super::discreet::Discreet;
 use crate::failure::Failure;
 use crate::logging::{self, Log};
 use crate::protocol::VERSION;

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 
 use clap::Args;
 
-use super::address::Discreet;
+use super::discreet::Discreet;
 use crate::failure::Failure;
 use crate::schema::{self, Engine};
 use crate::source::Address;

@@ -1,13 +1,16 @@
 //! The history on disk, so that a restart forgets nothing. Written by the source's thread, never by
 //! the loop. Knows no client.
 
-use std::fs;
+mod rows;
+
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use crate::update::{BugId, Update};
+pub use self::rows::Kept;
+use self::rows::{TABLES, begin, evict, raise_floor};
+use crate::update::Update;
 use crate::work::unix_now;
 
 /// How many rows may stand beyond what is kept before they are deleted: deleting at each write
@@ -20,31 +23,20 @@ pub struct HistoryFile {
     database: Connection,
     feed: String,
     updates_max: i64,
-    progress: Progress,
+    position: Position,
     /// Set when a write failed: updates up to this time, in Unix seconds, may be missing.
     lost_until: Option<i64>,
 }
 
 /// How far the file has come; a write that fails changes nothing of it.
 #[derive(Clone, Copy, Debug)]
-struct Progress {
+struct Position {
     /// Of the last update kept: they are numbered in order of arrival.
     seq: i64,
     /// Of the last update kept, in Unix seconds.
     watermark: i64,
     /// Rows beyond what is kept that have not been deleted yet.
     surplus: i64,
-}
-
-/// What a file had kept when it was opened.
-#[derive(Debug)]
-pub struct Kept {
-    /// Updates at or before it may be missing; Unix seconds.
-    pub floor: i64,
-    /// The watermark of the first of `updates`; Unix seconds.
-    pub watermark: i64,
-    /// In order of arrival.
-    pub updates: Vec<Update>,
 }
 
 impl HistoryFile {
@@ -68,12 +60,7 @@ impl HistoryFile {
         // below.
         database.pragma_update(None, "journal_mode", "WAL")?;
         database.pragma_update(None, "synchronous", "NORMAL")?;
-        database.execute_batch(
-            "CREATE TABLE IF NOT EXISTS history (
-                 feed TEXT NOT NULL, seq INTEGER NOT NULL, bug_id INTEGER NOT NULL, time TEXT NOT NULL, watermark INTEGER NOT NULL,
-                 PRIMARY KEY (feed, seq)) WITHOUT ROWID;
-             CREATE TABLE IF NOT EXISTS history_feeds (feed TEXT PRIMARY KEY, source TEXT NOT NULL, floor INTEGER NOT NULL, boot_id TEXT NOT NULL);",
-        )?;
+        database.execute_batch(TABLES)?;
         let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let kept = begin(&transaction, feed, source, updates_max as i64, now)?;
         transaction.commit()?;
@@ -87,7 +74,7 @@ impl HistoryFile {
             [feed],
             |row| row.get(0),
         )?;
-        let progress = Progress {
+        let position = Position {
             seq,
             watermark,
             surplus: 0,
@@ -96,7 +83,7 @@ impl HistoryFile {
             database,
             feed: feed.to_owned(),
             updates_max: updates_max as i64,
-            progress,
+            position,
             lost_until: None,
         };
         Ok((file, kept))
@@ -104,7 +91,7 @@ impl HistoryFile {
 
     /// The largest time of an update that was kept, in Unix seconds.
     pub fn watermark(&self) -> i64 {
-        self.progress.watermark
+        self.position.watermark
     }
 
     /// Keeps updates in order of arrival: all of them, or none.
@@ -118,18 +105,18 @@ impl HistoryFile {
             .map(|update| update.when.unix_seconds())
             .max()
             .unwrap_or(i64::MIN);
-        self.write(newest, |progress, transaction| {
+        self.write(newest, |position, transaction| {
             let mut insert =
                 transaction.prepare_cached("INSERT INTO history (feed, seq, bug_id, time, watermark) VALUES (?1, ?2, ?3, ?4, ?5)")?;
             for update in updates {
-                progress.seq += 1;
-                progress.watermark = progress.watermark.max(update.when.unix_seconds());
-                insert.execute(params![feed, progress.seq, update.bug.get(), update.when.to_string(), progress.watermark])?;
+                position.seq += 1;
+                position.watermark = position.watermark.max(update.when.unix_seconds());
+                insert.execute(params![feed, position.seq, update.bug.get(), update.when.to_string(), position.watermark])?;
             }
-            progress.surplus += updates.len() as i64;
-            if progress.surplus > SURPLUS_MAX {
+            position.surplus += updates.len() as i64;
+            if position.surplus > SURPLUS_MAX {
                 evict(transaction, &feed, updates_max)?;
-                progress.surplus = 0;
+                position.surplus = 0;
             }
             Ok(())
         })
@@ -151,9 +138,9 @@ impl HistoryFile {
     fn write(
         &mut self,
         until: i64,
-        change: impl FnOnce(&mut Progress, &Transaction<'_>) -> rusqlite::Result<()>,
+        change: impl FnOnce(&mut Position, &Transaction<'_>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
-        let mut progress = self.progress;
+        let mut position = self.position;
         let lost_before = self.lost_until;
         self.lost_until = self.lost_until.max(Some(until));
         let transaction = self
@@ -163,12 +150,12 @@ impl HistoryFile {
             raise_floor(
                 &transaction,
                 &self.feed,
-                unix_now().max(progress.watermark).max(lost),
+                unix_now().max(position.watermark).max(lost),
             )?;
         }
-        change(&mut progress, &transaction)?;
+        change(&mut position, &transaction)?;
         transaction.commit()?;
-        self.progress = progress;
+        self.position = position;
         self.lost_until = None;
         Ok(())
     }
@@ -195,98 +182,10 @@ impl Drop for HistoryFile {
     }
 }
 
-/// Reads what was kept and notes that this process writes from now on.
-fn begin(
-    transaction: &Transaction<'_>,
-    feed: &str,
-    source: &str,
-    updates_max: i64,
-    now: i64,
-) -> rusqlite::Result<Kept> {
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let known: Option<(String, String)> = transaction
-        .query_row(
-            "SELECT source, boot_id FROM history_feeds WHERE feed = ?1",
-            [feed],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .optional()?;
-    if known
-        .as_ref()
-        .is_some_and(|(known_source, _)| known_source == source)
-    {
-        evict(transaction, feed, updates_max)?;
-        if known.is_some_and(|(_, boot)| !boot.is_empty() && boot != boot_id) {
-            raise_floor(transaction, feed, now)?;
-        }
-        transaction.execute(
-            "UPDATE history_feeds SET boot_id = ?2 WHERE feed = ?1",
-            [feed, &boot_id],
-        )?;
-    } else {
-        transaction.execute("DELETE FROM history WHERE feed = ?1", [feed])?;
-        transaction.execute(
-            "REPLACE INTO history_feeds VALUES (?1, ?2, ?3, ?4)",
-            params![feed, source, now, boot_id],
-        )?;
-    }
-    let floor = transaction.query_row(
-        "SELECT floor FROM history_feeds WHERE feed = ?1",
-        [feed],
-        |row| row.get(0),
-    )?;
-    let mut select = transaction
-        .prepare("SELECT bug_id, time, watermark FROM history WHERE feed = ?1 ORDER BY seq")?;
-    let mut rows = select.query([feed])?;
-    let mut kept = Kept {
-        floor,
-        watermark: i64::MIN,
-        updates: Vec::new(),
-    };
-    while let Some(row) = rows.next()? {
-        let (bug, time): (u32, String) = (row.get(0)?, row.get(1)?);
-        if kept.updates.is_empty() {
-            kept.watermark = row.get(2)?;
-        }
-        match (BugId::new(bug), time.parse()) {
-            (Some(bug), Ok(when)) => kept.updates.push(Update { bug, when }),
-            _ => kept.floor = kept.floor.max(row.get(2)?),
-        }
-    }
-    Ok(kept)
-}
-
-/// Deletes what is beyond the last `updates_max` updates and raises the floor to what went.
-fn evict(transaction: &Transaction<'_>, feed: &str, updates_max: i64) -> rusqlite::Result<()> {
-    let evicted: Option<(i64, i64)> = transaction
-        .query_row(
-            "SELECT seq, watermark FROM history WHERE feed = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2",
-            params![feed, updates_max],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .optional()?;
-    if let Some((seq, watermark)) = evicted {
-        transaction.execute(
-            "DELETE FROM history WHERE feed = ?1 AND seq <= ?2",
-            params![feed, seq],
-        )?;
-        raise_floor(transaction, feed, watermark)?;
-    }
-    Ok(())
-}
-
-fn raise_floor(transaction: &Transaction<'_>, feed: &str, floor: i64) -> rusqlite::Result<()> {
-    transaction.execute(
-        "UPDATE history_feeds SET floor = max(floor, ?2) WHERE feed = ?1",
-        params![feed, floor],
-    )?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::update::When;
+    use crate::update::{BugId, When};
 
     fn update(bug: u32, seconds: i64) -> Update {
         Update {

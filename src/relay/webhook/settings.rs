@@ -1,32 +1,23 @@
-//! Destination `http:` and `https:`: a post per change, in the format of bugzilla.mozilla.org's
-//! webhooks, signed. What has arrived is said by the status of the response, and by nothing else.
+//! Where a webhook is, and what proves who sent a post.
 
 use std::fmt;
-use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use ring::hmac;
-use serde::Serialize;
-use ureq::http::{HeaderValue, StatusCode};
+use ureq::Agent;
+use ureq::http::HeaderValue;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
-use ureq::{Agent, Body, http::Response};
 use url::Url;
 
-use super::destination::{Destination, Trouble};
 use crate::address::{Password, is_field_name, read_options};
 use crate::tls;
-use crate::update::Update;
-use crate::work::Stop;
 
 /// For the whole of a post. One that takes longer comes again.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How much is read of what a server says about a post.
-const WORDS_BYTES_MAX: u64 = 200;
 
 const OPTIONS: &str = "secret_file=FILE, key_file=FILE, header=NAME and cacert=FILE, behind a '#'";
 
@@ -34,7 +25,7 @@ const OPTIONS: &str = "secret_file=FILE, key_file=FILE, header=NAME and cacert=F
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Without the fragment, which holds the options.
-    url: Url,
+    pub(super) url: Url,
     /// What the signature is made with.
     secret: Option<Password>,
     /// What is sent along, and the header field that carries it.
@@ -89,7 +80,7 @@ impl Settings {
         Ok(settings)
     }
 
-    fn agent(&self) -> Result<Agent, String> {
+    pub(super) fn agent(&self) -> Result<Agent, String> {
         let mut tls = TlsConfig::builder();
         if self.url.scheme() == "https" {
             let roots = tls::roots(self.ca_file.as_deref()).map_err(|error| error.to_string())?;
@@ -119,7 +110,7 @@ impl Settings {
 
     /// What proves who sent a post with this body. Files are read each time anew, so that their
     /// contents may change.
-    fn proofs(&self, body: &[u8]) -> Result<Vec<(&str, HeaderValue)>, String> {
+    pub(super) fn proofs(&self, body: &[u8]) -> Result<Vec<(&str, HeaderValue)>, String> {
         let mut proofs = Vec::new();
         if let Some(secret) = &self.secret {
             let signature = format!(
@@ -162,178 +153,9 @@ fn header_value(text: &str) -> Result<HeaderValue, String> {
     Ok(value)
 }
 
-/// The server that takes posts.
-pub struct Webhook {
-    settings: Settings,
-    agent: Agent,
-}
-
-impl Webhook {
-    /// The server that `settings` name, not yet connected.
-    ///
-    /// # Errors
-    /// When a file that they name cannot be used.
-    pub fn new(settings: Settings) -> Result<Self, String> {
-        settings.proofs(b"")?;
-        Ok(Self {
-            agent: settings.agent()?,
-            settings,
-        })
-    }
-
-    fn post(&self, update: &Update) -> Result<(), Trouble> {
-        let body = body(update);
-        let mut request = self
-            .agent
-            .post(self.settings.url.as_str())
-            .content_type("application/json");
-        for (field, value) in self
-            .settings
-            .proofs(body.as_bytes())
-            .map_err(Trouble::Failed)?
-        {
-            request = request.header(field, value);
-        }
-        let response = request
-            .send(body.as_bytes())
-            .map_err(|error| Trouble::Failed(sentence(&error)))?;
-        verdict(response)
-    }
-}
-
-impl Destination for Webhook {
-    /// Each post is forgotten before the next is sent, so that a crash repeats one at most.
-    fn batch_max(&self) -> usize {
-        1
-    }
-
-    fn send(
-        &mut self,
-        updates: &[Update],
-        stop: &Stop,
-        _: &mut dyn FnMut(&str),
-    ) -> (usize, Result<(), Trouble>) {
-        for (count, update) in updates.iter().enumerate() {
-            if stop.is_requested() {
-                return (count, Ok(()));
-            }
-            if let Err(trouble) = self.post(update) {
-                return (count, Err(trouble));
-            }
-        }
-        (updates.len(), Ok(()))
-    }
-}
-
-fn sentence(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Timeout(_) => format!("the server did not answer in time ({error})"),
-        _ if error.to_string().contains("UnknownIssuer") => {
-            "the server's certificate was issued by nobody who is trusted here; cacert=FILE names a certificate to trust".to_owned()
-        }
-        ureq::Error::Io(error) => format!("cannot reach the server: {error}"),
-        error => format!("cannot reach the server: {error}"),
-    }
-}
-
-/// What a response means. Only what says that the post itself is wrong counts as a refusal for
-/// good.
-fn verdict(mut response: Response<Body>) -> Result<(), Trouble> {
-    let status = response.status();
-    // To its end, if it is short: the connection can be used again then.
-    let mut words = Vec::new();
-    let read = response
-        .body_mut()
-        .as_reader()
-        .take(WORDS_BYTES_MAX)
-        .read_to_end(&mut words);
-    if status.is_success() {
-        return Ok(());
-    }
-    let words: String = String::from_utf8_lossy(&words)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    let words = if read.is_ok() && !words.trim().is_empty() {
-        format!(": {}", words.trim())
-    } else {
-        String::new()
-    };
-    let hint = if status.is_redirection() {
-        " (redirects are not followed)"
-    } else {
-        ""
-    };
-    let why = format!("the server answered {status}{hint}{words}");
-    let may_pass = matches!(
-        status,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
-    );
-    Err(if status.is_client_error() && !may_pass {
-        Trouble::Refused(why)
-    } else {
-        Trouble::Failed(why)
-    })
-}
-
-/// What bugzilla.mozilla.org posts, of which readers need the bug and the time.
-fn body(update: &Update) -> String {
-    let post = Post {
-        webhook_id: 1,
-        webhook_name: "bugzfeed",
-        event: Event {
-            action: "modify",
-            target: "bug",
-            routing_key: "bug.modify",
-            time: update.when.to_string(),
-        },
-        bug: Bug {
-            id: update.bug.get(),
-        },
-    };
-    serde_json::to_string(&post).expect("texts and numbers are always JSON")
-}
-
-#[derive(Serialize)]
-struct Post {
-    webhook_id: u32,
-    webhook_name: &'static str,
-    event: Event,
-    bug: Bug,
-}
-
-#[derive(Serialize)]
-struct Event {
-    action: &'static str,
-    target: &'static str,
-    routing_key: &'static str,
-    time: String,
-}
-
-#[derive(Serialize)]
-struct Bug {
-    id: u32,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pulse;
-    use crate::update::BugId;
-
-    #[test]
-    fn the_body_is_what_our_own_source_understands() {
-        let update = Update {
-            bug: BugId::new(1234).unwrap(),
-            when: "2014-04-03T21:13:45".parse().unwrap(),
-        };
-        let body = body(&update);
-        assert_eq!(
-            body,
-            r#"{"webhook_id":1,"webhook_name":"bugzfeed","event":{"action":"modify","target":"bug","routing_key":"bug.modify","time":"2014-04-03T21:13:45"},"bug":{"id":1234}}"#
-        );
-        assert_eq!(pulse::read(body.as_bytes()), Ok(update));
-    }
 
     #[test]
     fn the_signature_is_that_of_rfc_4231_and_of_github() {

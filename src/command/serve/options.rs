@@ -1,0 +1,142 @@
+//! The settings of `bugzfeed serve`, and how each is read.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use log::LevelFilter;
+
+use crate::command::discreet::Discreet;
+use crate::duration;
+use crate::reactor::Address;
+use crate::source;
+
+/// Settings of `bugzfeed serve`.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// Address to listen on: HOST:PORT or unix:FILE; may be given several times
+    #[arg(
+        long,
+        env = "BUGZFEED_LISTEN",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:8844"
+    )]
+    pub(super) listen: Vec<Address>,
+    /// Share the addresses with other servers of this machine that say so, too: the kernel spreads
+    /// the clients among them
+    #[arg(long, env = "BUGZFEED_REUSE_PORT")]
+    pub(super) reuse_port: bool,
+    /// Where the default feed, at /, reads changes from
+    #[arg(long, env = "BUGZFEED_SOURCE", hide_env_values = true, value_name = "SOURCE", default_value = "sqlite:bugzfeed.db", value_parser = Discreet(str::parse::<source::Address>))]
+    pub(super) source: source::Address,
+    /// Another feed, such as /dev/=amqp://…; may be given several times
+    #[arg(long, env = "BUGZFEED_FEED", hide_env_values = true, value_name = "PATH=SOURCE", value_delimiter = ' ', value_parser = Discreet(parse_feed))]
+    pub(super) feed: Vec<(String, source::Address)>,
+    /// SQLite file that keeps the history over a restart, or none
+    #[arg(
+        long,
+        env = "BUGZFEED_HISTORY",
+        value_name = "FILE",
+        default_value = "bugzfeed.db"
+    )]
+    pub(super) history: PathBuf,
+    /// Updates that are remembered per feed
+    #[arg(
+        long,
+        env = "BUGZFEED_HISTORY_SIZE",
+        value_name = "UPDATES",
+        default_value_t = 10_000
+    )]
+    pub(super) history_size: usize,
+    /// Bugzilla that the page links bugs to
+    #[arg(
+        long,
+        env = "BUGZFEED_BUGZILLA",
+        value_name = "URL",
+        default_value = ""
+    )]
+    pub(super) bugzilla: String,
+    /// Origin that browsers may connect from, such as https://*.example.org; may be given several
+    /// times; all by default
+    #[arg(
+        long,
+        env = "BUGZFEED_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub(super) origin: Vec<String>,
+    /// Connections at the same time; as many as there may be open files, and watches of polls, by
+    /// default
+    #[arg(long, env = "BUGZFEED_CONNECTIONS", value_name = "NUMBER")]
+    pub(super) connections: Option<usize>,
+    /// Memory to leave alone, the kernel's included: with less left, newcomers get 503; 1/32 of all
+    /// by default, 8 to 256 MiB
+    #[arg(long, env = "BUGZFEED_MEMORY_RESERVE", value_name = "BYTES")]
+    pub(super) memory_reserve: Option<u64>,
+    /// Subscriptions of one connection
+    #[arg(
+        long,
+        env = "BUGZFEED_SUBSCRIPTIONS",
+        value_name = "NUMBER",
+        default_value_t = 10_000
+    )]
+    pub(super) subscriptions: usize,
+    /// Size of a message from a client
+    #[arg(long, env = "BUGZFEED_MESSAGE_SIZE", value_name = "BYTES", default_value_t = 256 * 1024)]
+    pub(super) message_size: usize,
+    /// Messages per second from one client in the long run
+    #[arg(long, env = "BUGZFEED_MESSAGE_RATE", value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(super) message_rate: u32,
+    /// Messages at once from one client
+    #[arg(long, env = "BUGZFEED_MESSAGE_BURST", value_name = "NUMBER", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) message_burst: u32,
+    /// Time that a handshake may take
+    #[arg(long, env = "BUGZFEED_HANDSHAKE_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = milliseconds)]
+    pub(super) handshake_timeout: u32,
+    /// Time after which a silent client is pinged
+    #[arg(long, env = "BUGZFEED_PING", value_name = "DURATION", default_value = "30s", value_parser = milliseconds)]
+    pub(super) ping: u32,
+    /// Time that a client has to answer a ping
+    #[arg(long, env = "BUGZFEED_PONG", value_name = "DURATION", default_value = "30s", value_parser = milliseconds)]
+    pub(super) pong: u32,
+    /// Time after which a client that takes no bytes is closed
+    #[arg(long, env = "BUGZFEED_STALL", value_name = "DURATION", default_value = "60s", value_parser = milliseconds)]
+    pub(super) stall: u32,
+    /// Time over which clients are closed when the server stops
+    #[arg(long, env = "BUGZFEED_DRAIN", value_name = "DURATION", default_value = "10s", value_parser = milliseconds)]
+    pub(super) drain: u32,
+    /// How much is logged: off, error, warn, info, debug or trace
+    #[arg(
+        long,
+        env = "BUGZFEED_LOG",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    pub(super) log: LevelFilter,
+}
+
+fn parse_feed(text: &str) -> Result<(String, source::Address), String> {
+    let (path, source) = text
+        .split_once('=')
+        .ok_or("accepted is PATH=SOURCE, such as /dev/=sqlite:dev.db")?;
+    let is_path = path.starts_with('/')
+        && path.ends_with('/')
+        && path.len() > 1
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'?');
+    if !is_path {
+        // Without a path, what stands before the first '=' may be a source with its password.
+        return Err("it has no path of a feed; accepted is one that starts and ends with a slash, such as /dev/=sqlite:dev.db".to_owned());
+    }
+    Ok((path.to_owned(), source.parse()?))
+}
+
+fn milliseconds(text: &str) -> Result<u32, String> {
+    let duration = duration::parse(text)?;
+    // Moments are compared within 24 days.
+    u32::try_from(duration.as_millis())
+        .ok()
+        .filter(|&ms| ms < 1 << 30)
+        .ok_or_else(|| format!("'{text}' is too long; accepted is up to 298h"))
+}
