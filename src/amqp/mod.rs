@@ -14,6 +14,6 @@ mod stream;
 pub(crate) mod topology;
 
 pub use notify::notify;
-pub use publisher::{Publisher, Trouble};
+pub use publisher::{PublishError, Publisher};
 pub(crate) use session::{Ended, Session};
 pub use settings::Settings;

@@ -31,7 +31,7 @@ pub struct Publisher {
 
 /// Why an update was not published.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum PublishError {
     /// The broker will never take this one: it broke a rule of the broker's.
     Refused(String),
     /// It may work later.
@@ -82,7 +82,7 @@ impl Publisher {
         updates: &[Update],
         stop: &Stop,
         blocked: &mut dyn FnMut(&str),
-    ) -> (usize, Result<(), Trouble>) {
+    ) -> (usize, Result<(), PublishError>) {
         let (mut done, mut at_once) = (0, updates.len());
         // Nobody notices when a connection ends that is not in use: that says nothing about the
         // next one.
@@ -90,12 +90,14 @@ impl Publisher {
         while done < updates.len() {
             let end = updates.len().min(done + at_once);
             let result = self.publish_once(&updates[done..end], &mut done, stop, blocked);
-            let Err(trouble) = result else { continue };
-            match trouble {
+            let Err(error) = result else { continue };
+            match error {
                 // The broker does not say which one it meant.
-                Trouble::Refused(_) if at_once > 1 => at_once = 1,
-                Trouble::Failed(_) if may_be_stale && !stop.is_requested() => may_be_stale = false,
-                Trouble::Refused(_) | Trouble::Failed(_) => return (done, Err(trouble)),
+                PublishError::Refused(_) if at_once > 1 => at_once = 1,
+                PublishError::Failed(_) if may_be_stale && !stop.is_requested() => {
+                    may_be_stale = false
+                }
+                PublishError::Refused(_) | PublishError::Failed(_) => return (done, Err(error)),
             }
         }
         (done, Ok(()))
@@ -123,13 +125,13 @@ impl Publisher {
         done: &mut usize,
         stop: &Stop,
         blocked: &mut dyn FnMut(&str),
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), PublishError> {
         let mut open = match self.open.take() {
             Some(open) => open,
-            None => Open::new(&self.settings, stop).map_err(Trouble::Failed)?,
+            None => Open::new(&self.settings, stop).map_err(PublishError::Failed)?,
         };
         if let Err(error) = publish(&mut open.outgoing, &self.settings, updates, done, blocked) {
-            return Err(open.trouble(error));
+            return Err(open.publish_error(error));
         }
         // The broker returns what no queue takes before it confirms it. That is nobody's fault, but
         // often a mistake.
@@ -165,7 +167,7 @@ impl Open {
     }
 
     /// Ends the connection, and finds out what has happened to it.
-    fn trouble(self, failure: Failure) -> Trouble {
+    fn publish_error(self, failure: Failure) -> PublishError {
         let Self {
             hang_up,
             outgoing,
@@ -176,13 +178,13 @@ impl Open {
             Failure::Amqp(amiquip::Error::ServerClosedChannel { code, message, .. })
                 if is_about_message(code) =>
             {
-                return Trouble::Refused(message);
+                return PublishError::Refused(message);
             }
             Failure::Amqp(error) => session.error(error),
         };
         drop(hang_up);
         drop(outgoing);
-        Trouble::Failed(session.why(error))
+        PublishError::Failed(session.why(error))
     }
 }
 

@@ -103,8 +103,8 @@ pub fn declare_exchange(
         channel.exchange_declare_passive(name).map(drop)
     })? {
         Ok(()) => Ok(true),
-        Err(Refusal { code: 404, .. }) => Ok(false),
-        Err(refusal) => Err(refusal.into()),
+        Err(ChannelException { code: 404, .. }) => Ok(false),
+        Err(exception) => Err(exception.into()),
     }
 }
 
@@ -138,11 +138,11 @@ pub fn bind(
             *gap = Some(Gap::QueueFull)
         }
         Ok(_) => {}
-        Err(Refusal { code: 404, .. }) => {
+        Err(ChannelException { code: 404, .. }) => {
             gap.get_or_insert(Gap::NoQueue);
             declare_queue(session, settings, &queue, true)?;
         }
-        Err(refusal) => return Err(refusal.into()),
+        Err(exception) => return Err(exception.into()),
     }
     if attempt(session, |channel| {
         channel.exchange_declare_passive(&*marker).map(drop)
@@ -232,12 +232,12 @@ fn bind_queue(session: &mut Session, settings: &Settings, queue: &str) -> Result
 
 /// What the broker says when it refuses something; it closes the channel then.
 #[derive(Debug)]
-struct Refusal {
+struct ChannelException {
     code: u16,
     message: String,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ChannelException {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.code {
             403 => write!(f, "the broker does not permit it: {}", self.message),
@@ -246,18 +246,18 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for ChannelException {}
 
-/// Asks for something on a channel of its own, which a refusal closes.
+/// Asks for something on a channel of its own, which a exception closes.
 fn attempt<T>(
     session: &mut Session,
     ask: impl FnOnce(&Channel) -> amiquip::Result<T>,
-) -> Result<Result<T, Refusal>, Error> {
+) -> Result<Result<T, ChannelException>, Error> {
     let channel = session.channel()?;
     match ask(&channel) {
         Ok(answer) => Ok(Ok(answer)),
         Err(amiquip::Error::ServerClosedChannel { code, message, .. }) => {
-            Ok(Err(Refusal { code, message }))
+            Ok(Err(ChannelException { code, message }))
         }
         Err(error) => Err(session.error(error)),
     }

@@ -54,11 +54,11 @@ fn check(address: &Address, engine: Option<Engine>) -> Result<(), Failure> {
             engine.name()
         )));
     }
-    let report = schema::check(database).map_err(cannot)?;
-    for unknown in &report.unknown {
+    let findings = schema::check(database).map_err(cannot)?;
+    for unknown in &findings.unknown {
         eprintln!("bugzfeed: this account may not see {unknown}.");
     }
-    if report.problems.is_empty() {
+    if findings.problems.is_empty() {
         return print(&format!(
             "The table push_notify and its triggers are there and intact in {address}.\n"
         ));
@@ -67,7 +67,7 @@ fn check(address: &Address, engine: Option<Engine>) -> Result<(), Failure> {
     Err(Failure::CheckFailed(format!(
         "{address} does not record changes as it should: {}.\nbugzfeed: the output of `bugzfeed schema {engine} --drop`, and then that of \
          `bugzfeed schema {engine}`, repairs the table and the triggers.",
-        report.problems.join("; ")
+        findings.problems.join("; ")
     )))
 }
 

@@ -17,10 +17,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use options::{Mode, Options};
+pub use options::{Mode, ReadOptions};
 pub use reader::{Batch, Connect, Reader};
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-pub(crate) use settings::{Engine, Settings};
+pub(crate) use settings::ServerSettings;
 pub use table::{Row, Table};
 
 use crate::work::Error;
@@ -29,13 +29,13 @@ use crate::work::Error;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Database {
     /// `sqlite:FILE`
-    Sqlite(sqlite::Settings),
+    Sqlite(sqlite::FileSettings),
     /// `mysql://…`: MariaDB or MySQL.
     #[cfg(feature = "mysql")]
-    Mysql(Settings),
+    Mysql(ServerSettings),
     /// `postgres://…`: PostgreSQL.
     #[cfg(feature = "postgres")]
-    Postgres(Settings),
+    Postgres(ServerSettings),
 }
 
 impl Database {
@@ -48,7 +48,7 @@ impl Database {
     }
 
     /// How the database is read.
-    pub fn options(&self) -> &Options {
+    pub fn options(&self) -> &ReadOptions {
         match self {
             Database::Sqlite(settings) => &settings.options,
             #[cfg(feature = "mysql")]
@@ -78,7 +78,7 @@ impl Database {
     /// How to open the table of notifications, and the pause between two looks into it; none with
     /// `mode=bugs`.
     pub fn notifications(&self) -> Option<(Connect, Duration)> {
-        let Options { mode, poll, .. } = *self.options();
+        let ReadOptions { mode, poll, .. } = *self.options();
         let database = self.clone();
         (mode == Mode::Table).then(|| (Box::new(move || database.table()) as Connect, poll))
     }
@@ -105,12 +105,12 @@ impl FromStr for Database {
     fn from_str(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
         match scheme {
-            "sqlite" => sqlite::Settings::parse(rest).map(Database::Sqlite),
+            "sqlite" => sqlite::FileSettings::parse(rest).map(Database::Sqlite),
             #[cfg(feature = "mysql")]
-            "mysql" | "mariadb" => Settings::parse(Engine::Mysql, text).map(Database::Mysql),
+            "mysql" | "mariadb" => ServerSettings::parse(settings::MYSQL, text).map(Database::Mysql),
             #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => {
-                Settings::parse(Engine::Postgres, text).map(Database::Postgres)
+                ServerSettings::parse(settings::POSTGRES, text).map(Database::Postgres)
             }
             scheme if Self::has_scheme(scheme) => Err(format!(
                 "this bugzfeed was built without support for {scheme}://"

@@ -10,7 +10,7 @@ pub const ACCEPTED: &str =
 
 /// How a database is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct ReadOptions {
     /// The table of notifications.
     pub table: TableName,
     /// The pause between two looks.
@@ -47,7 +47,7 @@ pub enum Zone {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableName(String);
 
-impl Default for Options {
+impl Default for ReadOptions {
     fn default() -> Self {
         Self {
             table: TableName("push_notify".to_owned()),
@@ -59,7 +59,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl ReadOptions {
     /// Sets the option `name`; returns whether it is one of those that each database has.
     ///
     /// # Errors
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn an_option_is_set_or_refused() {
-        let mut options = Options::default();
+        let mut options = ReadOptions::default();
         for (name, value) in [
             ("table", "b.Push_2"),
             ("poll", "1s"),
@@ -209,7 +209,7 @@ mod tests {
         ] {
             assert_eq!(options.set(name, value), Ok(true), "{name}={value}");
         }
-        let expected = Options {
+        let expected = ReadOptions {
             table: TableName("b.Push_2".to_owned()),
             poll: Duration::from_secs(1),
             zone: Zone::Offset(-12_600),

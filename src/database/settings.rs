@@ -4,41 +4,38 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::options::{self, Mode, Options};
+use super::options::{self, Mode, ReadOptions};
 use crate::address::{Password, Place, ServerUrl, decode, read_options, value};
 
 const OPTIONS: &str =
     "sslmode=disable|require|verify-full, cacert=FILE, password_file=FILE and socket=PATH";
 
-/// A kind of database server.
+/// The URLs of a kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
-    /// MariaDB or MySQL.
-    Mysql,
-    /// PostgreSQL.
-    Postgres,
+pub struct Scheme {
+    name: &'static str,
+    /// Where servers listen unless they are told otherwise.
+    port: u16,
 }
 
-impl Engine {
-    fn scheme(self) -> &'static str {
-        match self {
-            Engine::Mysql => "mysql",
-            Engine::Postgres => "postgres",
-        }
-    }
+/// MariaDB and MySQL.
+#[cfg(any(feature = "mysql", test))]
+pub const MYSQL: Scheme = Scheme {
+    name: "mysql",
+    port: 3306,
+};
 
-    fn port(self) -> u16 {
-        match self {
-            Engine::Mysql => 3306,
-            Engine::Postgres => 5432,
-        }
-    }
-}
+/// PostgreSQL.
+#[cfg(any(feature = "postgres", test))]
+pub const POSTGRES: Scheme = Scheme {
+    name: "postgres",
+    port: 5432,
+};
 
 /// How to reach a database, and how to read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    pub engine: Engine,
+pub struct ServerSettings {
+    scheme: Scheme,
     pub host: String,
     pub port: u16,
     /// The socket (MariaDB, MySQL) or its folder (PostgreSQL), in place of host and port.
@@ -47,7 +44,7 @@ pub struct Settings {
     password: Option<Password>,
     pub database: String,
     pub tls: Tls,
-    pub options: Options,
+    pub options: ReadOptions,
 }
 
 /// How a connection is encrypted.
@@ -64,14 +61,14 @@ pub enum Tls {
     },
 }
 
-impl Settings {
+impl ServerSettings {
     /// Reads an address.
     ///
     /// # Errors
     /// A sentence that names what was wrong and what is accepted, without any part of the address
     /// that may hold the password.
-    pub fn parse(engine: Engine, address: &str) -> Result<Self, String> {
-        let accepted = format!("{}://USER:PASSWORD@HOST[:PORT]/DATABASE", engine.scheme());
+    pub fn parse(scheme: Scheme, address: &str) -> Result<Self, String> {
+        let accepted = format!("{}://USER:PASSWORD@HOST[:PORT]/DATABASE", scheme.name);
         let url = ServerUrl::parse(address, &accepted)?;
         let database = decode(&url.path)?;
         if database.is_empty() || database.contains('/') {
@@ -81,15 +78,15 @@ impl Settings {
             return Err(format!("the user is missing; accepted is {accepted}"));
         }
         let mut settings = Self {
-            engine,
+            scheme,
             host: url.host,
-            port: url.port.unwrap_or(engine.port()),
+            port: url.port.unwrap_or(scheme.port),
             socket: None,
             user: url.user,
             password: url.password,
             database,
             tls: Tls::Off,
-            options: Options::default(),
+            options: ReadOptions::default(),
         };
         settings.set_options(&url.options)?;
         Ok(settings)
@@ -161,11 +158,11 @@ impl Settings {
     }
 }
 
-impl fmt::Display for Settings {
+impl fmt::Display for ServerSettings {
     /// The address without its password, and with what says which updates come from it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = Place {
-            scheme: self.engine.scheme(),
+            scheme: self.scheme.name,
             user: &self.user,
             host: &self.host,
             port: self.port,
@@ -182,7 +179,7 @@ impl fmt::Display for Settings {
         }
         match self.options.mode {
             Mode::Bugs => option(f, "mode", "bugs"),
-            Mode::Table if self.options.table != Options::default().table => {
+            Mode::Table if self.options.table != ReadOptions::default().table => {
                 option(f, "table", &self.options.table.to_string())
             }
             Mode::Table => Ok(()),
@@ -194,13 +191,13 @@ impl fmt::Display for Settings {
 mod tests {
     use super::*;
 
-    fn parse(address: &str) -> Settings {
-        let engine = if address.starts_with("mysql") {
-            Engine::Mysql
+    fn parse(address: &str) -> ServerSettings {
+        let scheme = if address.starts_with("mysql") {
+            MYSQL
         } else {
-            Engine::Postgres
+            POSTGRES
         };
-        Settings::parse(engine, address).unwrap_or_else(|why| panic!("{address}: {why}"))
+        ServerSettings::parse(scheme, address).unwrap_or_else(|why| panic!("{address}: {why}"))
     }
 
     #[test]
@@ -306,7 +303,7 @@ mod tests {
                 "verify-full",
             ),
         ] {
-            let why = Settings::parse(Engine::Mysql, address).unwrap_err();
+            let why = ServerSettings::parse(MYSQL, address).unwrap_err();
             assert!(why.contains(said), "{address}: {why}");
             assert!(!why.contains("secret"), "{address}: {why}");
         }

@@ -1,7 +1,7 @@
 //! Destination `amqp:` and `amqps:`: an exchange of a RabbitMQ broker, such as Mozilla's Pulse.
 //! Knows no AMQP: that is the publisher's.
 
-use super::destination::{Destination, Trouble};
+use super::destination::{Destination, SendError};
 use crate::amqp::{self, Publisher, Settings};
 use crate::update::Update;
 use crate::work::Stop;
@@ -26,10 +26,10 @@ impl Destination for Exchange {
         BATCH_MAX
     }
 
-    fn connect(&mut self, stop: &Stop) -> Result<(), Trouble> {
+    fn connect(&mut self, stop: &Stop) -> Result<(), SendError> {
         self.0
             .connect(stop)
-            .map_err(|error| Trouble::Failed(error.to_string()))
+            .map_err(|error| SendError::Failed(error.to_string()))
     }
 
     fn send(
@@ -37,11 +37,11 @@ impl Destination for Exchange {
         updates: &[Update],
         stop: &Stop,
         waiting: &mut dyn FnMut(&str),
-    ) -> (usize, Result<(), Trouble>) {
+    ) -> (usize, Result<(), SendError>) {
         let (count, result) = self.0.publish(updates, stop, waiting);
         let trouble = |trouble| match trouble {
-            amqp::Trouble::Refused(why) => Trouble::Refused(why),
-            amqp::Trouble::Failed(error) => Trouble::Failed(error.to_string()),
+            amqp::PublishError::Refused(why) => SendError::Refused(why),
+            amqp::PublishError::Failed(error) => SendError::Failed(error.to_string()),
         };
         (count, result.map_err(trouble))
     }

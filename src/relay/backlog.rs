@@ -38,7 +38,7 @@ pub struct Backlog {
 
 /// A change that waits for a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct Entry {
     /// Its place in the order.
     pub id: i64,
     /// What changed.
@@ -174,7 +174,7 @@ impl Backlog {
         Key(destination): Key,
         after: i64,
         max: usize,
-    ) -> rusqlite::Result<Vec<Waiting>> {
+    ) -> rusqlite::Result<Vec<Entry>> {
         let mut select = self
             .database
             .prepare_cached("SELECT id, bug_id, delta_ts FROM push_backlog WHERE destination = ?1 AND id > ?2 ORDER BY id LIMIT ?3")?;
@@ -184,7 +184,7 @@ impl Backlog {
                 .zip(when.parse().ok())
                 .map(|(bug, when)| Update { bug, when });
             let update = update.ok_or(rusqlite::Error::InvalidQuery)?;
-            Ok(Waiting {
+            Ok(Entry {
                 id: row.get(0)?,
                 update,
             })

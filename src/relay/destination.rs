@@ -13,7 +13,7 @@ pub trait Destination: Send {
     ///
     /// # Errors
     /// When that fails; it may work later.
-    fn connect(&mut self, _stop: &Stop) -> Result<(), Trouble> {
+    fn connect(&mut self, _stop: &Stop) -> Result<(), SendError> {
         Ok(())
     }
 
@@ -25,7 +25,7 @@ pub trait Destination: Send {
         updates: &[Update],
         stop: &Stop,
         waiting: &mut dyn FnMut(&str),
-    ) -> (usize, Result<(), Trouble>);
+    ) -> (usize, Result<(), SendError>);
 
     /// Says goodbye, in a moment at most: the stop was requested.
     fn close(&mut self) {}
@@ -33,7 +33,7 @@ pub trait Destination: Send {
 
 /// Why a change has not arrived.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum SendError {
     /// The destination will never take this one.
     Refused(String),
     /// It may work later: whatever is not known to be for good.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::destination::{Destination, Trouble};
+use super::destination::{Destination, SendError};
 use crate::update::Update;
 use crate::work::Stop;
 
@@ -71,7 +71,7 @@ impl Destination for Lines {
         updates: &[Update],
         _: &Stop,
         _: &mut dyn FnMut(&str),
-    ) -> (usize, Result<(), Trouble>) {
+    ) -> (usize, Result<(), SendError>) {
         let mut lines = Vec::new();
         for Update { bug, when } in updates {
             let line = Line {
@@ -84,7 +84,7 @@ impl Destination for Lines {
         let written = match &self.0 {
             Settings::Stdout => print(&lines),
             Settings::File(file) => append(file, &lines)
-                .map_err(|error| Trouble::Failed(format!("cannot write: {error}"))),
+                .map_err(|error| SendError::Failed(format!("cannot write: {error}"))),
         };
         match written {
             Ok(()) => (updates.len(), Ok(())),
@@ -94,14 +94,14 @@ impl Destination for Lines {
     }
 }
 
-fn print(lines: &[u8]) -> Result<(), Trouble> {
+fn print(lines: &[u8]) -> Result<(), SendError> {
     let mut stdout = io::stdout().lock();
     stdout
         .write_all(lines)
         .and_then(|()| stdout.flush())
         .map_err(|error| match error.kind() {
-            ErrorKind::BrokenPipe => Trouble::NobodyReads,
-            _ => Trouble::Failed(format!("cannot write: {error}")),
+            ErrorKind::BrokenPipe => SendError::NobodyReads,
+            _ => SendError::Failed(format!("cannot write: {error}")),
         })
 }
 
@@ -161,6 +161,6 @@ mod tests {
         );
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        assert!(matches!(send(&updates), (0, Err(Trouble::Failed(_)))));
+        assert!(matches!(send(&updates), (0, Err(SendError::Failed(_)))));
     }
 }

@@ -34,7 +34,7 @@ use crate::failure::Failure;
 use crate::work::{self, FileLock, Health, Stop, Threads};
 
 pub use self::address::Address;
-pub use self::destination::{Destination, Trouble};
+pub use self::destination::{Destination, SendError};
 pub use self::pauses::Pauses;
 pub use self::status::status;
 
@@ -174,7 +174,7 @@ impl Relay {
             stop: stop.clone(),
             ends: self.end.clone(),
             pauses: settings.pauses.clone(),
-            progress: outlet::Progress::default(),
+            state: outlet::OutletState::default(),
         };
         self.bells.push(ring);
         self.start_thread("destination", stop, move || outlet.run())

@@ -8,8 +8,8 @@ use std::time::Duration;
 use log::{debug, info, warn};
 
 use super::End;
-use super::backlog::{Backlog, Key, Waiting};
-use super::destination::{Destination, Trouble};
+use super::backlog::{Backlog, Entry, Key};
+use super::destination::{Destination, SendError};
 use super::pauses::Pauses;
 use crate::update::Update;
 use crate::work::{Panicked, Stop, catch_panic, unix_now};
@@ -29,12 +29,12 @@ pub struct Outlet {
     pub stop: Stop,
     pub ends: Sender<End>,
     pub pauses: Pauses,
-    pub progress: Progress,
+    pub state: OutletState,
 }
 
 /// How well it goes.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct OutletState {
     /// The last change that has arrived, or was given up; it need not be deleted yet.
     done: i64,
     /// What the log and the backlog's status were told last, if something is wrong.
@@ -82,9 +82,9 @@ impl Outlet {
 
     /// Sends the next batch. Fails when the backlog file does.
     fn turn(&mut self) -> rusqlite::Result<Turn> {
-        let batch =
-            self.backlog
-                .first(self.key, self.progress.done, self.destination.batch_max())?;
+        let batch = self
+            .backlog
+            .first(self.key, self.state.done, self.destination.batch_max())?;
         if batch.is_empty() {
             return self.connect();
         }
@@ -94,8 +94,8 @@ impl Outlet {
         }
         match result {
             Ok(()) => Ok(Turn::Next),
-            Err(Trouble::Refused(why)) => {
-                let Waiting {
+            Err(SendError::Refused(why)) => {
+                let Entry {
                     update: Update { bug, when },
                     ..
                 } = &batch[count];
@@ -112,9 +112,9 @@ impl Outlet {
                 )?;
                 Ok(Turn::Next)
             }
-            Err(Trouble::Failed(_)) if self.stop.is_requested() => Ok(Turn::End),
-            Err(Trouble::Failed(why)) => self.fail(why).map(Turn::Pause),
-            Err(Trouble::NobodyReads) => {
+            Err(SendError::Failed(_)) if self.stop.is_requested() => Ok(Turn::End),
+            Err(SendError::Failed(why)) => self.fail(why).map(Turn::Pause),
+            Err(SendError::NobodyReads) => {
                 // Nobody hears it when the relay is about to end anyway.
                 let _ = self.ends.send(End::NobodyReads);
                 Ok(Turn::End)
@@ -128,20 +128,20 @@ impl Outlet {
         match connected.unwrap_or_else(|panicked| Err(panicked.into())) {
             _ if self.stop.is_requested() => Ok(Turn::End),
             Ok(()) => self.work().map(|()| Turn::Idle),
-            Err(Trouble::Failed(why) | Trouble::Refused(why)) => {
+            Err(SendError::Failed(why) | SendError::Refused(why)) => {
                 self.fail(why).map(Turn::IdlePause)
             }
-            Err(Trouble::NobodyReads) => Ok(Turn::End),
+            Err(SendError::NobodyReads) => Ok(Turn::End),
         }
     }
 
-    fn send(&mut self, batch: &[Waiting]) -> (usize, Result<(), Trouble>) {
+    fn send(&mut self, batch: &[Entry]) -> (usize, Result<(), SendError>) {
         let updates: Vec<Update> = batch.iter().map(|waiting| waiting.update.clone()).collect();
         let (name, backlog, key, said) = (
             &self.name,
             &mut self.backlog,
             self.key,
-            &mut self.progress.said,
+            &mut self.state.said,
         );
         let mut wait = |why: &str| {
             if said.as_deref() != Some(why) {
@@ -157,15 +157,15 @@ impl Outlet {
     }
 
     /// Forgets changes up to this one. The destination answers, whatever it says.
-    fn succeed(&mut self, last: &Waiting) -> rusqlite::Result<()> {
-        self.progress.done = last.id;
+    fn succeed(&mut self, last: &Entry) -> rusqlite::Result<()> {
+        self.state.done = last.id;
         self.work()?;
         self.backlog.delete(self.key, last.id)
     }
 
     fn work(&mut self) -> rusqlite::Result<()> {
         self.pauses.reset();
-        if self.progress.said.take().is_some() {
+        if self.state.said.take().is_some() {
             info!("{}: works again", self.name);
             self.backlog.note_success(self.key)?;
         }
@@ -176,7 +176,7 @@ impl Outlet {
     fn fail(&mut self, why: String) -> rusqlite::Result<Duration> {
         let pause = self.pauses.next_pause();
         let next_attempt = unix_now().saturating_add_unsigned(pause.as_secs());
-        if self.progress.said.as_ref() == Some(&why) {
+        if self.state.said.as_ref() == Some(&why) {
             debug!("{}: still: {why}; trying again in {pause:?}", self.name);
         } else {
             warn!(
@@ -186,30 +186,30 @@ impl Outlet {
         }
         self.backlog
             .note_error(self.key, &why, unix_now(), Some(next_attempt))?;
-        self.progress.said = Some(why);
+        self.state.said = Some(why);
         Ok(pause)
     }
 
     fn say_backlog(&mut self, error: Option<&rusqlite::Error>) {
         match error {
-            Some(error) if !self.progress.is_backlog_failing => {
+            Some(error) if !self.state.is_backlog_failing => {
                 warn!(
                     "{}: cannot use the backlog (setting --backlog): {error}; trying again until it works",
                     self.name
                 );
             }
             Some(error) => debug!("{}: still: cannot use the backlog: {error}", self.name),
-            None if self.progress.is_backlog_failing => {
+            None if self.state.is_backlog_failing => {
                 info!("{}: the backlog can be used again", self.name)
             }
             None => {}
         }
-        self.progress.is_backlog_failing = error.is_some();
+        self.state.is_backlog_failing = error.is_some();
     }
 }
 
-impl From<Panicked> for Trouble {
+impl From<Panicked> for SendError {
     fn from(panicked: Panicked) -> Self {
-        Trouble::Failed(panicked.to_string())
+        SendError::Failed(panicked.to_string())
     }
 }

@@ -65,14 +65,14 @@ impl Engine {
 
 /// What a check has found; all of it without a full stop.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct Findings {
     /// What is missing or damaged. Nothing, where all is well.
     pub problems: Vec<String>,
     /// What the account may not see, so that nothing is known of it.
     pub unknown: Vec<String>,
 }
 
-impl Report {
+impl Findings {
     /// Adds a problem.
     fn problem(&mut self, text: impl Into<String>) {
         self.problems.push(text.into());
@@ -90,7 +90,7 @@ impl Report {
 ///
 /// # Errors
 /// When the database cannot be asked.
-pub fn check(database: &Database) -> Result<Report, Error> {
+pub fn check(database: &Database) -> Result<Findings, Error> {
     match database {
         Database::Sqlite(settings) => sqlite::check(settings),
         #[cfg(feature = "mysql")]

@@ -2,40 +2,40 @@
 
 use ::postgres::Client;
 
-use super::{Engine, Report, is_same, part};
-use crate::database::Settings;
+use super::{Engine, Findings, is_same, part};
+use crate::database::ServerSettings;
 use crate::database::postgres::{connect, sentence};
 use crate::work::Error;
 
 type Result<T> = std::result::Result<T, ::postgres::Error>;
 
-pub(super) fn check(settings: &Settings) -> std::result::Result<Report, Error> {
+pub(super) fn check(settings: &ServerSettings) -> std::result::Result<Findings, Error> {
     let mut client = connect(settings)?;
-    let mut report = Report::default();
-    check_all(&mut client, &mut report)
+    let mut findings = Findings::default();
+    check_all(&mut client, &mut findings)
         .map_err(|error| format!("cannot read the catalogs: {}", sentence(&error)))?;
-    Ok(report)
+    Ok(findings)
 }
 
-fn check_all(client: &mut Client, report: &mut Report) -> Result<()> {
+fn check_all(client: &mut Client, findings: &mut Findings) -> Result<()> {
     let tables = client.query_one(
         "SELECT to_regclass('bugs') IS NOT NULL, to_regclass('push_notify') IS NOT NULL",
         &[],
     )?;
     if !tables.try_get(0)? {
-        report.problem("there is no table bugs: is this Bugzilla's own database, and its schema on the search_path?");
+        findings.problem("there is no table bugs: is this Bugzilla's own database, and its schema on the search_path?");
         return Ok(());
     }
     if tables.try_get(1)? {
-        check_table(client, report)?;
-        check_rights(client, report)?;
+        check_table(client, findings)?;
+        check_rights(client, findings)?;
     } else {
-        report.problem("the table push_notify is missing");
+        findings.problem("the table push_notify is missing");
     }
-    check_triggers(client, report)
+    check_triggers(client, findings)
 }
 
-fn check_table(client: &mut Client, report: &mut Report) -> Result<()> {
+fn check_table(client: &mut Client, findings: &mut Findings) -> Result<()> {
     let columns = client.query(
         "SELECT a.attname::text, format_type(a.atttypid, NULL), \
                 a.attidentity <> '' OR COALESCE(pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%', FALSE) \
@@ -56,8 +56,8 @@ fn check_table(client: &mut Client, report: &mut Report) -> Result<()> {
         ("delta_ts", &["timestamp without time zone"]),
     ] {
         match kinds.get(name) {
-            None => report.problem(format!("the table push_notify has no column {name}")),
-            Some(kind) => report.expect(accepted.contains(&kind.as_str()), || {
+            None => findings.problem(format!("the table push_notify has no column {name}")),
+            Some(kind) => findings.expect(accepted.contains(&kind.as_str()), || {
                 format!(
                     "the column {name} of push_notify is {kind}, not {}",
                     accepted.join(" or ")
@@ -65,7 +65,7 @@ fn check_table(client: &mut Client, report: &mut Report) -> Result<()> {
             }),
         }
     }
-    report.expect(counts || !kinds.contains_key("id"), || {
+    findings.expect(counts || !kinds.contains_key("id"), || {
         "the column id of push_notify does not count by itself".to_owned()
     });
     let constraints = client.query(
@@ -80,23 +80,23 @@ fn check_table(client: &mut Client, report: &mut Report) -> Result<()> {
             has_key = true;
         } else {
             let name: String = row.try_get(0)?;
-            report.problem(format!(
+            findings.problem(format!(
                 "the table push_notify has the unique index {name}, which makes edits fail"
             ));
         }
     }
-    report.expect(has_key, || {
+    findings.expect(has_key, || {
         "id is not the primary key of push_notify, so that reading it takes long".to_owned()
     });
     let keys = client.query_one("SELECT count(*) FROM pg_constraint WHERE conrelid = 'push_notify'::regclass AND contype = 'f'", &[])?;
-    report.expect(keys.try_get::<_, i64>(0)? == 0, || {
+    findings.expect(keys.try_get::<_, i64>(0)? == 0, || {
         "the table push_notify has a foreign key, which makes edits slow or fail".to_owned()
     });
     Ok(())
 }
 
 /// Who edits must be able to write the table, and this account to read it.
-fn check_rights(client: &mut Client, report: &mut Report) -> Result<()> {
+fn check_rights(client: &mut Client, findings: &mut Findings) -> Result<()> {
     let rights = client.query_one(
         "SELECT pg_get_userbyid(c.relowner)::text, has_table_privilege(c.relowner, 'push_notify', 'INSERT'), \
                 COALESCE(has_sequence_privilege(c.relowner, pg_get_serial_sequence('push_notify', 'id'), 'USAGE'), TRUE), \
@@ -105,23 +105,23 @@ fn check_rights(client: &mut Client, report: &mut Report) -> Result<()> {
         &[],
     )?;
     let (owner, user): (String, String) = (rights.try_get(0)?, rights.try_get(3)?);
-    report.expect(rights.try_get(1)?, || {
+    findings.expect(rights.try_get(1)?, || {
         format!(
             "{owner}, the owner of bugs, may not INSERT into push_notify, which makes edits fail"
         )
     });
-    report.expect(rights.try_get(2)?, || {
+    findings.expect(rights.try_get(2)?, || {
         format!("{owner}, the owner of bugs, may not use the sequence of push_notify.id, which makes edits fail")
     });
     for (column, right) in [(4, "SELECT"), (5, "DELETE")] {
-        report.expect(rights.try_get(column)?, || {
+        findings.expect(rights.try_get(column)?, || {
             format!("this account, {user}, has no right to {right} on push_notify")
         });
     }
     Ok(())
 }
 
-fn check_triggers(client: &mut Client, report: &mut Report) -> Result<()> {
+fn check_triggers(client: &mut Client, findings: &mut Findings) -> Result<()> {
     // The bits of tgtype: 1 is FOR EACH ROW, 4 INSERT, 16 UPDATE; no other bit means AFTER.
     for (name, kind, columns) in [
         ("push_notify_insert", 5_i16, ""),
@@ -134,16 +134,16 @@ fn check_triggers(client: &mut Client, report: &mut Report) -> Result<()> {
             &[&name],
         )?;
         let Some(row) = row else {
-            report.problem(format!("the trigger {name} on bugs is missing"));
+            findings.problem(format!("the trigger {name} on bugs is missing"));
             continue;
         };
-        report.expect(row.try_get(0)?, || {
+        findings.expect(row.try_get(0)?, || {
             format!("the trigger {name} on bugs is disabled")
         });
         let is_ours = row.try_get::<_, i16>(1)? == kind
             && row.try_get(2)?
             && row.try_get::<_, Vec<String>>(4)?.join(" ") == columns;
-        report.expect(is_ours, || {
+        findings.expect(is_ours, || {
             format!("the trigger {name} on bugs is not the one that this version makes")
         });
         let body = part(
@@ -152,7 +152,7 @@ fn check_triggers(client: &mut Client, report: &mut Report) -> Result<()> {
             "$$",
         );
         let source: String = row.try_get(3)?;
-        report.expect(is_same(&source, body), || {
+        findings.expect(is_same(&source, body), || {
             format!(
                 "the function that the trigger {name} calls is not the one that this version makes"
             )

@@ -2,28 +2,28 @@
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::{Engine, Report, is_same, part};
-use crate::database::sqlite::Settings;
+use super::{Engine, Findings, is_same, part};
+use crate::database::sqlite::FileSettings;
 use crate::work::Error;
 
-pub(super) fn check(settings: &Settings) -> Result<Report, Error> {
+pub(super) fn check(settings: &FileSettings) -> Result<Findings, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(settings.file(), flags)?;
-    let mut report = Report::default();
+    let mut findings = Findings::default();
     if !has_table(&database, "bugs")? {
-        report.problem("there is no table bugs: is this Bugzilla's own file?");
-        return Ok(report);
+        findings.problem("there is no table bugs: is this Bugzilla's own file?");
+        return Ok(findings);
     }
     if has_table(&database, "push_notify")? {
-        check_table(&database, &mut report)?;
+        check_table(&database, &mut findings)?;
     } else {
-        report.problem("the table push_notify is missing");
+        findings.problem("the table push_notify is missing");
     }
-    check_triggers(&database, &mut report)?;
-    report.expect(!database.is_readonly("main")?, || {
+    check_triggers(&database, &mut findings)?;
+    findings.expect(!database.is_readonly("main")?, || {
         "this account may not write the file".to_owned()
     });
-    Ok(report)
+    Ok(findings)
 }
 
 fn has_table(database: &Connection, name: &str) -> rusqlite::Result<bool> {
@@ -32,7 +32,7 @@ fn has_table(database: &Connection, name: &str) -> rusqlite::Result<bool> {
         .exists([name])
 }
 
-fn check_table(database: &Connection, report: &mut Report) -> rusqlite::Result<()> {
+fn check_table(database: &Connection, findings: &mut Findings) -> rusqlite::Result<()> {
     let column = |name: &str| {
         let mut select = database
             .prepare("SELECT type, pk FROM pragma_table_info('push_notify') WHERE name = ?1")?;
@@ -43,19 +43,19 @@ fn check_table(database: &Connection, report: &mut Report) -> rusqlite::Result<(
             .optional()
     };
     for name in ["bug_id", "delta_ts"] {
-        report.expect(column(name)?.is_some(), || {
+        findings.expect(column(name)?.is_some(), || {
             format!("the table push_notify has no column {name}")
         });
     }
     let id =
         column("id")?.is_some_and(|(kind, key)| kind.eq_ignore_ascii_case("INTEGER") && key == 1);
-    report.expect(id, || {
+    findings.expect(id, || {
         "the column id of push_notify is not INTEGER PRIMARY KEY".to_owned()
     });
     let mut unique =
         database.prepare("SELECT name FROM pragma_index_list('push_notify') WHERE \"unique\"")?;
     for name in unique.query_map([], |row| row.get::<_, String>(0))? {
-        report.problem(format!(
+        findings.problem(format!(
             "the table push_notify has the unique index {}, which makes edits fail",
             name?
         ));
@@ -63,13 +63,13 @@ fn check_table(database: &Connection, report: &mut Report) -> rusqlite::Result<(
     let keys = database
         .prepare("SELECT 1 FROM pragma_foreign_key_list('push_notify')")?
         .exists([])?;
-    report.expect(!keys, || {
+    findings.expect(!keys, || {
         "the table push_notify has a foreign key, which makes edits slow or fail".to_owned()
     });
     Ok(())
 }
 
-fn check_triggers(database: &Connection, report: &mut Report) -> rusqlite::Result<()> {
+fn check_triggers(database: &Connection, findings: &mut Findings) -> rusqlite::Result<()> {
     for name in ["push_notify_insert", "push_notify_update"] {
         let mut select = database
             .prepare("SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?1")?;
@@ -80,9 +80,9 @@ fn check_triggers(database: &Connection, report: &mut Report) -> rusqlite::Resul
             ";\n\n",
         );
         match found {
-            None => report.problem(format!("the trigger {name} is missing")),
+            None => findings.problem(format!("the trigger {name} is missing")),
             Some(found) => {
-                report.expect(is_same(&found, expected), || {
+                findings.expect(is_same(&found, expected), || {
                     format!("the trigger {name} is not the one that this version makes")
                 });
             }

@@ -124,8 +124,8 @@ impl Publisher {
                 let (_, result) = publisher.publish(&updates, &Stop::default(), &mut |_| ());
                 result.map_err(|trouble| {
                     io::Error::other(match trouble {
-                        amqp::Trouble::Refused(why) => why,
-                        amqp::Trouble::Failed(error) => error.to_string(),
+                        amqp::PublishError::Refused(why) => why,
+                        amqp::PublishError::Failed(error) => error.to_string(),
                     })
                 })
             }

@@ -4,7 +4,7 @@ use ::mysql::prelude::Queryable;
 use ::mysql::{Conn, TxOpts};
 
 use super::super::bugs::{Bugs, LARGEST, Largest, Look, LookFrom, touched_since};
-use super::super::settings::Settings;
+use super::super::settings::ServerSettings;
 use super::{UTC, connect, failed, row};
 use crate::work::Error;
 
@@ -26,7 +26,7 @@ impl BugsTables {
     ///
     /// # Errors
     /// When that fails.
-    pub(crate) fn open(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn open(settings: &ServerSettings) -> Result<Self, Error> {
         let mut conn = connect(settings)?;
         // What belongs together is read from one snapshot.
         conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")

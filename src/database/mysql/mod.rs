@@ -10,7 +10,7 @@ use ::mysql::{Conn, OptsBuilder, SslOpts};
 pub(super) use self::bugs::BugsTables;
 pub(super) use self::notifications::Notifications;
 use super::options::{Zone, offset_text};
-use super::settings::{Settings, Tls};
+use super::settings::{ServerSettings, Tls};
 use super::table::Row;
 use crate::work::Error;
 
@@ -26,7 +26,7 @@ const UTC: &str =
 ///
 /// # Errors
 /// When it cannot be reached, or refuses the account or the time zone.
-pub fn connect(settings: &Settings) -> Result<Conn, Error> {
+pub fn connect(settings: &ServerSettings) -> Result<Conn, Error> {
     let ssl = match &settings.tls {
         Tls::Off => None,
         Tls::Unverified => Some(SslOpts::default().with_danger_accept_invalid_certs(true)),

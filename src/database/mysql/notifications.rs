@@ -3,8 +3,8 @@
 use ::mysql::prelude::Queryable;
 use ::mysql::{Conn, TxOpts};
 
-use super::super::options::Options;
-use super::super::settings::Settings;
+use super::super::options::ReadOptions;
+use super::super::settings::ServerSettings;
 use super::super::table::{BATCH_ROWS, Row, Table};
 use super::{UTC, connect, failed, row as row_of};
 use crate::update::BugId;
@@ -27,7 +27,7 @@ impl Notifications {
     /// # Errors
     /// When the database cannot be reached, or the account may not read the table and delete from
     /// it.
-    pub(crate) fn open(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn open(settings: &ServerSettings) -> Result<Self, Error> {
         let (mut conn, options) = (connect(settings)?, &settings.options);
         let table = options.table.quoted('`');
         // An account that may not delete is better known now than after the first update.
@@ -60,7 +60,7 @@ impl Notifications {
 
 /// Locks a name that belongs to the table, and ends with the connection. Names count for the whole
 /// server, and have 64 characters.
-fn claim(options: &Options) -> String {
+fn claim(options: &ReadOptions) -> String {
     let schema = options
         .table
         .schema()
@@ -72,7 +72,7 @@ fn claim(options: &Options) -> String {
 }
 
 /// Whether the table is the original's, with a unique index on `bug_id` alone.
-fn has_one_row_per_bug(conn: &mut Conn, options: &Options) -> ::mysql::Result<bool> {
+fn has_one_row_per_bug(conn: &mut Conn, options: &ReadOptions) -> ::mysql::Result<bool> {
     let index: Option<String> = conn.exec_first(
         "SELECT index_name FROM information_schema.statistics \
          WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0 \

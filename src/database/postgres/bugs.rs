@@ -4,7 +4,7 @@ use ::postgres::types::ToSql;
 use ::postgres::{Client, GenericClient, IsolationLevel};
 
 use super::super::bugs::{Bugs, LARGEST, Largest, Look, LookFrom, touched_since};
-use super::super::settings::Settings;
+use super::super::settings::ServerSettings;
 use super::super::table::Row;
 use super::{UTC, connect, failed, row as row_of};
 use crate::work::Error;
@@ -27,7 +27,7 @@ impl BugsTables {
     ///
     /// # Errors
     /// When that fails.
-    pub(crate) fn open(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn open(settings: &ServerSettings) -> Result<Self, Error> {
         let mut client = connect(settings)?;
         let has_ids = client.query_one(LARGEST, &[]).is_ok();
         if !has_ids {

@@ -12,7 +12,7 @@ use ::postgres::{Client, Config, NoTls, Row as SqlRow};
 pub(super) use self::bugs::BugsTables;
 pub(super) use self::notifications::Notifications;
 use super::options::{Zone, offset_text};
-use super::settings::{Settings, Tls};
+use super::settings::{ServerSettings, Tls};
 use super::table::Row;
 use crate::work::Error;
 
@@ -27,7 +27,7 @@ const UTC: &str = "to_char(delta_ts::timestamp AT TIME ZONE current_setting('Tim
 ///
 /// # Errors
 /// When it cannot be reached, or refuses the account or the time zone.
-pub fn connect(settings: &Settings) -> Result<Client, Error> {
+pub fn connect(settings: &ServerSettings) -> Result<Client, Error> {
     let mut config = Config::new();
     config
         .user(&settings.user)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::{Client, Statement};
 
-use super::super::settings::Settings;
+use super::super::settings::ServerSettings;
 use super::super::table::{BATCH_ROWS, Row, Table};
 use super::{UTC, connect, failed, row as row_of, sentence};
 use crate::update::BugId;
@@ -34,7 +34,7 @@ impl Notifications {
     /// # Errors
     /// When the database cannot be reached, or the account may not read the table and delete from
     /// it.
-    pub(crate) fn open(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn open(settings: &ServerSettings) -> Result<Self, Error> {
         let (mut client, options) = (connect(settings)?, &settings.options);
         let table = options.table.quoted('"');
         // An account that may not delete is better known now than after the first update.

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OpenFlags, params};
 
 use super::super::bugs::{Bugs, LARGEST, Largest, Look, LookFrom, touched_since};
 use super::super::table::Row;
-use super::{LOCK_WAIT, Settings, cannot_open, local, row as row_of, utc};
+use super::{FileSettings, LOCK_WAIT, cannot_open, local, row as row_of, utc};
 use crate::work::Error;
 
 /// Bugzilla's own tables.
@@ -26,7 +26,7 @@ impl BugsTables {
     ///
     /// # Errors
     /// When that fails.
-    pub(crate) fn open(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn open(settings: &FileSettings) -> Result<Self, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let database = Connection::open_with_flags(&settings.file, flags).map_err(cannot_open)?;
         database.busy_timeout(LOCK_WAIT).map_err(cannot_open)?;

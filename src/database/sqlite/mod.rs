@@ -12,7 +12,7 @@ use rusqlite::Row as SqlRow;
 
 pub(super) use self::bugs::BugsTables;
 pub(super) use self::notifications::Notifications;
-use super::options::{self, Mode, Options, Zone, offset_text};
+use super::options::{self, Mode, ReadOptions, Zone, offset_text};
 use super::table::Row;
 use crate::address::read_options;
 use crate::work::Error;
@@ -22,12 +22,12 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// Which file, and how to read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct FileSettings {
     file: PathBuf,
-    pub(super) options: Options,
+    pub(super) options: ReadOptions,
 }
 
-impl Settings {
+impl FileSettings {
     /// Reads `FILE[?OPTION=VALUE&…]`, what stands behind `sqlite:`.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Settings {
         }
         let mut settings = Self {
             file: file.into(),
-            options: Options::default(),
+            options: ReadOptions::default(),
         };
         read_options(query, options::ACCEPTED, |name, value| {
             settings.options.set(name, value)
@@ -62,12 +62,12 @@ fn cannot_open(error: rusqlite::Error) -> Error {
     format!("cannot open the file: {error}").into()
 }
 
-impl fmt::Display for Settings {
+impl fmt::Display for FileSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sqlite:{}", self.file.display())?;
         match self.options.mode {
             Mode::Bugs => f.write_str("?mode=bugs"),
-            Mode::Table if self.options.table != Options::default().table => {
+            Mode::Table if self.options.table != ReadOptions::default().table => {
                 write!(f, "?table={}", self.options.table)
             }
             Mode::Table => Ok(()),
@@ -109,16 +109,16 @@ mod tests {
 
     #[test]
     fn options_are_read_as_those_of_other_databases_and_the_file_as_it_stands() {
-        let settings = Settings::parse("a+b%20c.db?tz=%2B02:00").unwrap();
+        let settings = FileSettings::parse("a+b%20c.db?tz=%2B02:00").unwrap();
         assert_eq!(settings.file(), Path::new("a+b%20c.db"));
         assert_eq!(settings.options.zone, Zone::Offset(7_200));
-        assert_eq!(Settings::parse("a+b%20c.db?tz=+02:00"), Ok(settings));
+        assert_eq!(FileSettings::parse("a+b%20c.db?tz=+02:00"), Ok(settings));
         for (text, said) in [
             ("", "sqlite:FILE"),
             ("x?tz=Europe/Berlin", "tz: SQLite knows no zone"),
             ("x?colour=red", "accepted are table=NAME"),
         ] {
-            let why = Settings::parse(text).unwrap_err();
+            let why = FileSettings::parse(text).unwrap_err();
             assert!(why.contains(said), "{text}: {why}");
         }
     }

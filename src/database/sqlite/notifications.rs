@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::super::table::{BATCH_ROWS, Row, Table};
-use super::{LOCK_WAIT, Settings, cannot_open, local, row as row_of, utc};
+use super::{FileSettings, LOCK_WAIT, cannot_open, local, row as row_of, utc};
 use crate::update::BugId;
 use crate::work::{Error, FileLock};
 
@@ -25,7 +25,7 @@ impl Notifications {
     ///
     /// # Errors
     /// When that fails, or the file cannot be written.
-    pub(crate) fn open(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn open(settings: &FileSettings) -> Result<Self, Error> {
         let mut database = Connection::open(&settings.file).map_err(cannot_open)?;
         let create = format!(
             "CREATE TABLE IF NOT EXISTS {} (id INTEGER PRIMARY KEY AUTOINCREMENT, bug_id INTEGER NOT NULL, delta_ts TEXT NOT NULL)",
@@ -55,7 +55,7 @@ impl Notifications {
         Self::new(database, settings)
     }
 
-    fn new(database: Connection, settings: &Settings) -> Result<Self, Error> {
+    fn new(database: Connection, settings: &FileSettings) -> Result<Self, Error> {
         let options = &settings.options;
         let (table, utc, local) = (
             options.table.quoted('"'),

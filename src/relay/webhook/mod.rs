@@ -10,7 +10,7 @@ use ureq::http::StatusCode;
 use ureq::{Agent, Body, http::Response};
 
 pub use self::settings::Settings;
-use super::destination::{Destination, Trouble};
+use super::destination::{Destination, SendError};
 use crate::update::Update;
 use crate::work::Stop;
 
@@ -36,7 +36,7 @@ impl Webhook {
         })
     }
 
-    fn post(&self, update: &Update) -> Result<(), Trouble> {
+    fn post(&self, update: &Update) -> Result<(), SendError> {
         let body = body(update);
         let mut request = self
             .agent
@@ -45,13 +45,13 @@ impl Webhook {
         for (field, value) in self
             .settings
             .proofs(body.as_bytes())
-            .map_err(Trouble::Failed)?
+            .map_err(SendError::Failed)?
         {
             request = request.header(field, value);
         }
         let response = request
             .send(body.as_bytes())
-            .map_err(|error| Trouble::Failed(sentence(&error)))?;
+            .map_err(|error| SendError::Failed(sentence(&error)))?;
         verdict(response)
     }
 }
@@ -67,7 +67,7 @@ impl Destination for Webhook {
         updates: &[Update],
         stop: &Stop,
         _: &mut dyn FnMut(&str),
-    ) -> (usize, Result<(), Trouble>) {
+    ) -> (usize, Result<(), SendError>) {
         for (count, update) in updates.iter().enumerate() {
             if stop.is_requested() {
                 return (count, Ok(()));
@@ -93,7 +93,7 @@ fn sentence(error: &ureq::Error) -> String {
 
 /// What a response means. Only what says that the post itself is wrong counts as a refusal for
 /// good.
-fn verdict(mut response: Response<Body>) -> Result<(), Trouble> {
+fn verdict(mut response: Response<Body>) -> Result<(), SendError> {
     let status = response.status();
     // To its end, if it is short: the connection can be used again then.
     let mut words = Vec::new();
@@ -125,9 +125,9 @@ fn verdict(mut response: Response<Body>) -> Result<(), Trouble> {
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
     );
     Err(if status.is_client_error() && !may_pass {
-        Trouble::Refused(why)
+        SendError::Refused(why)
     } else {
-        Trouble::Failed(why)
+        SendError::Failed(why)
     })
 }
 
