@@ -3,7 +3,9 @@
 
 mod balancer;
 mod broker;
+#[cfg(all(feature = "mysql", feature = "postgres"))]
 mod crashes;
+#[cfg(all(feature = "mysql", feature = "postgres"))]
 mod database;
 mod file;
 mod only_one;

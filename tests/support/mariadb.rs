@@ -1,8 +1,7 @@
 //! A MariaDB of the tests' own, on a free port and in a temporary directory, that ends with its
 //! owner. Knows nothing of bugzfeed.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -10,7 +9,7 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder};
 
 use super::rabbitmq::free_ports;
-use super::unprivileged::{Account, Folder, Server, run};
+use super::unprivileged::{Account, Folder, Server, pipe, run};
 
 /// A running MariaDB. It ends when dropped.
 pub struct MariaDb {
@@ -165,22 +164,4 @@ fn connect(port: u16, database: &str) -> mysql::Result<Conn> {
         .user(Some("root"))
         .prefer_socket(false);
     Conn::new(options.db_name(Some(database).filter(|name| !name.is_empty())))
-}
-
-/// Runs a database's client with a script on its standard input.
-pub fn pipe(mut client: Command, script: &str) -> Result<(), String> {
-    let mut child = client
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A client that fails early does not read the rest.
-    let _ = child.stdin.take().unwrap().write_all(script.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
 }

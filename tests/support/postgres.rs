@@ -9,9 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use postgres::{Client, NoTls};
 
-use super::mariadb::pipe;
 use super::rabbitmq::free_ports;
-use super::unprivileged::{Account, Folder, Server, run};
+use super::unprivileged::{Account, Folder, Server, pipe, run};
 
 /// A running PostgreSQL. It ends when dropped.
 pub struct Postgres {

@@ -2,6 +2,7 @@
 //! servers of the tests share.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -213,4 +214,22 @@ fn spawn(mut command: Command, output: &Path) -> Child {
         .stderr(output)
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// Runs a server's client with a script on its standard input.
+pub fn pipe(mut client: Command, script: &str) -> Result<(), String> {
+    let mut child = client
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A client that fails early does not read the rest.
+    let _ = child.stdin.take().unwrap().write_all(script.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }
