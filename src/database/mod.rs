@@ -17,8 +17,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use options::{Mode, ReadOptions};
-pub use reader::{Batch, Connect, Reader};
+pub(crate) use options::{Mode, ReadOptions};
+pub(crate) use reader::{Connect, Reader};
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) use settings::ServerSettings;
 pub use table::{Row, Table};
@@ -48,7 +48,7 @@ impl Database {
     }
 
     /// How the database is read.
-    pub fn options(&self) -> &ReadOptions {
+    pub(crate) fn options(&self) -> &ReadOptions {
         match self {
             Database::Sqlite(settings) => &settings.options,
             #[cfg(feature = "mysql")]
@@ -77,7 +77,7 @@ impl Database {
 
     /// How to open the table of notifications, and the pause between two looks into it; none with
     /// `mode=bugs`.
-    pub fn notifications(&self) -> Option<(Connect, Duration)> {
+    pub(crate) fn notifications(&self) -> Option<(Connect, Duration)> {
         let ReadOptions { mode, poll, .. } = *self.options();
         let database = self.clone();
         (mode == Mode::Table).then(|| (Box::new(move || database.table()) as Connect, poll))

@@ -34,7 +34,7 @@ use crate::failure::Failure;
 use crate::work::{self, FileLock, Health, Stop, Threads};
 
 pub use self::address::Address;
-pub use self::destination::{Destination, SendError};
+use self::destination::Destination;
 pub use self::pauses::Pauses;
 pub use self::status::status;
 

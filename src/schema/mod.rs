@@ -52,7 +52,7 @@ impl Engine {
     }
 
     /// The kind of a database.
-    pub fn of(database: &Database) -> Self {
+    pub(crate) fn of(database: &Database) -> Self {
         match database {
             Database::Sqlite(_) => Engine::Sqlite,
             #[cfg(feature = "mysql")]
@@ -65,11 +65,11 @@ impl Engine {
 
 /// What a check has found; all of it without a full stop.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// What is missing or damaged. Nothing, where all is well.
-    pub problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
     /// What the account may not see, so that nothing is known of it.
-    pub unknown: Vec<String>,
+    pub(crate) unknown: Vec<String>,
 }
 
 impl Findings {
@@ -90,7 +90,7 @@ impl Findings {
 ///
 /// # Errors
 /// When the database cannot be asked.
-pub fn check(database: &Database) -> Result<Findings, Error> {
+pub(crate) fn check(database: &Database) -> Result<Findings, Error> {
     match database {
         Database::Sqlite(settings) => sqlite::check(settings),
         #[cfg(feature = "mysql")]

@@ -10,13 +10,13 @@ mod stop;
 mod supervise;
 mod threads;
 
-pub use backoff::Backoff;
+pub(crate) use backoff::Backoff;
 pub use clock::unix_now;
-pub use health::Health;
-pub use lock::FileLock;
+pub(crate) use health::Health;
+pub(crate) use lock::FileLock;
 pub use stop::Stop;
-pub use supervise::{Panicked, Supervised, catch_panic, supervise};
-pub use threads::Threads;
+pub(crate) use supervise::{Panicked, Supervised, catch_panic, supervise};
+pub(crate) use threads::Threads;
 
 /// Why work could not go on; the text is a sentence for the log.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
