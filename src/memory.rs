@@ -16,7 +16,7 @@ const CONNECTION_BYTES: u64 = 8 * 1024;
 /// Connections that come between two looks at least.
 const CONNECTIONS_PER_LOOK: usize = 16;
 
-/// Others need memory, too: after this time, in milliseconds, the last look says nothing.
+/// Other processes need memory, too: after this time, in milliseconds, the last look is outdated.
 const LOOK_INTERVAL: u32 = 1_000;
 
 /// What a packet costs the kernel until it has arrived, in bytes, when it costs much and carries
@@ -129,7 +129,7 @@ impl Budget {
             .unwrap_or(usize::MAX)
             .max(PACKETS_PER_LOOK);
         self.looked_at = Some(now);
-        self.tell(available);
+        self.log(available);
     }
 
     /// Whether the reserve was touched, and there has not been twice as much since.
@@ -137,7 +137,7 @@ impl Budget {
         self.is_short
     }
 
-    fn tell(&mut self, available: u64) {
+    fn log(&mut self, available: u64) {
         // Near the reserve, what newcomers cost for a moment would make it short and not short in
         // turn.
         let enough = if self.is_short {

@@ -1,6 +1,6 @@
-//! What the addresses of sources and of destinations have in common: scheme, host and user, secrets,
-//! options, what is written with `%`, and how an address is shown without its secrets. Knows no
-//! kind of address and no option.
+//! What the addresses of sources and of destinations have in common: scheme, host and user,
+//! secrets, options, what is written with `%`, and how an address is shown without its secrets.
+//! Knows no kind of address and no option.
 
 mod options;
 mod password;

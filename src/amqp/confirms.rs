@@ -1,18 +1,18 @@
 //! What a broker has confirmed of a batch of messages. Knows no connection.
 //!
-//! A broker confirms in any order, one message or all up to one that it has not confirmed yet.
-//! amiquip's own `ConfirmSmoother` takes the latter for those as well that the broker has refused
-//! before, and so a message that it has not stored for one that it has: when a queue with a limit
+//! A broker confirms in any order: a single message, or all messages up to one that are not
+//! confirmed yet. amiquip's own `ConfirmSmoother` lets the latter include messages that the broker
+//! has refused before, so that a message counts as stored that is not: when a queue with a limit
 //! was full for a moment, messages were lost.
 
 use amiquip::{Confirm, ConfirmPayload};
 
-/// The fates of a batch's messages.
+/// Which messages of a batch are stored.
 #[derive(Debug)]
 pub struct Confirms {
-    /// The number that the broker knows the first of them by; the others follow.
+    /// The delivery tag of the first message; those of the others follow.
     first: u64,
-    /// Whether each was stored, once the broker has said so.
+    /// Whether each message was stored; `None` until the broker has confirmed or refused it.
     is_stored: Vec<Option<bool>>,
 }
 
@@ -25,7 +25,7 @@ impl Confirms {
         }
     }
 
-    /// Notes what the broker says.
+    /// Notes a confirm, or a refusal, of the broker.
     pub fn note(&mut self, confirm: Confirm) {
         let (
             is_stored,
@@ -50,7 +50,7 @@ impl Confirms {
         }
     }
 
-    /// Whether the broker has said everything.
+    /// Whether the broker has confirmed or refused each message.
     pub fn is_complete(&self) -> bool {
         self.is_stored.iter().all(Option::is_some)
     }
@@ -101,7 +101,7 @@ mod tests {
         check(&[ack(14, false), ack(12, true)], 2, false);
         check(&[ack(14, false), ack(12, false), ack(13, true)], 4, true);
         check(&[nack(14, true)], 0, true);
-        // Those of another batch.
+        // Confirms of another batch.
         check(&[ack(10, true), ack(0, true), ack(15, false)], 0, false);
         check(&[ack(15, true)], 4, true);
     }

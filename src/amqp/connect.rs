@@ -11,8 +11,8 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::work::{Error, Stop};
 
-/// How long a connection lives whose peer does not confirm what it gets: for brokers that switch
-/// heartbeats off.
+/// How long a connection lives when its peer acknowledges no bytes. It matters with brokers that
+/// switch heartbeats off.
 const UNCONFIRMED_MAX: Duration = Duration::from_secs(60);
 
 /// Cuts a connection when dropped: everything that waits for it fails at once. A farewell would
@@ -21,7 +21,7 @@ const UNCONFIRMED_MAX: Duration = Duration::from_secs(60);
 pub struct HangUp(Option<Arc<Socket>>);
 
 impl HangUp {
-    /// The same for one who must not keep the connection open.
+    /// A handle that does not keep the connection open.
     pub fn later(&self) -> HangUpLater {
         HangUpLater(self.0.as_ref().map(Arc::downgrade).unwrap_or_default())
     }
@@ -41,7 +41,7 @@ impl Drop for HangUp {
     }
 }
 
-/// What becomes a [`HangUp`] if there still is a connection to cut.
+/// Can be made a [`HangUp`] again as long as the connection is open.
 #[derive(Clone, Debug)]
 pub struct HangUpLater(Weak<Socket>);
 

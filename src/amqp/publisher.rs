@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub struct Publisher {
     settings: Settings,
     open: Option<Open>,
-    /// Whether a queue took the last message.
+    /// Whether a queue took one of the last messages.
     is_heard: bool,
 }
 
@@ -71,7 +71,7 @@ impl Publisher {
 
     /// Publishes updates in order, and waits until the broker has confirmed them. A broker that
     /// takes no messages for now, since it is short of memory or disk, is waited for as long as it
-    /// takes, and `blocked` is told its reason. A request to stop cuts the connection after a
+    /// takes, and its reason is passed to `blocked`. A request to stop cuts the connection after a
     /// moment.
     ///
     /// Returns how many were published, counted from the first, and what came of the next one, if
@@ -84,15 +84,15 @@ impl Publisher {
         blocked: &mut dyn FnMut(&str),
     ) -> (usize, Result<(), PublishError>) {
         let (mut done, mut at_once) = (0, updates.len());
-        // Nobody notices when a connection ends that is not in use: that says nothing about the
-        // next one.
+        // The end of a connection that is not in use is noticed only now. It does not mean that a
+        // new connection would fail.
         let mut may_be_stale = self.open.is_some();
         while done < updates.len() {
             let end = updates.len().min(done + at_once);
             let result = self.publish_once(&updates[done..end], &mut done, stop, blocked);
             let Err(error) = result else { continue };
             match error {
-                // The broker does not say which one it meant.
+                // The broker does not name the message that it refused.
                 PublishError::Refused(_) if at_once > 1 => at_once = 1,
                 PublishError::Failed(_) if may_be_stale && !stop.is_requested() => {
                     may_be_stale = false

@@ -119,7 +119,7 @@ impl Session {
             .map_err(|error| self.error(error))
     }
 
-    /// What tells why the broker takes no messages, if it does not, from now on.
+    /// A function that returns why the broker takes no messages, if it does not take any.
     ///
     /// # Errors
     /// When the connection has ended.
@@ -141,14 +141,14 @@ impl Session {
     }
 
     /// Cuts the connection when dropped. Whoever holds channels and consumers holds this, and drops
-    /// it first: they would wait for an answer.
+    /// it first: the end of a channel waits for the broker's answer.
     pub fn hang_up(&self) -> HangUp {
         self.hang_up.clone()
     }
 
-    /// From now on, a request to stop is told by the channel that is returned, which disconnects,
-    /// and the connection is cut only after a moment: what was handed over can be acknowledged, and
-    /// need not come again.
+    /// From now on, a request to stop disconnects the channel that is returned, and cuts the
+    /// connection only after a moment. Meanwhile messages that were handed over can be
+    /// acknowledged, so that they need not come again.
     pub fn end_gently(&self, stop: &Stop) -> Receiver<Infallible> {
         let (asked, is_asked) = crossbeam_channel::bounded(0);
         let cut = self.hang_up.later();

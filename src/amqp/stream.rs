@@ -124,7 +124,7 @@ pub fn handshake(
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             if let Err(error) = tls.process_new_packets() {
-                // Tells the server what was wrong, if it still listens.
+                // An alert for the server, if it still reads.
                 let _ = tls.write_tls(stream);
                 return Err(io::Error::new(io::ErrorKind::InvalidData, error));
             }
@@ -152,8 +152,8 @@ impl<S: Read + Write> Read for TlsStream<S> {
         loop {
             match self.tls.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // The end without TLS's farewell. Nothing can be cut off unnoticed: an AMQP frame
-                // has its length in front.
+                // The connection ended without a close_notify. A frame that is cut off does not go
+                // unnoticed: it starts with its length.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
                 read => return read,
             }
@@ -167,8 +167,8 @@ impl<S: Read + Write> Read for TlsStream<S> {
 }
 
 impl<S: Read + Write> Write for TlsStream<S> {
-    /// Says that bytes were written only when all that they became has been sent; until then the
-    /// same bytes must be written again.
+    /// Reports bytes as written only when all of their ciphertext has been sent. Until then, the
+    /// caller must pass the same bytes again.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.encrypted == 0 {
             self.encrypted = self.tls.writer().write(bytes)?;

@@ -1,5 +1,5 @@
 //! The exchange, the queue, and what ties them: declares what is missing, and finds out whether
-//! messages may be. Knows no message.
+//! messages may be missing. Knows no message.
 //!
 //! The broker keeps messages for a queue with a label while no server reads it, and sends them all,
 //! unless
@@ -10,7 +10,7 @@
 //!   between declaring and binding it;
 //! - the queue was full.
 //!
-//! AMQP cannot be asked about a restart or a binding. So a **marker** tells: an exchange that
+//! AMQP cannot be asked about a restart or a binding. So there is a **marker**: an exchange that
 //! nobody uses, declared when the queue has been bound, deleted when the exchange is found missing,
 //! and not durable, so that a restart ends it.
 
@@ -155,8 +155,7 @@ pub fn bind(
     Ok(queue)
 }
 
-/// Declares the marker: the queue is bound, and the gap that was found, if there was one, has been
-/// told.
+/// Declares the marker. The queue is bound by then, and a gap that was found has been reported.
 pub fn mark(session: &mut Session, settings: &Settings) -> Result<(), Error> {
     if let Some(marker) = settings.marker_name() {
         let options = ExchangeDeclareOptions::default();
@@ -173,8 +172,8 @@ pub fn mark(session: &mut Session, settings: &Settings) -> Result<(), Error> {
     Ok(())
 }
 
-/// Binds again, which does nothing but fail where the exchange was deleted, or mend what was broken
-/// and nobody told; and looks how full the queue is.
+/// Binds the queue once more, and looks how full it is. Where the exchange was deleted, binding
+/// fails; where only the binding was, this restores it; else it does nothing.
 pub fn check(
     session: &Session,
     channel: &Channel,
@@ -230,7 +229,7 @@ fn bind_queue(session: &mut Session, settings: &Settings, queue: &str) -> Result
     })??)
 }
 
-/// What the broker says when it refuses something; it closes the channel then.
+/// The broker has refused something, and closed the channel for it.
 #[derive(Debug)]
 struct ChannelException {
     code: u16,
@@ -248,7 +247,7 @@ impl fmt::Display for ChannelException {
 
 impl std::error::Error for ChannelException {}
 
-/// Asks for something on a channel of its own, which a exception closes.
+/// Asks for something on a channel of its own, which an exception closes.
 fn attempt<T>(
     session: &mut Session,
     ask: impl FnOnce(&Channel) -> amiquip::Result<T>,

@@ -21,7 +21,7 @@ use crate::relay::{self, End, Pauses, Relay};
 use crate::source;
 use crate::work::unix_now;
 
-/// How often a terminal is told how much is left.
+/// How often a terminal shows how much is left.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// From how many waiting changes on that is worth a line.
@@ -147,7 +147,7 @@ fn end_by_signal(mut received: UnixStream, end: Sender<End>) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for the relay's end, and tells a terminal meanwhile how much is left.
+/// Waits for the relay's end, and meanwhile shows on a terminal how much is left.
 fn wait(relay: &Relay, log: &Log) -> End {
     let is_watched = io::stderr().is_terminal();
     let patience = if is_watched {
@@ -161,7 +161,7 @@ fn wait(relay: &Relay, log: &Log) -> End {
             log.progress("");
             return end;
         }
-        // Without the backlog there is nothing to tell, and the log says why.
+        // Without the backlog there is nothing to show, and the log says why.
         let depth = relay.depth().unwrap_or(0);
         let now = Instant::now();
         match (depth, before) {

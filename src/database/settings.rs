@@ -14,7 +14,7 @@ const OPTIONS: &str =
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scheme {
     name: &'static str,
-    /// Where servers listen unless they are told otherwise.
+    /// Where servers listen by default.
     port: u16,
 }
 

@@ -1,5 +1,5 @@
 //! The backlog: an SQLite file with the changes that a relay has taken from its source and not yet
-//! got rid of, one row per change and destination. Owns the file's form, and that only one relay
+//! sent on, one row per change and destination. Owns the file's form, and that only one relay
 //! uses it. Knows no destination but by its name.
 //!
 //! A row of the source is deleted after it is in here, so what is written here must survive a power
@@ -45,7 +45,7 @@ pub struct Entry {
     pub update: Update,
 }
 
-/// What the file says about a destination. Times are in Unix seconds.
+/// The state of a destination. Times are in Unix seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The destination's name.
@@ -98,7 +98,7 @@ impl Backlog {
     /// Opens a file that is there, to look at it while a relay may use it.
     ///
     /// # Errors
-    /// When SQLite cannot open the file, or it is none of a relay's.
+    /// When SQLite cannot open the file, or it is no backlog.
     pub fn look(file: &Path) -> rusqlite::Result<Self> {
         // Not read-only: what a killed relay has left behind could not be read.
         let database = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;

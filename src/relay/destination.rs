@@ -18,8 +18,8 @@ pub trait Destination: Send {
     }
 
     /// Sends changes in order, as far as it can, until `stop` is requested. Returns how many have
-    /// arrived, counted from the first, and what came of the next one, if there is one. Tells
-    /// `waiting` while it must wait, and why.
+    /// arrived, counted from the first, and what came of the next one, if there is one. While it
+    /// must wait, it passes the reason to `waiting`.
     fn send(
         &mut self,
         updates: &[Update],

@@ -51,7 +51,7 @@ impl Supervised for Intake {
     fn is_final(&mut self, error: &Error) -> bool {
         let is_other = error.is::<Claimed>() && !self.has_claimed;
         if is_other {
-            // Nobody hears it when the relay is about to end anyway.
+            // There is no receiver any more when the relay is about to end anyway.
             let _ = self.ends.send(End::Failed(Failure::Unavailable(format!(
                 "{}: {error}.",
                 self.health.name()

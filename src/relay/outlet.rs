@@ -37,14 +37,14 @@ pub struct Outlet {
 pub struct OutletState {
     /// The last change that has arrived, or was given up; it need not be deleted yet.
     done: i64,
-    /// What the log and the backlog's status were told last, if something is wrong.
-    said: Option<String>,
-    /// Whether the log was told that the backlog file fails.
+    /// What was logged last, and noted in the backlog, if something is wrong.
+    logged: Option<String>,
+    /// Whether it was logged that the backlog file fails.
     is_backlog_failing: bool,
 }
 
 /// What an attempt has come to.
-enum Turn {
+enum Step {
     /// There may be more to send.
     Next,
     /// Nothing waits.
@@ -61,18 +61,18 @@ impl Outlet {
     /// Sends until the stop is requested.
     pub fn run(mut self) {
         while !self.stop.is_requested() {
-            let turn = self.turn();
-            self.say_backlog(turn.as_ref().err());
-            match turn.unwrap_or(Turn::Pause(BACKLOG_PAUSE)) {
-                Turn::Next => {}
-                Turn::Idle => drop(self.bell.recv()),
-                Turn::Pause(pause) => drop(self.stop.wait(pause)),
-                Turn::IdlePause(pause) => {
+            let step = self.step();
+            self.log_backlog(step.as_ref().err());
+            match step.unwrap_or(Step::Pause(BACKLOG_PAUSE)) {
+                Step::Next => {}
+                Step::Idle => drop(self.bell.recv()),
+                Step::Pause(pause) => drop(self.stop.wait(pause)),
+                Step::IdlePause(pause) => {
                     if self.bell.recv_timeout(pause).is_ok() {
                         self.pauses.reset();
                     }
                 }
-                Turn::End => break,
+                Step::End => break,
             }
         }
         if self.stop.is_requested() {
@@ -81,7 +81,7 @@ impl Outlet {
     }
 
     /// Sends the next batch. Fails when the backlog file does.
-    fn turn(&mut self) -> rusqlite::Result<Turn> {
+    fn step(&mut self) -> rusqlite::Result<Step> {
         let batch = self
             .backlog
             .first(self.key, self.state.done, self.destination.batch_max())?;
@@ -93,7 +93,7 @@ impl Outlet {
             self.succeed(&batch[last])?;
         }
         match result {
-            Ok(()) => Ok(Turn::Next),
+            Ok(()) => Ok(Step::Next),
             Err(SendError::Refused(why)) => {
                 let Entry {
                     update: Update { bug, when },
@@ -110,44 +110,44 @@ impl Outlet {
                     unix_now(),
                     None,
                 )?;
-                Ok(Turn::Next)
+                Ok(Step::Next)
             }
-            Err(SendError::Failed(_)) if self.stop.is_requested() => Ok(Turn::End),
-            Err(SendError::Failed(why)) => self.fail(why).map(Turn::Pause),
+            Err(SendError::Failed(_)) if self.stop.is_requested() => Ok(Step::End),
+            Err(SendError::Failed(why)) => self.fail(why).map(Step::Pause),
             Err(SendError::NobodyReads) => {
-                // Nobody hears it when the relay is about to end anyway.
+                // There is no receiver any more when the relay is about to end anyway.
                 let _ = self.ends.send(End::NobodyReads);
-                Ok(Turn::End)
+                Ok(Step::End)
             }
         }
     }
 
     /// Nothing waits: a good time to get ready, if it is not.
-    fn connect(&mut self) -> rusqlite::Result<Turn> {
+    fn connect(&mut self) -> rusqlite::Result<Step> {
         let connected = catch_panic(|| self.destination.connect(&self.stop));
         match connected.unwrap_or_else(|panicked| Err(panicked.into())) {
-            _ if self.stop.is_requested() => Ok(Turn::End),
-            Ok(()) => self.work().map(|()| Turn::Idle),
+            _ if self.stop.is_requested() => Ok(Step::End),
+            Ok(()) => self.work().map(|()| Step::Idle),
             Err(SendError::Failed(why) | SendError::Refused(why)) => {
-                self.fail(why).map(Turn::IdlePause)
+                self.fail(why).map(Step::IdlePause)
             }
-            Err(SendError::NobodyReads) => Ok(Turn::End),
+            Err(SendError::NobodyReads) => Ok(Step::End),
         }
     }
 
     fn send(&mut self, batch: &[Entry]) -> (usize, Result<(), SendError>) {
         let updates: Vec<Update> = batch.iter().map(|waiting| waiting.update.clone()).collect();
-        let (name, backlog, key, said) = (
+        let (name, backlog, key, logged) = (
             &self.name,
             &mut self.backlog,
             self.key,
-            &mut self.state.said,
+            &mut self.state.logged,
         );
         let mut wait = |why: &str| {
-            if said.as_deref() != Some(why) {
+            if logged.as_deref() != Some(why) {
                 warn!("{name}: {why}; waiting until it works");
-                *said = Some(why.to_owned());
-                // The status says less then; the change itself is safe.
+                *logged = Some(why.to_owned());
+                // Only the output of --status is poorer then; the change itself is safe.
                 let _ = backlog.note_error(key, why, unix_now(), None);
             }
         };
@@ -156,7 +156,7 @@ impl Outlet {
         sent.unwrap_or_else(|panicked| (0, Err(panicked.into())))
     }
 
-    /// Forgets changes up to this one. The destination answers, whatever it says.
+    /// Forgets changes up to this one. The destination has answered, if only by a refusal.
     fn succeed(&mut self, last: &Entry) -> rusqlite::Result<()> {
         self.state.done = last.id;
         self.work()?;
@@ -165,18 +165,18 @@ impl Outlet {
 
     fn work(&mut self) -> rusqlite::Result<()> {
         self.pauses.reset();
-        if self.state.said.take().is_some() {
+        if self.state.logged.take().is_some() {
             info!("{}: works again", self.name);
             self.backlog.note_success(self.key)?;
         }
         Ok(())
     }
 
-    /// Notes a failure, and says how long to wait. The log is told once per reason.
+    /// Notes a failure, and returns how long to wait. It is logged once per reason.
     fn fail(&mut self, why: String) -> rusqlite::Result<Duration> {
         let pause = self.pauses.next_pause();
         let next_attempt = unix_now().saturating_add_unsigned(pause.as_secs());
-        if self.state.said.as_ref() == Some(&why) {
+        if self.state.logged.as_ref() == Some(&why) {
             debug!("{}: still: {why}; trying again in {pause:?}", self.name);
         } else {
             warn!(
@@ -186,11 +186,11 @@ impl Outlet {
         }
         self.backlog
             .note_error(self.key, &why, unix_now(), Some(next_attempt))?;
-        self.state.said = Some(why);
+        self.state.logged = Some(why);
         Ok(pause)
     }
 
-    fn say_backlog(&mut self, error: Option<&rusqlite::Error>) {
+    fn log_backlog(&mut self, error: Option<&rusqlite::Error>) {
         match error {
             Some(error) if !self.state.is_backlog_failing => {
                 warn!(

@@ -1,5 +1,5 @@
-//! What a check of a MariaDB or MySQL looks at. What the account may not see is told apart from
-//! what is missing, as far as possible.
+//! What a check of a MariaDB or MySQL looks at. What the account may not see is distinguished
+//! from what is missing, as far as possible.
 
 use std::collections::{HashMap, HashSet};
 

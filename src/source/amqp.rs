@@ -31,7 +31,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Queue {
     settings: Settings,
-    /// Why updates may be missing that no [`Sink::missed`] was called for.
+    /// Why updates may be missing, until [`Sink::missed`] has reported it.
     gap: Option<Gap>,
     /// How many messages were dropped, by reason.
     dropped: HashMap<Unusable, u64>,
@@ -115,7 +115,7 @@ impl Queue {
             })?;
         // Dropped before the consumer, whose own end would wait for the broker's answer.
         let hang_up_first = session.hang_up();
-        self.tell_gap(sink)?;
+        self.report_gap(sink)?;
         topology::mark(session, &self.settings)?;
         sink.connected();
         let stopped = session.end_gently(stop);
@@ -123,7 +123,7 @@ impl Queue {
         loop {
             if checked.elapsed() >= CHECK_EVERY {
                 topology::check(session, &channel, &queue, &self.settings, &mut self.gap)?;
-                self.tell_gap(sink)?;
+                self.report_gap(sink)?;
                 checked = Instant::now();
             }
             select! {
@@ -184,7 +184,7 @@ impl Queue {
         }
     }
 
-    /// What a message says; one that says nothing is counted and goes, for it would say as little
+    /// The update in a message. A message without one is counted and dropped: it would be no better
     /// if it came again.
     fn update(&mut self, delivery: &Delivery) -> Option<Update> {
         let why = if delivery.exchange == self.settings.exchange {
@@ -212,7 +212,7 @@ impl Queue {
         None
     }
 
-    fn tell_gap(&mut self, sink: &mut Sink) -> Result<(), Error> {
+    fn report_gap(&mut self, sink: &mut Sink) -> Result<(), Error> {
         if let Some(gap) = self.gap {
             sink.missed(&gap.to_string())?;
             self.gap = None;

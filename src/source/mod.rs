@@ -37,7 +37,7 @@ pub struct Sink {
     history_file: Option<HistoryFile>,
     is_keeping: bool,
     inbox: Sender,
-    /// Whether the loop was told that it is in doubt if updates are being missed.
+    /// Whether the loop knows that updates may be missing now.
     is_in_doubt: bool,
     /// The largest time of an update that was delivered, in Unix seconds.
     watermark: i64,
@@ -66,9 +66,9 @@ impl Sink {
         }
     }
 
-    /// To be called by a source that may find out later that it misses updates now, before it
-    /// connects and when it has lost its connection: until it is [`Sink::connected`], no client is
-    /// told that nothing is missing.
+    /// To be called by a source that can find out only later whether it misses updates now: before
+    /// it connects, and when it has lost its connection. Until [`Sink::connected`], no reply to a
+    /// client says that nothing is missing.
     ///
     /// # Errors
     /// When the loop is gone.
@@ -83,8 +83,8 @@ impl Sink {
         })
     }
 
-    /// To be called by a source when it is ready to receive updates, and has told what it has
-    /// missed.
+    /// To be called by a source when it is ready to receive updates, and has reported those that it
+    /// may have missed.
     pub fn connected(&mut self) {
         if std::mem::take(&mut self.is_in_doubt) {
             // A loop that is gone will be noticed with the next update.
@@ -130,7 +130,7 @@ impl Sink {
         self.is_keeping
     }
 
-    /// Has a client told what came of its post.
+    /// Passes on the answer to a client's post.
     ///
     /// # Errors
     /// When the loop is gone.
@@ -169,7 +169,8 @@ impl Sink {
         })
     }
 
-    /// Live updates still go out while the history file fails; clients are told that it has a gap.
+    /// Live updates still go out while the history file fails; replies to clients say that there is
+    /// a gap.
     fn report_keeping(&mut self, result: rusqlite::Result<()>) -> Result<(), Closed> {
         let was_keeping = self.is_keeping;
         self.is_keeping = result.is_ok();
@@ -236,7 +237,7 @@ mod tests {
         }
     }
 
-    /// Supervises a script to its end; returns what the loop was told.
+    /// Supervises a script to its end; returns the events that the loop received.
     fn supervised(steps: Vec<Step>) -> Vec<Event> {
         let poll = Poll::new().unwrap();
         let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();

@@ -14,8 +14,8 @@ use crate::database::bugs::{Connect, Look, LookFrom};
 use crate::update::{BugId, Update, When};
 use crate::work::{Error, Stop};
 
-/// How much longer than the window is remembered what was found: when the database's clock goes
-/// back by up to that much, as local time does in autumn, old edits must not look new.
+/// How much longer than the window a bug that was found is remembered: when the database's clock
+/// goes back by up to that much, as local time does in autumn, old edits must not look new.
 const SLACK: Duration = Duration::from_secs(2 * 3600);
 
 /// What is remembered between two looks.

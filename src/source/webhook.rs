@@ -13,7 +13,7 @@ use crate::post::{Answer, Post};
 use crate::pulse;
 use crate::work::{Error, Stop};
 
-/// How many posts wait; those beyond are told to come again.
+/// How many posts wait; further ones are answered 503.
 const POSTS_MAX: usize = 64;
 
 const ACCEPTED: &str = "webhook:?key_file=FILE, with header=NAME where the key is not in X-Api-Key";

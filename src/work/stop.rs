@@ -1,4 +1,4 @@
-//! How a source's thread is told to end, at once, whatever it waits for. Knows nothing of sources.
+//! How a thread is stopped, at once, whatever it waits for. Knows nothing of the thread's work.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,12 +17,12 @@ struct Shared {
 #[derive(Default)]
 struct State {
     is_requested: bool,
-    /// Ends a wait that only its own thread knows of, such as a read from a socket.
+    /// Ends a wait that no condition variable ends, such as a read from a socket.
     interrupt: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Stop {
-    /// Asks for the stop: ends every [`Stop::wait`] and runs the interrupt.
+    /// Requests the stop: ends every [`Stop::wait`] and runs the interrupt.
     pub fn request(&self) {
         let interrupt = {
             let mut state = self.lock();
@@ -35,7 +35,7 @@ impl Stop {
         }
     }
 
-    /// Whether the stop has been asked for.
+    /// Whether the stop has been requested.
     pub fn is_requested(&self) -> bool {
         self.lock().is_requested
     }
@@ -52,7 +52,7 @@ impl Stop {
         }
     }
 
-    /// Waits for `duration` or until the stop is asked for; returns whether it was.
+    /// Waits for `duration` or until the stop is requested; returns whether it was.
     pub fn wait(&self, duration: Duration) -> bool {
         let deadline = Instant::now() + duration;
         let mut state = self.lock();
@@ -71,7 +71,7 @@ impl Stop {
         state.is_requested
     }
 
-    /// A thread that panicked while it held the lock left a state that is still true.
+    /// A thread that panicked while it held the lock has left a valid state.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

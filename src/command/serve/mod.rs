@@ -25,7 +25,7 @@ use crate::update::FeedId;
 use crate::work::{Stop, Threads, unix_now};
 
 /// Files that are not clients' connections: listeners, the poll, the sources, the history, and
-/// connections that are told 503.
+/// connections that are answered 503.
 const FILES_RESERVED: usize = 96;
 
 /// How long the end of the program waits for the sources.

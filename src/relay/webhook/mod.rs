@@ -1,5 +1,5 @@
 //! Destination `http:` and `https:`: a post per change, in the format of bugzilla.mozilla.org's
-//! webhooks, signed. What has arrived is said by the status of the response, and by nothing else.
+//! webhooks, signed. The status of the response says whether it has arrived, and nothing else does.
 
 mod settings;
 
@@ -14,7 +14,7 @@ use super::destination::{Destination, SendError};
 use crate::update::Update;
 use crate::work::Stop;
 
-/// How much is read of what a server says about a post.
+/// How much is read of the body of a response.
 const WORDS_BYTES_MAX: u64 = 200;
 
 /// The server that takes posts.
@@ -91,8 +91,7 @@ fn sentence(error: &ureq::Error) -> String {
     }
 }
 
-/// What a response means. Only what says that the post itself is wrong counts as a refusal for
-/// good.
+/// What a response means. Only a status that blames the post itself is a refusal for good.
 fn verdict(mut response: Response<Body>) -> Result<(), SendError> {
     let status = response.status();
     // To its end, if it is short: the connection can be used again then.
@@ -133,32 +132,32 @@ fn verdict(mut response: Response<Body>) -> Result<(), SendError> {
 
 /// What bugzilla.mozilla.org posts, of which readers need the bug and the time.
 fn body(update: &Update) -> String {
-    let post = Post {
+    let message = Message {
         webhook_id: 1,
         webhook_name: "bugzfeed",
-        event: Event {
+        event: MessageEvent {
             action: "modify",
             target: "bug",
             routing_key: "bug.modify",
             time: update.when.to_string(),
         },
-        bug: Bug {
+        bug: MessageBug {
             id: update.bug.get(),
         },
     };
-    serde_json::to_string(&post).expect("texts and numbers are always JSON")
+    serde_json::to_string(&message).expect("texts and numbers are always JSON")
 }
 
 #[derive(Serialize)]
-struct Post {
+struct Message {
     webhook_id: u32,
     webhook_name: &'static str,
-    event: Event,
-    bug: Bug,
+    event: MessageEvent,
+    bug: MessageBug,
 }
 
 #[derive(Serialize)]
-struct Event {
+struct MessageEvent {
     action: &'static str,
     target: &'static str,
     routing_key: &'static str,
@@ -166,7 +165,7 @@ struct Event {
 }
 
 #[derive(Serialize)]
-struct Bug {
+struct MessageBug {
     id: u32,
 }
 

@@ -1,5 +1,5 @@
-//! What the file holds of one feed: reads it at a start, and deletes what is too much. Knows no open
-//! file, and no time but what it is given.
+//! What the file holds of one feed: reads it at a start, and deletes what is too much. Opens no
+//! file, and knows no time but what it is given.
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
