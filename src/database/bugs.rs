@@ -63,4 +63,4 @@ pub fn touched_since(before: Largest) -> String {
 }
 
 /// Opens the connection anew: at the start, and after each failure.
-pub type Connect = Box<dyn FnMut() -> Result<Box<dyn Bugs>, Error> + Send>;
+pub type OpenBugs = Box<dyn FnMut() -> Result<Box<dyn Bugs>, Error> + Send>;

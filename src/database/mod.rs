@@ -18,7 +18,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub(crate) use options::{Mode, ReadOptions};
-pub(crate) use reader::{Connect, Reader};
+pub(crate) use reader::{OpenTable, Reader};
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) use settings::ServerSettings;
 pub use table::{Row, Table};
@@ -77,10 +77,10 @@ impl Database {
 
     /// How to open the table of notifications, and the pause between two looks into it; none with
     /// `mode=bugs`.
-    pub(crate) fn notifications(&self) -> Option<(Connect, Duration)> {
+    pub(crate) fn notifications(&self) -> Option<(OpenTable, Duration)> {
         let ReadOptions { mode, poll, .. } = *self.options();
         let database = self.clone();
-        (mode == Mode::Table).then(|| (Box::new(move || database.table()) as Connect, poll))
+        (mode == Mode::Table).then(|| (Box::new(move || database.table()) as OpenTable, poll))
     }
 
     /// Opens Bugzilla's own tables.

@@ -20,12 +20,12 @@ pub struct Batch {
 }
 
 /// Opens the table anew: at the start, and after each failure.
-pub type Connect = Box<dyn FnMut() -> Result<Box<dyn Table>, Error> + Send>;
+pub type OpenTable = Box<dyn FnMut() -> Result<Box<dyn Table>, Error> + Send>;
 
 /// Reads a table over as many connections as it takes. Each update comes once, even when the
 /// database fails between reading and deleting; only a crash of this program can repeat one.
 pub struct Reader {
-    connect: Connect,
+    open: OpenTable,
     table: Option<Box<dyn Table>>,
     /// Rows that were handed over, but of which it is not known whether they were deleted.
     in_doubt: HashSet<Row>,
@@ -33,9 +33,9 @@ pub struct Reader {
 
 impl Reader {
     /// A reader that is not connected yet.
-    pub fn new(connect: Connect) -> Self {
+    pub fn new(open: OpenTable) -> Self {
         Self {
-            connect,
+            open,
             table: None,
             in_doubt: HashSet::new(),
         }
@@ -47,7 +47,7 @@ impl Reader {
     /// When the table cannot be opened, or its rows could not be deleted.
     pub fn connect(&mut self) -> Result<(), Error> {
         self.table = None;
-        self.table = Some((self.connect)()?);
+        self.table = Some((self.open)()?);
         Ok(())
     }
 

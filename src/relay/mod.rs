@@ -29,7 +29,7 @@ use log::warn;
 use self::backlog::{Backlog, Commit, Key};
 use self::intake::Intake;
 use self::outlet::Outlet;
-use crate::database::{Connect, Database, Reader};
+use crate::database::{Database, OpenTable, Reader};
 use crate::failure::Failure;
 use crate::work::{self, FileLock, Health, Stop, Threads};
 
@@ -183,11 +183,11 @@ impl Relay {
     fn add_intake(
         &mut self,
         settings: &Settings,
-        (connect, poll): (Connect, Duration),
+        (open, poll): (OpenTable, Duration),
     ) -> Result<(), Failure> {
         let mut intake = Intake {
             health: Health::new("taking changes from", settings.from.to_string()),
-            reader: Reader::new(connect),
+            reader: Reader::new(open),
             poll,
             backlog: settings.open_backlog(Commit::Durable)?,
             destinations: self.destinations.clone(),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use amiquip::{Channel, ConsumerMessage, ConsumerOptions, Delivery};
+use amiquip::{Channel, Consumer, ConsumerMessage, ConsumerOptions, Delivery};
 use crossbeam_channel::select;
 use log::{debug, warn};
 
@@ -82,37 +82,13 @@ impl Source for Queue {
 
 impl Queue {
     fn read(&mut self, session: &mut Session, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
-        while !topology::find_exchange(session, &self.settings, &mut self.gap)? {
-            sink.down(&format!(
-                "the exchange {} does not exist in the virtual host {}",
-                self.settings.exchange, self.settings.vhost
-            ));
-            if stop.wait(LOOK_EVERY) {
-                return Ok(());
-            }
+        if !self.wait_for_exchange(session, sink, stop)? {
+            return Ok(());
         }
         let queue = topology::bind(session, &self.settings, &mut self.gap)?;
         let channel = session.channel()?;
         let hang_up = session.hang_up();
-        channel
-            .qos(0, self.settings.prefetch, false)
-            .map_err(|error| session.error(error))?;
-        // Two servers that share a queue would each get half of the updates.
-        let options = ConsumerOptions {
-            exclusive: true,
-            ..ConsumerOptions::default()
-        };
-        let consumer = channel
-            .basic_consume(&*queue, options)
-            .map_err(|error| match error {
-                amiquip::Error::ServerClosedChannel {
-                    code: 403, message, ..
-                } if message.contains("exclusive") => {
-                    format!("another server reads from {queue}; give each its own queue=LABEL")
-                        .into()
-                }
-                error => session.error(error),
-            })?;
+        let consumer = consume(&channel, &queue, self.settings.prefetch, session)?;
         // Dropped before the consumer, whose own end would wait for the broker's answer.
         let hang_up_first = session.hang_up();
         self.report_gap(sink)?;
@@ -138,6 +114,25 @@ impl Queue {
         hang_up_first.let_be();
         hang_up.let_be();
         Ok(())
+    }
+
+    /// Returns false when `stop` was requested.
+    fn wait_for_exchange(
+        &mut self,
+        session: &mut Session,
+        sink: &mut Sink,
+        stop: &Stop,
+    ) -> Result<bool, Error> {
+        while !topology::find_exchange(session, &self.settings, &mut self.gap)? {
+            sink.down(&format!(
+                "the exchange {} does not exist in the virtual host {}",
+                self.settings.exchange, self.settings.vhost
+            ));
+            if stop.wait(LOOK_EVERY) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Hands over what has arrived, then acknowledges it.
@@ -219,4 +214,31 @@ impl Queue {
         }
         Ok(())
     }
+}
+
+/// Has the broker send what is in the queue, to this connection only.
+fn consume<'a>(
+    channel: &'a Channel,
+    queue: &str,
+    prefetch: u16,
+    session: &Session,
+) -> Result<Consumer<'a>, Error> {
+    channel
+        .qos(0, prefetch, false)
+        .map_err(|error| session.error(error))?;
+    // Two servers that share a queue would each get half of the updates.
+    let options = ConsumerOptions {
+        exclusive: true,
+        ..ConsumerOptions::default()
+    };
+    channel
+        .basic_consume(queue, options)
+        .map_err(|error| match error {
+            amiquip::Error::ServerClosedChannel {
+                code: 403, message, ..
+            } if message.contains("exclusive") => {
+                format!("another server reads from {queue}; give each its own queue=LABEL").into()
+            }
+            error => session.error(error),
+        })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Sink, Source};
-use crate::database::{Connect, Reader};
+use crate::database::{OpenTable, Reader};
 use crate::work::{Error, Stop};
 
 /// The source that hands over what a table holds.
@@ -14,9 +14,9 @@ pub struct Poller {
 
 impl Poller {
     /// A source that looks into the table after each `poll`.
-    pub fn new(connect: Connect, poll: Duration) -> Self {
+    pub fn new(open: OpenTable, poll: Duration) -> Self {
         Self {
-            reader: Reader::new(connect),
+            reader: Reader::new(open),
             poll,
         }
     }

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::{Sink, Source};
-use crate::database::bugs::{Connect, Look, LookFrom};
+use crate::database::bugs::{Look, LookFrom, OpenBugs};
 use crate::update::{BugId, Update, When};
 use crate::work::{Error, Stop};
 
@@ -83,16 +83,16 @@ fn seconds(local: &str) -> Option<i64> {
 
 /// The source that hands over what changed in Bugzilla's tables.
 pub struct Watcher {
-    connect: Connect,
+    open: OpenBugs,
     poll: Duration,
     memory: Memory,
 }
 
 impl Watcher {
     /// A source that looks after each `poll` at what changed up to `window` before the newest edit.
-    pub fn new(connect: Connect, poll: Duration, window: Duration) -> Self {
+    pub fn new(open: OpenBugs, poll: Duration, window: Duration) -> Self {
         Self {
-            connect,
+            open,
             poll,
             memory: Memory::new(window),
         }
@@ -101,7 +101,7 @@ impl Watcher {
 
 impl Source for Watcher {
     fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
-        let mut bugs = (self.connect)()?;
+        let mut bugs = (self.open)()?;
         loop {
             let is_first = self.memory.from.newest.is_none();
             let look = bugs.look(&self.memory.from)?;
