@@ -2,7 +2,7 @@
 //! Knows no AMQP: that is the publisher's.
 
 use super::destination::{Destination, SendError};
-use crate::amqp::{self, Publisher, Settings};
+use crate::amqp::{self, Publisher};
 use crate::update::Update;
 use crate::work::Stop;
 
@@ -16,7 +16,7 @@ pub struct Exchange(Publisher);
 
 impl Exchange {
     /// The exchange that `settings` name.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: amqp::Settings) -> Self {
         Self(Publisher::new(settings))
     }
 }

@@ -1,5 +1,5 @@
-//! Where updates come from. Owns what all sources share: the thread, the order keep → hand over →
-//! acknowledge, the backoff, and the clean stop. Knows no client, and nothing of any one source.
+//! Where updates come from. Owns what all sources share: the order keep → hand over → acknowledge,
+//! and what ends a source for good; threads, pauses and the stop are of `work`. Knows no client.
 
 mod address;
 mod amqp;
