@@ -1,13 +1,19 @@
 //! What clients that come back cost: `since` on a full history of 10,000 updates, and keeping it.
 
 use bugzfeed::history::History;
-use bugzfeed::hub::Hub;
+use bugzfeed::hub::{Asked, Hub};
+use bugzfeed::promise::Promise;
 use bugzfeed::subscriptions::ClientId;
 use bugzfeed::update::{BugId, Update, When};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 
 const UPDATES: i64 = 10_000;
+
+const ASKED: Asked = Asked {
+    at: UPDATES,
+    may_wait: false,
+};
 
 fn main() {
     divan::main();
@@ -23,8 +29,14 @@ fn update(at: i64) -> Update {
 
 fn history() -> History {
     let mut history = History::new(UPDATES as usize, 0);
-    (1..=UPDATES).for_each(|at| history.push(update(at)));
+    (1..=UPDATES).for_each(|at| history.push(update(at), i64::MAX));
     history
+}
+
+fn hub() -> Hub {
+    let mut hub = Hub::new(history(), 10_000);
+    hub.promise(Promise::After(0));
+    hub
 }
 
 #[divan::bench]
@@ -33,19 +45,21 @@ fn push_and_evict(bencher: Bencher<'_, '_>) {
     let mut at = UPDATES;
     bencher.bench_local(|| {
         at += 1;
-        history.push(update(at));
+        history.push(update(at), i64::MAX);
     });
 }
 
 /// A client with one bug comes back and has missed this many updates of all bugs.
 #[divan::bench(args = [0, 100, 1_000, 10_000])]
 fn subscribe_with_since(bencher: Bencher<'_, '_>, missed: i64) {
-    let mut hub = Hub::new(history(), 10_000);
+    let mut hub = hub();
     let since = When::from_unix_seconds(UPDATES - missed + 1);
     let message = format!(r#"{{"command":"subscribe","bugs":[7],"since":"{since}"}}"#);
     bencher.bench_local(|| {
         let mut bytes = 0;
-        hub.answer(ClientId(1), message.as_bytes(), |text| bytes += text.len());
+        black_box(hub.answer(ClientId(1), message.as_bytes(), ASKED, |text| {
+            bytes += text.len()
+        }));
         black_box(bytes)
     });
 }
@@ -54,7 +68,7 @@ fn subscribe_with_since(bencher: Bencher<'_, '_>, missed: i64) {
 /// all 10,000 updates: ten of each bug.
 #[divan::bench(args = [100, 10_000])]
 fn storm_with_since(bencher: Bencher<'_, '_>, clients: u32) {
-    let mut hub = Hub::new(history(), 10_000);
+    let mut hub = hub();
     let message = |client: u32| {
         format!(
             r#"{{"command":"subscribe","bugs":[{}],"since":"{}"}}"#,
@@ -66,9 +80,11 @@ fn storm_with_since(bencher: Bencher<'_, '_>, clients: u32) {
     bencher.counter(ItemsCount::new(clients)).bench_local(|| {
         let mut bytes = 0;
         for (client, message) in messages.iter().enumerate() {
-            hub.answer(ClientId(client as u32), message.as_bytes(), |text| {
-                bytes += text.len()
-            });
+            black_box(
+                hub.answer(ClientId(client as u32), message.as_bytes(), ASKED, |text| {
+                    bytes += text.len()
+                }),
+            );
         }
         black_box(bytes)
     });
@@ -77,7 +93,7 @@ fn storm_with_since(bencher: Bencher<'_, '_>, clients: u32) {
 /// One with a thousand bugs.
 #[divan::bench(args = [0, 100, 10_000])]
 fn subscribe_to_a_thousand_with_since(bencher: Bencher<'_, '_>, missed: i64) {
-    let mut hub = Hub::new(history(), 10_000);
+    let mut hub = hub();
     let since = When::from_unix_seconds(UPDATES - missed + 1);
     let bugs: Vec<String> = (1..=1_000).map(|bug: u32| bug.to_string()).collect();
     let message = format!(
@@ -86,7 +102,9 @@ fn subscribe_to_a_thousand_with_since(bencher: Bencher<'_, '_>, missed: i64) {
     );
     bencher.bench_local(|| {
         let mut bytes = 0;
-        hub.answer(ClientId(1), message.as_bytes(), |text| bytes += text.len());
+        black_box(hub.answer(ClientId(1), message.as_bytes(), ASKED, |text| {
+            bytes += text.len()
+        }));
         black_box(bytes)
     });
 }

@@ -6,26 +6,40 @@
 //! largest time seen up to and including it. What a client has seen is never newer than the
 //! watermark of the last update it got, so everything that arrived later has a watermark at or
 //! above its newest time.
+//!
+//! The newest update of each bug is kept longest: when the history is full, updates go first that a
+//! newer one of the same bug has made redundant. Nobody misses those, so their going raises no
+//! floor, and a history of 10,000 entries reaches back 10,000 changed bugs. One that was committed
+//! late makes nothing redundant: a client must not have seen a newer time than it is sent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use crate::update::Update;
+use crate::update::{BugId, Update};
 
 /// The latest updates of one feed, in order of arrival.
 #[derive(Debug)]
 pub struct History {
-    entries: VecDeque<Entry>,
+    entries: BTreeMap<Place, Update>,
     entries_max: usize,
-    /// Of everything that was ever pushed, in Unix seconds.
-    watermark: i64,
+    /// Where the update of each bug stands that arrived last.
+    latest: HashMap<BugId, Place, foldhash::fast::RandomState>,
+    /// Where updates stand that a newer one of the same bug has made redundant, in order of
+    /// arrival of the newer ones.
+    redundant: VecDeque<Place>,
+    /// Of the entry that arrived last.
+    last: Place,
     /// Unix seconds; updates at or before it may be missing.
     floor: i64,
 }
 
-#[derive(Debug)]
-struct Entry {
+/// An entry's place in the order of arrival. The watermark never sinks, so it can come first, and
+/// entries can be found by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// Unix seconds.
     watermark: i64,
-    update: Update,
+    /// How many arrived before.
+    number: u64,
 }
 
 impl History {
@@ -33,40 +47,69 @@ impl History {
     /// `floor` (Unix seconds).
     pub fn new(entries_max: usize, floor: i64) -> Self {
         Self {
-            entries: VecDeque::new(),
+            entries: BTreeMap::new(),
             entries_max,
-            watermark: i64::MIN,
+            latest: HashMap::default(),
+            redundant: VecDeque::new(),
+            last: Place {
+                watermark: i64::MIN,
+                number: 0,
+            },
             floor,
         }
     }
 
-    /// Puts back what was kept: `updates` in order of arrival, and the watermark of the first of
-    /// them, in Unix seconds.
-    pub fn restore(&mut self, watermark: i64, updates: impl IntoIterator<Item = Update>) {
-        self.watermark = self.watermark.max(watermark);
-        for update in updates {
-            self.push(update);
-        }
+    /// Remembers an update that has just arrived. `credible_until` (Unix seconds) bounds the times
+    /// that raise the watermark: one that lies far ahead would make every later update look old.
+    pub fn push(&mut self, update: Update, credible_until: i64) {
+        let seconds = update.when.unix_seconds();
+        let watermark = if seconds <= credible_until {
+            self.last.watermark.max(seconds)
+        } else {
+            self.last.watermark
+        };
+        self.restore(watermark, update);
     }
 
-    /// Remembers an update that has just arrived; the oldest goes when there are too many.
-    pub fn push(&mut self, update: Update) {
-        self.watermark = self.watermark.max(update.when.unix_seconds());
-        self.entries.push_back(Entry {
-            watermark: self.watermark,
-            update,
-        });
-        if self.entries.len() > self.entries_max
-            && let Some(evicted) = self.entries.pop_front()
+    /// Puts back an update that was kept, behind all others, with the watermark that it had (Unix
+    /// seconds).
+    pub fn restore(&mut self, watermark: i64, update: Update) {
+        self.last = Place {
+            watermark: watermark.max(self.last.watermark),
+            number: self.last.number + 1,
+        };
+        if let Some(older) = self.latest.insert(update.bug, self.last)
+            && self.entries[&older].when.unix_seconds() <= update.when.unix_seconds()
         {
-            self.raise_floor(evicted.watermark);
+            self.redundant.push_back(older);
+        }
+        self.entries.insert(self.last, update);
+        if self.entries.len() > self.entries_max {
+            self.evict();
         }
         self.check();
+    }
+
+    /// Removes the update that is missed least.
+    fn evict(&mut self) {
+        if let Some(redundant) = self.redundant.pop_front() {
+            self.entries.remove(&redundant);
+        } else if let Some((place, update)) = self.entries.pop_first() {
+            if self.latest.get(&update.bug) == Some(&place) {
+                self.latest.remove(&update.bug);
+            }
+            self.raise_floor(place.watermark);
+        }
     }
 
     /// Records that updates up to `floor` (Unix seconds) may be missing. A floor never sinks.
     pub fn raise_floor(&mut self, floor: i64) {
         self.floor = self.floor.max(floor);
+    }
+
+    /// The largest credible time of all updates so far, in Unix seconds.
+    pub fn watermark(&self) -> i64 {
+        self.last.watermark
     }
 
     /// Whether [`History::since`] leaves nothing out for a client whose newest update was at
@@ -78,22 +121,18 @@ impl History {
     /// Everything that a client whose newest update was at `since` (Unix seconds) may have missed,
     /// in order of arrival. Inclusive, since several updates share a second.
     pub fn since(&self, since: i64) -> impl Iterator<Item = &Update> {
-        let first = self
-            .entries
-            .partition_point(|entry| entry.watermark < since);
-        self.entries.range(first..).map(|entry| &entry.update)
+        let first = Place {
+            watermark: since,
+            number: 0,
+        };
+        self.entries.range(first..).map(|(_, update)| update)
     }
 
     fn check(&self) {
         debug_assert!(self.entries.len() <= self.entries_max);
-        debug_assert!(
-            self.entries
-                .back()
-                .is_none_or(|last| last.watermark == self.watermark)
-        );
+        debug_assert!(self.entries.len() >= self.latest.len() + self.redundant.len());
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,10 +147,9 @@ mod tests {
 
     fn history(entries_max: usize, updates: &[(u32, i64)]) -> History {
         let mut history = History::new(entries_max, 0);
-        history.restore(
-            i64::MIN,
-            updates.iter().map(|&(bug, seconds)| update(bug, seconds)),
-        );
+        for &(bug, seconds) in updates {
+            history.push(update(bug, seconds), 1_000);
+        }
         history
     }
 
@@ -157,8 +195,39 @@ mod tests {
     #[test]
     fn a_restored_history_answers_as_the_one_that_was_kept() {
         let mut restored = History::new(10, 0);
-        restored.restore(300, [update(2, 150)]);
+        restored.restore(300, update(2, 150));
         assert_eq!(replayed(&restored, 300), [2]);
+    }
+
+    #[test]
+    fn the_newest_update_of_each_bug_is_kept_longest() {
+        let mut history = history(3, &[(1, 100), (2, 101)]);
+        for at in 102..200 {
+            history.push(update(7, at), 1_000);
+        }
+        assert_eq!(replayed(&history, 100), [1, 2, 7]);
+        assert!(history.is_complete(1));
+        history.push(update(8, 200), 1_000);
+        assert_eq!(replayed(&history, 100), [2, 7, 8]);
+        assert!(!history.is_complete(100));
+        assert!(history.is_complete(101));
+    }
+
+    #[test]
+    fn what_goes_for_a_newer_update_of_its_bug_leaves_its_watermark_to_those_behind_it() {
+        // Bug 2 was committed late: a client that has seen 200 has not seen it.
+        let mut history = history(2, &[(1, 200), (2, 150)]);
+        history.push(update(1, 201), 1_000);
+        assert_eq!(replayed(&history, 200), [2, 1]);
+        assert!(history.is_complete(1));
+    }
+
+    #[test]
+    fn a_time_far_ahead_is_kept_and_raises_no_watermark() {
+        let history = history(10, &[(1, 100), (2, 4_000_000), (3, 101)]);
+        assert_eq!(history.watermark(), 101);
+        assert_eq!(replayed(&history, 100), [1, 2, 3]);
+        assert_eq!(replayed(&history, 102), [0; 0]);
     }
 
     #[test]

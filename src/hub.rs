@@ -2,9 +2,22 @@
 //! subscriptions and history. Knows no socket, no frame, no clock.
 
 use crate::history::History;
+use crate::promise::Promise;
 use crate::protocol::{self, Command, Refusal};
 use crate::subscriptions::{ClientId, Subscriptions};
 use crate::update::{BugId, Update};
+
+/// How far `since` may lie ahead of our clock and of all updates, in seconds, and be believed.
+const AHEAD_SECONDS_MAX: i64 = 60;
+
+/// The circumstances under which a message arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// This machine's time, in Unix seconds.
+    pub at: i64,
+    /// Whether the client can still be made to wait.
+    pub may_wait: bool,
+}
 
 /// A feed's subscriptions and history.
 #[derive(Debug)]
@@ -13,8 +26,8 @@ pub struct Hub {
     history: History,
     /// Per client.
     subscriptions_max: usize,
-    /// Whether a gap may come to light that the history does not know of yet.
-    is_in_doubt: bool,
+    /// What the source vouches for. A feed is in doubt from its birth.
+    promise: Promise,
 }
 
 impl Hub {
@@ -24,16 +37,32 @@ impl Hub {
             subscriptions: Subscriptions::default(),
             history,
             subscriptions_max,
-            is_in_doubt: false,
+            promise: Promise::InDoubt,
         }
     }
 
     /// Does what a message asks for. Each text of the answer goes to `send`, in order: the reply,
-    /// then the updates it asked for.
-    pub fn answer(&mut self, client: ClientId, message: &[u8], mut send: impl FnMut(&[u8])) {
+    /// then the updates it asked for. `asked` says when.
+    ///
+    /// Returns false where the answer would be better a little later, and nothing has been done.
+    #[must_use]
+    pub fn answer(
+        &mut self,
+        client: ClientId,
+        message: &[u8],
+        asked: Asked,
+        mut send: impl FnMut(&[u8]),
+    ) -> bool {
         let mut text = Vec::with_capacity(128);
         match protocol::parse(message) {
-            Ok(Command::Subscribe { bugs, since }) => self.subscribe(client, &bugs, since, send),
+            Ok(Command::Subscribe { since: Some(_), .. })
+                if asked.may_wait && self.promise == Promise::InDoubt =>
+            {
+                return false;
+            }
+            Ok(Command::Subscribe { bugs, since }) => {
+                self.subscribe(client, &bugs, since, asked.at, send);
+            }
             Ok(Command::Unsubscribe { bugs }) => {
                 self.subscriptions.unsubscribe(client, &bugs);
                 protocol::write_bugs(
@@ -62,6 +91,7 @@ impl Hub {
                 send(&text);
             }
         }
+        true
     }
 
     fn subscribe(
@@ -69,6 +99,7 @@ impl Hub {
         client: ClientId,
         bugs: &[BugId],
         since: Option<i64>,
+        now: i64,
         mut send: impl FnMut(&[u8]),
     ) {
         let mut text = Vec::with_capacity(128);
@@ -80,7 +111,14 @@ impl Hub {
             return send(&text);
         }
         self.subscriptions.subscribe(client, bugs);
-        let complete = since.map(|since| !self.is_in_doubt && self.history.is_complete(since));
+        // A time that lies ahead says nothing about what its owner has seen.
+        let ahead = self
+            .history
+            .watermark()
+            .max(now)
+            .saturating_add(AHEAD_SECONDS_MAX);
+        let complete = since.map(|since| since <= ahead && self.is_complete(since));
+        let since = since.map(|since| if since <= ahead { since } else { i64::MIN });
         protocol::write_bugs(
             &mut text,
             "subscribe",
@@ -100,23 +138,42 @@ impl Hub {
         }
     }
 
-    /// Remembers an update, and returns the clients that it must reach, in ascending order.
-    pub fn publish(&mut self, update: Update) -> impl Iterator<Item = ClientId> {
+    /// Whether nothing is missing for a client whose newest update was at `since` (Unix seconds).
+    fn is_complete(&self, since: i64) -> bool {
+        matches!(self.promise, Promise::After(_)) && self.history.is_complete(since)
+    }
+
+    /// Remembers an update, and returns the clients that it must reach, in ascending order. Times
+    /// after `credible_until` (Unix seconds) are not to be believed.
+    pub fn publish(
+        &mut self,
+        update: Update,
+        credible_until: i64,
+    ) -> impl Iterator<Item = ClientId> {
         let bug = update.bug;
-        self.history.push(update);
+        self.history.push(update, credible_until);
         self.subscriptions.sort(bug);
         self.subscriptions.subscribers(bug)
     }
 
-    /// Records that updates up to `until` (Unix seconds) may have been missed.
-    pub fn gap(&mut self, until: i64) {
-        self.history.raise_floor(until);
+    /// Remembers updates from before, each with its watermark (Unix seconds), in this order.
+    pub fn remember(&mut self, updates: Vec<(i64, Update)>) {
+        for (watermark, update) in updates {
+            self.history.restore(watermark, update);
+        }
     }
 
-    /// While it is in doubt whether updates are being missed, nobody is told that nothing is
-    /// missing.
-    pub fn doubt(&mut self, is_in_doubt: bool) {
-        self.is_in_doubt = is_in_doubt;
+    /// Sets what the feed can promise from now on.
+    pub fn promise(&mut self, promise: Promise) {
+        self.promise = promise;
+        if let Promise::After(floor) = promise {
+            self.history.raise_floor(floor);
+        }
+    }
+
+    /// Whether it will be known soon if updates are missing.
+    pub fn is_in_doubt(&self) -> bool {
+        self.promise == Promise::InDoubt
     }
 
     /// Whether a client wants a bug's updates.

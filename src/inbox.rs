@@ -11,6 +11,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use mio::{Registry, Token, Waker};
 
 use crate::post::Answer;
+use crate::promise::Promise;
 use crate::update::{FeedId, Update};
 
 /// How many events wait at most; each carries at most one read of a source.
@@ -25,20 +26,28 @@ pub enum Event {
         feed: FeedId,
         /// What changed.
         updates: Vec<Update>,
+        /// Times after this one (Unix seconds) are not to be believed.
+        credible_until: i64,
     },
-    /// Updates of this feed may have been missed.
+    /// Bugs changed before the source began to read: to be remembered in this order, and sent to
+    /// nobody.
+    Earlier {
+        /// The feed that the source fills.
+        feed: FeedId,
+        /// Each with its watermark, in Unix seconds.
+        updates: Vec<(i64, Update)>,
+    },
+    /// What the feed can promise from now on.
+    Promise {
+        /// The feed that the source fills.
+        feed: FeedId,
+        /// What it can promise.
+        promise: Promise,
+    },
+    /// Updates were missed, which clients that are connected now may have been waiting for.
     Gap {
         /// The feed that the source fills.
         feed: FeedId,
-        /// The end of the gap, in Unix seconds.
-        until: i64,
-    },
-    /// Whether it is unknown for now if updates of this feed are being missed.
-    Doubt {
-        /// The feed that the source fills.
-        feed: FeedId,
-        /// False when it is known again: a gap, if there was one, has been told.
-        is_in_doubt: bool,
     },
     /// What a client has posted was seen to.
     Answer {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use url::Url;
 
 /// Why no certificate could be trusted; a sentence without its full stop.
 #[derive(Debug)]
@@ -56,6 +58,27 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Error>
             .with_root_certificates(store)
             .with_no_client_auth(),
     ))
+}
+
+/// How an HTTP client reaches `url`: with TLS where it is `https:`, trusting the certificates in the
+/// PEM file `ca_file`, or this machine's own where none is given.
+///
+/// # Errors
+/// When no certificate is left to trust.
+pub(crate) fn http_config(url: &Url, ca_file: Option<&Path>) -> Result<TlsConfig, Error> {
+    let tls = TlsConfig::builder();
+    if url.scheme() != "https" {
+        return Ok(tls.build());
+    }
+    let roots = roots(ca_file)?;
+    let roots = roots
+        .iter()
+        .map(|root| Certificate::from_der(root).to_owned());
+    Ok(tls
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .root_certs(RootCerts::Specific(Arc::new(roots.collect())))
+        .build())
 }
 
 /// The certificates that a TLS client trusts: those in the PEM file `ca_file`, or this machine's

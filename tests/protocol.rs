@@ -8,10 +8,12 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use bugzfeed::history::History;
-use bugzfeed::hub::Hub;
+use bugzfeed::hub::{Asked, Hub};
+use bugzfeed::promise::Promise;
 use bugzfeed::protocol::VERSION;
 use bugzfeed::subscriptions::ClientId;
 use bugzfeed::update::{BugId, Update, When};
+use bugzfeed::work::unix_now;
 use serde_json::{Value, json};
 
 use support::client::{BINARY, Client, FIN, frame};
@@ -89,8 +91,10 @@ impl Pure {
     /// then would.
     fn new(subscriptions_max: usize, history_max: usize) -> Self {
         let floor = "2020-01-01".parse::<When>().unwrap().unix_seconds();
+        let mut hub = Hub::new(History::new(history_max, floor), subscriptions_max);
+        hub.promise(Promise::After(floor));
         Self {
-            hub: Hub::new(History::new(history_max, floor), subscriptions_max),
+            hub,
             messages: VecDeque::new(),
         }
     }
@@ -99,9 +103,14 @@ impl Pure {
 impl Feed for Pure {
     fn say(&mut self, message: &str) {
         let messages = &mut self.messages;
-        self.hub.answer(CLIENT, message.as_bytes(), |text| {
+        let asked = Asked {
+            at: unix_now(),
+            may_wait: true,
+        };
+        let is_answered = self.hub.answer(CLIENT, message.as_bytes(), asked, |text| {
             messages.push_back(String::from_utf8(text.to_vec()).unwrap())
         });
+        assert!(is_answered);
         self.hub.check_invariants();
     }
 
@@ -118,7 +127,11 @@ impl Feed for Pure {
             bug: BugId::new(bug).unwrap(),
             when: when.parse().unwrap(),
         };
-        if self.hub.publish(update).any(|client| client == CLIENT) {
+        if self
+            .hub
+            .publish(update, i64::MAX)
+            .any(|client| client == CLIENT)
+        {
             self.messages.push_back(format!(
                 r#"{{"command":"update","bug":{bug},"when":"{when}"}}"#
             ));
@@ -178,11 +191,19 @@ fn expect_silence(feed: &mut dyn Feed) {
     );
 }
 
-/// Plays the lines of an example, in which VERSION stands for this package's version.
+/// Tomorrow's date, UTC: later than any server's start, and not too far ahead to be believed.
+fn tomorrow() -> String {
+    let tomorrow = When::from_unix_seconds(unix_now() + 86_400).to_string();
+    tomorrow[..10].to_owned()
+}
+
+/// Plays the lines of an example, in which VERSION stands for this package's version, and TOMORROW
+/// for tomorrow's date.
 fn play(feed: &mut dyn Feed, example: &str) {
     for line in example
         .lines()
         .map(|line| line.trim().replace("VERSION", VERSION))
+        .map(|line| line.replace("TOMORROW", &tomorrow()))
         .filter(|line| !line.is_empty())
     {
         match line.split_at(2) {
@@ -423,22 +444,22 @@ fn an_error_echoes_the_command_and_keeps_the_connection() {
 fn since_replays_what_was_missed_before_what_comes() {
     check(
         r#"
-        + 1 2030-01-01T00:00:01
-        + 2 2030-01-01T00:00:02
-        + 3 2030-01-01T00:00:02
-        + 1 2030-01-01T00:00:03
-        > {"command":"subscribe","bugs":[1,2],"since":"2030-01-01T00:00:02"}
+        + 1 TOMORROWT00:00:01
+        + 2 TOMORROWT00:00:02
+        + 3 TOMORROWT00:00:02
+        + 1 TOMORROWT00:00:03
+        > {"command":"subscribe","bugs":[1,2],"since":"TOMORROWT00:00:02"}
         < {"command":"subscribe","result":"ok","bugs":[1,2],"complete":true}
-        < {"command":"update","bug":2,"when":"2030-01-01T00:00:02"}
-        < {"command":"update","bug":1,"when":"2030-01-01T00:00:03"}
-        + 2 2030-01-01T00:00:04
-        < {"command":"update","bug":2,"when":"2030-01-01T00:00:04"}
-        > {"command":"subscribe","bugs":3,"since":"2030-01-01T01:00:02+01:00"}
+        < {"command":"update","bug":2,"when":"TOMORROWT00:00:02"}
+        < {"command":"update","bug":1,"when":"TOMORROWT00:00:03"}
+        + 2 TOMORROWT00:00:04
+        < {"command":"update","bug":2,"when":"TOMORROWT00:00:04"}
+        > {"command":"subscribe","bugs":3,"since":"TOMORROWT01:00:02+01:00"}
         < {"command":"subscribe","result":"ok","bugs":[1,2,3],"complete":true}
-        < {"command":"update","bug":3,"when":"2030-01-01T00:00:02"}
-        > {"command":"subscribe","bugs":[],"since":"2030-01-01"}
+        < {"command":"update","bug":3,"when":"TOMORROWT00:00:02"}
+        > {"command":"subscribe","bugs":[],"since":"TOMORROW"}
         < {"command":"subscribe","result":"ok","bugs":[1,2,3],"complete":true}
-        > {"command":"subscribe","bugs":[3],"since":"2030-01-01T00:00:05"}
+        > {"command":"subscribe","bugs":[3],"since":"TOMORROWT00:00:05"}
         < {"command":"subscribe","result":"ok","bugs":[1,2,3],"complete":true}
         "#,
     );
@@ -460,28 +481,35 @@ fn since_that_reaches_back_too_far_is_not_complete() {
 fn an_edit_that_was_committed_late_is_replayed_to_who_cannot_have_seen_it() {
     check(
         r#"
-        + 1 2030-01-01T00:00:09
-        + 2 2030-01-01T00:00:05
-        > {"command":"subscribe","bugs":[1,2],"since":"2030-01-01T00:00:09"}
+        + 1 TOMORROWT00:00:09
+        + 2 TOMORROWT00:00:05
+        > {"command":"subscribe","bugs":[1,2],"since":"TOMORROWT00:00:09"}
         < {"command":"subscribe","result":"ok","bugs":[1,2],"complete":true}
-        < {"command":"update","bug":1,"when":"2030-01-01T00:00:09"}
-        < {"command":"update","bug":2,"when":"2030-01-01T00:00:05"}
+        < {"command":"update","bug":1,"when":"TOMORROWT00:00:09"}
+        < {"command":"update","bug":2,"when":"TOMORROWT00:00:05"}
         "#,
     );
 }
 
 #[test]
 fn what_is_forgotten_is_not_complete() {
+    // Of bug 1 the newest update is remembered, so only bug 2 is forgotten.
     let example = r#"
-        + 1 2030-01-01T00:00:01
-        + 1 2030-01-01T00:00:02
-        + 1 2030-01-01T00:00:03
-        > {"command":"subscribe","bugs":1,"since":"2030-01-01T00:00:01"}
-        < {"command":"subscribe","result":"ok","bugs":[1],"complete":false}
-        < {"command":"update","bug":1,"when":"2030-01-01T00:00:03"}
-        > {"command":"subscribe","bugs":1,"since":"2030-01-01T00:00:03"}
+        + 1 TOMORROWT00:00:00
+        + 1 TOMORROWT00:00:01
+        > {"command":"subscribe","bugs":1,"since":"TOMORROWT00:00:00"}
         < {"command":"subscribe","result":"ok","bugs":[1],"complete":true}
-        < {"command":"update","bug":1,"when":"2030-01-01T00:00:03"}
+        < {"command":"update","bug":1,"when":"TOMORROWT00:00:01"}
+        > {"command":"unsubscribe","bugs":1}
+        < {"command":"unsubscribe","result":"ok","bugs":[]}
+        + 2 TOMORROWT00:00:02
+        + 3 TOMORROWT00:00:03
+        > {"command":"subscribe","bugs":3,"since":"TOMORROWT00:00:02"}
+        < {"command":"subscribe","result":"ok","bugs":[3],"complete":false}
+        < {"command":"update","bug":3,"when":"TOMORROWT00:00:03"}
+        > {"command":"subscribe","bugs":3,"since":"TOMORROWT00:00:03"}
+        < {"command":"subscribe","result":"ok","bugs":[3],"complete":true}
+        < {"command":"update","bug":3,"when":"TOMORROWT00:00:03"}
         "#;
     play(&mut Pure::new(10, 1), example);
     // Each change is followed by the witness's.
@@ -493,7 +521,7 @@ fn beyond_the_limit_nothing_is_subscribed() {
     let example = r#"
         > {"command":"subscribe","bugs":[1,2]}
         < {"command":"subscribe","result":"ok","bugs":[1,2]}
-        > {"command":"subscribe","bugs":[3,4],"since":"2030-01-01"}
+        > {"command":"subscribe","bugs":[3,4],"since":"TOMORROW"}
         < {"command":"subscribe","result":"error","error":"too many subscriptions; the limit is 3"}
         > {"command":"subscribe","bugs":[3,1,2]}
         < {"command":"subscribe","result":"ok","bugs":[1,2,3]}
@@ -535,7 +563,10 @@ fn check_many(count: u32, options: &[&str]) {
         reply,
         format!(r#"{{"command":"subscribe","result":"ok","bugs":[{heard}]}}"#)
     );
-    real.change(2_147_483_647 - 7 * (count - 1), "2030-01-01T00:00:00");
+    real.change(
+        2_147_483_647 - 7 * (count - 1),
+        &format!("{}T00:00:00", tomorrow()),
+    );
     assert!(
         real.client
             .hear()
@@ -567,17 +598,18 @@ fn fifty_thousand_ids_fit_one_message_when_the_limits_are_raised() {
 #[test]
 fn all_that_is_remembered_can_be_asked_for_at_once() {
     let mut real = Real::new(&[]);
+    let when = format!("{}T00:00:00", tomorrow());
     let ids: Vec<u32> = (1..=9_999).collect();
     let changes: Vec<(u32, &str)> = ids
         .iter()
-        .map(|&id| (id, "2030-01-01T00:00:00"))
-        .chain([(WITNESSED, "2030-01-01T00:00:00")])
+        .map(|&id| (id, &*when))
+        .chain([(WITNESSED, &*when)])
         .collect();
     real.server.record(&changes);
     real.witness.hear();
     let list = ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let reply = real.client.ask(&format!(
-        r#"{{"command":"subscribe","bugs":[{list}],"since":"2030-01-01T00:00:00"}}"#
+        r#"{{"command":"subscribe","bugs":[{list}],"since":"{when}"}}"#
     ));
     assert_eq!(
         reply,
@@ -586,7 +618,7 @@ fn all_that_is_remembered_can_be_asked_for_at_once() {
     let replayed: Vec<String> = ids.iter().map(|_| real.hear()).collect();
     let wanted: Vec<String> = ids
         .iter()
-        .map(|id| format!(r#"{{"command":"update","bug":{id},"when":"2030-01-01T00:00:00"}}"#))
+        .map(|id| format!(r#"{{"command":"update","bug":{id},"when":"{when}"}}"#))
         .collect();
     assert_eq!(replayed, wanted);
     expect_silence(&mut real);

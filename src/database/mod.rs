@@ -1,6 +1,7 @@
 //! Databases: MariaDB, MySQL, PostgreSQL and SQLite, how they are reached, the table of
 //! notifications in them, and Bugzilla's own tables. Knows no feed, and nobody who reads.
 
+mod asker;
 pub(crate) mod bugs;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
@@ -23,6 +24,7 @@ pub(crate) use reader::{OpenTable, Reader};
 pub(crate) use settings::ServerSettings;
 pub use table::{Row, Table};
 
+use crate::bugzilla::Asker;
 use crate::work::Error;
 
 /// A database as the user names it, and how it is read.
@@ -94,6 +96,21 @@ impl Database {
             Database::Mysql(settings) => Box::new(mysql::BugsTables::open(settings)?),
             #[cfg(feature = "postgres")]
             Database::Postgres(settings) => Box::new(postgres::BugsTables::open(settings)?),
+        })
+    }
+
+    /// Somebody who asks this database which bugs have changed, not yet connected.
+    pub(crate) fn asker(&self) -> Box<dyn Asker> {
+        Box::new(asker::DatabaseAsker::new(self.clone()))
+    }
+
+    fn open_asker(&self) -> Result<Box<dyn asker::Ask>, Error> {
+        Ok(match self {
+            Database::Sqlite(settings) => Box::new(sqlite::BugsAsker::open(settings)?),
+            #[cfg(feature = "mysql")]
+            Database::Mysql(settings) => Box::new(mysql::BugsAsker::open(settings)?),
+            #[cfg(feature = "postgres")]
+            Database::Postgres(settings) => Box::new(postgres::BugsAsker::open(settings)?),
         })
     }
 }

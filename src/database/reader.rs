@@ -206,6 +206,10 @@ mod tests {
             Ok(())
         }
 
+        fn now(&mut self) -> Result<i64, Error> {
+            Ok(0)
+        }
+
         fn claim(&mut self) -> Result<bool, Error> {
             Ok(true)
         }

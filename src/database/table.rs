@@ -30,6 +30,12 @@ pub trait Table: Send {
     /// When the database does not answer, or refuses; nothing was recorded then.
     fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error>;
 
+    /// The database's time (UTC, Unix seconds).
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    fn now(&mut self) -> Result<i64, Error>;
+
     /// Claims what the table holds for this connection, for as long as it lasts: two relays would
     /// each hand over a part of it. Returns false when another connection has claimed it.
     ///

@@ -273,11 +273,16 @@ impl Reactor {
         self.inbox.begin();
         while let Some(event) = self.inbox.take() {
             match event {
-                Event::Updates { feed, updates } => updates
+                Event::Updates {
+                    feed,
+                    updates,
+                    credible_until,
+                } => updates
                     .into_iter()
-                    .for_each(|update| self.server.publish(feed, update)),
-                Event::Gap { feed, until } => self.server.gap(feed, until),
-                Event::Doubt { feed, is_in_doubt } => self.server.doubt(feed, is_in_doubt),
+                    .for_each(|update| self.server.publish(feed, update, credible_until)),
+                Event::Earlier { feed, updates } => self.server.remember(feed, updates),
+                Event::Promise { feed, promise } => self.server.promise(feed, promise),
+                Event::Gap { feed: _ } => {}
                 Event::Answer { post, answer } => self.server.answer(post, answer, now),
             }
             if self.server.has_enough() {

@@ -7,6 +7,7 @@ use super::Server;
 use crate::connection::{CloseReason, Phase, Stream};
 use crate::frame;
 use crate::handshake::{self, Outcome};
+use crate::hub::Asked;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 
@@ -221,7 +222,13 @@ impl<S: Stream> Server<S> {
         if let Ok(Some(message)) = &received {
             let replies = self.turn.replies();
             let hub = &mut self.hubs[usize::from(connection.feed.0)];
-            hub.answer(client, message, |text| frame::write_text(replies, text));
+            let asked = Asked {
+                at: self.unix_time,
+                may_wait: false,
+            };
+            let _ = hub.answer(client, message, asked, |text| {
+                frame::write_text(replies, text)
+            });
         }
         let replies_bytes = if whole.is_pong {
             0

@@ -19,6 +19,7 @@ use crate::frame;
 use crate::handshake::Site;
 use crate::hub::Hub;
 use crate::moment::Moment;
+use crate::promise::Promise;
 use crate::subscriptions::ClientId;
 use crate::turn::Turn;
 use crate::update::{FeedId, Update};
@@ -87,6 +88,8 @@ pub struct Server<S> {
     sweep_at: Option<Moment>,
     departure: Option<deadlines::Departure>,
     posts: posts::Posts,
+    /// Unix seconds.
+    unix_time: i64,
 }
 
 impl<S: Stream> Server<S> {
@@ -110,6 +113,7 @@ impl<S: Stream> Server<S> {
             sweep_at: None,
             departure: None,
             posts: posts::Posts::default(),
+            unix_time: 0,
         }
     }
 
@@ -187,14 +191,15 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Remembers an update, and sends it to all who want it.
-    pub fn publish(&mut self, feed: FeedId, update: Update) {
+    /// Remembers an update, and sends it to all who want it. Times after `credible_until` (Unix
+    /// seconds) are not to be believed.
+    pub fn publish(&mut self, feed: FeedId, update: Update, credible_until: i64) {
         let Some(hub) = self.hubs.get_mut(usize::from(feed.0)) else {
             return;
         };
         let mut push = None;
         let turn = &mut self.turn;
-        for client in hub.publish(update.clone()) {
+        for client in hub.publish(update.clone(), credible_until) {
             let connection = &mut self.connections[client.index()];
             if connection.phase == Phase::Open {
                 let push = *push.get_or_insert_with(|| turn.push(feed, update.clone()));
@@ -208,18 +213,24 @@ impl<S: Stream> Server<S> {
         self.turn.bytes() > TURN_BYTES_MAX
     }
 
-    /// Records that a feed may have missed updates up to `until` (Unix seconds).
-    pub fn gap(&mut self, feed: FeedId, until: i64) {
+    /// Remembers updates from before, each with its watermark (Unix seconds), and sends them to
+    /// nobody.
+    pub fn remember(&mut self, feed: FeedId, updates: Vec<(i64, Update)>) {
         if let Some(hub) = self.hubs.get_mut(usize::from(feed.0)) {
-            hub.gap(until);
+            hub.remember(updates);
         }
     }
 
-    /// Records whether it is unknown for now if a feed is missing updates.
-    pub fn doubt(&mut self, feed: FeedId, is_in_doubt: bool) {
+    /// Sets what a feed can promise from now on.
+    pub fn promise(&mut self, feed: FeedId, promise: Promise) {
         if let Some(hub) = self.hubs.get_mut(usize::from(feed.0)) {
-            hub.doubt(is_in_doubt);
+            hub.promise(promise);
         }
+    }
+
+    /// Sets this machine's time, in Unix seconds. A time that lies ahead of it is not believed.
+    pub fn set_unix_time(&mut self, now: i64) {
+        self.unix_time = now;
     }
 
     /// Ends a connection after all that it is owed is sent, with a close frame where the reason has

@@ -93,7 +93,7 @@ impl Queue {
         let hang_up_first = session.hang_up();
         self.report_gap(sink)?;
         topology::mark(session, &self.settings)?;
-        sink.connected();
+        sink.connected()?;
         let stopped = session.end_gently(stop);
         let mut checked = Instant::now();
         loop {
@@ -209,7 +209,7 @@ impl Queue {
 
     fn report_gap(&mut self, sink: &mut Sink) -> Result<(), Error> {
         if let Some(gap) = self.gap {
-            sink.missed(&gap.to_string())?;
+            sink.missed(&gap.to_string(), None)?;
             self.gap = None;
         }
         Ok(())

@@ -3,6 +3,8 @@
 
 mod address;
 mod amqp;
+mod catch_up;
+mod completeness;
 mod history_file;
 mod poller;
 mod sink;
@@ -10,8 +12,9 @@ mod watcher;
 mod webhook;
 
 pub use address::Address;
-pub use history_file::{HistoryFile, Kept};
-pub use sink::Sink;
+pub use catch_up::{Address as CatchUpAddress, CatchUp};
+pub use history_file::{HistoryFile, Kept, OpenError, claim};
+pub use sink::{Feed, Sink};
 
 use crate::inbox::Closed;
 use crate::work::{self, Error, Health, Stop, Supervised};
@@ -45,7 +48,7 @@ impl Supervised for Running<'_> {
     }
 
     fn health(&mut self) -> &mut Health {
-        &mut self.sink.health
+        self.sink.health()
     }
 
     fn is_final(&mut self, error: &Error) -> bool {
@@ -58,9 +61,8 @@ mod tests {
     use mio::{Poll, Token};
 
     use super::*;
-    use crate::inbox::{self, Event};
-    use crate::update::{FeedId, Update};
-    use crate::work::unix_now;
+    use crate::inbox;
+    use crate::update::FeedId;
 
     type Step = fn(&mut Sink, &Stop) -> Result<(), Error>;
 
@@ -73,22 +75,27 @@ mod tests {
         }
     }
 
-    /// Supervises a script to its end; returns the events that the loop received.
-    fn supervised(steps: Vec<Step>) -> Vec<Event> {
+    /// Supervises a script, which must be played to its end.
+    fn supervised(steps: Vec<Step>) {
         let poll = Poll::new().unwrap();
-        let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
-        let sink = Sink::new(FeedId(0), "script".to_owned(), None, sender);
+        let (sender, _inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
+        let feed = Feed {
+            id: FeedId(0),
+            source: "script".to_owned(),
+            updates_max: 10,
+            catch_up: None,
+        };
+        let sink = Sink::new(feed, None, &Kept::default(), sender);
         let mut script = Script(steps.into_iter());
         supervise(&mut script, sink, &Stop::default());
         assert_eq!(script.0.len(), 0);
-        std::iter::from_fn(|| inbox.take()).collect()
     }
 
     #[test]
     fn a_source_that_fails_is_run_again_until_it_is_stopped_or_the_loop_is_gone() {
         supervised(vec![
             |sink, _| {
-                sink.connected();
+                sink.connected()?;
                 Err("lost".into())
             },
             |_, stop| {
@@ -97,37 +104,5 @@ mod tests {
             },
         ]);
         supervised(vec![|_, _| Err(Closed.into())]);
-    }
-
-    #[test]
-    fn what_was_missed_ends_with_the_latest_that_is_known_where_the_database_is_ahead_of_us() {
-        let events = supervised(vec![|sink, _| {
-            sink.missed("a test")?;
-            let ahead = Update {
-                bug: crate::update::BugId::new(1).unwrap(),
-                when: "2999-01-01".parse()?,
-            };
-            sink.deliver(vec![ahead])?;
-            Ok(sink.missed("a test")?)
-        }]);
-        let untils: Vec<i64> = events
-            .iter()
-            .filter_map(|event| {
-                if let Event::Gap { until, .. } = event {
-                    Some(*until)
-                } else {
-                    None
-                }
-            })
-            .collect();
-        assert_eq!(untils.len(), 2);
-        assert!((untils[0] - unix_now()).abs() < 60, "{untils:?}");
-        assert_eq!(
-            untils[1],
-            "2999-01-01"
-                .parse::<crate::update::When>()
-                .unwrap()
-                .unix_seconds()
-        );
     }
 }

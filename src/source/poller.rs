@@ -24,14 +24,19 @@ impl Poller {
 
 impl Source for Poller {
     fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
+        sink.doubt()?;
         self.reader.connect()?;
+        if !sink.has_history() {
+            let now = self.reader.table()?.now()?;
+            sink.missed("there is no history from before", Some(now))?;
+        }
         loop {
             let mut batch = self.reader.read()?;
             let is_full = batch.is_full;
             sink.deliver(std::mem::take(&mut batch.updates))?;
             self.reader.delete(batch)?;
             // Only now all that it takes is known to work.
-            sink.connected();
+            sink.connected()?;
             let is_stopped = if is_full {
                 stop.is_requested()
             } else {

@@ -106,11 +106,11 @@ impl Source for Watcher {
             let is_first = self.memory.from.newest.is_none();
             let look = bugs.look(&self.memory.from)?;
             sink.deliver(self.memory.learn(look))?;
-            sink.connected();
             if is_first {
                 // What changed while this program did not run is not known.
-                sink.missed("what changed before bugzfeed started is not known")?;
+                sink.missed("what changed before bugzfeed started is not known", None)?;
             }
+            sink.connected()?;
             if stop.wait(self.poll) {
                 return Ok(());
             }

@@ -104,7 +104,7 @@ impl Source for Webhook {
                 body: Vec::new(),
             });
         });
-        sink.connected();
+        sink.connected()?;
         while let Ok(post) = self.posts.recv() {
             if stop.is_requested() {
                 break;

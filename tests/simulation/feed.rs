@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use bugzfeed::promise::Promise;
 use bugzfeed::update::{BugId, Update, When};
 
 /// What happened to a feed.
@@ -73,15 +74,37 @@ impl Feed {
         format!("{}.{at:06}", When::from_unix_seconds(self.update(at).1))
     }
 
-    /// The places of the updates before `end`, and whether the last `history_max` of them hold it.
-    fn updates(&self, end: usize) -> Vec<usize> {
-        (0..end)
-            .filter(|&at| matches!(self.log[at], Entry::Update { .. }))
-            .collect()
+    /// The places of the updates that are remembered just before entry `end`, and the largest
+    /// watermark of those that went although no newer one of their bug had come.
+    fn remembered(&self, end: usize) -> (Vec<usize>, i64) {
+        let mut remembered: Vec<usize> = Vec::new();
+        let mut floor = i64::MIN;
+        for at in (0..end).filter(|&at| matches!(self.log[at], Entry::Update { .. })) {
+            remembered.push(at);
+            if remembered.len() > self.history_max {
+                let newer = |old: usize| {
+                    let (bug, seconds) = self.update(old);
+                    let next = self.changes_of(bug, old + 1, at + 1).next();
+                    next.filter(|&next| self.update(next).1 >= seconds)
+                };
+                let redundant = (0..remembered.len())
+                    .filter_map(|place| newer(remembered[place]).map(|newer| (newer, place)))
+                    .min();
+                let gone = match redundant {
+                    Some((_, place)) => place,
+                    None => {
+                        floor = floor.max(watermark_of(&self.log[remembered[0]]));
+                        0
+                    }
+                };
+                remembered.remove(gone);
+            }
+        }
+        (remembered, floor)
     }
 
-    /// Whether all since `since` is remembered, just before entry `end`.
-    pub fn is_complete(&self, end: usize, since: i64) -> bool {
+    /// What the feed can promise just before entry `end`, as far as its source is concerned.
+    pub fn promise(&self, end: usize) -> Promise {
         let gaps = self.log[..end].iter().filter_map(|entry| match entry {
             Entry::Gap { until } => Some(*until),
             Entry::Update { .. } | Entry::Doubt { .. } => None,
@@ -90,24 +113,27 @@ impl Feed {
             Entry::Doubt { is_in_doubt } => Some(*is_in_doubt),
             Entry::Update { .. } | Entry::Gap { .. } => None,
         });
-        let updates = self.updates(end);
-        let forgotten = &updates[..updates.len().saturating_sub(self.history_max)];
-        let floor = gaps
-            .chain(forgotten.iter().map(|&at| watermark_of(&self.log[at])))
-            .fold(self.first_floor, i64::max);
-        since > floor && is_in_doubt != Some(true)
+        match is_in_doubt {
+            Some(true) => Promise::InDoubt,
+            Some(false) | None => Promise::After(gaps.fold(self.first_floor, i64::max)),
+        }
+    }
+
+    /// Whether all since `since` is remembered, just before entry `end`.
+    pub fn is_complete(&self, end: usize, since: i64) -> bool {
+        match self.promise(end) {
+            Promise::After(floor) => since > floor.max(self.remembered(end).1),
+            Promise::InDoubt | Promise::Nothing => false,
+        }
     }
 
     /// The places of the updates that a client gets which asks for these bugs just before entry
     /// `end`.
     pub fn replay(&self, end: usize, since: i64, bugs: &BTreeSet<u32>) -> Vec<usize> {
-        let updates = self.updates(end);
-        let remembered = &updates[updates.len().saturating_sub(self.history_max)..];
-        remembered
-            .iter()
-            .copied()
-            .filter(|&at| watermark_of(&self.log[at]) >= since && bugs.contains(&self.update(at).0))
-            .collect()
+        let is_asked_for =
+            |&at: &usize| watermark_of(&self.log[at]) >= since && bugs.contains(&self.update(at).0);
+        let remembered = self.remembered(end).0;
+        remembered.into_iter().filter(is_asked_for).collect()
     }
 
     /// The places from `from` to before `end` at which one of these bugs changed.

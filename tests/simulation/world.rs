@@ -8,6 +8,7 @@ use bugzfeed::history::History;
 use bugzfeed::hub::Hub;
 use bugzfeed::moment::Moment;
 use bugzfeed::post::Answer;
+use bugzfeed::promise::Promise;
 use bugzfeed::server::{Limits, Server};
 use bugzfeed::update::FeedId;
 use fastrand::Rng;
@@ -117,6 +118,10 @@ impl World {
             .iter()
             .map(|_| Hub::new(History::new(history_max, first_floor), subscriptions_max))
             .collect();
+        let mut server = Server::new(limits.clone(), site(), hubs);
+        for feed in 0..PATHS.len() {
+            server.promise(FeedId(feed as u8), Promise::After(first_floor));
+        }
         let is_short_of_memory = random.u8(0..4) == 0;
         let users = (0..random.usize(1..8)).map(|_| User {
             feed: random.usize(0..PATHS.len()),
@@ -126,7 +131,7 @@ impl World {
         });
         Self {
             users: users.collect(),
-            server: Server::new(limits.clone(), site(), hubs),
+            server,
             site: site(),
             limits,
             subscriptions_max,
@@ -351,19 +356,27 @@ impl World {
         }
     }
 
+    /// The source of a feed says what it vouches for.
+    fn promise(&mut self, feed: usize) {
+        let promise = self.feeds[feed].promise(self.feeds[feed].log.len());
+        self.server.promise(FeedId(feed as u8), promise);
+    }
+
     fn publish(&mut self) {
+        self.server.set_unix_time(self.second);
         while let Some(event) = self.inbox.pop_front() {
             match event {
-                Event::Change { feed, bug, second } => self
-                    .server
-                    .publish(FeedId(feed as u8), self.feeds[feed].push(bug, second)),
+                Event::Change { feed, bug, second } => {
+                    let update = self.feeds[feed].push(bug, second);
+                    self.server.publish(FeedId(feed as u8), update, i64::MAX);
+                }
                 Event::Gap { feed } => {
                     self.feeds[feed].gap(self.second);
-                    self.server.gap(FeedId(feed as u8), self.second);
+                    self.promise(feed);
                 }
                 Event::Doubt { feed, is_in_doubt } => {
                     self.feeds[feed].log.push(Entry::Doubt { is_in_doubt });
-                    self.server.doubt(FeedId(feed as u8), is_in_doubt);
+                    self.promise(feed);
                 }
                 Event::Answer { post } => self.server.answer(post, Answer::Kept, self.now),
             }

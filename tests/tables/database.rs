@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bugzfeed::inbox::{self, Event, Inbox};
 use bugzfeed::schema::Engine;
-use bugzfeed::source::{Address, Sink, supervise};
+use bugzfeed::source::{Address, Feed, Kept, Sink, supervise};
 use bugzfeed::update::FeedId;
 use bugzfeed::work::Stop;
 use mio::{Events, Poll, Token};
@@ -332,7 +332,13 @@ impl Reading {
         let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
         let stop = Stop::default();
         let seen = stop.clone();
-        let sink = Sink::new(FeedId(0), address.to_string(), None, sender);
+        let feed = Feed {
+            id: FeedId(0),
+            source: address.to_string(),
+            updates_max: 1_000,
+            catch_up: None,
+        };
+        let sink = Sink::new(feed, None, &Kept::default(), sender);
         let mut source = address.open().0;
         let source = thread::spawn(move || supervise(&mut *source, sink, &seen));
         Self {
@@ -378,7 +384,7 @@ impl Reading {
                     );
                 }
                 Event::Gap { .. } => self.has_gap = true,
-                Event::Answer { .. } | Event::Doubt { .. } => {}
+                Event::Answer { .. } | Event::Earlier { .. } | Event::Promise { .. } => {}
             }
         }
     }

@@ -20,9 +20,9 @@ use crate::page;
 use crate::protocol::VERSION;
 use crate::reactor::{Address, Listener, Reactor};
 use crate::server::{Limits, Server};
-use crate::source::{self, HistoryFile, Sink, Source};
+use crate::source::{self, CatchUp, CatchUpAddress, Feed, HistoryFile, Kept, Sink, Source};
 use crate::update::FeedId;
-use crate::work::{Stop, Threads, unix_now};
+use crate::work::{FileLock, Stop, Threads};
 
 /// Files that are not clients' connections: listeners, the poll, the sources, the history, and
 /// connections that are answered 503.
@@ -49,11 +49,12 @@ fn serve(options: &Options) -> Result<(), Failure> {
     let connections_max = options.connections_max()?;
     let listeners = options.listeners()?;
     let addresses = addresses(&listeners)?;
+    let _claim = options.claim_history()?;
     let remembered: Result<Vec<_>, _> = feeds
         .iter()
         .map(|(path, source)| options.remember(path, source))
         .collect();
-    let (hubs, files): (Vec<_>, Vec<_>) = remembered?.into_iter().unzip();
+    let (hubs, kept): (Vec<_>, Vec<_>) = remembered?.into_iter().unzip();
     let server = Server::new(options.limits(connections_max), options.site(&feeds)?, hubs);
     let (mut reactor, inbox) = Reactor::new(
         listeners,
@@ -63,13 +64,23 @@ fn serve(options: &Options) -> Result<(), Failure> {
     )
     .map_err(|error| Failure::Unavailable(format!("cannot set up the loop: {error}.")))?;
     let mut threads = Threads::default();
-    for (at, ((_, address), file)) in feeds.iter().zip(files).enumerate() {
+    for (at, ((path, address), (file, kept))) in feeds.iter().zip(kept).enumerate() {
         let feed = FeedId(at as u8);
         let (source, posts) = address.open();
         if let Some(posts) = posts {
             reactor.hand_posts_to(feed, posts);
         }
-        let sink = Sink::new(feed, address.to_string(), file, inbox.clone());
+        let catch_up = options.catch_up(path, address);
+        let feed = Feed {
+            id: feed,
+            source: address.to_string(),
+            updates_max: options.history_size,
+            catch_up: catch_up.as_ref().map(|(address, _)| address.sees()),
+        };
+        let sink = Sink::new(feed, file, &kept, inbox.clone());
+        if let Some((address, is_optional)) = catch_up {
+            start_catch_up(&address, is_optional, &sink, &mut threads)?;
+        }
         start(source, sink, &mut threads)?;
     }
     announce(&addresses, &feeds, connections_max);
@@ -153,30 +164,60 @@ impl Options {
         &self,
         path: &str,
         source: &source::Address,
-    ) -> Result<(Hub, Option<HistoryFile>), Failure> {
-        let now = unix_now();
-        if self.history.as_os_str() == "none" {
-            return Ok((
-                Hub::new(History::new(self.history_size, now), self.subscriptions),
-                None,
-            ));
+    ) -> Result<(Hub, (Option<HistoryFile>, Kept)), Failure> {
+        // What may be missing is for the source to find out.
+        let mut history = History::new(self.history_size, i64::MIN);
+        let (file, kept) = if self.keeps_history() {
+            let opened =
+                HistoryFile::open(&self.history, path, &source.to_string(), self.history_size);
+            let (file, kept) = opened.map_err(|error| self.cannot_use_history(&error))?;
+            (Some(file), kept)
+        } else {
+            (None, Kept::default())
+        };
+        for (watermark, update) in &kept.updates {
+            history.restore(*watermark, update.clone());
         }
-        let opened = HistoryFile::open(
-            &self.history,
-            path,
-            &source.to_string(),
-            self.history_size,
-            now,
-        );
-        let (file, kept) = opened.map_err(|error| {
-            let name = self.history.display();
-            Failure::Configuration(format!(
-                "cannot use {name} (setting --history): {error}; accepted are a file that can be written, and none."
-            ))
-        })?;
-        let mut history = History::new(self.history_size, kept.floor);
-        history.restore(kept.watermark, kept.updates);
-        Ok((Hub::new(history, self.subscriptions), Some(file)))
+        Ok((Hub::new(history, self.subscriptions), (file, kept)))
+    }
+
+    fn keeps_history(&self) -> bool {
+        self.history.as_os_str() != "none"
+    }
+
+    /// Claims the history file, if there is one: two servers would erase each other's.
+    fn claim_history(&self) -> Result<Option<FileLock>, Failure> {
+        if !self.keeps_history() {
+            return Ok(None);
+        }
+        match source::claim(&self.history) {
+            Ok(Some(claim)) => Ok(Some(claim)),
+            Ok(None) => Err(Failure::Unavailable(format!(
+                "another server uses {} (setting --history); each needs its own.",
+                self.history.display()
+            ))),
+            Err(error) => Err(self.cannot_use_history(&error)),
+        }
+    }
+
+    fn cannot_use_history(&self, error: &dyn std::error::Error) -> Failure {
+        Failure::Configuration(format!(
+            "cannot use {} (setting --history): {error}; accepted are a file that can be written, and none.",
+            self.history.display()
+        ))
+    }
+
+    /// Who can be asked for what the source of the feed at `path` lacks, and whether nobody has
+    /// asked for that.
+    fn catch_up(&self, path: &str, source: &source::Address) -> Option<(CatchUpAddress, bool)> {
+        let named = self.catch_up.iter().find(|(named, _)| named == path);
+        match (named, source) {
+            (Some((_, address)), _) => address.clone().map(|address| (address, false)),
+            (None, source::Address::Database(database)) => {
+                Some((CatchUpAddress::Database(database.clone()), true))
+            }
+            (None, _) => None,
+        }
     }
 
     fn limits(&self, connections_max: usize) -> Limits {
@@ -251,5 +292,21 @@ fn start(mut source: Box<dyn Source>, sink: Sink, threads: &mut Threads) -> Resu
     let run = move || source::supervise(&mut *source, sink, &seen);
     threads.start("source", stop, run).map_err(|error| {
         Failure::Unavailable(format!("cannot start a thread for a source: {error}."))
+    })
+}
+
+fn start_catch_up(
+    address: &CatchUpAddress,
+    is_optional: bool,
+    sink: &Sink,
+    threads: &mut Threads,
+) -> Result<(), Failure> {
+    let catch_up = CatchUp::new(address, is_optional, sink)
+        .map_err(|why| Failure::Configuration(format!("--catch-up {address}: {why}.")))?;
+    let stop = Stop::default();
+    let seen = stop.clone();
+    let run = move || catch_up.keep_up(&seen);
+    threads.start("catch-up", stop, run).map_err(|error| {
+        Failure::Unavailable(format!("cannot start a thread for the catch-up: {error}."))
     })
 }

@@ -8,7 +8,7 @@ use log::LevelFilter;
 use crate::command::discreet::Discreet;
 use crate::duration;
 use crate::reactor::Address;
-use crate::source;
+use crate::source::{self, CatchUpAddress};
 
 /// Settings of `bugzfeed serve`.
 #[derive(Args, Debug)]
@@ -32,6 +32,18 @@ pub struct Options {
     /// Another feed, such as /dev/=amqp://…; may be given several times
     #[arg(long, env = "BUGZFEED_FEED", hide_env_values = true, value_name = "PATH=SOURCE", value_delimiter = ' ', value_parser = Discreet(parse_feed))]
     pub(super) feed: Vec<(String, source::Address)>,
+    /// Bugzilla to catch up with: its start page (https://…) or its database (mysql://…,
+    /// postgres://…, sqlite:…); or none. Behind PATH= for the feed at that path; may be given
+    /// several times; by default the database that is the source
+    #[arg(
+        long,
+        env = "BUGZFEED_CATCH_UP",
+        hide_env_values = true,
+        value_name = "[PATH=]URL",
+        value_delimiter = ' ',
+        value_parser = Discreet(parse_catch_up)
+    )]
+    pub(super) catch_up: Vec<(String, Option<CatchUpAddress>)>,
     /// SQLite file that keeps the history over a restart, or none
     #[arg(
         long,
@@ -130,6 +142,19 @@ fn parse_feed(text: &str) -> Result<(String, source::Address), String> {
         return Err("it has no path of a feed; accepted is one that starts and ends with a slash, such as /dev/=sqlite:dev.db".to_owned());
     }
     Ok((path.to_owned(), source.parse()?))
+}
+
+/// Reads `[PATH=]URL` or `[PATH=]none`.
+fn parse_catch_up(text: &str) -> Result<(String, Option<CatchUpAddress>), String> {
+    let (path, address) = match text.split_once('=') {
+        Some((path, address)) if path.starts_with('/') => (path, address),
+        _ => ("/", text),
+    };
+    let address = match address {
+        "none" => None,
+        address => Some(address.parse()?),
+    };
+    Ok((path.to_owned(), address))
 }
 
 fn milliseconds(text: &str) -> Result<u32, String> {

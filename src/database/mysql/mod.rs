@@ -1,12 +1,15 @@
 //! MariaDB and MySQL, `mysql://`. Owns the connection and how times and errors are read from it.
 
+mod asker;
 mod bugs;
 mod notifications;
 
 use std::time::Duration;
 
+use ::mysql::prelude::Queryable;
 use ::mysql::{Conn, OptsBuilder, SslOpts};
 
+pub(super) use self::asker::BugsAsker;
 pub(super) use self::bugs::BugsTables;
 pub(super) use self::notifications::Notifications;
 use super::options::{Zone, offset_text};
@@ -103,4 +106,11 @@ fn row((bug_id, delta_ts, utc): (Option<i64>, Option<String>, Option<String>)) -
         delta_ts: delta_ts.unwrap_or_default(),
         utc,
     }
+}
+
+/// The database's time (UTC, Unix seconds).
+fn now(conn: &mut Conn) -> Result<i64, Error> {
+    let now = conn.query_first("SELECT CAST(UNIX_TIMESTAMP() AS SIGNED)");
+    let now: Option<i64> = now.map_err(failed("ask for the time"))?;
+    now.ok_or_else(|| "the database does not tell the time".into())
 }

@@ -6,7 +6,7 @@ use ::mysql::{Conn, TxOpts};
 use super::super::options::ReadOptions;
 use super::super::settings::ServerSettings;
 use super::super::table::{BATCH_ROWS, Row, Table};
-use super::{UTC, connect, failed, row as row_of};
+use super::{UTC, connect, failed, now, row as row_of};
 use crate::update::BugId;
 use crate::work::Error;
 
@@ -121,6 +121,10 @@ impl Table for Notifications {
                 transaction.commit()
             });
         result.map_err(failed("write to the table of notifications"))
+    }
+
+    fn now(&mut self) -> Result<i64, Error> {
+        now(&mut self.conn)
     }
 
     fn claim(&mut self) -> Result<bool, Error> {

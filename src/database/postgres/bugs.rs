@@ -93,7 +93,7 @@ impl BugsTables {
     }
 }
 
-fn rows(
+pub(super) fn rows(
     client: &mut impl GenericClient,
     select: &str,
     values: &[&(dyn ToSql + Sync)],

@@ -1,5 +1,6 @@
 //! PostgreSQL, `postgres://`. Owns the connection and how times and errors are read from it.
 
+mod asker;
 mod bugs;
 mod notifications;
 mod tls;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use ::postgres::config::SslMode;
 use ::postgres::{Client, Config, NoTls, Row as SqlRow};
 
+pub(super) use self::asker::BugsAsker;
 pub(super) use self::bugs::BugsTables;
 pub(super) use self::notifications::Notifications;
 use super::options::{Zone, offset_text};
@@ -118,4 +120,11 @@ fn row(row: &SqlRow, first: usize) -> Result<Row, ::postgres::Error> {
             .unwrap_or_default(),
         utc: row.try_get(first + 2)?,
     })
+}
+
+/// The database's time (UTC, Unix seconds).
+fn now(client: &mut Client) -> Result<i64, Error> {
+    let row = client.query_one("SELECT floor(extract(epoch FROM now()))::bigint", &[]);
+    row.and_then(|row| row.try_get(0))
+        .map_err(failed("ask for the time"))
 }

@@ -7,7 +7,7 @@ use ::postgres::{Client, Statement};
 
 use super::super::settings::ServerSettings;
 use super::super::table::{BATCH_ROWS, Row, Table};
-use super::{UTC, connect, failed, row as row_of, sentence};
+use super::{UTC, connect, failed, now, row as row_of, sentence};
 use crate::update::BugId;
 use crate::work::{Error, Stop};
 
@@ -139,6 +139,10 @@ impl Table for Notifications {
             transaction.commit()
         };
         insert().map_err(failed("write to the table of notifications"))
+    }
+
+    fn now(&mut self) -> Result<i64, Error> {
+        now(&mut self.client)
     }
 
     fn claim(&mut self) -> Result<bool, Error> {

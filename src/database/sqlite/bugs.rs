@@ -27,11 +27,8 @@ impl BugsTables {
     /// # Errors
     /// When that fails.
     pub(crate) fn open(settings: &FileSettings) -> Result<Self, Error> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let database = Connection::open_with_flags(&settings.file, flags).map_err(cannot_open)?;
-        database.busy_timeout(LOCK_WAIT).map_err(cannot_open)?;
         Ok(Self {
-            database,
+            database: open_to_read(settings)?,
             utc: utc(&settings.options.zone),
             local: local(&settings.options.zone),
         })
@@ -79,7 +76,14 @@ impl BugsTables {
     }
 }
 
-fn rows(
+pub(super) fn open_to_read(settings: &FileSettings) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let database = Connection::open_with_flags(&settings.file, flags).map_err(cannot_open)?;
+    database.busy_timeout(LOCK_WAIT).map_err(cannot_open)?;
+    Ok(database)
+}
+
+pub(super) fn rows(
     database: &Connection,
     select: &str,
     values: impl rusqlite::Params,

@@ -1,6 +1,7 @@
 //! SQLite, `sqlite:FILE`: Bugzilla's own file, or one that holds nothing but the table of
 //! notifications. Owns which file it is and how times are written in it.
 
+mod asker;
 mod bugs;
 mod notifications;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use rusqlite::Row as SqlRow;
 
+pub(super) use self::asker::BugsAsker;
 pub(super) use self::bugs::BugsTables;
 pub(super) use self::notifications::Notifications;
 use super::options::{self, Mode, ReadOptions, Zone, offset_text};
@@ -84,12 +86,17 @@ fn utc(zone: &Zone) -> String {
     format!("COALESCE(strftime('%Y-%m-%dT%H:%M:%S', delta_ts, '{shift}'), CAST(delta_ts AS TEXT))")
 }
 
-/// SQL for the time now, as Bugzilla writes it.
-fn local(zone: &Zone) -> String {
-    let shift = match zone {
+/// SQLite's modifier that turns UTC into the zone of `delta_ts`.
+fn shift_to_local(zone: &Zone) -> String {
+    match zone {
         Zone::Own | Zone::Named(_) => "localtime".to_owned(),
         Zone::Offset(seconds) => offset_text(*seconds),
-    };
+    }
+}
+
+/// SQL for the time now, as Bugzilla writes it.
+fn local(zone: &Zone) -> String {
+    let shift = shift_to_local(zone);
     format!("strftime('%Y-%m-%d %H:%M:%S', 'now', '{shift}')")
 }
 

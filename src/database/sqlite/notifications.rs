@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use super::super::table::{BATCH_ROWS, Row, Table};
 use super::{FileSettings, LOCK_WAIT, cannot_open, local, row as row_of, utc};
 use crate::update::BugId;
-use crate::work::{Error, FileLock};
+use crate::work::{Error, FileLock, unix_now};
 
 /// The table of notifications.
 pub(crate) struct Notifications {
@@ -122,6 +122,11 @@ impl Table for Notifications {
             transaction.execute(&self.insert, params![bug.get()])?;
         }
         Ok(transaction.commit()?)
+    }
+
+    fn now(&mut self) -> Result<i64, Error> {
+        // SQLite has no clock but that of whoever uses it.
+        Ok(unix_now())
     }
 
     fn claim(&mut self) -> Result<bool, Error> {

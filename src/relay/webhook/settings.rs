@@ -2,14 +2,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use ring::hmac;
 use ureq::Agent;
 use ureq::http::HeaderValue;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use url::Url;
 
 use crate::address::{Password, is_field_name, read_options};
@@ -81,19 +79,8 @@ impl Settings {
     }
 
     pub(super) fn agent(&self) -> Result<Agent, String> {
-        let mut tls = TlsConfig::builder();
-        if self.url.scheme() == "https" {
-            let roots = tls::roots(self.ca_file.as_deref()).map_err(|error| error.to_string())?;
-            let roots = roots
-                .iter()
-                .map(|root| Certificate::from_der(root).to_owned());
-            tls = tls
-                .provider(TlsProvider::Rustls)
-                .unversioned_rustls_crypto_provider(Arc::new(
-                    rustls::crypto::ring::default_provider(),
-                ))
-                .root_certs(RootCerts::Specific(Arc::new(roots.collect())));
-        }
+        let tls = tls::http_config(&self.url, self.ca_file.as_deref())
+            .map_err(|error| error.to_string())?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // A post that followed a redirect would become a GET, or go to somebody who was not
@@ -104,7 +91,7 @@ impl Settings {
             .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .user_agent(concat!("bugzfeed/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls.build());
+            .tls_config(tls);
         Ok(config.build().new_agent())
     }
 

@@ -1,27 +1,99 @@
-//! What the file holds of one feed: reads it at a start, and deletes what is too much. Opens no
-//! file, and knows no time but what it is given.
+//! The rows of the history file: their form, what is read from them at a start, and which go when
+//! there are too many. Knows no process and no other file.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use crate::machine;
-use crate::update::{BugId, Update};
+use crate::update::{BugId, Update, When};
 
-/// The history of all feeds, and what is known about each.
-pub(super) const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS history (
-        feed TEXT NOT NULL, seq INTEGER NOT NULL, bug_id INTEGER NOT NULL, time TEXT NOT NULL, watermark INTEGER NOT NULL,
-        PRIMARY KEY (feed, seq)) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS history_feeds (feed TEXT PRIMARY KEY, source TEXT NOT NULL, floor INTEGER NOT NULL, boot_id TEXT NOT NULL);";
+/// The form of the file that this program reads and writes; 1 is that of bugzfeed 0.10.
+const FORMAT: i64 = 2;
 
 /// What a file had kept when it was opened.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Kept {
-    /// Updates at or before it may be missing; Unix seconds.
-    pub floor: i64,
-    /// The watermark of the first of `updates`; Unix seconds.
-    pub watermark: i64,
-    /// In order of arrival.
-    pub updates: Vec<Update>,
+    /// Updates at or before it may be missing, in Unix seconds; none where there is no such time,
+    /// since the history is new or has a gap.
+    pub floor: Option<i64>,
+    /// In order of arrival, each with its watermark in Unix seconds.
+    pub updates: Vec<(i64, Update)>,
+    /// What the source and the catch-up have noted, by name.
+    pub notes: HashMap<String, String>,
+}
+
+/// Why a history file cannot be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// SQLite cannot open, read or write it.
+    Sqlite(rusqlite::Error),
+    /// A later version of this program has written it.
+    Newer(i64),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Sqlite(error) => error.fmt(f),
+            OpenError::Newer(format) => write!(
+                f,
+                "its format is {format}, and this bugzfeed knows formats up to {FORMAT}: a newer one has written it"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        OpenError::Sqlite(error)
+    }
+}
+
+/// Makes the tables, or brings those of an older version into this form. Returns the format that
+/// the file had.
+pub(super) fn prepare(transaction: &Transaction<'_>) -> Result<i64, OpenError> {
+    let has_table = |name: &str| {
+        let count = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?1";
+        transaction.query_row(count, [name], |row| row.get::<_, i64>(0))
+    };
+    let format = if has_table("history_format")? > 0 {
+        transaction.query_row("SELECT version FROM history_format", [], |row| row.get(0))?
+    } else if has_table("history_feeds")? > 0 {
+        1
+    } else {
+        0
+    };
+    if format > FORMAT {
+        return Err(OpenError::Newer(format));
+    }
+    transaction.execute_batch(match format {
+        0 => {
+            "CREATE TABLE history (
+                 feed TEXT NOT NULL, seq INTEGER NOT NULL, bug_id INTEGER NOT NULL,
+                 time TEXT NOT NULL, watermark INTEGER NOT NULL,
+                 PRIMARY KEY (feed, seq)) WITHOUT ROWID;
+             CREATE TABLE history_feeds (
+                 feed TEXT PRIMARY KEY, source TEXT NOT NULL, floor INTEGER NOT NULL,
+                 boot_id TEXT NOT NULL);"
+        }
+        _ => "",
+    })?;
+    if format < FORMAT {
+        // A feed that an older version wrote is as whole as its floor says.
+        transaction.execute_batch(&format!(
+            "ALTER TABLE history_feeds ADD COLUMN is_whole INTEGER NOT NULL DEFAULT 1;
+             CREATE TABLE history_notes (
+                 feed TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+                 PRIMARY KEY (feed, name)) WITHOUT ROWID;
+             CREATE TABLE history_format (version INTEGER NOT NULL);
+             INSERT INTO history_format VALUES ({FORMAT});"
+        ))?;
+    }
+    Ok(format)
 }
 
 /// Reads what was kept and notes that this process writes from now on.
@@ -30,9 +102,9 @@ pub(super) fn begin(
     feed: &str,
     source: &str,
     updates_max: i64,
-    now: i64,
+    had_witness: bool,
 ) -> rusqlite::Result<Kept> {
-    let boot_id = machine::sysctl("kernel.random.boot_id");
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let known: Option<(String, String)> = transaction
         .query_row(
             "SELECT source, boot_id FROM history_feeds WHERE feed = ?1",
@@ -40,87 +112,113 @@ pub(super) fn begin(
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .optional()?;
-    if known
-        .as_ref()
-        .is_some_and(|(known_source, _)| known_source == source)
-    {
-        evict(transaction, feed, updates_max)?;
-        if known.is_some_and(|(_, boot)| !boot.is_empty() && boot != boot_id) {
-            raise_floor(transaction, feed, now)?;
+    match known {
+        Some((known_source, last_boot)) if known_source == source => {
+            evict(transaction, feed, updates_max)?;
+            let is_whole = had_witness && (last_boot.is_empty() || last_boot == boot_id);
+            transaction.execute(
+                "UPDATE history_feeds SET boot_id = ?2, is_whole = is_whole AND ?3 WHERE feed = ?1",
+                params![feed, boot_id, is_whole],
+            )?;
         }
-        transaction.execute(
-            "UPDATE history_feeds SET boot_id = ?2 WHERE feed = ?1",
-            [feed, &boot_id],
-        )?;
-    } else {
-        transaction.execute("DELETE FROM history WHERE feed = ?1", [feed])?;
-        transaction.execute(
-            "REPLACE INTO history_feeds VALUES (?1, ?2, ?3, ?4)",
-            params![feed, source, now, boot_id],
-        )?;
+        _ => {
+            transaction.execute("DELETE FROM history WHERE feed = ?1", [feed])?;
+            transaction.execute("DELETE FROM history_notes WHERE feed = ?1", [feed])?;
+            transaction.execute(
+                "REPLACE INTO history_feeds (feed, source, floor, boot_id, is_whole)
+                 VALUES (?1, ?2, ?3, ?4, 0)",
+                params![feed, source, i64::MIN, boot_id],
+            )?;
+        }
     }
     read(transaction, feed)
 }
 
-/// Reads what was kept.
 fn read(transaction: &Transaction<'_>, feed: &str) -> rusqlite::Result<Kept> {
-    let floor = transaction.query_row(
-        "SELECT floor FROM history_feeds WHERE feed = ?1",
-        [feed],
-        |row| row.get(0),
-    )?;
+    let mut kept = Kept::default();
     let mut select = transaction
         .prepare("SELECT bug_id, time, watermark FROM history WHERE feed = ?1 ORDER BY seq")?;
     let mut rows = select.query([feed])?;
-    let mut kept = Kept {
-        floor,
-        watermark: i64::MIN,
-        updates: Vec::new(),
-    };
+    let mut unreadable = i64::MIN;
     while let Some(row) = rows.next()? {
-        let (bug, time): (u32, String) = (row.get(0)?, row.get(1)?);
-        if kept.updates.is_empty() {
-            kept.watermark = row.get(2)?;
-        }
+        let (bug, time, watermark): (u32, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         match (BugId::new(bug), time.parse()) {
-            (Some(bug), Ok(when)) => kept.updates.push(Update { bug, when }),
-            _ => kept.floor = kept.floor.max(row.get(2)?),
+            (Some(bug), Ok(when)) => kept.updates.push((watermark, Update { bug, when })),
+            _ => unreadable = unreadable.max(watermark),
         }
     }
+    let (floor, is_whole): (i64, bool) = transaction.query_row(
+        "SELECT floor, is_whole FROM history_feeds WHERE feed = ?1",
+        [feed],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    kept.floor = is_whole.then_some(floor.max(unreadable));
+    let mut select =
+        transaction.prepare("SELECT name, value FROM history_notes WHERE feed = ?1")?;
+    let notes = select.query_map([feed], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    kept.notes = notes.collect::<rusqlite::Result<_>>()?;
     Ok(kept)
 }
 
-/// Deletes what is beyond the last `updates_max` updates and raises the floor to what went.
+/// Deletes what is beyond `updates_max` updates: first those that a newer one of the same bug has
+/// made redundant, then the oldest, which raises the floor to what went.
 pub(super) fn evict(
     transaction: &Transaction<'_>,
     feed: &str,
     updates_max: i64,
 ) -> rusqlite::Result<()> {
-    let evicted: Option<(i64, i64)> = transaction
+    let count = "SELECT count(*) FROM history WHERE feed = ?1";
+    let count: i64 = transaction.query_row(count, [feed], |row| row.get(0))?;
+    let surplus = count.saturating_sub(updates_max);
+    if surplus <= 0 {
+        return Ok(());
+    }
+    let mut delete = transaction.prepare("DELETE FROM history WHERE feed = ?1 AND seq = ?2")?;
+    let redundant = redundant(transaction, feed)?;
+    let redundant = &redundant[..redundant.len().min(surplus as usize)];
+    for seq in redundant {
+        delete.execute(params![feed, seq])?;
+    }
+    let surplus = surplus - redundant.len() as i64;
+    let last: Option<(i64, i64)> = transaction
         .query_row(
-            "SELECT seq, watermark FROM history WHERE feed = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2",
-            params![feed, updates_max],
+            "SELECT seq, watermark FROM history WHERE feed = ?1 ORDER BY seq LIMIT 1 OFFSET ?2 - 1",
+            params![feed, surplus],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .optional()?;
-    if let Some((seq, watermark)) = evicted {
+    if let Some((seq, watermark)) = last.filter(|_| surplus > 0) {
         transaction.execute(
             "DELETE FROM history WHERE feed = ?1 AND seq <= ?2",
             params![feed, seq],
         )?;
-        raise_floor(transaction, feed, watermark)?;
+        transaction.execute(
+            "UPDATE history_feeds SET floor = max(floor, ?2) WHERE feed = ?1",
+            params![feed, watermark],
+        )?;
     }
     Ok(())
 }
 
-pub(super) fn raise_floor(
-    transaction: &Transaction<'_>,
-    feed: &str,
-    floor: i64,
-) -> rusqlite::Result<()> {
-    transaction.execute(
-        "UPDATE history_feeds SET floor = max(floor, ?2) WHERE feed = ?1",
-        params![feed, floor],
-    )?;
-    Ok(())
+/// The updates of a feed that a later one of the same bug has made redundant, oldest first. One
+/// that was committed late, with an older time, makes none redundant.
+fn redundant(transaction: &Transaction<'_>, feed: &str) -> rusqlite::Result<Vec<i64>> {
+    let mut select = transaction
+        .prepare("SELECT seq, bug_id, time FROM history WHERE feed = ?1 ORDER BY seq DESC")?;
+    let mut rows = select.query([feed])?;
+    let mut latest: HashMap<i64, i64> = HashMap::new();
+    let mut redundant = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (seq, bug, time): (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let seconds = time
+            .parse()
+            .map_or(i64::MIN, |when: When| when.unix_seconds());
+        let later = latest.entry(bug).or_insert(i64::MIN);
+        if *later >= seconds {
+            redundant.push(seq);
+        }
+        *later = seconds.max(*later);
+    }
+    redundant.reverse();
+    Ok(redundant)
 }

@@ -1,0 +1,63 @@
+//! Asks a MariaDB or MySQL which bugs have changed.
+
+use ::mysql::Conn;
+use ::mysql::prelude::Queryable;
+
+use super::{UTC, connect, failed, row};
+use crate::database::asker::Ask;
+use crate::database::settings::ServerSettings;
+use crate::database::table::Row;
+use crate::work::Error;
+
+/// "Table doesn't exist", "SELECT command denied … for table" and "… for column".
+const CANNOT_READ: [u16; 3] = [1146, 1142, 1143];
+
+pub(crate) struct BugsAsker(Conn);
+
+impl BugsAsker {
+    /// Connects to the database.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub(crate) fn open(settings: &ServerSettings) -> Result<Self, Error> {
+        Ok(Self(connect(settings)?))
+    }
+}
+
+fn columns() -> String {
+    format!("SELECT CAST(bug_id AS SIGNED), CAST(delta_ts AS CHAR), {UTC} FROM bugs")
+}
+
+impl Ask for BugsAsker {
+    fn can_ask(&mut self) -> Result<bool, Error> {
+        match self.0.query_drop(format!("{} LIMIT 0", columns())) {
+            Ok(()) => Ok(true),
+            Err(::mysql::Error::MySqlError(error)) if CANNOT_READ.contains(&error.code) => {
+                Ok(false)
+            }
+            Err(error) => Err(failed("read the table bugs")(error)),
+        }
+    }
+
+    fn newest(&mut self, rows_max: usize) -> Result<Vec<Row>, Error> {
+        let select = format!("{} ORDER BY delta_ts DESC, bug_id DESC LIMIT ?", columns());
+        self.0
+            .exec_map(select, (rows_max as u64,), row)
+            .map_err(failed("read the table bugs"))
+    }
+
+    fn changed(&mut self, since: &str, rows_max: usize) -> Result<Vec<Row>, Error> {
+        let select = format!(
+            "{} WHERE delta_ts >= CONVERT_TZ(?, '+00:00', @@session.time_zone) \
+             ORDER BY delta_ts, bug_id LIMIT ?",
+            columns()
+        );
+        self.0
+            .exec_map(select, (since, rows_max as u64), row)
+            .map_err(failed("read the table bugs"))
+    }
+
+    fn now(&mut self) -> Result<i64, Error> {
+        super::now(&mut self.0)
+    }
+}

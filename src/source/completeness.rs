@@ -1,0 +1,281 @@
+//! What a feed may promise to those who ask with `since`, by what its source has proven. Pure: the
+//! time is passed in, and what comes out is a promise. Knows no source, no file, no loop.
+//!
+//! A feed is in doubt until its source reads *and* has proven that nothing was lost while nobody
+//! read. Where Bugzilla itself can be asked (a catch-up), its answer is the proof, and heals what
+//! was lost. Where it cannot, a loss is a gap: the feed is complete after its end. Times are the
+//! database's, since clients' are; where the source cannot tell the database's time, the end of
+//! the gap is the largest time among the updates of the ten minutes that follow, since what was
+//! lost may have been committed later than it says.
+
+use std::time::{Duration, Instant};
+
+use crate::promise::Promise;
+
+/// How long after a gap an update may arrive that is older than what was lost in it.
+const LATE_COMMIT_MAX: Duration = Duration::from_secs(600);
+
+/// What is known about a feed's updates.
+#[derive(Debug)]
+pub struct Completeness {
+    /// Whether Bugzilla can be asked about all bugs.
+    can_ask: bool,
+    /// Whether the source reads, and has reported all losses that it knows.
+    is_reading: bool,
+    /// Whether Bugzilla has answered since the source began to read.
+    has_answer: bool,
+    /// Counts losses: an answer to a question from before a loss is no answer.
+    losses: u64,
+    gap: Gap,
+    /// Updates up to this time, in Unix seconds, may be missing.
+    floor: i64,
+    /// Whether there was a gap that [`Completeness::take_gap`] has not returned yet.
+    has_new_gap: bool,
+}
+
+/// Updates that may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gap {
+    None,
+    /// Up to this time (Unix seconds) of the database; without one, up to an unknown time.
+    Found {
+        until: Option<i64>,
+    },
+    /// It is over, and its end is the largest time of the updates in the window.
+    Ending {
+        since: Instant,
+        /// Unix seconds.
+        largest: Option<i64>,
+    },
+}
+
+/// A question to Bugzilla, to be handed back with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question(u64);
+
+impl Completeness {
+    /// A feed that starts with updates missing up to `floor` (Unix seconds), or, without one, up
+    /// to an unknown time. `can_ask` says whether Bugzilla can be asked about all bugs.
+    pub fn new(floor: Option<i64>, can_ask: bool) -> Self {
+        Self {
+            can_ask,
+            is_reading: false,
+            has_answer: false,
+            losses: 0,
+            gap: match floor {
+                Some(_) => Gap::None,
+                None => Gap::Found { until: None },
+            },
+            floor: floor.unwrap_or(i64::MIN),
+            has_new_gap: false,
+        }
+    }
+
+    /// The source does not read: updates may get lost from now on.
+    pub fn stopped_reading(&mut self) {
+        self.is_reading = false;
+        self.lose();
+    }
+
+    /// The source reads: it gets all updates from now on, and has reported what it has missed.
+    pub fn reads(&mut self, now: Instant) {
+        self.is_reading = true;
+        self.settle(now);
+    }
+
+    /// Updates were lost, none after `until` (Unix seconds, by the database's clock), if that is
+    /// known.
+    pub fn missed(&mut self, until: Option<i64>, now: Instant) {
+        self.gap = Gap::Found { until };
+        self.lose();
+        self.settle(now);
+    }
+
+    /// A question to Bugzilla that is worth an answer, if the source reads.
+    pub fn question(&self) -> Option<Question> {
+        self.is_reading.then_some(Question(self.losses))
+    }
+
+    /// Bugzilla has answered, and what was missing has been handed on. `floor` is the time up to
+    /// which even Bugzilla's answer leaves something out, in Unix seconds.
+    pub fn answered(&mut self, question: Question, floor: Option<i64>) {
+        if !self.can_ask || !self.is_reading || question.0 != self.losses {
+            return;
+        }
+        self.has_answer = true;
+        self.gap = Gap::None;
+        if let Some(floor) = floor {
+            self.floor = self.floor.max(floor);
+            self.has_new_gap = true;
+        }
+    }
+
+    /// Bugzilla has answered for the first time, with all that changed after `floor` (Unix seconds),
+    /// which nobody can have been promised before.
+    pub fn filled(&mut self, question: Question, floor: i64) {
+        let is_known = self.gap == Gap::None;
+        self.answered(question, None);
+        if self.has_answer {
+            self.floor = if is_known {
+                self.floor.min(floor)
+            } else {
+                floor
+            };
+        }
+    }
+
+    /// It turns out that nobody can be asked.
+    pub fn cannot_ask(&mut self, now: Instant) {
+        self.can_ask = false;
+        self.settle(now);
+    }
+
+    /// An update has arrived, with a credible time in Unix seconds.
+    pub fn delivered(&mut self, seconds: i64, now: Instant) {
+        if let Gap::Ending { since, largest } = &mut self.gap {
+            let end = largest.map_or(seconds, |largest| largest.max(seconds));
+            *largest = Some(end);
+            if now.duration_since(*since) >= LATE_COMMIT_MAX {
+                self.floor = self.floor.max(end);
+                self.gap = Gap::None;
+            }
+        }
+    }
+
+    /// What the feed can promise.
+    pub fn promise(&self) -> Promise {
+        if !self.is_reading || self.can_ask && !self.has_answer {
+            Promise::InDoubt
+        } else if self.gap == Gap::None {
+            Promise::After(self.floor)
+        } else {
+            Promise::Nothing
+        }
+    }
+
+    /// The time up to which updates may be missing, in Unix seconds; none where that is not known
+    /// yet. It holds for whoever goes on after this process, too.
+    pub fn floor(&self) -> Option<i64> {
+        (self.gap == Gap::None).then_some(self.floor)
+    }
+
+    /// Whether there was a gap that could not be made good since the last call.
+    pub fn take_gap(&mut self) -> bool {
+        std::mem::take(&mut self.has_new_gap)
+    }
+
+    fn lose(&mut self) {
+        self.has_answer = false;
+        self.losses += 1;
+    }
+
+    /// A gap of a feed that can ask nobody ends when its source reads.
+    fn settle(&mut self, now: Instant) {
+        if !self.is_reading || self.can_ask {
+            return;
+        }
+        match self.gap {
+            Gap::Found { until: Some(until) } => {
+                self.floor = self.floor.max(until);
+                self.gap = Gap::None;
+                self.has_new_gap = true;
+            }
+            Gap::Found { until: None } => {
+                self.gap = Gap::Ending {
+                    since: now,
+                    largest: None,
+                };
+                self.has_new_gap = true;
+            }
+            Gap::None | Gap::Ending { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_feed_is_in_doubt_from_its_birth_until_its_source_reads() {
+        let now = Instant::now();
+        let mut feed = Completeness::new(Some(100), false);
+        assert_eq!(feed.promise(), Promise::InDoubt);
+        feed.reads(now);
+        assert_eq!(feed.promise(), Promise::After(100));
+        feed.stopped_reading();
+        assert_eq!(feed.promise(), Promise::InDoubt);
+        feed.reads(now);
+        assert_eq!(feed.promise(), Promise::After(100));
+        assert!(!feed.take_gap());
+    }
+
+    #[test]
+    fn a_gap_whose_end_is_known_in_the_databases_time_raises_the_floor() {
+        let mut feed = Completeness::new(Some(100), false);
+        feed.missed(Some(500), Instant::now());
+        assert_eq!(feed.promise(), Promise::InDoubt);
+        feed.reads(Instant::now());
+        assert_eq!(feed.promise(), Promise::After(500));
+        assert!(feed.take_gap());
+        assert!(!feed.take_gap());
+        feed.missed(Some(400), Instant::now());
+        assert_eq!(feed.promise(), Promise::After(500));
+    }
+
+    #[test]
+    fn a_gap_without_a_known_end_ends_with_the_largest_time_of_the_ten_minutes_after_it() {
+        let start = Instant::now();
+        let mut feed = Completeness::new(None, false);
+        feed.reads(start);
+        assert_eq!(feed.promise(), Promise::Nothing);
+        feed.delivered(700, at(start, 599));
+        assert_eq!((feed.promise(), feed.floor()), (Promise::Nothing, None));
+        feed.delivered(650, at(start, 600));
+        assert_eq!(feed.promise(), Promise::After(700));
+        feed.delivered(800, at(start, 601));
+        assert_eq!(feed.promise(), Promise::After(700));
+    }
+
+    #[test]
+    fn a_feed_that_can_ask_is_in_doubt_until_it_has_been_answered_and_has_no_gap_then() {
+        let now = Instant::now();
+        let mut feed = Completeness::new(None, true);
+        assert_eq!(feed.question(), None);
+        feed.reads(now);
+        let question = feed.question().unwrap();
+        assert_eq!(feed.promise(), Promise::InDoubt);
+        feed.answered(question, None);
+        assert_eq!(feed.promise(), Promise::After(i64::MIN));
+        feed.missed(None, now);
+        assert_eq!(feed.promise(), Promise::InDoubt);
+        feed.answered(feed.question().unwrap(), None);
+        assert_eq!(feed.promise(), Promise::After(i64::MIN));
+        assert!(!feed.take_gap());
+    }
+
+    #[test]
+    fn an_answer_to_a_question_from_before_a_loss_proves_nothing() {
+        let now = Instant::now();
+        let mut feed = Completeness::new(Some(0), true);
+        feed.reads(now);
+        let early = feed.question().unwrap();
+        feed.stopped_reading();
+        feed.reads(now);
+        feed.answered(early, None);
+        assert_eq!(feed.promise(), Promise::InDoubt);
+    }
+
+    #[test]
+    fn what_even_an_answer_leaves_out_is_a_gap() {
+        let mut feed = Completeness::new(Some(0), true);
+        feed.reads(Instant::now());
+        feed.answered(feed.question().unwrap(), Some(900));
+        assert_eq!(feed.promise(), Promise::After(900));
+        assert!(feed.take_gap());
+    }
+}
