@@ -7,14 +7,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the server's core, and what of the crate it may name.
-const LAYERS: [(&str, &[&str]); 24] = [
+const LAYERS: [(&str, &[&str]); 26] = [
     ("update", &[]),
     ("moment", &[]),
     ("post", &[]),
     ("protocol", &["update"]),
     ("subscriptions", &["update"]),
     ("history", &["update"]),
-    ("hub", &["history", "protocol", "subscriptions", "update"]),
+    ("promise", &[]),
+    (
+        "hub",
+        &["history", "promise", "protocol", "subscriptions", "update"],
+    ),
     ("frame", &[]),
     ("handshake", &["update"]),
     ("turn", &["frame", "protocol", "subscriptions", "update"]),
@@ -32,13 +36,14 @@ const LAYERS: [(&str, &[&str]); 24] = [
             "hub",
             "moment",
             "post",
+            "promise",
             "protocol",
             "subscriptions",
             "turn",
             "update",
         ],
     ),
-    ("inbox", &["post", "update"]),
+    ("inbox", &["post", "promise", "update"]),
     ("pulse", &["update"]),
     ("work", &[]),
     ("address", &[]),
@@ -49,12 +54,14 @@ const LAYERS: [(&str, &[&str]); 24] = [
     ("page", &["handshake", "protocol"]),
     (
         "database",
-        &["address", "duration", "tls", "update", "work"],
+        &["address", "bugzilla", "duration", "tls", "update", "work"],
     ),
+    ("bugzilla", &["address", "tls", "update", "work"]),
     (
         "source",
         &[
-            "address", "amqp", "database", "inbox", "machine", "post", "pulse", "update", "work",
+            "address", "amqp", "bugzilla", "database", "inbox", "machine", "post", "promise",
+            "pulse", "update", "work",
         ],
     ),
     ("machine", &[]),
