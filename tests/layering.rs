@@ -16,7 +16,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("history", &["update"]),
     ("hub", &["history", "protocol", "subscriptions", "update"]),
     ("frame", &[]),
-    ("handshake", &["update"]),
+    ("http", &["update"]),
     ("turn", &["frame", "protocol", "subscriptions", "update"]),
     (
         "connection",
@@ -27,7 +27,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
         &[
             "connection",
             "frame",
-            "handshake",
+            "http",
             "history",
             "hub",
             "moment",
@@ -40,7 +40,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ),
     ("inbox", &["post", "update"]),
     ("pulse", &["update"]),
-    ("page", &["handshake", "protocol"]),
+    ("page", &["http", "protocol"]),
     (
         "source",
         &[
@@ -165,7 +165,7 @@ fn the_pure_modules_do_no_io_and_know_no_clock() {
         "history",
         "hub",
         "frame",
-        "handshake",
+        "http",
         "turn",
     ] {
         for (path, text) in files_of(module) {

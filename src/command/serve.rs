@@ -14,8 +14,8 @@ use super::address::Discreet;
 use crate::allocator;
 use crate::duration;
 use crate::failure::Failure;
-use crate::handshake::{Hook, Site};
 use crate::history::History;
+use crate::http::{Site, Webhook};
 use crate::hub::Hub;
 use crate::logging;
 use crate::memory::Budget;
@@ -339,13 +339,13 @@ impl Options {
     }
 
     fn site(&self, feeds: &[(String, source::Address)]) -> Result<Site, Failure> {
-        let mut hooks = Vec::new();
+        let mut webhooks = Vec::new();
         for (at, (path, address)) in feeds.iter().enumerate() {
             if let source::Address::Webhook(settings) = address {
                 let (field, key) = settings
                     .credentials()
                     .map_err(|why| Failure::Configuration(format!("{address}: {why}.")))?;
-                hooks.push(Hook {
+                webhooks.push(Webhook {
                     path: format!("{path}webhook"),
                     feed: FeedId(at as u8),
                     field,
@@ -357,7 +357,7 @@ impl Options {
         Ok(Site {
             feeds: paths,
             pages: page::pages(&self.bugzilla),
-            hooks,
+            webhooks,
             origins: self.origin.clone(),
         })
     }

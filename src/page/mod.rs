@@ -1,7 +1,7 @@
 //! The page that the server shows at `/`: built in, in three files, with nothing from elsewhere.
 //! Knows no server.
 
-use crate::handshake::Page;
+use crate::http::Page;
 use crate::protocol::VERSION;
 
 /// The page and its parts. Bugs on it are links to `bugzilla`, where that is a URL and not empty.

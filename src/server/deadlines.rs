@@ -5,7 +5,7 @@
 use super::Server;
 use crate::connection::{CloseReason, Connection, Phase, Stream};
 use crate::frame;
-use crate::handshake::Refusal;
+use crate::http::Refusal;
 use crate::hub::Hub;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;

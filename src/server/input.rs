@@ -6,7 +6,7 @@ use std::io;
 use super::Server;
 use crate::connection::{CloseReason, Phase, Stream};
 use crate::frame;
-use crate::handshake::{self, Outcome};
+use crate::http::{self, Outcome};
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 
@@ -158,7 +158,7 @@ impl<S: Stream> Server<S> {
         let is_full = self.open >= self.connections_max() || self.departure.is_some();
         let connection = &mut self.connections[client.index()];
         self.turn.begin_reply(client, &mut connection.place);
-        let outcome = handshake::answer(&self.site, input, is_full, self.turn.replies());
+        let outcome = http::respond(&self.site, input, is_full, self.turn.replies());
         self.turn.end_reply(connection.place);
         match outcome {
             Outcome::Incomplete => Step::Used(0),

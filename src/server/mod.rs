@@ -16,7 +16,7 @@ use slab::Slab;
 
 use crate::connection::{CloseReason, Connection, Phase, Stream};
 use crate::frame;
-use crate::handshake::Site;
+use crate::http::Site;
 use crate::hub::Hub;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;

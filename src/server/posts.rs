@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::Server;
 use crate::connection::{CloseReason, Phase, Stream};
-use crate::handshake::{self, Refusal};
+use crate::http::{self, Refusal};
 use crate::moment::Moment;
 use crate::post::{Answer, Post};
 use crate::subscriptions::ClientId;
@@ -61,7 +61,7 @@ impl<S: Stream> Server<S> {
         self.turn.begin_reply(client, &mut connection.place);
         let response = self.turn.replies();
         match answer {
-            Answer::Kept => handshake::write_kept(response),
+            Answer::Kept => http::write_kept(response),
             Answer::Unreadable => {
                 Refusal::BadRequest("The body is no message of Bugzilla about a bug.")
                     .write(response, false)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use bugzfeed::handshake::{self, Outcome};
+use bugzfeed::http::{self, Outcome};
 use fastrand::Rng;
 
 use crate::client::{Client, Fate, Kind};
@@ -119,14 +119,14 @@ impl World {
             "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n",
             "\x16\x03\x01",
             "GET / HTTP/1.1\r\nHo",
-            "POST /hook HTTP/1.1\r\nHost: a\r\nX-Key: open\r\nContent-Length: 4\r\n\r\nbody",
+            "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Key: open\r\nContent-Length: 4\r\n\r\nbody",
         ];
         let request = requests[self.random.usize(0..requests.len())];
         let mut response = Vec::new();
-        let kind = match handshake::answer(&self.site, request.as_bytes(), false, &mut response) {
+        let kind = match http::respond(&self.site, request.as_bytes(), false, &mut response) {
             Outcome::Answered => Kind::Http { response },
             Outcome::Posted { .. } => {
-                handshake::write_kept(&mut response);
+                http::write_kept(&mut response);
                 Kind::Http { response }
             }
             Outcome::Incomplete | Outcome::Upgraded { .. } => Kind::Silent,

@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use bugzfeed::handshake::{Hook, Page, Site};
 use bugzfeed::history::History;
+use bugzfeed::http::{Page, Site, Webhook};
 use bugzfeed::hub::Hub;
 use bugzfeed::moment::Moment;
 use bugzfeed::post::Answer;
@@ -63,7 +63,7 @@ pub struct World {
     pub clients: Vec<Client>,
     /// What the sources have sent.
     pub inbox: VecDeque<Event>,
-    /// What was posted to a hook, and nobody has answered yet.
+    /// What was posted to a webhook, and nobody has answered yet.
     pub posts: Vec<u64>,
     /// The server is to go away in the next turn, within so many milliseconds.
     departure: Option<u32>,
@@ -80,8 +80,8 @@ fn site() -> Site {
         content_type: "text/plain",
         body: "0123456789".repeat(1_000),
     };
-    let hook = Hook {
-        path: "/hook".to_owned(),
+    let webhook = Webhook {
+        path: "/webhook".to_owned(),
         feed: FeedId(1),
         field: "X-Key".to_owned(),
         key: "open".to_owned(),
@@ -89,7 +89,7 @@ fn site() -> Site {
     Site {
         feeds: PATHS.map(str::to_owned).into(),
         pages: vec![page],
-        hooks: vec![hook],
+        webhooks: vec![webhook],
         origins: Vec::new(),
     }
 }

@@ -1,15 +1,17 @@
-//! Every "no" that a request can get, and how it is told. Knows no request.
+//! Every "no" that a request can get, and the response that carries it. Knows no request.
 
 use std::fmt;
 
-use super::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, write_response};
+use super::head::{BYTES_MAX, FIELDS_MAX};
+use super::response;
+use super::webhook::BODY_BYTES_MAX;
 
 /// Why a request gets nothing but a status and a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The request is no HTTP, or contradicts itself.
     BadRequest(&'static str),
-    /// The key of a hook is missing or wrong.
+    /// The key of a webhook is missing or wrong.
     Unauthorized,
     /// The page's origin is not on the list.
     ForbiddenOrigin,
@@ -25,7 +27,7 @@ pub enum Refusal {
     BodyTooLarge,
     /// Another version of WebSocket than 13 was asked for.
     UpgradeRequired,
-    /// The head is longer than [`HEAD_BYTES_MAX`], or has too many fields.
+    /// The head is longer than [`BYTES_MAX`], or has too many fields.
     HeadTooLarge,
     /// The server has as many connections as it takes.
     Full,
@@ -71,7 +73,7 @@ impl Refusal {
 
     /// Writes the response; the answer to a HEAD has no body.
     pub fn write(self, response: &mut Vec<u8>, is_head: bool) {
-        write_response(
+        response::write(
             response,
             self.status(),
             &self.fields(),
@@ -98,7 +100,7 @@ impl fmt::Display for Refusal {
             Refusal::UpgradeRequired => f.write_str("This server speaks WebSocket version 13."),
             Refusal::HeadTooLarge => write!(
                 f,
-                "The request's head is larger than {HEAD_BYTES_MAX} bytes or {HEADERS_MAX} fields."
+                "The request's head is larger than {BYTES_MAX} bytes or {FIELDS_MAX} fields."
             ),
             Refusal::Full => {
                 f.write_str("The server has as many connections as it takes; try again later.")
