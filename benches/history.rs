@@ -45,7 +45,7 @@ fn subscribe_with_since(bencher: Bencher<'_, '_>, missed: i64) {
     let message = format!(r#"{{"command":"subscribe","bugs":[7],"since":"{since}"}}"#);
     bencher.bench_local(|| {
         let mut bytes = 0;
-        hub.answer(ClientId(1), message.as_bytes(), |text| bytes += text.len());
+        hub.handle(ClientId(1), message.as_bytes(), |text| bytes += text.len());
         black_box(bytes)
     });
 }
@@ -66,7 +66,7 @@ fn storm_with_since(bencher: Bencher<'_, '_>, clients: u32) {
     bencher.counter(ItemsCount::new(clients)).bench_local(|| {
         let mut bytes = 0;
         for (client, message) in messages.iter().enumerate() {
-            hub.answer(ClientId(client as u32), message.as_bytes(), |text| {
+            hub.handle(ClientId(client as u32), message.as_bytes(), |text| {
                 bytes += text.len()
             });
         }
@@ -86,7 +86,7 @@ fn subscribe_to_a_thousand_with_since(bencher: Bencher<'_, '_>, missed: i64) {
     );
     bencher.bench_local(|| {
         let mut bytes = 0;
-        hub.answer(ClientId(1), message.as_bytes(), |text| bytes += text.len());
+        hub.handle(ClientId(1), message.as_bytes(), |text| bytes += text.len());
         black_box(bytes)
     });
 }

@@ -1,8 +1,8 @@
-//! One feed: answers its clients' commands and says who gets an update. Owns the feed's
+//! One feed: carries out its clients' commands and finds who gets an update. Owns the feed's
 //! subscriptions and history. Knows no socket, no frame, no clock.
 
 use crate::history::History;
-use crate::protocol::{self, Command, Refusal};
+use crate::protocol::{self, Command, ErrorReply};
 use crate::subscriptions::{ClientId, Subscriptions};
 use crate::update::{BugId, Update};
 
@@ -13,7 +13,7 @@ pub struct Hub {
     history: History,
     /// Per client.
     subscriptions_max: usize,
-    /// Whether a gap may come to light that the history does not know of yet.
+    /// Whether the source may still find a gap that the history does not know of.
     is_in_doubt: bool,
 }
 
@@ -28,40 +28,23 @@ impl Hub {
         }
     }
 
-    /// Does what a message asks for. Each text of the answer goes to `send`, in order: the reply,
-    /// then the updates it asked for.
-    pub fn answer(&mut self, client: ClientId, message: &[u8], mut send: impl FnMut(&[u8])) {
-        let mut text = Vec::with_capacity(128);
+    /// Carries out the command in a message. Each text goes to `send`, in order: the reply, then the
+    /// updates that the command asks for.
+    pub fn handle(&mut self, client: ClientId, message: &[u8], mut send: impl FnMut(&[u8])) {
+        let mut reply = Vec::with_capacity(128);
         match protocol::parse(message) {
-            Ok(Command::Subscribe { bugs, since }) => self.subscribe(client, &bugs, since, send),
+            Ok(Command::Subscribe { bugs, since }) => {
+                return self.subscribe(client, &bugs, since, send);
+            }
             Ok(Command::Unsubscribe { bugs }) => {
                 self.subscriptions.unsubscribe(client, &bugs);
-                protocol::write_bugs(
-                    &mut text,
-                    "unsubscribe",
-                    self.subscriptions.of(client),
-                    None,
-                );
-                send(&text);
+                self.list(&mut reply, "unsubscribe", client, None);
             }
-            Ok(Command::Subscriptions) => {
-                protocol::write_bugs(
-                    &mut text,
-                    "subscriptions",
-                    self.subscriptions.of(client),
-                    None,
-                );
-                send(&text);
-            }
-            Ok(Command::Version) => {
-                protocol::write_version(&mut text);
-                send(&text);
-            }
-            Err(refusal) => {
-                protocol::write_refusal(&mut text, &refusal);
-                send(&text);
-            }
+            Ok(Command::Subscriptions) => self.list(&mut reply, "subscriptions", client, None),
+            Ok(Command::Version) => protocol::write_version(&mut reply),
+            Err(error) => protocol::write_error(&mut reply, &error),
         }
+        send(&reply);
     }
 
     fn subscribe(
@@ -73,20 +56,13 @@ impl Hub {
     ) {
         let mut text = Vec::with_capacity(128);
         if self.subscriptions.count_with(client, bugs) > self.subscriptions_max {
-            protocol::write_refusal(
-                &mut text,
-                &Refusal::too_many_subscriptions(self.subscriptions_max),
-            );
+            let error = ErrorReply::too_many_subscriptions(self.subscriptions_max);
+            protocol::write_error(&mut text, &error);
             return send(&text);
         }
         self.subscriptions.subscribe(client, bugs);
         let complete = since.map(|since| !self.is_in_doubt && self.history.is_complete(since));
-        protocol::write_bugs(
-            &mut text,
-            "subscribe",
-            self.subscriptions.of(client),
-            complete,
-        );
+        self.list(&mut text, "subscribe", client, complete);
         send(&text);
         for missed in since
             .into_iter()
@@ -98,6 +74,11 @@ impl Hub {
                 send(&text);
             }
         }
+    }
+
+    /// Writes the reply that lists a client's subscriptions.
+    fn list(&self, reply: &mut Vec<u8>, command: &str, client: ClientId, complete: Option<bool>) {
+        protocol::write_bugs(reply, command, self.subscriptions.of(client), complete);
     }
 
     /// Remembers an update, and returns the clients that it must reach, in ascending order.
@@ -113,8 +94,8 @@ impl Hub {
         self.history.raise_floor(until);
     }
 
-    /// While it is in doubt whether updates are being missed, nobody is told that nothing is
-    /// missing.
+    /// Records whether it is unknown if updates are being missed. Meanwhile no reply says that
+    /// nothing is missing.
     pub fn doubt(&mut self, is_in_doubt: bool) {
         self.is_in_doubt = is_in_doubt;
     }

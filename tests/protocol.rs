@@ -99,7 +99,7 @@ impl Pure {
 impl Feed for Pure {
     fn say(&mut self, message: &str) {
         let messages = &mut self.messages;
-        self.hub.answer(CLIENT, message.as_bytes(), |text| {
+        self.hub.handle(CLIENT, message.as_bytes(), |text| {
             messages.push_back(String::from_utf8(text.to_vec()).unwrap())
         });
         self.hub.check_invariants();

@@ -221,7 +221,7 @@ impl<S: Stream> Server<S> {
         if let Ok(Some(message)) = &received {
             let replies = self.turn.replies();
             let hub = &mut self.hubs[usize::from(connection.feed.0)];
-            hub.answer(client, message, |text| frame::write_text(replies, text));
+            hub.handle(client, message, |text| frame::write_text(replies, text));
         }
         let replies_bytes = if whole.is_pong {
             0
