@@ -11,6 +11,8 @@ use super::webhook::BODY_BYTES_MAX;
 pub enum Refusal {
     /// The request is no HTTP, or contradicts itself.
     BadRequest(&'static str),
+    /// What was posted is no message about a bug.
+    Unreadable,
     /// The key of a webhook is missing or wrong.
     Unauthorized,
     /// The page's origin is not on the list.
@@ -38,7 +40,7 @@ pub enum Refusal {
 impl Refusal {
     fn status(self) -> &'static str {
         match self {
-            Refusal::BadRequest(_) => "400 Bad Request",
+            Refusal::BadRequest(_) | Refusal::Unreadable => "400 Bad Request",
             Refusal::Unauthorized => "401 Unauthorized",
             Refusal::ForbiddenOrigin => "403 Forbidden",
             Refusal::NotFound => "404 Not Found",
@@ -63,6 +65,7 @@ impl Refusal {
             }
             Refusal::Full | Refusal::NotKept => "Retry-After: 30\r\n",
             Refusal::BadRequest(_)
+            | Refusal::Unreadable
             | Refusal::ForbiddenOrigin
             | Refusal::NotFound
             | Refusal::Timeout => "",
@@ -88,6 +91,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::BadRequest(why) => f.write_str(why),
+            Refusal::Unreadable => f.write_str("The body is no message of Bugzilla about a bug."),
             Refusal::Unauthorized => f.write_str("The key is missing or wrong."),
             Refusal::ForbiddenOrigin => {
                 f.write_str("Pages of this origin may not connect to this server.")

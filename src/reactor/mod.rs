@@ -4,7 +4,6 @@
 mod listener;
 
 use std::io;
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -12,10 +11,10 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
-use crate::inbox::{self, Event, Inbox, Sender};
+use crate::inbox::{self, Inbox, Notice, PostSender, Sender};
 use crate::memory::{Budget, PACKETS_INTERVAL};
 use crate::moment::Moment;
-use crate::post::{Answer, Post};
+use crate::post::Answer;
 use crate::server::Server;
 use crate::subscriptions::ClientId;
 use crate::update::FeedId;
@@ -48,8 +47,8 @@ pub struct Reactor {
     /// What was done last about memory that is short.
     is_short: bool,
     pace: Pace,
-    /// Where the sources that take posts wait for them.
-    post_boxes: Vec<(FeedId, SyncSender<Post>)>,
+    /// The inboxes of the sources that clients post to.
+    post_senders: Vec<(FeedId, PostSender)>,
     started: Instant,
     /// How long a departure may take, in milliseconds.
     drain: u32,
@@ -126,7 +125,7 @@ impl Reactor {
                 end: Instant::now(),
                 left: 0,
             },
-            post_boxes: Vec::new(),
+            post_senders: Vec::new(),
             started: Instant::now(),
             drain,
             has_newcomers: true,
@@ -138,8 +137,8 @@ impl Reactor {
     }
 
     /// Has what is posted for `feed` handed to a source.
-    pub fn hand_posts_to(&mut self, feed: FeedId, posts: SyncSender<Post>) {
-        self.post_boxes.push((feed, posts));
+    pub fn hand_posts_to(&mut self, feed: FeedId, posts: PostSender) {
+        self.post_senders.push((feed, posts));
     }
 
     /// Serves until a signal ends it.
@@ -251,13 +250,13 @@ impl Reactor {
         }
     }
 
-    /// Hands what clients have posted to the sources. One that is too busy is not waited for.
+    /// Hands what clients have posted to the sources.
     fn hand_over_posts(&mut self, now: Moment) {
         for (feed, post) in self.server.take_posts() {
-            let number = post.number;
-            let posts = self.post_boxes.iter().find(|(owner, _)| *owner == feed);
-            if posts.is_none_or(|(_, posts)| posts.try_send(post).is_err()) {
-                self.server.answer(number, Answer::NotKept, now);
+            let id = post.id;
+            let sender = self.post_senders.iter().find(|(owner, _)| *owner == feed);
+            if !sender.is_some_and(|(_, sender)| sender.try_send(post)) {
+                self.server.answer(id, Answer::NotKept, now);
             }
         }
     }
@@ -271,14 +270,14 @@ impl Reactor {
         }
         let now = self.now();
         self.inbox.begin();
-        while let Some(event) = self.inbox.take() {
-            match event {
-                Event::Updates { feed, updates } => updates
+        while let Some(notice) = self.inbox.take() {
+            match notice {
+                Notice::Updates { feed, updates } => updates
                     .into_iter()
                     .for_each(|update| self.server.publish(feed, update)),
-                Event::Gap { feed, until } => self.server.gap(feed, until),
-                Event::Doubt { feed, is_in_doubt } => self.server.doubt(feed, is_in_doubt),
-                Event::Answer { post, answer } => self.server.answer(post, answer, now),
+                Notice::Gap { feed, until } => self.server.gap(feed, until),
+                Notice::Doubt { feed, is_in_doubt } => self.server.doubt(feed, is_in_doubt),
+                Notice::Answer { post, answer } => self.server.answer(post, answer, now),
             }
             if self.server.has_enough() {
                 self.has_inbox_left = true;

@@ -169,7 +169,7 @@ impl<S: Stream> Server<S> {
             Outcome::Posted { feed, body } => {
                 connection.phase = Phase::Posting;
                 connection.heard = now;
-                self.posts.ask(client, feed, input[body].to_vec());
+                self.posts.add(client, feed, input[body].to_vec());
                 Step::Used(input.len())
             }
             Outcome::Upgraded { feed, head_bytes } => {

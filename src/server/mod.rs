@@ -109,7 +109,7 @@ impl<S: Stream> Server<S> {
             refused: Vec::new(),
             sweep_at: None,
             departure: None,
-            posts: posts::Posts::default(),
+            posts: posts::Posts::new(),
         }
     }
 

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 #[cfg(any(feature = "mysql", feature = "postgres"))]
@@ -14,7 +13,7 @@ use super::options::Mode;
 #[cfg(feature = "postgres")]
 use super::postgres;
 use super::{Connect, Error, Source, Table, amqp, sqlite, webhook};
-use crate::post::Post;
+use crate::inbox::PostSender;
 use crate::update::BugId;
 
 /// A source as the user names it.
@@ -36,7 +35,7 @@ pub enum Address {
 
 impl Address {
     /// The source behind this address, not yet connected, and where it takes posts, if it does.
-    pub fn open(&self) -> (Box<dyn Source>, Option<SyncSender<Post>>) {
+    pub fn open(&self) -> (Box<dyn Source>, Option<PostSender>) {
         match self {
             Address::Sqlite(settings) => (settings.source(), None),
             #[cfg(feature = "mysql")]

@@ -33,8 +33,8 @@ pub use table::{Row, Table};
 pub(crate) use webhook::is_field_name;
 
 use crate::backoff::Backoff;
-use crate::inbox::{Closed, Event, Sender};
-use crate::post::Answer;
+use crate::inbox::{Closed, Notice, Sender};
+use crate::post::{Answer, PostId};
 use crate::update::{FeedId, Update};
 
 /// Why a source could not go on; the text is a sentence for the log.
@@ -110,7 +110,7 @@ impl Sink {
             return Ok(());
         }
         self.is_in_doubt = true;
-        self.inbox.send(Event::Doubt {
+        self.inbox.send(Notice::Doubt {
             feed: self.feed,
             is_in_doubt: true,
         })
@@ -121,7 +121,7 @@ impl Sink {
     pub fn connected(&mut self) {
         if std::mem::take(&mut self.is_in_doubt) {
             // A loop that is gone will be noticed with the next update.
-            let _ = self.inbox.send(Event::Doubt {
+            let _ = self.inbox.send(Notice::Doubt {
                 feed: self.feed,
                 is_in_doubt: false,
             });
@@ -164,7 +164,7 @@ impl Sink {
             .iter()
             .map(|update| update.when.unix_seconds())
             .fold(self.watermark, i64::max);
-        self.inbox.send(Event::Updates {
+        self.inbox.send(Notice::Updates {
             feed: self.feed,
             updates,
         })
@@ -179,8 +179,8 @@ impl Sink {
     ///
     /// # Errors
     /// When the loop is gone.
-    pub fn answer(&self, post: u64, answer: Answer) -> Result<(), Closed> {
-        self.inbox.send(Event::Answer { post, answer })
+    pub fn answer(&self, post: PostId, answer: Answer) -> Result<(), Closed> {
+        self.inbox.send(Notice::Answer { post, answer })
     }
 
     /// To be called by a source that may have missed updates until now, such as after its queue was
@@ -205,7 +205,7 @@ impl Sink {
             let result = file.raise_floor(until);
             self.report_keeping(result)?;
         }
-        self.inbox.send(Event::Gap {
+        self.inbox.send(Notice::Gap {
             feed: self.feed,
             until,
         })
@@ -224,7 +224,7 @@ impl Sink {
                         "cannot write the history file (setting --history): {error}; updates still go out, but a restart would forget them"
                     );
                 }
-                self.inbox.send(Event::Gap {
+                self.inbox.send(Notice::Gap {
                     feed: self.feed,
                     until: unix_now(),
                 })?;
@@ -291,8 +291,8 @@ mod tests {
         }
     }
 
-    /// Supervises a script to its end; returns what the loop was told.
-    fn supervised(steps: Vec<Step>) -> Vec<Event> {
+    /// Supervises a script to its end; returns what it reported to the loop.
+    fn supervised(steps: Vec<Step>) -> Vec<Notice> {
         let poll = Poll::new().unwrap();
         let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
         let sink = Sink::new(FeedId(0), "script".to_owned(), None, sender);
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_was_missed_ends_with_the_latest_that_is_known_where_the_database_is_ahead_of_us() {
-        let events = supervised(vec![|sink, _| {
+        let notices = supervised(vec![|sink, _| {
             sink.missed("a test")?;
             let ahead = Update {
                 bug: crate::update::BugId::new(1).unwrap(),
@@ -331,10 +331,10 @@ mod tests {
             sink.deliver(vec![ahead])?;
             Ok(sink.missed("a test")?)
         }]);
-        let untils: Vec<i64> = events
+        let untils: Vec<i64> = notices
             .iter()
-            .filter_map(|event| {
-                if let Event::Gap { until, .. } = event {
+            .filter_map(|notice| {
+                if let Notice::Gap { until, .. } = notice {
                     Some(*until)
                 } else {
                     None

@@ -4,17 +4,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use log::warn;
 
 use super::password::Password;
 use super::{Error, Sink, Source, Stop};
-use crate::post::{Answer, Post};
+use crate::inbox::{self, PostInbox, PostSender};
+use crate::post::Answer;
 use crate::pulse;
-
-/// How many posts wait; those beyond are told to come again.
-const POSTS_MAX: usize = 64;
 
 const ACCEPTED: &str = "webhook:?key_file=FILE, with header=NAME where the key is not in X-Api-Key";
 
@@ -88,37 +85,23 @@ impl fmt::Display for Settings {
 /// The posts, read by [`super::supervise`].
 #[derive(Debug)]
 pub struct Webhook {
-    posts: Receiver<Post>,
-    /// Wakes the source when it is to stop: a post that no client sent.
-    own: SyncSender<Post>,
+    posts: PostInbox,
 }
 
 impl Webhook {
     /// A source, and where its posts are to be sent.
-    pub fn new() -> (Self, SyncSender<Post>) {
-        let (sender, posts) = mpsc::sync_channel(POSTS_MAX);
-        (
-            Self {
-                posts,
-                own: sender.clone(),
-            },
-            sender,
-        )
+    pub fn new() -> (Self, PostSender) {
+        let (sender, posts) = inbox::open_posts();
+        (Self { posts }, sender)
     }
 }
 
 impl Source for Webhook {
     fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
-        let own = self.own.clone();
-        stop.on_request(move || {
-            // A full channel wakes the source as well.
-            let _ = own.try_send(Post {
-                number: 0,
-                body: Vec::new(),
-            });
-        });
+        let sender = self.posts.sender();
+        stop.on_request(move || sender.wake());
         sink.connected();
-        while let Ok(post) = self.posts.recv() {
+        while let Some(post) = self.posts.wait() {
             if stop.is_requested() {
                 break;
             }
@@ -136,7 +119,7 @@ impl Source for Webhook {
                     Answer::Unreadable
                 }
             };
-            sink.answer(post.number, answer)?;
+            sink.answer(post.id, answer)?;
         }
         Ok(())
     }

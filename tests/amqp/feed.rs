@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use bugzfeed::inbox::{self, Event, Inbox};
+use bugzfeed::inbox::{self, Inbox, Notice};
 use bugzfeed::source::{self, Address, Sink, Stop, unix_now};
 use bugzfeed::update::FeedId;
 use mio::{Events, Poll, Token};
@@ -95,16 +95,16 @@ impl Feed {
             self.inbox.begin();
             while let Some(event) = self.inbox.take() {
                 match event {
-                    Event::Updates { updates, .. } => {
+                    Notice::Updates { updates, .. } => {
                         self.updates.extend(
                             updates
                                 .into_iter()
                                 .map(|update| (update.bug.get(), update.when.to_string())),
                         );
                     }
-                    Event::Gap { until, .. } => self.gaps.push_back(until),
-                    Event::Doubt { is_in_doubt, .. } => self.is_in_doubt = is_in_doubt,
-                    Event::Answer { .. } => panic!("a broker posts nothing"),
+                    Notice::Gap { until, .. } => self.gaps.push_back(until),
+                    Notice::Doubt { is_in_doubt, .. } => self.is_in_doubt = is_in_doubt,
+                    Notice::Answer { .. } => panic!("a broker posts nothing"),
                 }
             }
             if let Some(found) = look(self) {

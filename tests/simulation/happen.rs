@@ -8,7 +8,7 @@ use fastrand::Rng;
 
 use crate::client::{Client, Fate, Kind};
 use crate::session::{Said, Session};
-use crate::world::{BUGS, Event, PATHS, World};
+use crate::world::{BUGS, Notice, PATHS, World};
 
 impl World {
     pub fn happen(&mut self) {
@@ -194,7 +194,7 @@ impl World {
                 0
             };
             let feed = self.random.usize(0..PATHS.len());
-            self.inbox.push_back(Event::Change {
+            self.inbox.push_back(Notice::Change {
                 feed,
                 bug: self.random.u32(BUGS),
                 second: self.second - late,
@@ -206,15 +206,15 @@ impl World {
     fn lose_updates(&mut self) {
         let feed = self.random.usize(0..PATHS.len());
         self.inbox.push_back(match self.random.u8(0..5) {
-            0 => Event::Doubt {
+            0 => Notice::Doubt {
                 feed,
                 is_in_doubt: true,
             },
-            1 | 2 => Event::Doubt {
+            1 | 2 => Notice::Doubt {
                 feed,
                 is_in_doubt: false,
             },
-            _ => Event::Gap { feed },
+            _ => Notice::Gap { feed },
         });
     }
 
@@ -223,7 +223,7 @@ impl World {
         if let Some(post) = self.posts.pop()
             && self.random.u8(0..8) > 0
         {
-            self.inbox.push_back(Event::Answer { post });
+            self.inbox.push_back(Notice::Answer { post });
         }
     }
 

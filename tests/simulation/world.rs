@@ -7,7 +7,7 @@ use bugzfeed::history::History;
 use bugzfeed::http::{Page, Site, Webhook};
 use bugzfeed::hub::Hub;
 use bugzfeed::moment::Moment;
-use bugzfeed::post::Answer;
+use bugzfeed::post::{Answer, PostId};
 use bugzfeed::server::{Limits, Server};
 use bugzfeed::update::FeedId;
 use fastrand::Rng;
@@ -34,11 +34,11 @@ pub const BUGS: std::ops::Range<u32> = 1..12;
 
 pub const PATHS: [&str; 2] = ["/", "/dev/"];
 
-pub enum Event {
+pub enum Notice {
     Change { feed: usize, bug: u32, second: i64 },
     Gap { feed: usize },
     Doubt { feed: usize, is_in_doubt: bool },
-    Answer { post: u64 },
+    Answer { post: PostId },
 }
 
 /// Somebody with a connection after the other.
@@ -62,9 +62,9 @@ pub struct World {
     pub users: Vec<User>,
     pub clients: Vec<Client>,
     /// What the sources have sent.
-    pub inbox: VecDeque<Event>,
+    pub inbox: VecDeque<Notice>,
     /// What was posted to a webhook, and nobody has answered yet.
-    pub posts: Vec<u64>,
+    pub posts: Vec<PostId>,
     /// The server is to go away in the next turn, within so many milliseconds.
     departure: Option<u32>,
     pub is_departing: bool,
@@ -282,7 +282,7 @@ impl World {
             self.server
                 .take_posts()
                 .into_iter()
-                .map(|(_, post)| post.number),
+                .map(|(_, post)| post.id),
         );
         if let Some(duration) = self.departure.take() {
             self.is_departing = true;
@@ -354,18 +354,18 @@ impl World {
     fn publish(&mut self) {
         while let Some(event) = self.inbox.pop_front() {
             match event {
-                Event::Change { feed, bug, second } => self
+                Notice::Change { feed, bug, second } => self
                     .server
                     .publish(FeedId(feed as u8), self.feeds[feed].push(bug, second)),
-                Event::Gap { feed } => {
+                Notice::Gap { feed } => {
                     self.feeds[feed].gap(self.second);
                     self.server.gap(FeedId(feed as u8), self.second);
                 }
-                Event::Doubt { feed, is_in_doubt } => {
+                Notice::Doubt { feed, is_in_doubt } => {
                     self.feeds[feed].log.push(Entry::Doubt { is_in_doubt });
                     self.server.doubt(FeedId(feed as u8), is_in_doubt);
                 }
-                Event::Answer { post } => self.server.answer(post, Answer::Kept, self.now),
+                Notice::Answer { post } => self.server.answer(post, Answer::Kept, self.now),
             }
             if self.server.has_enough() {
                 break;
