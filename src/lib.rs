@@ -28,5 +28,5 @@ pub mod server;
 pub mod source;
 pub mod subscriptions;
 pub mod tls;
-pub mod turn;
+mod turn;
 pub mod update;

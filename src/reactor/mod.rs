@@ -241,7 +241,7 @@ impl Reactor {
                     self.server.len()
                 );
                 self.listeners.clear();
-                self.server.depart(self.drain, now);
+                self.server.drain(self.drain, now);
                 // A moment more than the last one to be closed has.
                 Departure::Until(
                     Instant::now() + Duration::from_millis(u64::from(self.drain) + 3_000),

@@ -6,7 +6,7 @@ use super::deadlines::RETRY;
 use crate::connection::{CloseReason, Phase, Stream, write_some};
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
-use crate::turn::Outgoing;
+use crate::turn::{Outgoing, Place};
 
 impl<S: Stream> Server<S> {
     /// Writes what this turn has for its clients: one write for each, however many replies and
@@ -25,7 +25,7 @@ impl<S: Stream> Server<S> {
         self.held_up = self.turn.last_place();
         if self.turn.outgoing_len() == 0 {
             self.turn.clear();
-            self.held_up = 0;
+            self.held_up = None;
         }
         writes
     }
@@ -37,14 +37,14 @@ impl<S: Stream> Server<S> {
 
     /// Whether a part of what was to be written is held up until [`Server::flush`] is called again.
     pub fn is_held_up(&self) -> bool {
-        self.held_up > 0
+        self.held_up.is_some()
     }
 
     /// Writes what a client is to get before a reply to it is begun, if that is held up: it came
     /// first.
     pub(super) fn flush_before_reply(&mut self, client: ClientId, now: Moment) {
-        let place = self.connections[client.index()].place;
-        if (1..=self.held_up).contains(&place) {
+        let place = self.connections[client.index()].listing.place();
+        if let Some(place) = place.filter(|&place| Some(place) <= self.held_up) {
             let outgoing = self.turn.outgoing(place);
             self.early_writes +=
                 usize::from(self.flush_one(place, &outgoing, &mut Vec::new(), now));
@@ -55,16 +55,15 @@ impl<S: Stream> Server<S> {
     /// written to before; returns whether it was now.
     fn flush_one(
         &mut self,
-        place: u32,
+        place: Place,
         outgoing: &Outgoing,
         gathered: &mut Vec<u8>,
         now: Moment,
     ) -> bool {
-        if self
-            .connections
-            .get(outgoing.client.index())
-            .is_none_or(|connection| connection.place != place)
-        {
+        let Some(connection) = self.connections.get_mut(outgoing.client.index()) else {
+            return false;
+        };
+        if !self.turn.unlist(&mut connection.listing, place) {
             return false;
         }
         let is_written = self.write(outgoing, gathered, now);
@@ -75,14 +74,13 @@ impl<S: Stream> Server<S> {
     fn write(&mut self, outgoing: &Outgoing, gathered: &mut Vec<u8>, now: Moment) -> bool {
         let client = outgoing.client;
         let connection = &mut self.connections[client.index()];
-        connection.place = 0;
         let replies = self.turn.replies_of(outgoing);
         if matches!(connection.phase, Phase::Ended(_)) {
             return false;
         }
-        if connection.has_unsent() {
-            connection.keep_unsent(replies, now);
-            self.keep_waiting(outgoing, 0);
+        if connection.unfinished.has_unsent() {
+            connection.unfinished.keep_unsent(replies, now);
+            self.keep_updates(outgoing, 0);
             return false;
         }
         let output = if replies.is_empty() && outgoing.has_all() {
@@ -105,18 +103,20 @@ impl<S: Stream> Server<S> {
                 // A reply, and a frame that was begun, must be finished; the updates after that may
                 // wait.
                 let mut end = replies.len();
-                let mut waiting = 0;
+                let mut kept_from = 0;
                 for push in self.pushes_to(outgoing) {
                     if end > taken {
                         break;
                     }
                     end += self.turn.frames_of(push..push + 1).len();
-                    waiting = push + 1;
+                    kept_from = push + 1;
                 }
-                self.connections[client.index()].keep_unsent(&output[taken..end], now);
+                self.connections[client.index()]
+                    .unfinished
+                    .keep_unsent(&output[taken..end], now);
                 self.refused.push(client);
                 self.sweep_by(now.plus(self.limits.stall.min(RETRY)));
-                self.keep_waiting(outgoing, waiting);
+                self.keep_updates(outgoing, kept_from);
             }
             Err(_) => self.break_off(client, CloseReason::Gone),
         }
@@ -126,25 +126,27 @@ impl<S: Stream> Server<S> {
     /// The numbers of the updates that a client gets, in order.
     fn pushes_to(&self, outgoing: &Outgoing) -> impl Iterator<Item = usize> {
         let client = outgoing.client;
-        let feed = self.connections[client.index()].feed;
+        let feed = self.connections[client.index()].feed();
         let has_all = outgoing.has_all();
         outgoing.pushes().filter(move |&push| {
             let push = self.turn.push_at(push);
             has_all
-                || (push.feed == feed
-                    && self.hubs[usize::from(feed.0)].is_subscribed(client, push.update.bug))
+                || (feed == Some(push.feed)
+                    && self.hubs[usize::from(push.feed.0)].is_subscribed(client, push.update.bug))
         })
     }
 
     /// Keeps the updates from number `from` on until the client takes bytes again.
-    fn keep_waiting(&mut self, outgoing: &Outgoing, from: usize) {
+    fn keep_updates(&mut self, outgoing: &Outgoing, from: usize) {
         let pushes: Vec<usize> = self
             .pushes_to(outgoing)
             .filter(|&push| push >= from)
             .collect();
         let connection = &mut self.connections[outgoing.client.index()];
         for push in pushes {
-            connection.keep_waiting(&self.turn.push_at(push).update);
+            connection
+                .unfinished
+                .keep_update(&self.turn.push_at(push).update);
         }
     }
 
@@ -153,7 +155,7 @@ impl<S: Stream> Server<S> {
         let connection = &mut self.connections[client.index()];
         // What this turn has for the client still, when the kernel takes what is unsent, is held
         // up.
-        if connection.has_unsent() || connection.place > 0 {
+        if connection.unfinished.has_unsent() || connection.listing.place().is_some() {
             return;
         }
         match connection.phase {

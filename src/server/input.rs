@@ -3,9 +3,9 @@
 
 use std::io;
 
-use super::Server;
+use super::{Ending, Server};
 use crate::connection::{CloseReason, Phase, Stream};
-use crate::frame;
+use crate::frame::{self, Whole};
 use crate::http::{self, Outcome};
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
@@ -45,7 +45,7 @@ impl<S: Stream> Server<S> {
             let Some(connection) = self.connections.get_mut(client.index()) else {
                 return;
             };
-            if !connection.is_reading() || connection.is_input_left() {
+            if !connection.is_reading() || connection.unfinished.is_input_left() {
                 return;
             }
             if has_enough {
@@ -71,9 +71,9 @@ impl<S: Stream> Server<S> {
     /// are sent.
     fn leave_input(&mut self, client: ClientId) {
         if let Some(connection) = self.connections.get_mut(client.index())
-            && !connection.is_input_left()
+            && !connection.unfinished.is_input_left()
         {
-            connection.leave_input(true);
+            connection.unfinished.leave_input(true);
             self.left.push(client);
         }
     }
@@ -88,16 +88,16 @@ impl<S: Stream> Server<S> {
                 let waits = |client: &&ClientId| {
                     self.connections
                         .get(client.index())
-                        .is_some_and(|connection| !connection.has_unsent())
+                        .is_some_and(|connection| !connection.unfinished.has_unsent())
                 };
                 self.left
                     .splice(0..0, left[at..].iter().filter(waits).copied());
                 break;
             }
             if let Some(connection) = self.connections.get_mut(client.index())
-                && !connection.has_unsent()
+                && !connection.unfinished.has_unsent()
             {
-                connection.leave_input(false);
+                connection.unfinished.leave_input(false);
                 self.take_bytes(client, &[], now);
                 self.readable(client, true, now);
             }
@@ -113,15 +113,17 @@ impl<S: Stream> Server<S> {
     /// Handles bytes from a client, after those that were kept before.
     fn take_bytes(&mut self, client: ClientId, bytes: &[u8], now: Moment) {
         let connection = &mut self.connections[client.index()];
-        let mut kept = connection.take_input();
+        let mut kept = connection.unfinished.take_input();
         if kept.is_empty() {
             let used = self.consume(client, bytes, now);
-            self.connections[client.index()].keep_input(bytes[used..].to_vec());
+            self.connections[client.index()]
+                .unfinished
+                .keep_input(bytes[used..].to_vec());
         } else {
             kept.extend_from_slice(bytes);
             let used = self.consume(client, &kept, now);
             kept.drain(..used);
-            self.connections[client.index()].keep_input(kept);
+            self.connections[client.index()].unfinished.keep_input(kept);
         }
     }
 
@@ -133,7 +135,7 @@ impl<S: Stream> Server<S> {
             let connection = &mut self.connections[client.index()];
             let step = match connection.phase {
                 Phase::Handshaking => self.shake_hands(client, rest, now),
-                Phase::Open => self.take_frame(client, rest, now),
+                Phase::Open => self.read_frame(client, rest, now),
                 Phase::Posting | Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => {
                     return input.len();
                 }
@@ -155,11 +157,13 @@ impl<S: Stream> Server<S> {
         if input.is_empty() {
             return Step::Used(0);
         }
-        let is_full = self.open >= self.connections_max() || self.departure.is_some();
+        let is_full = self.open >= self.connections_max() || self.drain.is_some();
         let connection = &mut self.connections[client.index()];
-        self.turn.begin_reply(client, &mut connection.place);
-        let outcome = http::respond(&self.site, input, is_full, self.turn.replies());
-        self.turn.end_reply(connection.place);
+        let outcome = self
+            .turn
+            .reply(client, &mut connection.listing, |response| {
+                http::respond(&self.site, input, is_full, response)
+            });
         match outcome {
             Outcome::Incomplete => Step::Used(0),
             Outcome::Answered => {
@@ -173,17 +177,16 @@ impl<S: Stream> Server<S> {
                 Step::Used(input.len())
             }
             Outcome::Upgraded { feed, head_bytes } => {
-                connection.phase = Phase::Open;
+                connection.upgrade(feed, now);
                 self.open += 1;
-                connection.feed = feed;
-                connection.heard = now;
                 self.sweep_by(now.plus(self.limits.ping));
                 Step::Used(head_bytes)
             }
         }
     }
 
-    fn take_frame(&mut self, client: ClientId, input: &[u8], now: Moment) -> Step {
+    /// Handles the frame at the start of `input`, if it is complete.
+    fn read_frame(&mut self, client: ClientId, input: &[u8], now: Moment) -> Step {
         let connection = &mut self.connections[client.index()];
         connection.heard = now;
         connection.is_pinged = false;
@@ -191,7 +194,7 @@ impl<S: Stream> Server<S> {
         let payload_max = self
             .limits
             .message_bytes_max
-            .saturating_sub(connection.begun_bytes())
+            .saturating_sub(connection.unfinished.begun_bytes())
             .max(frame::CONTROL_BYTES_MAX);
         let whole = match frame::find(input, payload_max) {
             Ok(Some(whole)) => whole,
@@ -206,47 +209,51 @@ impl<S: Stream> Server<S> {
             self.end(client, CloseReason::TooManyMessages, now);
             return Step::Used(input.len());
         }
-        if !whole.is_pong {
-            self.flush_before_reply(client, now);
-            self.turn
-                .begin_reply(client, &mut self.connections[client.index()].place);
-        }
-        let connection = &mut self.connections[client.index()];
-        let received = connection.receive(
-            whole,
-            input,
-            self.limits.message_bytes_max,
-            self.turn.replies(),
-        );
-        if let Ok(Some(message)) = &received {
-            let replies = self.turn.replies();
-            let hub = &mut self.hubs[usize::from(connection.feed.0)];
-            hub.handle(client, message, |text| frame::write_text(replies, text));
-        }
-        let replies_bytes = if whole.is_pong {
-            0
-        } else {
-            self.turn.end_reply(connection.place)
-        };
-        let has_too_much = replies_bytes > REPLIES_BYTES_MAX || connection.has_unsent();
-        match received {
+        match self.handle_frame(client, whole, input, now) {
+            Ok(true) => Step::Paused(whole.bytes),
+            Ok(false) => Step::Used(whole.bytes),
             Err(reason) => {
-                // One that sends on after its close must not have a reset overtake the answer to
-                // it.
-                let lingers = reason.lingers() || whole.bytes < input.len();
-                self.end_in(
-                    client,
-                    if lingers {
-                        Phase::Lingering(reason)
-                    } else {
-                        Phase::Leaving(reason)
-                    },
-                    now,
-                );
+                // A client that sends on after its close must not have a reset overtake the answer.
+                let ending = if reason.lingers() || whole.bytes < input.len() {
+                    Ending::Linger
+                } else {
+                    Ending::Leave
+                };
+                self.end_by(client, ending, reason, now);
                 Step::Used(input.len())
             }
-            Ok(_) if has_too_much => Step::Paused(whole.bytes),
-            Ok(_) => Step::Used(whole.bytes),
         }
+    }
+
+    /// Answers a complete frame, `whole` at the start of `input`; returns whether the client has so
+    /// much output now that no more is to be read from it.
+    fn handle_frame(
+        &mut self,
+        client: ClientId,
+        whole: Whole,
+        input: &[u8],
+        now: Moment,
+    ) -> Result<bool, CloseReason> {
+        let bytes_max = self.limits.message_bytes_max;
+        if whole.is_pong {
+            let unfinished = &mut self.connections[client.index()].unfinished;
+            unfinished.receive(whole, input, bytes_max, &mut Vec::new())?;
+            return Ok(unfinished.has_unsent());
+        }
+        self.flush_before_reply(client, now);
+        let connection = &mut self.connections[client.index()];
+        let hub = connection
+            .feed()
+            .and_then(|feed| self.hubs.get_mut(usize::from(feed.0)));
+        let (unfinished, listing) = (&mut connection.unfinished, &mut connection.listing);
+        self.turn
+            .reply(client, listing, |output| -> Result<(), CloseReason> {
+                let message = unfinished.receive(whole, input, bytes_max, output)?;
+                if let (Some(message), Some(hub)) = (message, hub) {
+                    hub.handle(client, &message, |text| frame::write_text(output, text));
+                }
+                Ok(())
+            })?;
+        Ok(self.turn.replies_bytes(listing) > REPLIES_BYTES_MAX || unfinished.has_unsent())
     }
 }

@@ -7,6 +7,7 @@
 //! the one place that removes a client.
 
 mod deadlines;
+mod drain;
 mod flush;
 mod input;
 mod posts;
@@ -20,7 +21,7 @@ use crate::http::Site;
 use crate::hub::Hub;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
-use crate::turn::Turn;
+use crate::turn::{Place, Turn};
 use crate::update::{FeedId, Update};
 
 /// How many more connections than allowed are taken, to be told 503.
@@ -70,8 +71,8 @@ pub struct Server<S> {
     /// How many of them speak WebSocket.
     open: usize,
     turn: Turn,
-    /// The last place in the turn's list when its flush was held up; 0 when it was not.
-    held_up: u32,
+    /// The last place in the turn's list when its flush was held up.
+    held_up: Option<Place>,
     /// Writes since the last flush, for clients that were to get a reply while more was held up for
     /// them.
     early_writes: usize,
@@ -85,8 +86,16 @@ pub struct Server<S> {
     refused: Vec<ClientId>,
     /// When the next deadline of any client may be.
     sweep_at: Option<Moment>,
-    departure: Option<deadlines::Departure>,
+    drain: Option<drain::Drain>,
     posts: posts::Posts,
+}
+
+/// How a connection ends.
+enum Ending {
+    /// The client has a moment to read what was sent last: [`Phase::Lingering`].
+    Linger,
+    /// At once when all output is sent: [`Phase::Leaving`].
+    Leave,
 }
 
 impl<S: Stream> Server<S> {
@@ -101,14 +110,14 @@ impl<S: Stream> Server<S> {
             connections: Slab::new(),
             open: 0,
             turn: Turn::default(),
-            held_up: 0,
+            held_up: None,
             early_writes: 0,
             received: vec![0; RECEIVED_BYTES_MAX].into(),
             ended: Vec::new(),
             left: Vec::new(),
             refused: Vec::new(),
             sweep_at: None,
-            departure: None,
+            drain: None,
             posts: posts::Posts::new(),
         }
     }
@@ -148,7 +157,7 @@ impl<S: Stream> Server<S> {
     pub fn unfinished_len(&self) -> usize {
         self.connections
             .iter()
-            .filter(|(_, connection)| connection.has_unfinished())
+            .filter(|(_, connection)| connection.unfinished.is_some())
             .count()
     }
 
@@ -172,14 +181,14 @@ impl<S: Stream> Server<S> {
         let Some(connection) = self.connections.get_mut(client.index()) else {
             return;
         };
-        if !connection.has_unsent() {
+        if !connection.unfinished.has_unsent() {
             return;
         }
         match connection.write_unsent(now) {
             Err(_) => self.break_off(client, CloseReason::Gone),
-            Ok(()) if connection.has_unsent() => {}
+            Ok(()) if connection.unfinished.has_unsent() => {}
             Ok(()) => {
-                if connection.is_input_left() {
+                if connection.unfinished.is_input_left() {
                     self.left.push(client);
                 }
                 self.after_writing(client);
@@ -198,7 +207,7 @@ impl<S: Stream> Server<S> {
             let connection = &mut self.connections[client.index()];
             if connection.phase == Phase::Open {
                 let push = *push.get_or_insert_with(|| turn.push(feed, update.clone()));
-                turn.deliver(client, &mut connection.place, push);
+                turn.deliver(client, &mut connection.listing, push);
             }
         }
     }
@@ -222,38 +231,40 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Ends a connection after all that it is owed is sent, with a close frame where the reason has
-    /// one.
-    fn end(&mut self, client: ClientId, reason: CloseReason, now: Moment) {
-        self.end_in(
-            client,
-            if reason.lingers() {
-                Phase::Lingering(reason)
-            } else {
-                Phase::Leaving(reason)
-            },
-            now,
-        );
+    /// Replies to a client with what `write` appends.
+    fn reply(&mut self, client: ClientId, write: impl FnOnce(&mut Vec<u8>)) {
+        let connection = &mut self.connections[client.index()];
+        self.turn.reply(client, &mut connection.listing, write);
     }
 
-    fn end_in(&mut self, client: ClientId, phase: Phase, now: Moment) {
+    /// Ends a connection when all output is sent, with a close frame where the reason has one.
+    fn end(&mut self, client: ClientId, reason: CloseReason, now: Moment) {
+        let ending = if reason.lingers() {
+            Ending::Linger
+        } else {
+            Ending::Leave
+        };
+        self.end_by(client, ending, reason, now);
+    }
+
+    fn end_by(&mut self, client: ClientId, ending: Ending, reason: CloseReason, now: Moment) {
         self.flush_before_reply(client, now);
         let connection = &mut self.connections[client.index()];
-        let (Phase::Lingering(reason) | Phase::Leaving(reason)) = phase else {
-            return;
-        };
         if matches!(connection.phase, Phase::Ended(_) | Phase::Leaving(_)) {
             return;
         }
         let was_open = connection.phase == Phase::Open;
         self.open -= usize::from(was_open);
         connection.heard = now;
-        connection.phase = phase;
-        self.turn.begin_reply(client, &mut connection.place);
-        if was_open && let Some((code, text)) = reason.close_frame() {
-            frame::write_close(self.turn.replies(), code, text);
-        }
-        self.turn.end_reply(connection.place);
+        connection.phase = match ending {
+            Ending::Linger => Phase::Lingering(reason),
+            Ending::Leave => Phase::Leaving(reason),
+        };
+        self.reply(client, |output| {
+            if was_open && let Some((code, text)) = reason.close_frame() {
+                frame::write_close(output, code, text);
+            }
+        });
         self.sweep_by(now.plus(deadlines::LINGER));
     }
 
@@ -278,7 +289,9 @@ impl<S: Stream> Server<S> {
     pub fn reap(&mut self, now: Moment) {
         for client in std::mem::take(&mut self.ended) {
             let connection = self.connections.remove(client.index());
-            self.hubs[usize::from(connection.feed.0)].leave(client);
+            if let Some(feed) = connection.feed() {
+                self.hubs[usize::from(feed.0)].leave(client);
+            }
             self.posts.forget(client);
             debug!("client {} ended: {:?}", client.0, connection.phase);
         }
@@ -299,7 +312,7 @@ impl<S: Stream> Server<S> {
         assert!(self.turn.outgoing_len() == 0 || self.is_held_up());
         for (key, connection) in &self.connections {
             assert!(
-                self.turn.has_place(connection.place),
+                self.turn.is_valid(&connection.listing),
                 "client {key} is listed in a turn that is over"
             );
             assert!(
@@ -307,8 +320,8 @@ impl<S: Stream> Server<S> {
                 "client {key} has ended and is still there"
             );
             assert!(
-                !connection.is_input_left()
-                    || connection.has_unsent()
+                !connection.unfinished.is_input_left()
+                    || connection.unfinished.has_unsent()
                     || self.left.contains(&ClientId(key as u32)),
                 "client {key} is forgotten"
             );

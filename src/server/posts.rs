@@ -56,18 +56,14 @@ impl<S: Stream> Server<S> {
         let Some(client) = self.posts.unanswered.remove(&post) else {
             return;
         };
-        let connection = &mut self.connections[client.index()];
-        if connection.phase != Phase::Posting {
+        if self.connections[client.index()].phase != Phase::Posting {
             return;
         }
-        self.turn.begin_reply(client, &mut connection.place);
-        let response = self.turn.replies();
-        match answer {
+        self.reply(client, |response| match answer {
             Answer::Kept => http::write_kept(response),
             Answer::Unreadable => Refusal::Unreadable.write(response, false),
             Answer::NotKept => Refusal::NotKept.write(response, false),
-        }
-        self.turn.end_reply(connection.place);
+        });
         self.end(client, CloseReason::Answered, now);
     }
 }

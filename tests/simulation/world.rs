@@ -286,7 +286,7 @@ impl World {
         );
         if let Some(duration) = self.departure.take() {
             self.is_departing = true;
-            self.server.depart(duration, now);
+            self.server.drain(duration, now);
         }
         if self.is_departing {
             // The listeners are closed, and the kernel resets those who were not accepted.
