@@ -74,8 +74,8 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Binds to an address and listens; `is_shared` lets other sockets that say so, too, listen on
-    /// the same port (SO_REUSEPORT; see socket(7)).
+    /// Binds to an address and listens; `is_shared` lets other sockets listen on the same port, if
+    /// they are shared, too (SO_REUSEPORT; see socket(7)).
     ///
     /// # Errors
     /// When the address is taken, not this machine's, or not allowed.
@@ -120,11 +120,11 @@ impl Listener {
         }
     }
 
-    /// Lets fewer connections wait, or as many as usual again.
+    /// Sets how many connections may wait: as many as usual, or fewer while memory is short.
     ///
     /// # Errors
-    /// When the kernel refuses; the number is what it was then.
-    pub fn shorten_backlog(&self, is_short: bool) -> io::Result<()> {
+    /// When the kernel refuses; the number stays what it was.
+    pub fn set_backlog(&self, is_short: bool) -> io::Result<()> {
         let backlog = if is_short {
             BACKLOG_WHEN_SHORT
         } else {
@@ -139,7 +139,7 @@ impl Listener {
     /// The address that it listens on, with the port that was chosen.
     ///
     /// # Errors
-    /// When the kernel does not tell.
+    /// When the kernel does not return it.
     pub fn address(&self) -> io::Result<Address> {
         match self {
             Listener::Tcp(listener) => listener.local_addr().map(Address::Tcp),
@@ -150,7 +150,7 @@ impl Listener {
     /// The next connection that waits.
     ///
     /// # Errors
-    /// `WouldBlock` when none waits; otherwise what the kernel says.
+    /// `WouldBlock` when none waits; otherwise any error of accept(2).
     pub fn accept(&self) -> io::Result<Socket> {
         match self {
             Listener::Tcp(listener) => listener.accept().map(|(stream, _)| Socket::Tcp(stream)),
