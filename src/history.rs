@@ -42,7 +42,7 @@ impl History {
 
     /// Puts back what was kept: `updates` in order of arrival, and the watermark of the first of
     /// them, in Unix seconds.
-    pub fn restore(&mut self, watermark: i64, updates: impl IntoIterator<Item = Update>) {
+    pub(crate) fn restore(&mut self, watermark: i64, updates: impl IntoIterator<Item = Update>) {
         self.watermark = self.watermark.max(watermark);
         for update in updates {
             self.push(update);
@@ -65,19 +65,19 @@ impl History {
     }
 
     /// Records that updates up to `floor` (Unix seconds) may be missing. A floor never sinks.
-    pub fn raise_floor(&mut self, floor: i64) {
+    pub(crate) fn raise_floor(&mut self, floor: i64) {
         self.floor = self.floor.max(floor);
     }
 
     /// Whether [`History::since`] leaves nothing out for a client whose newest update was at
     /// `since`.
-    pub fn is_complete(&self, since: i64) -> bool {
+    pub(crate) fn is_complete(&self, since: i64) -> bool {
         since > self.floor
     }
 
     /// Everything that a client whose newest update was at `since` (Unix seconds) may have missed,
     /// in order of arrival. Inclusive, since several updates share a second.
-    pub fn since(&self, since: i64) -> impl Iterator<Item = &Update> {
+    pub(crate) fn since(&self, since: i64) -> impl Iterator<Item = &Update> {
         let first = self
             .entries
             .partition_point(|entry| entry.watermark < since);

@@ -11,7 +11,7 @@ use crate::update::{BugId, Update};
 pub struct Hub {
     subscriptions: Subscriptions,
     history: History,
-    /// Per client.
+    /// How many a client may have.
     subscriptions_max: usize,
     /// Whether the source may still find a gap that the history does not know of.
     is_in_doubt: bool,
@@ -90,28 +90,28 @@ impl Hub {
     }
 
     /// Records that updates up to `until` (Unix seconds) may have been missed.
-    pub fn gap(&mut self, until: i64) {
+    pub(crate) fn gap(&mut self, until: i64) {
         self.history.raise_floor(until);
     }
 
     /// Records whether it is unknown if updates are being missed. Meanwhile no reply says that
     /// nothing is missing.
-    pub fn doubt(&mut self, is_in_doubt: bool) {
+    pub(crate) fn doubt(&mut self, is_in_doubt: bool) {
         self.is_in_doubt = is_in_doubt;
     }
 
     /// Whether a client wants a bug's updates.
-    pub fn is_subscribed(&self, client: ClientId, bug: BugId) -> bool {
+    pub(crate) fn is_subscribed(&self, client: ClientId, bug: BugId) -> bool {
         self.subscriptions.contains(client, bug)
     }
 
-    /// Forgets a client.
-    pub fn leave(&mut self, client: ClientId) {
+    /// Ends all subscriptions of a client.
+    pub(crate) fn leave(&mut self, client: ClientId) {
         self.subscriptions.leave(client);
     }
 
     /// Gives back memory that was needed for more clients than there are now.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         self.subscriptions.shrink();
     }
 

@@ -32,7 +32,7 @@ pub enum Notice {
     Updates {
         /// The feed that the source fills.
         feed: FeedId,
-        /// What changed.
+        /// One for each change that was read.
         updates: Vec<Update>,
     },
     /// Updates of this feed may have been missed.
@@ -51,7 +51,7 @@ pub enum Notice {
     },
     /// A post has been dealt with.
     Answer {
-        /// Which one.
+        /// The number that the post came with.
         post: PostId,
         /// What came of it.
         answer: Answer,
@@ -85,7 +85,7 @@ struct Wake {
     waker: Waker,
 }
 
-/// The loop's inbox.
+/// The loop's end of its inbox.
 #[derive(Debug)]
 pub struct Inbox {
     notices: Receiver<Notice>,
@@ -173,7 +173,7 @@ impl PostSender {
         self.0.try_send(Some(post)).is_ok()
     }
 
-    /// Ends the source's wait.
+    /// Ends the source's wait without a post.
     pub(crate) fn wake(&self) {
         // A full inbox means that the source is awake.
         let _ = self.0.try_send(None);
@@ -181,7 +181,6 @@ impl PostSender {
 }
 
 impl PostInbox {
-    /// Another sender.
     pub(crate) fn sender(&self) -> PostSender {
         self.sender.clone()
     }

@@ -10,7 +10,7 @@ pub struct PostId(pub u64);
 pub struct Post {
     /// Its number, for the answer.
     pub id: PostId,
-    /// What was posted.
+    /// The bytes as they came.
     pub body: Vec<u8>,
 }
 

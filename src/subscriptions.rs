@@ -3,8 +3,8 @@
 //! no socket and no update.
 //!
 //! Each bug lists its subscribers, ascending when an update is to go to them; each client lists its
-//! bugs, ascending, with the client's place in each bug's list. To leave a list is to move its last
-//! subscriber into the gap and to tell that one its new place. Most clients have one bug and most
+//! bugs, ascending, with the client's place in each bug's list. When a client leaves a list, the
+//! last subscriber moves into the gap, and its own list gets the new place. Most clients have one bug and most
 //! bugs have one client, so both of those are stored inline: 20 bytes for a client with a bug of
 //! its own.
 
@@ -21,7 +21,7 @@ pub struct ClientId(pub u32);
 
 impl ClientId {
     /// The client's place in any list that is indexed by client.
-    pub fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
 }
@@ -85,7 +85,7 @@ struct Subscription {
 
 impl Subscriptions {
     /// The bugs that a client is subscribed to, ascending.
-    pub fn of(&self, client: ClientId) -> impl Iterator<Item = BugId> {
+    pub(crate) fn of(&self, client: ClientId) -> impl Iterator<Item = BugId> {
         self.list(client)
             .iter()
             .map(|subscription| subscription.bug)
@@ -93,7 +93,7 @@ impl Subscriptions {
 
     /// How many bugs a client would be subscribed to after subscribing to `bugs` (ascending, each
     /// once).
-    pub fn count_with(&self, client: ClientId, bugs: &[BugId]) -> usize {
+    pub(crate) fn count_with(&self, client: ClientId, bugs: &[BugId]) -> usize {
         let list = self.list(client);
         let known = bugs
             .iter()
@@ -103,16 +103,16 @@ impl Subscriptions {
     }
 
     /// Whether a client is subscribed to a bug.
-    pub fn contains(&self, client: ClientId, bug: BugId) -> bool {
+    pub(crate) fn contains(&self, client: ClientId, bug: BugId) -> bool {
         self.list(client)
             .binary_search_by_key(&bug, |own| own.bug)
             .is_ok()
     }
 
-    /// Puts the subscribers of a bug in ascending order, which is mostly that in which they
-    /// connected, and so that of their sockets in the kernel's memory, which its caches may like
-    /// better than the order of their subscriptions.
-    pub fn sort(&mut self, bug: BugId) {
+    /// Puts the subscribers of a bug in ascending order. That is mostly the order in which they
+    /// connected, and so the order of their sockets in the kernel's memory: writing to them in that
+    /// order suits the caches better than the order of their subscriptions.
+    pub(crate) fn sort(&mut self, bug: BugId) {
         let Some(key) = self
             .subscribers
             .get(&bug)
@@ -169,7 +169,7 @@ impl Subscriptions {
 
     /// Ends a client's subscriptions to `bugs` (ascending, each once); those it does not have are
     /// passed over.
-    pub fn unsubscribe(&mut self, client: ClientId, bugs: &[BugId]) {
+    pub(crate) fn unsubscribe(&mut self, client: ClientId, bugs: &[BugId]) {
         let mut list = self.take_list(client);
         list.retain(|own| {
             let stays = bugs.binary_search(&own.bug).is_err();
@@ -190,7 +190,7 @@ impl Subscriptions {
 
     /// Gives back memory that was needed for more clients and bugs than there are now. Costs as
     /// much as there were.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         while let Some(Own::Nothing) = self.own.last() {
             self.own.pop();
         }
@@ -250,7 +250,7 @@ impl Subscriptions {
         place
     }
 
-    /// Removes a client from a bug's list, given what the client's own list says of it.
+    /// Removes a client from a bug's list, given the entry of the client's own list.
     fn quit(&mut self, own: &Subscription) {
         let Some(entry) = self.subscribers.get_mut(&own.bug) else {
             return;
@@ -286,7 +286,7 @@ impl Subscriptions {
     }
 
     /// Panics where the two directions of the index disagree; for tests.
-    pub fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         let mut subscriptions = 0;
         for index in 0..self.own.len() {
             let client = ClientId(index as u32);

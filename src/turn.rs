@@ -110,29 +110,6 @@ impl Turn {
         })
     }
 
-    /// Lists a client, unless it is listed; returns its entry.
-    fn list(&mut self, client: ClientId, listing: &mut Listing) -> &mut Outgoing {
-        let index = match listing.0 {
-            Some(place) => self.index(place),
-            None => {
-                self.outgoing.push_back(Outgoing {
-                    client,
-                    replies: (0, 0),
-                    first: 0,
-                    last: 0,
-                    count: 0,
-                });
-                listing.0 = self.last_place();
-                self.outgoing.len() - 1
-            }
-        };
-        &mut self.outgoing[index]
-    }
-
-    fn index(&self, place: Place) -> usize {
-        (place.0.get() - self.taken) as usize - 1
-    }
-
     /// Adds an update, encoded once; returns its number in this turn.
     pub fn push(&mut self, feed: FeedId, update: Update) -> u32 {
         self.text.clear();
@@ -229,6 +206,29 @@ impl Turn {
         self.outgoing
             .shrink_to(KEPT_BYTES_MAX / size_of::<Outgoing>());
         self.taken = 0;
+    }
+
+    /// Lists a client, unless it is listed; returns its entry.
+    fn list(&mut self, client: ClientId, listing: &mut Listing) -> &mut Outgoing {
+        let index = match listing.0 {
+            Some(place) => self.index(place),
+            None => {
+                self.outgoing.push_back(Outgoing {
+                    client,
+                    replies: (0, 0),
+                    first: 0,
+                    last: 0,
+                    count: 0,
+                });
+                listing.0 = self.last_place();
+                self.outgoing.len() - 1
+            }
+        };
+        &mut self.outgoing[index]
+    }
+
+    fn index(&self, place: Place) -> usize {
+        (place.0.get() - self.taken) as usize - 1
     }
 }
 

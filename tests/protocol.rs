@@ -39,12 +39,12 @@ const DIFFERENCES: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
-        "an object without a command is told so; the original dropped the connection",
+        "an object without a command gets an error; the original dropped the connection",
         r#"{"command":null,"result":"error","error":"missing mandatory arg: 'command'"}"#,
         &[r#"{"Command":"version"}"#, "{}"],
     ),
     (
-        "JSON that is no object is told so; the original dropped the connection",
+        "JSON that is no object gets an error; the original dropped the connection",
         r#"{"command":null,"result":"error","error":"message must be a JSON object"}"#,
         &[
             "[]",
@@ -56,7 +56,7 @@ const DIFFERENCES: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
-        "what is not JSON, or more than one value, is told so; the original dropped the connection",
+        "what is not JSON, or more than one value, gets an error; the original dropped the connection",
         r#"{"command":null,"result":"error","error":"invalid JSON"}"#,
         &[
             r#"{"command":"version""#,

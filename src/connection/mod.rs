@@ -48,7 +48,7 @@ pub(crate) enum Phase {
     Ended(CloseReason),
 }
 
-/// A client's connection.
+/// A client between two events.
 #[derive(Debug)]
 pub(crate) struct Connection<S> {
     pub stream: S,

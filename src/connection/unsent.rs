@@ -12,7 +12,7 @@ use crate::moment::Moment;
 use crate::protocol;
 use crate::update::{BugId, Update, When};
 
-/// Unsent output.
+/// The output that the kernel has not taken yet: never empty between two events.
 #[derive(Debug)]
 pub(super) struct Unsent {
     bytes: Vec<u8>,

@@ -11,7 +11,7 @@ pub(super) const BYTES_MAX: usize = 8 * 1024;
 /// More header fields than this are refused; browsers send some 20.
 pub(super) const FIELDS_MAX: usize = 100;
 
-/// A request's head.
+/// The head of one request, with its fields in the caller's buffer.
 pub(super) struct Head<'fields, 'bytes> {
     request: Request<'fields, 'bytes>,
     bytes: usize,

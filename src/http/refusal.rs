@@ -8,7 +8,7 @@ use super::webhook::BODY_BYTES_MAX;
 
 /// Why a request gets nothing but a status and a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The request is no HTTP, or contradicts itself.
     BadRequest(&'static str),
     /// What was posted is no message about a bug.

@@ -21,9 +21,9 @@ pub struct Site {
 pub struct Page {
     /// Where it stands, such as `/`.
     pub path: String,
-    /// Its media type.
+    /// The value of the header field Content-Type.
     pub content_type: &'static str,
-    /// Its text.
+    /// What follows the head of the response.
     pub body: String,
 }
 

@@ -19,7 +19,7 @@ pub struct Webhook {
     pub feed: FeedId,
     /// The header field that carries the key.
     pub field: String,
-    /// The key.
+    /// The key, compared byte by byte.
     pub key: String,
 }
 
@@ -60,7 +60,7 @@ impl Webhook {
     }
 
     /// Whether the request carries the key, once. Compares in constant time: how long it takes must
-    /// not tell how much of a guess is right.
+    /// not reveal how much of a guess is right.
     fn is_authorized(&self, head: &Head<'_, '_>) -> bool {
         let mut keys = head.values(&self.field);
         keys.next()

@@ -13,7 +13,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use read::parse;
-pub use write::{write_bugs, write_error, write_update, write_version};
+pub use write::{write_bugs, write_update};
+pub(crate) use write::{write_error, write_version};
 
 use crate::update::BugId;
 
@@ -81,7 +82,7 @@ impl fmt::Display for Error {
 
 impl ErrorReply {
     /// Refuses a `subscribe` that would go beyond `limit` subscriptions.
-    pub fn too_many_subscriptions(limit: usize) -> Self {
+    pub(crate) fn too_many_subscriptions(limit: usize) -> Self {
         Self {
             command: "\"subscribe\"".into(),
             error: Error::TooManySubscriptions { limit },

@@ -12,7 +12,7 @@ use super::arguments::{parse_bugs, parse_since};
 use super::python::without_python_literals;
 use super::{Command, Error, ErrorReply};
 
-/// Reads one message.
+/// Reads the command in a message: a JSON object, whose unknown keys are ignored.
 ///
 /// # Errors
 /// The reply to a message that is no command.

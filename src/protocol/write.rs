@@ -26,7 +26,7 @@ pub fn write_bugs(
 }
 
 /// Writes the reply to `version`.
-pub fn write_version(reply: &mut Vec<u8>) {
+pub(crate) fn write_version(reply: &mut Vec<u8>) {
     write!(
         reply,
         r#"{{"command":"version","result":"ok","version":"{VERSION}"}}"#
@@ -35,7 +35,7 @@ pub fn write_version(reply: &mut Vec<u8>) {
 }
 
 /// Writes the reply to a message that is no command, or asks for too much.
-pub fn write_error(reply: &mut Vec<u8>, error: &ErrorReply) {
+pub(crate) fn write_error(reply: &mut Vec<u8>, error: &ErrorReply) {
     let ErrorReply { command, error } = error;
     write!(
         reply,

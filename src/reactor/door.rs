@@ -79,7 +79,7 @@ impl Door {
         self.is_ready = true;
     }
 
-    /// Stops listening.
+    /// Closes the listeners; the kernel resets connections that still wait.
     pub(super) fn close(&mut self) {
         self.listeners.clear();
     }

@@ -26,7 +26,7 @@ const BACKLOG_WHEN_SHORT: i32 = 256;
 
 /// An address to listen on, as the user writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub(crate) enum Address {
     /// `HOST:PORT`; port 0 takes a free one.
     Tcp(SocketAddr),
     /// `unix:FILE`.
@@ -66,7 +66,7 @@ impl fmt::Display for Address {
 
 /// A socket that connections are accepted from.
 #[derive(Debug)]
-pub enum Listener {
+pub(crate) enum Listener {
     /// IPv4 or IPv6.
     Tcp(TcpListener),
     /// A Unix socket; its file goes with it.
@@ -79,7 +79,7 @@ impl Listener {
     ///
     /// # Errors
     /// When the address is taken, not this machine's, or not allowed.
-    pub fn bind(address: &Address, is_shared: bool) -> io::Result<Self> {
+    pub(crate) fn bind(address: &Address, is_shared: bool) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => {
                 let socket = socket2::Socket::new(
@@ -124,7 +124,7 @@ impl Listener {
     ///
     /// # Errors
     /// When the kernel refuses; the number stays what it was.
-    pub fn set_backlog(&self, is_short: bool) -> io::Result<()> {
+    pub(crate) fn set_backlog(&self, is_short: bool) -> io::Result<()> {
         let backlog = if is_short {
             BACKLOG_WHEN_SHORT
         } else {
@@ -140,7 +140,7 @@ impl Listener {
     ///
     /// # Errors
     /// When the kernel does not return it.
-    pub fn address(&self) -> io::Result<Address> {
+    pub(crate) fn address(&self) -> io::Result<Address> {
         match self {
             Listener::Tcp(listener) => listener.local_addr().map(Address::Tcp),
             Listener::Unix(_, path) => Ok(Address::Unix(path.clone())),
@@ -151,7 +151,7 @@ impl Listener {
     ///
     /// # Errors
     /// `WouldBlock` when none waits; otherwise any error of accept(2).
-    pub fn accept(&self) -> io::Result<Socket> {
+    pub(crate) fn accept(&self) -> io::Result<Socket> {
         match self {
             Listener::Tcp(listener) => listener.accept().map(|(stream, _)| Socket::Tcp(stream)),
             Listener::Unix(listener, _) => {
@@ -172,7 +172,7 @@ impl Drop for Listener {
 
 /// A client's socket.
 #[derive(Debug)]
-pub enum Socket {
+pub(crate) enum Socket {
     /// Accepted from a TCP listener.
     Tcp(TcpStream),
     /// Accepted from a Unix listener.
@@ -180,7 +180,7 @@ pub enum Socket {
 }
 
 /// Read and write by rustix, which makes the system call and nothing else: in a process with
-/// several threads, the C library's functions also see to the cancellation of threads each time.
+/// several threads, the C library's functions also handle the cancellation of threads each time.
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (bytes, _) = rustix::net::recv(&*self, buffer, RecvFlags::empty())?;

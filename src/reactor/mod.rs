@@ -22,7 +22,7 @@ use crate::subscriptions::ClientId;
 use crate::update::FeedId;
 
 use door::Door;
-pub use listener::{Address, Listener, Socket};
+pub(crate) use listener::{Address, Listener, Socket};
 
 /// Tokens count down from the top for all that is no client; a client's token is its key in the
 /// server's slab.
@@ -35,7 +35,7 @@ const FIRST_LISTENER: Token = Token(usize::MAX - 1_000);
 const EVENTS_MAX: usize = 256;
 
 /// The loop and all that it waits for.
-pub struct Reactor {
+pub(crate) struct Reactor {
     poll: Poll,
     events: Events,
     inbox: Inbox,
@@ -67,7 +67,7 @@ impl Reactor {
     ///
     /// # Errors
     /// When the kernel has no file left for the poll, the waker or the signals.
-    pub fn new(
+    pub(crate) fn new(
         listeners: Vec<Listener>,
         server: Server<Socket>,
         budget: Budget,
@@ -97,7 +97,7 @@ impl Reactor {
     }
 
     /// Has what is posted for `feed` handed to a source.
-    pub fn hand_posts_to(&mut self, feed: FeedId, posts: PostSender) {
+    pub(crate) fn hand_posts_to(&mut self, feed: FeedId, posts: PostSender) {
         self.post_senders.push((feed, posts));
     }
 
@@ -105,7 +105,7 @@ impl Reactor {
     ///
     /// # Errors
     /// When the poll itself fails; nothing that a client does leads to it.
-    pub fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<()> {
         while !self.is_done() {
             self.wait()?;
             self.act();

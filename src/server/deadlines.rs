@@ -1,5 +1,5 @@
-//! All that happens by the clock: handshakes that take too long, pings, silent and stalled clients,
-//! and the server's departure. A coarse sweep over all clients does what is due and finds the time
+//! All that happens by the clock: handshakes that take too long, pings, silent and stalled clients.
+//! A coarse sweep over all clients does what is due and finds the time
 //! of the next; there is no timer per client.
 
 use super::Server;
@@ -10,21 +10,21 @@ use crate::hub::Hub;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 
-/// How long a connection may take to end, in milliseconds, after it was told to.
+/// How long a connection may linger or leave, in milliseconds, before it is broken off.
 pub const LINGER: u32 = 2_000;
 
-/// How long a source may take to see to a post, in milliseconds.
+/// How long a source may take to deal with a post, in milliseconds.
 const POST: u32 = 10_000;
 
-/// How often the kernel is asked again, in milliseconds, whether it takes bytes that it has
-/// refused. It tells when the client makes room, but not when it refused since the buffers of all
-/// sockets together were too large (net.ipv4.tcp_mem; see tcp(7)).
+/// The pause, in milliseconds, after which refused bytes are written again without an event. The
+/// kernel notifies when the client makes room, but not when it had refused because the buffers of
+/// all sockets together were too large (net.ipv4.tcp_mem; see tcp(7)).
 pub(super) const RETRY: u32 = 2_000;
 
-/// The least time between two sweeps, in milliseconds: deadlines are met that much late.
+/// The least time between two sweeps, in milliseconds: a deadline may be noticed that much late.
 pub const SWEEP_INTERVAL: u32 = 500;
 
-/// What a client's deadlines say.
+/// What is due for a client.
 enum Due {
     In(u32),
     Retry { left: u32 },
@@ -82,7 +82,7 @@ impl<S: Stream> Server<S> {
 
     fn due(&self, connection: &Connection<S>, now: Moment) -> Due {
         if self.is_held_up() && connection.listing.place().is_some() {
-            // It has not got yet what it is to answer, or what it waits for before it leaves.
+            // The ping that it is to answer, or the last output before its end, is not written yet.
             return Due::In(LINGER);
         }
         let limits = &self.limits;

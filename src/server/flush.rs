@@ -10,10 +10,10 @@ use crate::turn::{Outgoing, Place};
 
 impl<S: Stream> Server<S> {
     /// Writes what this turn has for its clients: one write for each, however many replies and
-    /// updates it gets. After `writes_max` of them the rest is held up until the next call: a
-    /// packet takes the kernel thirty times the memory of what is in it until it has arrived, which
-    /// no limit of the kernel's bounds where each socket has one only. Those who wait for their
-    /// part take no memory of their own. Returns how many writes there were since the last call.
+    /// updates it gets. After `writes_max` of them the rest is held up until the next call: until
+    /// a packet has arrived, it costs the kernel thirty times the memory of its contents, and no
+    /// kernel limit bounds this when each socket has one packet. A client whose output is held up
+    /// owns no memory for it. Returns how many writes there were since the last call.
     pub fn flush(&mut self, writes_max: usize, now: Moment) -> usize {
         let mut gathered = Vec::new();
         let mut writes = std::mem::take(&mut self.early_writes);
@@ -31,7 +31,7 @@ impl<S: Stream> Server<S> {
     }
 
     /// How many clients are to be written to.
-    pub fn unflushed_len(&self) -> usize {
+    pub(crate) fn unflushed_len(&self) -> usize {
         self.turn.outgoing_len()
     }
 
@@ -40,8 +40,7 @@ impl<S: Stream> Server<S> {
         self.held_up.is_some()
     }
 
-    /// Writes what a client is to get before a reply to it is begun, if that is held up: it came
-    /// first.
+    /// Writes what is held up for a client, before a reply to it: a reply must not overtake it.
     pub(super) fn flush_before_reply(&mut self, client: ClientId, now: Moment) {
         let place = self.connections[client.index()].listing.place();
         if let Some(place) = place.filter(|&place| Some(place) <= self.held_up) {
@@ -51,8 +50,8 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Writes to the client at this place of the turn's list, if it is still there and was not
-    /// written to before; returns whether it was now.
+    /// Writes to the client at this place of the turn's list, unless it has gone or was written to
+    /// early; returns whether anything was written.
     fn flush_one(
         &mut self,
         place: Place,
@@ -101,7 +100,7 @@ impl<S: Stream> Server<S> {
             Ok(taken) if taken == output.len() => {}
             Ok(taken) => {
                 // A reply, and a frame that was begun, must be finished; the updates after that may
-                // wait.
+                // be conflated.
                 let mut end = replies.len();
                 let mut kept_from = 0;
                 for push in self.pushes_to(outgoing) {
@@ -153,8 +152,7 @@ impl<S: Stream> Server<S> {
     /// Takes the next step of a connection that was to end once all is sent.
     pub(super) fn after_writing(&mut self, client: ClientId) {
         let connection = &mut self.connections[client.index()];
-        // What this turn has for the client still, when the kernel takes what is unsent, is held
-        // up.
+        // Not while more output is unsent or held up.
         if connection.unfinished.has_unsent() || connection.listing.place().is_some() {
             return;
         }

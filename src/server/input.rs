@@ -1,5 +1,5 @@
-//! What clients send: read, cut into heads and frames, answered. What is left over for the next
-//! turn, so that all others have theirs.
+//! What clients send: read, cut into heads and frames, and answered. What is too much for one turn
+//! is left for the next, so that all other clients have theirs.
 
 use std::io;
 
@@ -21,7 +21,7 @@ const STEPS_PER_TURN: usize = 32;
 /// gone: one reply may be 700 KB.
 const REPLIES_BYTES_MAX: usize = 64 * 1024;
 
-/// What came of a client's input.
+/// How much of a client's input was handled.
 enum Step {
     /// So many bytes were used; 0 when there is nothing complete.
     Used(usize),
@@ -30,9 +30,9 @@ enum Step {
 }
 
 impl<S: Stream> Server<S> {
-    /// To be called when a client's stream can be read. `is_ended` says that its end has been seen:
-    /// it is read up to that end then; otherwise a read that does not fill the buffer is the last
-    /// one, which saves a read that would block.
+    /// To be called when a client's stream can be read. A stream that `is_ended` is read to its end;
+    /// otherwise a read that does not fill the buffer is the last one, which saves a read that
+    /// would block.
     pub fn readable(&mut self, client: ClientId, is_ended: bool, now: Moment) {
         let mut received = std::mem::take(&mut self.received);
         self.read(client, is_ended, now, &mut received);
@@ -83,8 +83,8 @@ impl<S: Stream> Server<S> {
         let left = std::mem::take(&mut self.left);
         for (at, &client) in left.iter().enumerate() {
             if self.has_enough() {
-                // Before those that have had their turn. The others that wait for room are listed
-                // again when they have some.
+                // These come before the clients that have had their turn. Those with unsent output
+                // are listed again when it is sent.
                 let waits = |client: &&ClientId| {
                     self.connections
                         .get(client.index())

@@ -24,7 +24,7 @@ use crate::subscriptions::ClientId;
 use crate::turn::{Place, Turn};
 use crate::update::{FeedId, Update};
 
-/// How many more connections than allowed are taken, to be told 503.
+/// How many connections above the limit are accepted, to be refused with a 503.
 const REFUSALS_MAX: usize = 32;
 
 /// The size of the one buffer that all clients' bytes are received in.
@@ -40,7 +40,7 @@ const SLOTS_KEPT: usize = 1_024;
 /// What a client may do. Times are in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections that speak WebSocket; those beyond are told 503.
+    /// Connections that speak WebSocket; those beyond are refused with a 503.
     pub connections_max: usize,
     /// The size of a message from a client, in bytes.
     pub message_bytes_max: usize,
@@ -53,17 +53,17 @@ pub struct Limits {
     pub handshake: u32,
     /// How long a client may be silent before it is pinged.
     pub ping: u32,
-    /// How long it may stay silent then.
+    /// How long it may stay silent after that.
     pub pong: u32,
     /// How long a client may take no bytes while there are some for it.
     pub stall: u32,
 }
 
-/// The clients, and what is going on with them.
+/// All clients, and what the current turn does with them.
 #[derive(Debug)]
 pub struct Server<S> {
     limits: Limits,
-    /// How many connections there may be, as far as others than the limits have a say.
+    /// How many connections the memory allows; see [`Server::allow`].
     connections_allowed: usize,
     site: Site,
     hubs: Vec<Hub>,
@@ -76,7 +76,7 @@ pub struct Server<S> {
     /// Writes since the last flush, for clients that were to get a reply while more was held up for
     /// them.
     early_writes: usize,
-    /// One for all clients: one that has nothing unfinished owns no buffer.
+    /// The one receive buffer: a client with nothing unfinished owns none.
     received: Box<[u8]>,
     /// Clients that end with this turn.
     ended: Vec<ClientId>,
@@ -122,14 +122,14 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Whether another connection may be accepted, be it to be refused with a 503.
+    /// Whether another connection may be accepted, even if only to be refused with a 503.
     pub fn has_room(&self) -> bool {
         self.connections.len() < self.connections_max().saturating_add(REFUSALS_MAX)
     }
 
-    /// Sets how many connections there may be, where that is fewer than the limits say. Those that
-    /// are there stay.
-    pub fn allow(&mut self, connections: usize) {
+    /// Sets how many connections there may be, where that is fewer than the limits say. Existing
+    /// connections stay.
+    pub(crate) fn allow(&mut self, connections: usize) {
         self.connections_allowed = connections;
     }
 
@@ -137,7 +137,7 @@ impl<S: Stream> Server<S> {
         self.limits.connections_max.min(self.connections_allowed)
     }
 
-    /// The number of connections.
+    /// The number of connections in all phases.
     pub fn len(&self) -> usize {
         self.connections.len()
     }
@@ -152,8 +152,7 @@ impl<S: Stream> Server<S> {
         self.connections.is_empty()
     }
 
-    /// How many clients own more than their place: something that they have begun and not finished,
-    /// or that the kernel refuses.
+    /// How many clients own more memory than a slot: they have unfinished input or unsent output.
     pub fn unfinished_len(&self) -> usize {
         self.connections
             .iter()
@@ -162,7 +161,7 @@ impl<S: Stream> Server<S> {
     }
 
     /// Takes a new connection. To be called when no event of this turn is left, so that none can
-    /// reach it in another's place.
+    /// reach it that was meant for the client that had its slot before.
     pub fn accept(&mut self, stream: S, now: Moment) -> ClientId {
         let key = self.connections.insert(Connection::new(stream, now));
         self.sweep_by(now.plus(self.limits.handshake));
@@ -170,7 +169,7 @@ impl<S: Stream> Server<S> {
     }
 
     /// The stream of a client that is still there.
-    pub fn stream(&mut self, client: ClientId) -> Option<&mut S> {
+    pub(crate) fn stream(&mut self, client: ClientId) -> Option<&mut S> {
         self.connections
             .get_mut(client.index())
             .map(|connection| &mut connection.stream)
@@ -278,8 +277,8 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Gives up a client that can't be watched.
-    pub fn abandon(&mut self, client: ClientId) {
+    /// Ends a client that the poll cannot watch.
+    pub(crate) fn abandon(&mut self, client: ClientId) {
         if self.connections.contains(client.index()) {
             self.break_off(client, CloseReason::Gone);
         }

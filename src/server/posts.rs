@@ -11,7 +11,7 @@ use crate::post::{Answer, Post, PostId};
 use crate::subscriptions::ClientId;
 use crate::update::FeedId;
 
-/// Posts on their way.
+/// The posts that are not answered yet.
 #[derive(Debug)]
 pub(super) struct Posts {
     /// Not yet handed over.

@@ -27,7 +27,7 @@ impl World {
             74..90 => self.change(),
             90 => self.lose_updates(),
             91..95 => self.end_somebody(),
-            95 => self.see_to_post(),
+            95 => self.answer_post(),
             96 => {
                 self.settle();
                 let pause = self.random.u32(0..25_000);
@@ -218,8 +218,8 @@ impl World {
         });
     }
 
-    /// A source has seen to a post, or forgets it.
-    pub fn see_to_post(&mut self) {
+    /// A source answers a post, or forgets it.
+    pub fn answer_post(&mut self) {
         if let Some(post) = self.posts.pop()
             && self.random.u8(0..8) > 0
         {

@@ -18,8 +18,7 @@ use crate::tally::Tally;
 use crate::user::Known;
 use crate::wire::SimStream;
 
-/// How long the server lets those linger that it has told of the end, and waits for a source to see
-/// to a post.
+/// How long the server lets clients linger, and how long it waits for the answer to a post.
 pub const LINGER: u32 = 2_000;
 const POST: u32 = 10_000;
 
@@ -230,7 +229,7 @@ impl World {
                     client.give_room(100_000);
                 }
             }
-            (0..self.posts.len()).for_each(|_| self.see_to_post());
+            (0..self.posts.len()).for_each(|_| self.answer_post());
             let has_events = self
                 .clients
                 .iter()
@@ -257,8 +256,8 @@ impl World {
         }
     }
 
-    /// One turn, in the order of the reactor's. All that has happened is told to the server only
-    /// where `is_prompt`.
+    /// One turn, in the order of the reactor's. The server is notified of all that has happened
+    /// only where `is_prompt`.
     pub fn turn(&mut self, is_prompt: bool) {
         let now = self.now;
         let acted_at: Vec<usize> = self.feeds.iter().map(|feed| feed.log.len()).collect();
@@ -277,7 +276,7 @@ impl World {
         }
         self.tally.left += usize::from(self.server.has_left());
         self.server.resume(now);
-        self.tell_events(is_prompt);
+        self.notify(is_prompt);
         self.posts.extend(
             self.server
                 .take_posts()
@@ -322,7 +321,7 @@ impl World {
         self.look(&acted_at, may_be_full);
     }
 
-    fn tell_events(&mut self, is_prompt: bool) {
+    fn notify(&mut self, is_prompt: bool) {
         let mut order: Vec<usize> = (0..self.clients.len()).collect();
         self.random.shuffle(&mut order);
         for at in order {
