@@ -28,8 +28,8 @@ impl Hub {
         }
     }
 
-    /// Carries out the command in a message. Each text goes to `send`, in order: the reply, then the
-    /// updates that the command asks for.
+    /// Carries out the command in a message. Each text goes to `send`, in order: the reply, then
+    /// the updates that the command asks for.
     pub fn handle(&mut self, client: ClientId, message: &[u8], mut send: impl FnMut(&[u8])) {
         let mut reply = Vec::with_capacity(128);
         match protocol::parse(message) {

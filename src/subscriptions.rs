@@ -4,9 +4,9 @@
 //!
 //! Each bug lists its subscribers, ascending when an update is to go to them; each client lists its
 //! bugs, ascending, with the client's place in each bug's list. When a client leaves a list, the
-//! last subscriber moves into the gap, and its own list gets the new place. Most clients have one bug and most
-//! bugs have one client, so both of those are stored inline: 20 bytes for a client with a bug of
-//! its own.
+//! last subscriber moves into the gap, and its own list gets the new place. Most clients have one
+//! bug and most bugs have one client, so both of those are stored inline: 20 bytes for a client
+//! with a bug of its own.
 
 use std::collections::HashMap;
 

@@ -1,9 +1,9 @@
 //! One client's connection: its state between two events. Generic over the stream; knows no poll,
 //! no hub, no other client.
 //!
-//! A client between two messages owns nothing but [`Connection`], 32 bytes. Everything else hangs on
-//! [`Unfinished`], which owns memory only while a head, a frame or a message is incomplete, or while
-//! the kernel refuses bytes.
+//! A client between two messages owns nothing but [`Connection`], 32 bytes. Everything else hangs
+//! on [`Unfinished`], which owns memory only while a head, a frame or a message is incomplete, or
+//! while the kernel refuses bytes.
 
 mod close;
 mod message;
@@ -38,9 +38,9 @@ pub(crate) enum Phase {
     Posting,
     /// It speaks WebSocket.
     Open,
-    /// What comes is read and discarded. What is unsent is sent, then the sending side is shut down,
-    /// and the peer has a moment to close by itself: a socket that is closed while the peer still
-    /// sends is reset, and the reset would overtake what the peer has not read yet.
+    /// What comes is read and discarded. What is unsent is sent, then the sending side is shut
+    /// down, and the peer has a moment to close by itself: a socket that is closed while the peer
+    /// still sends is reset, and the reset would overtake what the peer has not read yet.
     Lingering(CloseReason),
     /// Nothing more is read. The connection ends as soon as all is sent.
     Leaving(CloseReason),
@@ -53,8 +53,8 @@ pub(crate) enum Phase {
 pub(crate) struct Connection<S> {
     pub stream: S,
     pub unfinished: Unfinished,
-    /// When the last bytes came from the client, or were taken by it; in the phases before and after
-    /// the WebSocket, when the phase began.
+    /// When the client last sent bytes, or took some that it had refused; in the phases before and
+    /// after the WebSocket, when the phase began.
     pub heard: Moment,
     /// When the client will have used up none of its messages per second: the theoretical arrival
     /// time of the generic cell rate algorithm.

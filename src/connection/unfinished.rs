@@ -1,5 +1,5 @@
-//! What a client has begun and not finished, in one pointer: its input, here, and its unsent output,
-//! in [`super::unsent`]. Knows no phase.
+//! What a client has begun and not finished, in one pointer: its input, here, and its unsent
+//! output, in [`super::unsent`]. Knows no phase.
 
 use std::io::{self, Write};
 

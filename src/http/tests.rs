@@ -25,7 +25,8 @@ fn site() -> Site {
     }
 }
 
-const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\n\
+    Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// The outcome, and the response as text.

@@ -12,8 +12,8 @@ use crate::memory::Budget;
 use crate::moment::Moment;
 use crate::server::Server;
 
-/// How long nothing is accepted after the process ran out of files. The kernel does not notify again
-/// of a connection that waits already.
+/// How long nothing is accepted after the process ran out of files. The kernel does not notify
+/// again of a connection that waits already.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// The listeners, and when they are to be accepted from.
@@ -28,8 +28,8 @@ pub(super) struct Door {
     has_short_backlog: bool,
 }
 
-/// How fast newcomers are accepted while memory is short, mostly to be refused: the kernel gives the
-/// memory of closed connections back only after a while.
+/// How fast newcomers are accepted while memory is short, mostly to be refused: the kernel gives
+/// the memory of closed connections back only after a while.
 struct Pace {
     /// The end of the interval that runs.
     end: Instant,

@@ -42,7 +42,8 @@ impl FromStr for Address {
         }
         let refuse = |why: &str| {
             format!(
-                "'{text}' is no address: {why}; accepted are 127.0.0.1:8844, [::1]:8844, localhost:8844 and unix:FILE"
+                "'{text}' is no address: {why}; \
+                 accepted are 127.0.0.1:8844, [::1]:8844, localhost:8844 and unix:FILE"
             )
         };
         let mut found = text
@@ -220,11 +221,21 @@ impl Stream for Socket {
 macro_rules! impl_source {
     ($name:ident { $($variant:pat => $inner:ident),+ }) => {
         impl Source for $name {
-            fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+            fn register(
+                &mut self,
+                registry: &Registry,
+                token: Token,
+                interests: Interest,
+            ) -> io::Result<()> {
                 match self { $($variant => $inner.register(registry, token, interests)),+ }
             }
 
-            fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+            fn reregister(
+                &mut self,
+                registry: &Registry,
+                token: Token,
+                interests: Interest,
+            ) -> io::Result<()> {
                 match self { $($variant => $inner.reregister(registry, token, interests)),+ }
             }
 
@@ -236,7 +247,10 @@ macro_rules! impl_source {
 }
 
 impl_source!(Socket { Socket::Tcp(stream) => stream, Socket::Unix(stream) => stream });
-impl_source!(Listener { Listener::Tcp(listener) => listener, Listener::Unix(listener, _) => listener });
+impl_source!(Listener {
+    Listener::Tcp(listener) => listener,
+    Listener::Unix(listener, _) => listener
+});
 
 #[cfg(test)]
 mod tests {

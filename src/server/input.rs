@@ -3,7 +3,8 @@
 
 use std::io;
 
-use super::{Ending, Server};
+use super::Server;
+use super::end::Ending;
 use crate::connection::{CloseReason, Phase, Stream};
 use crate::frame::{self, Whole};
 use crate::http::{self, Outcome};
@@ -30,8 +31,8 @@ enum Step {
 }
 
 impl<S: Stream> Server<S> {
-    /// To be called when a client's stream can be read. A stream that `is_ended` is read to its end;
-    /// otherwise a read that does not fill the buffer is the last one, which saves a read that
+    /// To be called when a client's stream can be read. A stream that `is_ended` is read to its
+    /// end; otherwise a read that does not fill the buffer is the last one, which saves a read that
     /// would block.
     pub fn readable(&mut self, client: ClientId, is_ended: bool, now: Moment) {
         let mut received = std::mem::take(&mut self.received);
