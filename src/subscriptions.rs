@@ -3,9 +3,9 @@
 //! no socket and no update.
 //!
 //! Each bug lists its subscribers, ascending when an update is to go to them; each client lists its
-//! bugs, ascending, with the client's place in each bug's list. When a client leaves a list, the
-//! last subscriber moves into the gap, and its own list gets the new place. Most clients have one
-//! bug and most bugs have one client, so both of those are stored inline: 20 bytes for a client
+//! bugs, ascending, with the client's position in each bug's list. When a client leaves a list, the
+//! last subscriber moves into the gap, and its own list gets the new position. Most clients have
+//! one bug and most bugs have one client, so both of those are stored inline: 20 bytes for a client
 //! with a bug of its own.
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ use crate::update::BugId;
 pub struct ClientId(pub u32);
 
 impl ClientId {
-    /// The client's place in any list that is indexed by client.
+    /// The client's position in any list that is indexed by client.
     pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
@@ -79,8 +79,8 @@ enum Own {
 #[derive(Clone, Copy, Debug)]
 struct Subscription {
     bug: BugId,
-    /// The client's place in the list of the bug's subscribers.
-    place: u32,
+    /// The client's position in the list of the bug's subscribers.
+    position: u32,
 }
 
 impl Subscriptions {
@@ -126,8 +126,8 @@ impl Subscriptions {
         }
         crowd.clients.sort_unstable();
         let clients = std::mem::take(&mut crowd.clients);
-        for (place, &client) in clients.iter().enumerate() {
-            self.set_place(client, bug, place as u32);
+        for (position, &client) in clients.iter().enumerate() {
+            self.set_position(client, bug, position as u32);
         }
         self.crowds[key].clients = clients;
     }
@@ -160,7 +160,7 @@ impl Subscriptions {
             let own = before.next_if(|own| own.bug == bug);
             list.push(own.unwrap_or_else(|| Subscription {
                 bug,
-                place: self.join(bug, client),
+                position: self.join(bug, client),
             }));
         }
         list.extend(before);
@@ -228,10 +228,10 @@ impl Subscriptions {
         self.own[client.index()] = own;
     }
 
-    /// Adds a client to a bug's list and returns its place there.
+    /// Adds a client to a bug's list and returns its position there.
     fn join(&mut self, bug: BugId, client: ClientId) -> u32 {
         let crowds = &mut self.crowds;
-        let mut place = 0;
+        let mut position = 0;
         self.subscribers
             .entry(bug)
             .and_modify(|entry| {
@@ -241,13 +241,13 @@ impl Subscriptions {
                 };
                 let key = entry.crowd_key().unwrap_or_else(|| crowds.insert(alone()));
                 let crowd = &mut crowds[key];
-                place = crowd.clients.len() as u32;
+                position = crowd.clients.len() as u32;
                 crowd.is_mixed |= crowd.clients.last().is_some_and(|&last| last > client);
                 crowd.clients.push(client);
                 *entry = Subscribers::crowd(key);
             })
             .or_insert(Subscribers::one(client));
-        place
+        position
     }
 
     /// Removes a client from a bug's list, given the entry of the client's own list.
@@ -260,8 +260,8 @@ impl Subscriptions {
             return;
         };
         let crowd = &mut self.crowds[key];
-        crowd.clients.swap_remove(own.place as usize);
-        let moved = crowd.clients.get(own.place as usize).copied();
+        crowd.clients.swap_remove(own.position as usize);
+        let moved = crowd.clients.get(own.position as usize).copied();
         crowd.is_mixed |= moved.is_some();
         if let [last] = crowd.clients[..] {
             *entry = Subscribers::one(last);
@@ -270,18 +270,18 @@ impl Subscriptions {
             crowd.clients.shrink_to(crowd.clients.len() * 2);
         }
         if let Some(moved) = moved {
-            self.set_place(moved, own.bug, own.place);
+            self.set_position(moved, own.bug, own.position);
         }
     }
 
-    fn set_place(&mut self, client: ClientId, bug: BugId, place: u32) {
+    fn set_position(&mut self, client: ClientId, bug: BugId, position: u32) {
         let list = match &mut self.own[client.index()] {
             Own::Nothing => return,
             Own::One(own) => std::slice::from_mut(own),
             Own::Several(key) => &mut self.lists[*key as usize],
         };
         if let Ok(at) = list.binary_search_by_key(&bug, |own| own.bug) {
-            list[at].place = place;
+            list[at].position = position;
         }
     }
 
@@ -297,7 +297,7 @@ impl Subscriptions {
             );
             for own in list {
                 assert_eq!(
-                    self.subscribers(own.bug).nth(own.place as usize),
+                    self.subscribers(own.bug).nth(own.position as usize),
                     Some(client),
                     "{own:?}"
                 );
