@@ -236,3 +236,51 @@ fn clear<T>(list: &mut Vec<T>) {
     list.clear();
     list.shrink_to(KEPT_BYTES_MAX / size_of::<T>());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ClientId = ClientId(0);
+    const B: ClientId = ClientId(1);
+
+    /// Replies with a text.
+    fn reply(turn: &mut Turn, client: ClientId, listing: &mut Listing, text: &str) {
+        turn.reply(client, listing, |out| {
+            out.extend_from_slice(text.as_bytes())
+        });
+    }
+
+    #[test]
+    fn replies_to_one_client_are_one_slice_even_if_others_come_in_between() {
+        let mut turn = Turn::default();
+        let (mut a, mut b) = (Listing::default(), Listing::default());
+        reply(&mut turn, A, &mut a, "a1");
+        reply(&mut turn, A, &mut a, "a2");
+        reply(&mut turn, B, &mut b, "b1");
+        reply(&mut turn, A, &mut a, "a3");
+        assert_eq!(turn.replies_bytes(&a), 6);
+        let (_, first) = turn.take_next().unwrap();
+        let (_, second) = turn.take_next().unwrap();
+        assert_eq!((first.client, turn.replies_of(&first)), (A, &b"a1a2a3"[..]));
+        assert_eq!((second.client, turn.replies_of(&second)), (B, &b"b1"[..]));
+        assert!(turn.take_next().is_none());
+    }
+
+    #[test]
+    fn a_client_is_listed_once_until_it_is_unlisted() {
+        let mut turn = Turn::default();
+        let mut a = Listing::default();
+        reply(&mut turn, A, &mut a, "");
+        let early = a.place().unwrap();
+        assert!(turn.unlist(&mut a, early));
+        reply(&mut turn, A, &mut a, "again");
+        let (place, outgoing) = turn.take_next().unwrap();
+        assert_eq!((place, turn.replies_of(&outgoing)), (early, &b""[..]));
+        assert!(!turn.unlist(&mut a, place), "a place that it has left");
+        let (place, outgoing) = turn.take_next().unwrap();
+        assert_eq!(turn.replies_of(&outgoing), b"again");
+        assert!(turn.unlist(&mut a, place));
+        assert_eq!(a.place(), None);
+    }
+}

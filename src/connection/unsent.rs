@@ -111,3 +111,63 @@ impl Unsent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes what there is room for.
+    struct Kernel {
+        room: usize,
+        taken: Vec<u8>,
+    }
+
+    impl Write for Kernel {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.room);
+            if taken == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.room -= taken;
+            self.taken.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn update(bug: u32, second: i64) -> Update {
+        Update {
+            bug: BugId::new(bug).unwrap(),
+            when: When::from_unix_seconds(second),
+        }
+    }
+
+    #[test]
+    fn the_newest_time_of_a_bug_is_sent_where_its_latest_update_arrived() {
+        let mut unsent = Unsent::new(Moment(0));
+        unsent.append(b"rest");
+        for (bug, second) in [(1, 20), (2, 21), (1, 10)] {
+            unsent.conflate(&update(bug, second));
+        }
+        let mut kernel = Kernel {
+            room: 2,
+            taken: Vec::new(),
+        };
+        assert_eq!(unsent.write(&mut kernel, Moment(5)).unwrap(), 2);
+        assert!(!unsent.is_empty());
+        assert_eq!(unsent.stalled(Moment(8)), 3);
+        kernel.room = usize::MAX;
+        unsent.write(&mut kernel, Moment(8)).unwrap();
+        assert!(unsent.is_empty());
+        let mut expected = b"rest".to_vec();
+        for (bug, second) in [(2, 21), (1, 20)] {
+            let mut text = Vec::new();
+            protocol::write_update(&mut text, &update(bug, second));
+            frame::write_text(&mut expected, &text);
+        }
+        assert_eq!(kernel.taken, expected);
+    }
+}
