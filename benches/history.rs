@@ -57,7 +57,7 @@ fn subscribe_with_since(bencher: Bencher<'_, '_>, missed: i64) {
     let message = format!(r#"{{"command":"subscribe","bugs":[7],"since":"{since}"}}"#);
     bencher.bench_local(|| {
         let mut bytes = 0;
-        black_box(hub.answer(ClientId(1), message.as_bytes(), ASKED, |text| {
+        black_box(hub.handle(ClientId(1), message.as_bytes(), ASKED, |text| {
             bytes += text.len()
         }));
         black_box(bytes)
@@ -81,7 +81,7 @@ fn storm_with_since(bencher: Bencher<'_, '_>, clients: u32) {
         let mut bytes = 0;
         for (client, message) in messages.iter().enumerate() {
             black_box(
-                hub.answer(ClientId(client as u32), message.as_bytes(), ASKED, |text| {
+                hub.handle(ClientId(client as u32), message.as_bytes(), ASKED, |text| {
                     bytes += text.len()
                 }),
             );
@@ -102,7 +102,7 @@ fn subscribe_to_a_thousand_with_since(bencher: Bencher<'_, '_>, missed: i64) {
     );
     bencher.bench_local(|| {
         let mut bytes = 0;
-        black_box(hub.answer(ClientId(1), message.as_bytes(), ASKED, |text| {
+        black_box(hub.handle(ClientId(1), message.as_bytes(), ASKED, |text| {
             bytes += text.len()
         }));
         black_box(bytes)

@@ -10,7 +10,7 @@ use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
 
 /// A complete frame at the start of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Whole {
+pub(crate) struct Whole {
     /// The length of header and payload, in bytes.
     pub bytes: usize,
     /// The length of the payload, in bytes.
@@ -25,15 +25,15 @@ pub struct Whole {
 }
 
 /// The longest payload of a ping, a pong or a close: RFC 6455 section 5.5.
-pub const CONTROL_BYTES_MAX: usize = 125;
+pub(crate) const CONTROL_BYTES_MAX: usize = 125;
 
-/// Finds the first frame of `input`; `None` when it is not complete. What its header says already
-/// is not waited for: a client that does not mask would otherwise hold memory for a payload that is
-/// refused anyway.
+/// Finds the first frame of `input`; `None` when it is not complete. An invalid header is refused
+/// before the payload has come: a client that does not mask would otherwise hold memory for a
+/// payload that is refused anyway.
 ///
 /// # Errors
 /// When no more bytes can make it a valid frame of at most `payload_max` bytes.
-pub fn find(input: &[u8], payload_max: usize) -> Result<Option<Whole>, Box<Error>> {
+pub(crate) fn find(input: &[u8], payload_max: usize) -> Result<Option<Whole>, Box<Error>> {
     let mut cursor = Cursor::new(input);
     let Some((header, payload)) = FrameHeader::parse(&mut cursor)? else {
         return Ok(None);
@@ -77,12 +77,12 @@ pub fn write_text(output: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// Writes a ping without payload.
-pub fn write_ping(output: &mut Vec<u8>) {
+pub(crate) fn write_ping(output: &mut Vec<u8>) {
     write(output, OpCode::Control(Control::Ping), &[]);
 }
 
 /// Writes a close with a code and a reason of at most 123 bytes.
-pub fn write_close(output: &mut Vec<u8>, code: u16, reason: &'static str) {
+pub(crate) fn write_close(output: &mut Vec<u8>, code: u16, reason: &'static str) {
     let close = CloseFrame {
         code: CloseCode::from(code),
         reason: reason.into(),

@@ -103,7 +103,7 @@ impl History {
     }
 
     /// Records that updates up to `floor` (Unix seconds) may be missing. A floor never sinks.
-    pub fn raise_floor(&mut self, floor: i64) {
+    pub(crate) fn raise_floor(&mut self, floor: i64) {
         self.floor = self.floor.max(floor);
     }
 
@@ -114,7 +114,7 @@ impl History {
 
     /// Whether [`History::since`] leaves nothing out for a client whose newest update was at
     /// `since`.
-    pub fn is_complete(&self, since: i64) -> bool {
+    pub(crate) fn is_complete(&self, since: i64) -> bool {
         since > self.floor
     }
 

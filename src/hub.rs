@@ -1,9 +1,9 @@
-//! One feed: answers its clients' commands and says who gets an update. Owns the feed's
+//! One feed: carries out its clients' commands and finds who gets an update. Owns the feed's
 //! subscriptions and history. Knows no socket, no frame, no clock.
 
 use crate::history::History;
 use crate::promise::Promise;
-use crate::protocol::{self, Command, Refusal};
+use crate::protocol::{self, Command, ErrorReply};
 use crate::subscriptions::{ClientId, Subscriptions};
 use crate::update::{BugId, Update};
 
@@ -24,7 +24,7 @@ pub struct Asked {
 pub struct Hub {
     subscriptions: Subscriptions,
     history: History,
-    /// Per client.
+    /// How many a client may have.
     subscriptions_max: usize,
     /// What the source vouches for. A feed is in doubt from its birth.
     promise: Promise,
@@ -41,19 +41,19 @@ impl Hub {
         }
     }
 
-    /// Does what a message asks for. Each text of the answer goes to `send`, in order: the reply,
-    /// then the updates it asked for. `asked` says when.
+    /// Carries out the command in a message. Each text goes to `send`, in order: the reply, then
+    /// the updates that the command asks for. `asked` says when.
     ///
     /// Returns false where the answer would be better a little later, and nothing has been done.
     #[must_use]
-    pub fn answer(
+    pub fn handle(
         &mut self,
         client: ClientId,
         message: &[u8],
         asked: Asked,
         mut send: impl FnMut(&[u8]),
     ) -> bool {
-        let mut text = Vec::with_capacity(128);
+        let mut reply = Vec::with_capacity(128);
         match protocol::parse(message) {
             Ok(Command::Subscribe { since: Some(_), .. })
                 if asked.may_wait && self.promise == Promise::InDoubt =>
@@ -62,35 +62,17 @@ impl Hub {
             }
             Ok(Command::Subscribe { bugs, since }) => {
                 self.subscribe(client, &bugs, since, asked.at, send);
+                return true;
             }
             Ok(Command::Unsubscribe { bugs }) => {
                 self.subscriptions.unsubscribe(client, &bugs);
-                protocol::write_bugs(
-                    &mut text,
-                    "unsubscribe",
-                    self.subscriptions.of(client),
-                    None,
-                );
-                send(&text);
+                self.list(&mut reply, "unsubscribe", client, None);
             }
-            Ok(Command::Subscriptions) => {
-                protocol::write_bugs(
-                    &mut text,
-                    "subscriptions",
-                    self.subscriptions.of(client),
-                    None,
-                );
-                send(&text);
-            }
-            Ok(Command::Version) => {
-                protocol::write_version(&mut text);
-                send(&text);
-            }
-            Err(refusal) => {
-                protocol::write_refusal(&mut text, &refusal);
-                send(&text);
-            }
+            Ok(Command::Subscriptions) => self.list(&mut reply, "subscriptions", client, None),
+            Ok(Command::Version) => protocol::write_version(&mut reply),
+            Err(error) => protocol::write_error(&mut reply, &error),
         }
+        send(&reply);
         true
     }
 
@@ -104,10 +86,8 @@ impl Hub {
     ) {
         let mut text = Vec::with_capacity(128);
         if self.subscriptions.count_with(client, bugs) > self.subscriptions_max {
-            protocol::write_refusal(
-                &mut text,
-                &Refusal::too_many_subscriptions(self.subscriptions_max),
-            );
+            let error = ErrorReply::too_many_subscriptions(self.subscriptions_max);
+            protocol::write_error(&mut text, &error);
             return send(&text);
         }
         self.subscriptions.subscribe(client, bugs);
@@ -119,12 +99,7 @@ impl Hub {
             .saturating_add(AHEAD_SECONDS_MAX);
         let complete = since.map(|since| since <= ahead && self.is_complete(since));
         let since = since.map(|since| if since <= ahead { since } else { i64::MIN });
-        protocol::write_bugs(
-            &mut text,
-            "subscribe",
-            self.subscriptions.of(client),
-            complete,
-        );
+        self.list(&mut text, "subscribe", client, complete);
         send(&text);
         for missed in since
             .into_iter()
@@ -136,6 +111,11 @@ impl Hub {
                 send(&text);
             }
         }
+    }
+
+    /// Writes the reply that lists a client's subscriptions.
+    fn list(&self, reply: &mut Vec<u8>, command: &str, client: ClientId, complete: Option<bool>) {
+        protocol::write_bugs(reply, command, self.subscriptions.of(client), complete);
     }
 
     /// Whether nothing is missing for a client whose newest update was at `since` (Unix seconds).
@@ -177,17 +157,17 @@ impl Hub {
     }
 
     /// Whether a client wants a bug's updates.
-    pub fn is_subscribed(&self, client: ClientId, bug: BugId) -> bool {
+    pub(crate) fn is_subscribed(&self, client: ClientId, bug: BugId) -> bool {
         self.subscriptions.contains(client, bug)
     }
 
-    /// Forgets a client.
-    pub fn leave(&mut self, client: ClientId) {
+    /// Ends all subscriptions of a client.
+    pub(crate) fn leave(&mut self, client: ClientId) {
         self.subscriptions.leave(client);
     }
 
     /// Gives back memory that was needed for more clients than there are now.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         self.subscriptions.shrink();
     }
 

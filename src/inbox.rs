@@ -1,6 +1,12 @@
-//! The only door between the sources' threads and the loop: a bounded channel, and a waker that
-//! ends the loop's wait. A full inbox makes a source wait, so a slow loop slows the sources down
-//! and nothing is lost. Knows no client and no socket.
+//! The inboxes through which the loop and the sources' threads talk; they share nothing else. Both
+//! are bounded channels. Knows no client and no socket.
+//!
+//! The loop has one [`Inbox`] for the notices of all sources. A waker ends the loop's wait when one
+//! arrives. While it is full the source waits, so a slow loop slows the sources down and nothing is
+//! lost.
+//!
+//! A source that clients post to has a [`PostInbox`], which its thread waits for. While that is
+//! full the loop does not wait: the post is refused, and the client posts it again later.
 
 use std::fmt;
 use std::io;
@@ -10,21 +16,24 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use mio::{Registry, Token, Waker};
 
-use crate::post::Answer;
+use crate::post::{Answer, Post, PostId};
 use crate::promise::Promise;
 use crate::update::{FeedId, Update};
 
-/// How many events wait at most; each carries at most one read of a source.
-const EVENTS_MAX: usize = 256;
+/// How many notices wait at most; each carries at most one read of a source.
+const NOTICES_MAX: usize = 256;
 
-/// What a source has to say to the loop.
+/// How many posts wait at most for one source.
+const POSTS_MAX: usize = 64;
+
+/// What a source reports to the loop.
 #[derive(Debug)]
-pub enum Event {
+pub enum Notice {
     /// Bugs changed: in order of arrival.
     Updates {
         /// The feed that the source fills.
         feed: FeedId,
-        /// What changed.
+        /// One for each change that was read.
         updates: Vec<Update>,
         /// Times after this one (Unix seconds) are not to be believed.
         credible_until: i64,
@@ -49,10 +58,10 @@ pub enum Event {
         /// The feed that the source fills.
         feed: FeedId,
     },
-    /// What a client has posted was seen to.
+    /// A post has been dealt with.
     Answer {
-        /// The post's number.
-        post: u64,
+        /// The number that the post came with.
+        post: PostId,
         /// What came of it.
         answer: Answer,
     },
@@ -70,10 +79,10 @@ impl fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
-/// A source's end.
+/// A source's end of the loop's inbox.
 #[derive(Clone, Debug)]
 pub struct Sender {
-    events: SyncSender<Event>,
+    notices: SyncSender<Notice>,
     wake: Arc<Wake>,
 }
 
@@ -85,10 +94,10 @@ struct Wake {
     waker: Waker,
 }
 
-/// The loop's end.
+/// The loop's end of its inbox.
 #[derive(Debug)]
 pub struct Inbox {
-    events: Receiver<Event>,
+    notices: Receiver<Notice>,
     wake: Arc<Wake>,
 }
 
@@ -101,26 +110,26 @@ pub fn open(registry: &Registry, token: Token) -> io::Result<(Sender, Inbox)> {
         is_due: AtomicBool::new(false),
         waker: Waker::new(registry, token)?,
     });
-    let (sender, receiver) = mpsc::sync_channel(EVENTS_MAX);
+    let (sender, receiver) = mpsc::sync_channel(NOTICES_MAX);
     Ok((
         Sender {
-            events: sender,
+            notices: sender,
             wake: Arc::clone(&wake),
         },
         Inbox {
-            events: receiver,
+            notices: receiver,
             wake,
         },
     ))
 }
 
 impl Sender {
-    /// Hands an event to the loop; waits while the inbox is full.
+    /// Hands a notice to the loop; waits while the inbox is full.
     ///
     /// # Errors
     /// When the loop is gone.
-    pub fn send(&self, event: Event) -> Result<(), Closed> {
-        self.events.send(event).map_err(|_| Closed)?;
+    pub fn send(&self, notice: Notice) -> Result<(), Closed> {
+        self.notices.send(notice).map_err(|_| Closed)?;
         if !self.wake.is_due.swap(true, Ordering::AcqRel) && self.wake.waker.wake().is_err() {
             return Err(Closed);
         }
@@ -129,16 +138,64 @@ impl Sender {
 }
 
 impl Inbox {
-    /// Says that the loop is awake and is about to take events: those sent from now on wake it
+    /// To be called when the loop is awake, before it takes notices: those sent from now on wake it
     /// again.
     pub fn begin(&self) {
-        // Takes part in the order of the senders' swaps, so that an event whose sender saw no need
+        // Takes part in the order of the senders' swaps, so that a notice whose sender saw no need
         // to wake the loop is seen now.
         self.wake.is_due.swap(false, Ordering::AcqRel);
     }
 
-    /// The next event, if one has arrived.
-    pub fn take(&self) -> Option<Event> {
-        self.events.try_recv().ok()
+    /// The next notice, if one has arrived.
+    pub fn take(&self) -> Option<Notice> {
+        self.notices.try_recv().ok()
+    }
+}
+
+/// The loop's end of a source's inbox.
+#[derive(Clone, Debug)]
+pub struct PostSender(SyncSender<Option<Post>>);
+
+/// The inbox of a source that clients post to.
+#[derive(Debug)]
+pub(crate) struct PostInbox {
+    /// `None` wakes the source and carries nothing.
+    posts: Receiver<Option<Post>>,
+    sender: PostSender,
+}
+
+/// Makes an inbox for posts.
+pub(crate) fn open_posts() -> (PostSender, PostInbox) {
+    let (sender, posts) = mpsc::sync_channel(POSTS_MAX);
+    let sender = PostSender(sender);
+    let inbox = PostInbox {
+        posts,
+        sender: sender.clone(),
+    };
+    (sender, inbox)
+}
+
+impl PostSender {
+    /// Hands a post to the source, unless the source is too busy or gone; returns whether it has
+    /// it.
+    pub(crate) fn try_send(&self, post: Post) -> bool {
+        self.0.try_send(Some(post)).is_ok()
+    }
+
+    /// Ends the source's wait without a post.
+    pub(crate) fn wake(&self) {
+        // A full inbox means that the source is awake.
+        let _ = self.0.try_send(None);
+    }
+}
+
+impl PostInbox {
+    pub(crate) fn sender(&self) -> PostSender {
+        self.sender.clone()
+    }
+
+    /// Waits for the next post; `None` when the wait was ended by [`PostSender::wake`].
+    pub(crate) fn wait(&self) -> Option<Post> {
+        self.posts.recv().ok().flatten()
     }
 }

@@ -3,10 +3,10 @@
 //! no socket and no update.
 //!
 //! Each bug lists its subscribers, ascending when an update is to go to them; each client lists its
-//! bugs, ascending, with the client's place in each bug's list. To leave a list is to move its last
-//! subscriber into the gap and to tell that one its new place. Most clients have one bug and most
-//! bugs have one client, so both of those are stored inline: 20 bytes for a client with a bug of
-//! its own.
+//! bugs, ascending, with the client's position in each bug's list. When a client leaves a list, the
+//! last subscriber moves into the gap, and its own list gets the new position. Most clients have
+//! one bug and most bugs have one client, so both of those are stored inline: 20 bytes for a client
+//! with a bug of its own.
 
 use std::collections::HashMap;
 
@@ -20,8 +20,8 @@ use crate::update::BugId;
 pub struct ClientId(pub u32);
 
 impl ClientId {
-    /// The client's place in any list that is indexed by client.
-    pub fn index(self) -> usize {
+    /// The client's position in any list that is indexed by client.
+    pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
 }
@@ -79,13 +79,13 @@ enum Own {
 #[derive(Clone, Copy, Debug)]
 struct Subscription {
     bug: BugId,
-    /// The client's place in the list of the bug's subscribers.
-    place: u32,
+    /// The client's position in the list of the bug's subscribers.
+    position: u32,
 }
 
 impl Subscriptions {
     /// The bugs that a client is subscribed to, ascending.
-    pub fn of(&self, client: ClientId) -> impl Iterator<Item = BugId> {
+    pub(crate) fn of(&self, client: ClientId) -> impl Iterator<Item = BugId> {
         self.list(client)
             .iter()
             .map(|subscription| subscription.bug)
@@ -93,7 +93,7 @@ impl Subscriptions {
 
     /// How many bugs a client would be subscribed to after subscribing to `bugs` (ascending, each
     /// once).
-    pub fn count_with(&self, client: ClientId, bugs: &[BugId]) -> usize {
+    pub(crate) fn count_with(&self, client: ClientId, bugs: &[BugId]) -> usize {
         let list = self.list(client);
         let known = bugs
             .iter()
@@ -103,16 +103,16 @@ impl Subscriptions {
     }
 
     /// Whether a client is subscribed to a bug.
-    pub fn contains(&self, client: ClientId, bug: BugId) -> bool {
+    pub(crate) fn contains(&self, client: ClientId, bug: BugId) -> bool {
         self.list(client)
             .binary_search_by_key(&bug, |own| own.bug)
             .is_ok()
     }
 
-    /// Puts the subscribers of a bug in ascending order, which is mostly that in which they
-    /// connected, and so that of their sockets in the kernel's memory, which its caches may like
-    /// better than the order of their subscriptions.
-    pub fn sort(&mut self, bug: BugId) {
+    /// Puts the subscribers of a bug in ascending order. That is mostly the order in which they
+    /// connected, and so the order of their sockets in the kernel's memory: writing to them in that
+    /// order suits the caches better than the order of their subscriptions.
+    pub(crate) fn sort(&mut self, bug: BugId) {
         let Some(key) = self
             .subscribers
             .get(&bug)
@@ -126,8 +126,8 @@ impl Subscriptions {
         }
         crowd.clients.sort_unstable();
         let clients = std::mem::take(&mut crowd.clients);
-        for (place, &client) in clients.iter().enumerate() {
-            self.set_place(client, bug, place as u32);
+        for (position, &client) in clients.iter().enumerate() {
+            self.set_position(client, bug, position as u32);
         }
         self.crowds[key].clients = clients;
     }
@@ -160,7 +160,7 @@ impl Subscriptions {
             let own = before.next_if(|own| own.bug == bug);
             list.push(own.unwrap_or_else(|| Subscription {
                 bug,
-                place: self.join(bug, client),
+                position: self.join(bug, client),
             }));
         }
         list.extend(before);
@@ -169,7 +169,7 @@ impl Subscriptions {
 
     /// Ends a client's subscriptions to `bugs` (ascending, each once); those it does not have are
     /// passed over.
-    pub fn unsubscribe(&mut self, client: ClientId, bugs: &[BugId]) {
+    pub(crate) fn unsubscribe(&mut self, client: ClientId, bugs: &[BugId]) {
         let mut list = self.take_list(client);
         list.retain(|own| {
             let stays = bugs.binary_search(&own.bug).is_err();
@@ -190,7 +190,7 @@ impl Subscriptions {
 
     /// Gives back memory that was needed for more clients and bugs than there are now. Costs as
     /// much as there were.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         while let Some(Own::Nothing) = self.own.last() {
             self.own.pop();
         }
@@ -228,10 +228,10 @@ impl Subscriptions {
         self.own[client.index()] = own;
     }
 
-    /// Adds a client to a bug's list and returns its place there.
+    /// Adds a client to a bug's list and returns its position there.
     fn join(&mut self, bug: BugId, client: ClientId) -> u32 {
         let crowds = &mut self.crowds;
-        let mut place = 0;
+        let mut position = 0;
         self.subscribers
             .entry(bug)
             .and_modify(|entry| {
@@ -241,16 +241,16 @@ impl Subscriptions {
                 };
                 let key = entry.crowd_key().unwrap_or_else(|| crowds.insert(alone()));
                 let crowd = &mut crowds[key];
-                place = crowd.clients.len() as u32;
+                position = crowd.clients.len() as u32;
                 crowd.is_mixed |= crowd.clients.last().is_some_and(|&last| last > client);
                 crowd.clients.push(client);
                 *entry = Subscribers::crowd(key);
             })
             .or_insert(Subscribers::one(client));
-        place
+        position
     }
 
-    /// Removes a client from a bug's list, given what the client's own list says of it.
+    /// Removes a client from a bug's list, given the entry of the client's own list.
     fn quit(&mut self, own: &Subscription) {
         let Some(entry) = self.subscribers.get_mut(&own.bug) else {
             return;
@@ -260,8 +260,8 @@ impl Subscriptions {
             return;
         };
         let crowd = &mut self.crowds[key];
-        crowd.clients.swap_remove(own.place as usize);
-        let moved = crowd.clients.get(own.place as usize).copied();
+        crowd.clients.swap_remove(own.position as usize);
+        let moved = crowd.clients.get(own.position as usize).copied();
         crowd.is_mixed |= moved.is_some();
         if let [last] = crowd.clients[..] {
             *entry = Subscribers::one(last);
@@ -270,23 +270,23 @@ impl Subscriptions {
             crowd.clients.shrink_to(crowd.clients.len() * 2);
         }
         if let Some(moved) = moved {
-            self.set_place(moved, own.bug, own.place);
+            self.set_position(moved, own.bug, own.position);
         }
     }
 
-    fn set_place(&mut self, client: ClientId, bug: BugId, place: u32) {
+    fn set_position(&mut self, client: ClientId, bug: BugId, position: u32) {
         let list = match &mut self.own[client.index()] {
             Own::Nothing => return,
             Own::One(own) => std::slice::from_mut(own),
             Own::Several(key) => &mut self.lists[*key as usize],
         };
         if let Ok(at) = list.binary_search_by_key(&bug, |own| own.bug) {
-            list[at].place = place;
+            list[at].position = position;
         }
     }
 
     /// Panics where the two directions of the index disagree; for tests.
-    pub fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         let mut subscriptions = 0;
         for index in 0..self.own.len() {
             let client = ClientId(index as u32);
@@ -297,7 +297,7 @@ impl Subscriptions {
             );
             for own in list {
                 assert_eq!(
-                    self.subscribers(own.bug).nth(own.place as usize),
+                    self.subscribers(own.bug).nth(own.position as usize),
                     Some(client),
                     "{own:?}"
                 );

@@ -1,8 +1,9 @@
 //! What one turn of the loop will write: collected while events are handled, written once before
 //! the loop sleeps. Owns the replies, the updates (each encoded once, shared by all who get it),
-//! and the list of clients that get any. Knows no socket and no hub.
+//! and the list of clients that get any, with their places in it. Knows no socket and no hub.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 use crate::frame;
@@ -15,13 +16,13 @@ const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// The output of one turn.
 #[derive(Debug, Default)]
-pub struct Turn {
+pub(crate) struct Turn {
     replies: Vec<u8>,
     /// The frames of all updates of the turn, one after the other, so that a client that gets all
     /// of them gets one slice.
     frames: Vec<u8>,
     pushes: Vec<Push>,
-    /// Those who get something, in order; the first one's place is one more than `taken`.
+    /// Those who get something, in order of their places; the first one's is one more than `taken`.
     outgoing: VecDeque<Outgoing>,
     /// How many have been taken from the front of the list.
     taken: u32,
@@ -30,19 +31,32 @@ pub struct Turn {
 
 /// An update that goes out in this turn.
 #[derive(Debug)]
-pub struct Push {
-    /// The feed that it came from.
+pub(crate) struct Push {
     pub feed: FeedId,
-    /// What happened.
     pub update: Update,
     /// The end of its frame in the turn's frames.
     end: usize,
 }
 
+/// A place in the list of those who get something in this turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place(NonZeroU32);
+
+/// A client's place in that list, or none. Kept with the client, where finding it costs nothing;
+/// only the turn sets and clears it.
+#[derive(Debug, Default)]
+pub(crate) struct Listing(Option<Place>);
+
+impl Listing {
+    /// The client's place, if it gets something in this turn.
+    pub fn place(&self) -> Option<Place> {
+        self.0
+    }
+}
+
 /// What one client gets in this turn: a range of the replies, then updates.
 #[derive(Clone, Debug)]
-pub struct Outgoing {
-    /// The client.
+pub(crate) struct Outgoing {
     pub client: ClientId,
     replies: (u32, u32),
     /// The first and the last update that it gets, and how many of those between.
@@ -68,47 +82,32 @@ impl Outgoing {
 }
 
 impl Turn {
-    /// Lists a client, whose `place` is 0 where it is not listed yet; returns its entry.
-    fn list(&mut self, client: ClientId, place: &mut u32) -> &mut Outgoing {
-        if *place == 0 {
-            self.outgoing.push_back(Outgoing {
-                client,
-                replies: (0, 0),
-                first: 0,
-                last: 0,
-                count: 0,
-            });
-            *place = self.last_place();
-        }
-        &mut self.outgoing[(*place - self.taken) as usize - 1]
-    }
-
-    /// Begins a reply to a client: what is then written to [`Turn::replies`] goes to it, until
-    /// [`Turn::end_reply`].
-    pub fn begin_reply(&mut self, client: ClientId, place: &mut u32) {
+    /// Replies to a client with what `write` appends. A client is listed even if that is nothing:
+    /// the end of its connection may have to wait for earlier output.
+    pub fn reply<T>(
+        &mut self,
+        client: ClientId,
+        listing: &mut Listing,
+        write: impl FnOnce(&mut Vec<u8>) -> T,
+    ) -> T {
         let end = self.replies.len() as u32;
-        let (from, to) = &mut self.list(client, place).replies;
-        let earlier = *from as usize..*to as usize;
-        if earlier.is_empty() {
-            *from = end;
-        } else if *to != end {
-            // Another client's replies stand in between.
-            *from = end;
-            self.replies.extend_from_within(earlier);
+        let (mut from, to) = self.list(client, listing).replies;
+        if from == to || to != end {
+            // Another client's replies may stand in between.
+            self.replies.extend_from_within(from as usize..to as usize);
+            from = end;
         }
+        let result = write(&mut self.replies);
+        let to = self.replies.len() as u32;
+        self.list(client, listing).replies = (from, to);
+        result
     }
 
-    /// Where replies are written.
-    pub fn replies(&mut self) -> &mut Vec<u8> {
-        &mut self.replies
-    }
-
-    /// Ends a reply that was begun last; returns how many bytes this client's replies have in this
-    /// turn.
-    pub fn end_reply(&mut self, place: u32) -> usize {
-        let entry = &mut self.outgoing[(place - self.taken) as usize - 1];
-        entry.replies.1 = self.replies.len() as u32;
-        (entry.replies.1 - entry.replies.0) as usize
+    /// How many bytes of replies a client gets in this turn.
+    pub fn replies_bytes(&self, listing: &Listing) -> usize {
+        listing.0.map_or(0, |place| {
+            self.replies_of(&self.outgoing[self.index(place)]).len()
+        })
     }
 
     /// Adds an update, encoded once; returns its number in this turn.
@@ -125,8 +124,8 @@ impl Turn {
     }
 
     /// Sends an update to a client. Updates are sent in the order of their numbers.
-    pub fn deliver(&mut self, client: ClientId, place: &mut u32, push: u32) {
-        let entry = self.list(client, place);
+    pub fn deliver(&mut self, client: ClientId, listing: &mut Listing, push: u32) {
+        let entry = self.list(client, listing);
         if entry.count == 0 {
             entry.first = push;
         }
@@ -144,26 +143,35 @@ impl Turn {
         self.outgoing.len()
     }
 
-    /// The place of the client that was listed last; 0 where none is.
-    pub fn last_place(&self) -> u32 {
-        self.taken + self.outgoing.len() as u32
+    /// The place that was given last in this turn.
+    pub fn last_place(&self) -> Option<Place> {
+        NonZeroU32::new(self.taken + self.outgoing.len() as u32).map(Place)
     }
 
-    /// Whether a client may have this place: one of the list, or none.
-    pub fn has_place(&self, place: u32) -> bool {
-        place == 0 || (self.taken < place && place <= self.last_place())
+    /// Whether a client's place is one of the list, where it has one; for tests.
+    pub fn is_valid(&self, listing: &Listing) -> bool {
+        listing
+            .0
+            .is_none_or(|place| self.taken < place.0.get() && Some(place) <= self.last_place())
     }
 
-    /// Takes the first client off the list, with its place there.
-    pub fn take_next(&mut self) -> Option<(u32, Outgoing)> {
+    /// Takes the first client off the list, with its place there. Its listing is ended by
+    /// [`Turn::unlist`].
+    pub fn take_next(&mut self) -> Option<(Place, Outgoing)> {
         let outgoing = self.outgoing.pop_front()?;
         self.taken += 1;
-        Some((self.taken, outgoing))
+        NonZeroU32::new(self.taken).map(|place| (Place(place), outgoing))
     }
 
     /// What the client at this place of the list gets.
-    pub fn outgoing(&self, place: u32) -> Outgoing {
-        self.outgoing[(place - self.taken) as usize - 1].clone()
+    pub fn outgoing(&self, place: Place) -> Outgoing {
+        self.outgoing[self.index(place)].clone()
+    }
+
+    /// Ends a client's listing if this is its place; returns whether it was. A client that was
+    /// written to early has left its place in the list, and perhaps got another.
+    pub fn unlist(&self, listing: &mut Listing, place: Place) -> bool {
+        listing.0.take_if(|own| *own == place).is_some()
     }
 
     /// The bytes of the replies to a client.
@@ -189,7 +197,7 @@ impl Turn {
         &self.frames[start..self.pushes[pushes.end - 1].end]
     }
 
-    /// Ends the turn. The clients' places are void.
+    /// Ends the turn, when nobody is listed any more.
     pub fn clear(&mut self) {
         clear(&mut self.replies);
         clear(&mut self.frames);
@@ -199,9 +207,80 @@ impl Turn {
             .shrink_to(KEPT_BYTES_MAX / size_of::<Outgoing>());
         self.taken = 0;
     }
+
+    /// Lists a client, unless it is listed; returns its entry.
+    fn list(&mut self, client: ClientId, listing: &mut Listing) -> &mut Outgoing {
+        let index = match listing.0 {
+            Some(place) => self.index(place),
+            None => {
+                self.outgoing.push_back(Outgoing {
+                    client,
+                    replies: (0, 0),
+                    first: 0,
+                    last: 0,
+                    count: 0,
+                });
+                listing.0 = self.last_place();
+                self.outgoing.len() - 1
+            }
+        };
+        &mut self.outgoing[index]
+    }
+
+    fn index(&self, place: Place) -> usize {
+        (place.0.get() - self.taken) as usize - 1
+    }
 }
 
 fn clear<T>(list: &mut Vec<T>) {
     list.clear();
     list.shrink_to(KEPT_BYTES_MAX / size_of::<T>());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ClientId = ClientId(0);
+    const B: ClientId = ClientId(1);
+
+    /// Replies with a text.
+    fn reply(turn: &mut Turn, client: ClientId, listing: &mut Listing, text: &str) {
+        turn.reply(client, listing, |out| {
+            out.extend_from_slice(text.as_bytes())
+        });
+    }
+
+    #[test]
+    fn replies_to_one_client_are_one_slice_even_if_others_come_in_between() {
+        let mut turn = Turn::default();
+        let (mut a, mut b) = (Listing::default(), Listing::default());
+        reply(&mut turn, A, &mut a, "a1");
+        reply(&mut turn, A, &mut a, "a2");
+        reply(&mut turn, B, &mut b, "b1");
+        reply(&mut turn, A, &mut a, "a3");
+        assert_eq!(turn.replies_bytes(&a), 6);
+        let (_, first) = turn.take_next().unwrap();
+        let (_, second) = turn.take_next().unwrap();
+        assert_eq!((first.client, turn.replies_of(&first)), (A, &b"a1a2a3"[..]));
+        assert_eq!((second.client, turn.replies_of(&second)), (B, &b"b1"[..]));
+        assert!(turn.take_next().is_none());
+    }
+
+    #[test]
+    fn a_client_is_listed_once_until_it_is_unlisted() {
+        let mut turn = Turn::default();
+        let mut a = Listing::default();
+        reply(&mut turn, A, &mut a, "");
+        let early = a.place().unwrap();
+        assert!(turn.unlist(&mut a, early));
+        reply(&mut turn, A, &mut a, "again");
+        let (place, outgoing) = turn.take_next().unwrap();
+        assert_eq!((place, turn.replies_of(&outgoing)), (early, &b""[..]));
+        assert!(!turn.unlist(&mut a, place), "a place that it has left");
+        let (place, outgoing) = turn.take_next().unwrap();
+        assert_eq!(turn.replies_of(&outgoing), b"again");
+        assert!(turn.unlist(&mut a, place));
+        assert_eq!(a.place(), None);
+    }
 }

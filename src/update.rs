@@ -150,8 +150,8 @@ fn midnight(date: &str) -> Result<i64, NoTime> {
     Ok(date.midnight().assume_utc().unix_timestamp())
 }
 
-/// Seconds from midnight UTC to `HH:MM:SS[.fraction][Z|±HH[[:]MM]]`; below 0 or above a day where
-/// the offset says so.
+/// Seconds from midnight UTC to `HH:MM:SS[.fraction][Z|±HH[[:]MM]]`; an offset may make it
+/// negative or more than a day.
 fn seconds_of_day(text: &str) -> Result<i64, NoTime> {
     let two = |at: usize| {
         let digits = text.get(at..at + 2).ok_or(NoTime)?;
@@ -229,7 +229,7 @@ impl fmt::Display for When {
 /// One change of one bug.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
-    /// The bug that changed.
+    /// Which bug changed.
     pub bug: BugId,
     /// When it changed, by the clock of Bugzilla's database.
     pub when: When,

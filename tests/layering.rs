@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
         &["history", "promise", "protocol", "subscriptions", "update"],
     ),
     ("frame", &[]),
-    ("handshake", &["update"]),
+    ("http", &["update"]),
     ("turn", &["frame", "protocol", "subscriptions", "update"]),
     (
         "connection",
@@ -31,7 +31,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
         &[
             "connection",
             "frame",
-            "handshake",
+            "http",
             "history",
             "hub",
             "moment",
@@ -51,7 +51,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
         "amqp",
         &["address", "duration", "pulse", "tls", "update", "work"],
     ),
-    ("page", &["handshake", "protocol"]),
+    ("page", &["http", "protocol"]),
     (
         "database",
         &["address", "bugzilla", "duration", "tls", "update", "work"],
@@ -183,7 +183,7 @@ fn the_pure_modules_do_no_io_and_know_no_clock() {
         "history",
         "hub",
         "frame",
-        "handshake",
+        "http",
         "turn",
     ] {
         for (path, text) in files_of(module) {

@@ -41,12 +41,12 @@ const DIFFERENCES: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
-        "an object without a command is told so; the original dropped the connection",
+        "an object without a command gets an error; the original dropped the connection",
         r#"{"command":null,"result":"error","error":"missing mandatory arg: 'command'"}"#,
         &[r#"{"Command":"version"}"#, "{}"],
     ),
     (
-        "JSON that is no object is told so; the original dropped the connection",
+        "JSON that is no object gets an error; the original dropped the connection",
         r#"{"command":null,"result":"error","error":"message must be a JSON object"}"#,
         &[
             "[]",
@@ -58,7 +58,7 @@ const DIFFERENCES: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
-        "what is not JSON, or more than one value, is told so; the original dropped the connection",
+        "what is not JSON, or more than one value, gets an error; the original dropped the connection",
         r#"{"command":null,"result":"error","error":"invalid JSON"}"#,
         &[
             r#"{"command":"version""#,
@@ -107,7 +107,7 @@ impl Feed for Pure {
             at: unix_now(),
             may_wait: true,
         };
-        let is_answered = self.hub.answer(CLIENT, message.as_bytes(), asked, |text| {
+        let is_answered = self.hub.handle(CLIENT, message.as_bytes(), asked, |text| {
             messages.push_back(String::from_utf8(text.to_vec()).unwrap())
         });
         assert!(is_answered);

@@ -1,11 +1,11 @@
 //! The page that the server shows at `/`: built in, in three files, with nothing from elsewhere.
 //! Knows no server.
 
-use crate::handshake::Page;
+use crate::http::Page;
 use crate::protocol::VERSION;
 
 /// The page and its parts. Bugs on it are links to `bugzilla`, where that is a URL and not empty.
-pub fn pages(bugzilla: &str) -> Vec<Page> {
+pub(crate) fn pages(bugzilla: &str) -> Vec<Page> {
     let html = include_str!("index.html")
         .replace("{{version}}", VERSION)
         .replace("{{bugzilla}}", &escape(bugzilla.trim_end_matches('/')));

@@ -26,7 +26,7 @@ const BACKLOG_WHEN_SHORT: i32 = 256;
 
 /// An address to listen on, as the user writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub(crate) enum Address {
     /// `HOST:PORT`; port 0 takes a free one.
     Tcp(SocketAddr),
     /// `unix:FILE`.
@@ -42,7 +42,8 @@ impl FromStr for Address {
         }
         let refuse = |why: &str| {
             format!(
-                "'{text}' is no address: {why}; accepted are 127.0.0.1:8844, [::1]:8844, localhost:8844 and unix:FILE"
+                "'{text}' is no address: {why}; \
+                 accepted are 127.0.0.1:8844, [::1]:8844, localhost:8844 and unix:FILE"
             )
         };
         let mut found = text
@@ -66,7 +67,7 @@ impl fmt::Display for Address {
 
 /// A socket that connections are accepted from.
 #[derive(Debug)]
-pub enum Listener {
+pub(crate) enum Listener {
     /// IPv4 or IPv6.
     Tcp(TcpListener),
     /// A Unix socket; its file goes with it.
@@ -74,12 +75,12 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Binds to an address and listens; `is_shared` lets other sockets that say so, too, listen on
-    /// the same port (SO_REUSEPORT; see socket(7)).
+    /// Binds to an address and listens; `is_shared` lets other sockets listen on the same port, if
+    /// they are shared, too (SO_REUSEPORT; see socket(7)).
     ///
     /// # Errors
     /// When the address is taken, not this machine's, or not allowed.
-    pub fn bind(address: &Address, is_shared: bool) -> io::Result<Self> {
+    pub(crate) fn bind(address: &Address, is_shared: bool) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => {
                 let socket = socket2::Socket::new(
@@ -120,11 +121,11 @@ impl Listener {
         }
     }
 
-    /// Lets fewer connections wait, or as many as usual again.
+    /// Sets how many connections may wait: as many as usual, or fewer while memory is short.
     ///
     /// # Errors
-    /// When the kernel refuses; the number is what it was then.
-    pub fn shorten_backlog(&self, is_short: bool) -> io::Result<()> {
+    /// When the kernel refuses; the number stays what it was.
+    pub(crate) fn set_backlog(&self, is_short: bool) -> io::Result<()> {
         let backlog = if is_short {
             BACKLOG_WHEN_SHORT
         } else {
@@ -139,8 +140,8 @@ impl Listener {
     /// The address that it listens on, with the port that was chosen.
     ///
     /// # Errors
-    /// When the kernel does not tell.
-    pub fn address(&self) -> io::Result<Address> {
+    /// When the kernel does not return it.
+    pub(crate) fn address(&self) -> io::Result<Address> {
         match self {
             Listener::Tcp(listener) => listener.local_addr().map(Address::Tcp),
             Listener::Unix(_, path) => Ok(Address::Unix(path.clone())),
@@ -150,8 +151,8 @@ impl Listener {
     /// The next connection that waits.
     ///
     /// # Errors
-    /// `WouldBlock` when none waits; otherwise what the kernel says.
-    pub fn accept(&self) -> io::Result<Socket> {
+    /// `WouldBlock` when none waits; otherwise any error of accept(2).
+    pub(crate) fn accept(&self) -> io::Result<Socket> {
         match self {
             Listener::Tcp(listener) => listener.accept().map(|(stream, _)| Socket::Tcp(stream)),
             Listener::Unix(listener, _) => {
@@ -172,7 +173,7 @@ impl Drop for Listener {
 
 /// A client's socket.
 #[derive(Debug)]
-pub enum Socket {
+pub(crate) enum Socket {
     /// Accepted from a TCP listener.
     Tcp(TcpStream),
     /// Accepted from a Unix listener.
@@ -180,7 +181,7 @@ pub enum Socket {
 }
 
 /// Read and write by rustix, which makes the system call and nothing else: in a process with
-/// several threads, the C library's functions also see to the cancellation of threads each time.
+/// several threads, the C library's functions also handle the cancellation of threads each time.
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (bytes, _) = rustix::net::recv(&*self, buffer, RecvFlags::empty())?;
@@ -220,11 +221,21 @@ impl Stream for Socket {
 macro_rules! impl_source {
     ($name:ident { $($variant:pat => $inner:ident),+ }) => {
         impl Source for $name {
-            fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+            fn register(
+                &mut self,
+                registry: &Registry,
+                token: Token,
+                interests: Interest,
+            ) -> io::Result<()> {
                 match self { $($variant => $inner.register(registry, token, interests)),+ }
             }
 
-            fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+            fn reregister(
+                &mut self,
+                registry: &Registry,
+                token: Token,
+                interests: Interest,
+            ) -> io::Result<()> {
                 match self { $($variant => $inner.reregister(registry, token, interests)),+ }
             }
 
@@ -236,7 +247,10 @@ macro_rules! impl_source {
 }
 
 impl_source!(Socket { Socket::Tcp(stream) => stream, Socket::Unix(stream) => stream });
-impl_source!(Listener { Listener::Tcp(listener) => listener, Listener::Unix(listener, _) => listener });
+impl_source!(Listener {
+    Listener::Tcp(listener) => listener,
+    Listener::Unix(listener, _) => listener
+});
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,11 @@
 //! The loop: one thread waits for sockets, signals and the inbox, and lets the server act on what
-//! came. Owns the poll, the listeners and the clock. Knows nothing of what clients say.
+//! came. Owns the poll and the clock; the listeners are the door's. Knows nothing of what clients
+//! send.
 
+mod door;
 mod listener;
 
 use std::io;
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -12,82 +13,50 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
-use crate::inbox::{self, Event, Inbox, Sender};
+use crate::inbox::{self, Inbox, Notice, PostSender, Sender};
 use crate::memory::{Budget, PACKETS_INTERVAL};
 use crate::moment::Moment;
-use crate::post::{Answer, Post};
+use crate::post::Answer;
 use crate::server::Server;
 use crate::subscriptions::ClientId;
 use crate::update::FeedId;
 
-pub use listener::{Address, Listener, Socket};
+use door::Door;
+pub(crate) use listener::{Address, Listener, Socket};
 
 /// Tokens count down from the top for all that is no client; a client's token is its key in the
 /// server's slab.
 const INBOX: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX - 2);
-const FIRST_LISTENER: usize = usize::MAX - 1_000;
+const FIRST_LISTENER: Token = Token(usize::MAX - 1_000);
 
 /// Events taken from the kernel in one turn. When thousands leave at once, a turn's worth of them
 /// keeps its memory until the turn ends.
 const EVENTS_MAX: usize = 256;
 
-/// How long nothing is accepted after the process ran out of files. The kernel does not tell again
-/// that a connection waits.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
-
 /// The loop and all that it waits for.
-pub struct Reactor {
+pub(crate) struct Reactor {
     poll: Poll,
     events: Events,
     inbox: Inbox,
     signals: Signals,
-    listeners: Vec<Listener>,
+    door: Door,
     server: Server<Socket>,
     budget: Budget,
-    /// What was done last about memory that is short.
-    is_short: bool,
-    pace: Pace,
-    /// Where the sources that take posts wait for them.
-    post_boxes: Vec<(FeedId, SyncSender<Post>)>,
+    /// The inboxes of the sources that clients post to.
+    post_senders: Vec<(FeedId, PostSender)>,
     started: Instant,
-    /// How long a departure may take, in milliseconds.
+    /// Over how long the clients are closed in the end, in milliseconds.
     drain: u32,
-    /// Listeners may have connections waiting.
-    has_newcomers: bool,
-    accept_again_at: Option<Instant>,
-    /// Events were left in the inbox for the next turn.
-    has_inbox_left: bool,
-    departure: Option<Departure>,
+    /// Whether the inbox may hold notices.
+    is_inbox_ready: bool,
+    shutdown: Option<Shutdown>,
 }
 
-/// How fast newcomers are accepted while memory is short, mostly to be refused: the kernel gives
-/// the memory of closed connections back only after a while.
-struct Pace {
-    /// The end of the interval that runs.
-    end: Instant,
-    /// How many more are accepted in it.
-    left: usize,
-}
-
-impl Pace {
-    const INTERVAL: Duration = Duration::from_millis(100);
-    const NEWCOMERS: usize = 32;
-
-    /// Lets one more in, or says when to try again.
-    fn admit(&mut self) -> Result<(), Instant> {
-        let now = Instant::now();
-        if self.end <= now {
-            (self.end, self.left) = (now + Self::INTERVAL, Self::NEWCOMERS);
-        }
-        self.left = self.left.checked_sub(1).ok_or(self.end)?;
-        Ok(())
-    }
-}
-
-enum Departure {
-    /// All is given up at this time at the latest.
-    Until(Instant),
+/// The end of the loop.
+enum Shutdown {
+    /// When all clients are closed, or at this time at the latest.
+    By(Instant),
     Now,
 }
 
@@ -98,8 +67,8 @@ impl Reactor {
     ///
     /// # Errors
     /// When the kernel has no file left for the poll, the waker or the signals.
-    pub fn new(
-        mut listeners: Vec<Listener>,
+    pub(crate) fn new(
+        listeners: Vec<Listener>,
         server: Server<Socket>,
         budget: Budget,
         drain: u32,
@@ -109,44 +78,34 @@ impl Reactor {
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
         poll.registry()
             .register(&mut signals, SIGNALS, Interest::READABLE)?;
-        for (at, listener) in listeners.iter_mut().enumerate() {
-            poll.registry()
-                .register(listener, Token(FIRST_LISTENER + at), Interest::READABLE)?;
-        }
+        let door = Door::open(listeners, poll.registry(), FIRST_LISTENER)?;
         let reactor = Self {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             inbox,
             signals,
-            listeners,
+            door,
             server,
             budget,
-            is_short: false,
-            pace: Pace {
-                end: Instant::now(),
-                left: 0,
-            },
-            post_boxes: Vec::new(),
+            post_senders: Vec::new(),
             started: Instant::now(),
             drain,
-            has_newcomers: true,
-            accept_again_at: None,
-            has_inbox_left: false,
-            departure: None,
+            is_inbox_ready: false,
+            shutdown: None,
         };
         Ok((reactor, sender))
     }
 
     /// Has what is posted for `feed` handed to a source.
-    pub fn hand_posts_to(&mut self, feed: FeedId, posts: SyncSender<Post>) {
-        self.post_boxes.push((feed, posts));
+    pub(crate) fn hand_posts_to(&mut self, feed: FeedId, posts: PostSender) {
+        self.post_senders.push((feed, posts));
     }
 
     /// Serves until a signal ends it.
     ///
     /// # Errors
     /// When the poll itself fails; nothing that a client does leads to it.
-    pub fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<()> {
         while !self.is_done() {
             self.wait()?;
             self.act();
@@ -154,16 +113,15 @@ impl Reactor {
             self.flush();
             self.reap();
             self.accept();
-            self.spare_memory();
         }
         Ok(())
     }
 
     fn is_done(&self) -> bool {
-        match self.departure {
+        match self.shutdown {
             None => false,
-            Some(Departure::Now) => true,
-            Some(Departure::Until(end)) => self.server.is_empty() || Instant::now() >= end,
+            Some(Shutdown::Now) => true,
+            Some(Shutdown::By(end)) => self.server.is_empty() || Instant::now() >= end,
         }
     }
 
@@ -186,40 +144,35 @@ impl Reactor {
         if self.server.is_held_up() {
             return Some(Duration::from_millis(PACKETS_INTERVAL.into()));
         }
-        if self.server.has_left() || self.has_inbox_left {
+        if self.server.has_left() || self.is_inbox_ready {
             return Some(Duration::ZERO);
         }
         let by_server = self
             .server
             .until_tick(self.now())
             .map(|milliseconds| Duration::from_millis(milliseconds.into()));
-        let by_listeners = self
-            .accept_again_at
-            .map(|at| at.saturating_duration_since(Instant::now()));
-        by_server.into_iter().chain(by_listeners).min()
+        let by_door = self.door.until_accept();
+        by_server.into_iter().chain(by_door).min()
     }
 
-    /// Lets the server act on what sockets and clock say.
+    /// Lets the server act on what has happened to sockets, and on the time.
     fn act(&mut self) {
         let now = self.now();
         self.server.resume(now);
         let mut has_signals = false;
         for event in &self.events {
             match event.token() {
-                INBOX => self.has_inbox_left = true,
+                INBOX => self.is_inbox_ready = true,
                 SIGNALS => has_signals = true,
-                Token(token) if token >= FIRST_LISTENER => self.has_newcomers = true,
+                token if token >= FIRST_LISTENER => self.door.ready(),
                 Token(key) => {
                     let client = ClientId(key as u32);
                     if event.is_writable() {
                         self.server.writable(client, now);
                     }
-                    if event.is_readable() || event.is_read_closed() || event.is_error() {
-                        self.server.readable(
-                            client,
-                            event.is_read_closed() || event.is_error(),
-                            now,
-                        );
+                    let is_ended = event.is_read_closed() || event.is_error();
+                    if event.is_readable() || is_ended {
+                        self.server.readable(client, is_ended, now);
                     }
                 }
             }
@@ -233,31 +186,29 @@ impl Reactor {
 
     fn take_signals(&mut self, now: Moment) {
         for _ in self.signals.pending() {
-            self.departure = Some(if self.departure.is_some() {
+            self.shutdown = Some(if self.shutdown.is_some() {
                 warn!("stopping at once");
-                Departure::Now
+                Shutdown::Now
             } else {
                 info!(
                     "stopping: closing {} connections; a second signal stops at once",
                     self.server.len()
                 );
-                self.listeners.clear();
-                self.server.depart(self.drain, now);
-                // A moment more than the last one to be closed has.
-                Departure::Until(
-                    Instant::now() + Duration::from_millis(u64::from(self.drain) + 3_000),
-                )
+                self.door.close();
+                self.server.drain(self.drain, now);
+                // A moment more than the client that is closed last has to leave.
+                Shutdown::By(Instant::now() + Duration::from_millis(u64::from(self.drain) + 3_000))
             });
         }
     }
 
-    /// Hands what clients have posted to the sources. One that is too busy is not waited for.
+    /// Hands what clients have posted to the sources.
     fn hand_over_posts(&mut self, now: Moment) {
         for (feed, post) in self.server.take_posts() {
-            let number = post.number;
-            let posts = self.post_boxes.iter().find(|(owner, _)| *owner == feed);
-            if posts.is_none_or(|(_, posts)| posts.try_send(post).is_err()) {
-                self.server.answer(number, Answer::NotKept, now);
+            let id = post.id;
+            let sender = self.post_senders.iter().find(|(owner, _)| *owner == feed);
+            if !sender.is_some_and(|(_, sender)| sender.try_send(post)) {
+                self.server.answer(id, Answer::NotKept, now);
             }
         }
     }
@@ -265,28 +216,28 @@ impl Reactor {
     /// Takes what the sources have sent, as much as fits one turn.
     fn publish(&mut self) {
         if (self.server.has_enough() && self.server.is_held_up())
-            || !std::mem::take(&mut self.has_inbox_left)
+            || !std::mem::take(&mut self.is_inbox_ready)
         {
             return;
         }
         let now = self.now();
         self.inbox.begin();
-        while let Some(event) = self.inbox.take() {
-            match event {
-                Event::Updates {
+        while let Some(notice) = self.inbox.take() {
+            match notice {
+                Notice::Updates {
                     feed,
                     updates,
                     credible_until,
                 } => updates
                     .into_iter()
                     .for_each(|update| self.server.publish(feed, update, credible_until)),
-                Event::Earlier { feed, updates } => self.server.remember(feed, updates),
-                Event::Promise { feed, promise } => self.server.promise(feed, promise),
-                Event::Gap { feed: _ } => {}
-                Event::Answer { post, answer } => self.server.answer(post, answer, now),
+                Notice::Earlier { feed, updates } => self.server.remember(feed, updates),
+                Notice::Promise { feed, promise } => self.server.promise(feed, promise),
+                Notice::Gap { feed } => self.server.gap(feed, now),
+                Notice::Answer { post, answer } => self.server.answer(post, answer, now),
             }
             if self.server.has_enough() {
-                self.has_inbox_left = true;
+                self.is_inbox_ready = true;
                 break;
             }
         }
@@ -321,76 +272,12 @@ impl Reactor {
         self.server.reap(self.now());
     }
 
-    /// Accepts all who wait; last in the turn, so that no event of it can reach a newcomer in the
-    /// place of one who has gone.
     fn accept(&mut self) {
-        let is_again = self
-            .accept_again_at
-            .take_if(|at| *at <= Instant::now())
-            .is_some();
-        if (!self.has_newcomers && !is_again) || self.accept_again_at.is_some() {
-            return;
+        if self.door.is_due() {
+            let (now, registry) = (self.now(), self.poll.registry());
+            self.door
+                .accept(&mut self.server, &mut self.budget, registry, now);
         }
-        let now = self.now();
-        for listener in &self.listeners {
-            while self.server.has_room() {
-                self.server
-                    .allow(self.budget.allowed(self.server.len(), now));
-                if self.budget.is_short()
-                    && let Err(end) = self.pace.admit()
-                {
-                    self.accept_again_at = Some(end);
-                    return;
-                }
-                match listener.accept() {
-                    Ok(socket) => {
-                        let client = self.server.accept(socket, now);
-                        let Some(stream) = self.server.stream(client) else {
-                            continue;
-                        };
-                        if let Err(error) = self.poll.registry().register(
-                            stream,
-                            Token(client.index()),
-                            Interest::READABLE,
-                        ) {
-                            warn!("cannot watch a new connection: {error}");
-                            self.server.abandon(client);
-                        }
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) if is_out_of_resources(&error) => {
-                        warn!("cannot accept connections for the moment: {error}");
-                        self.accept_again_at = Some(Instant::now() + ACCEPT_PAUSE);
-                        return;
-                    }
-                    // The connection was gone before it was accepted; the next one need not be.
-                    Err(_) => {}
-                }
-            }
-        }
-        // Without room, those who wait are accepted as soon as others have gone.
-        self.has_newcomers = !self.server.has_room();
+        self.door.adapt_backlog(self.budget.is_short());
     }
-
-    /// Lets fewer connections wait while memory is short.
-    fn spare_memory(&mut self) {
-        let is_short = self.budget.is_short();
-        if std::mem::replace(&mut self.is_short, is_short) != is_short {
-            for listener in &self.listeners {
-                if let Err(error) = listener.shorten_backlog(is_short) {
-                    warn!("cannot change how many connections wait: {error}");
-                }
-            }
-        }
-    }
-}
-
-/// Whether an error of accept says that the process or the system has run out of something: EMFILE,
-/// ENFILE, ENOBUFS, ENOMEM.
-fn is_out_of_resources(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
-    )
 }

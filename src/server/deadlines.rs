@@ -1,42 +1,30 @@
-//! All that happens by the clock: handshakes that take too long, pings, silent and stalled clients,
-//! and the server's departure. A coarse sweep over all clients does what is due and finds the time
+//! All that happens by the clock: handshakes that take too long, pings, silent and stalled clients.
+//! A coarse sweep over all clients does what is due and finds the time
 //! of the next; there is no timer per client.
 
 use super::Server;
 use crate::connection::{CloseReason, Connection, Phase, Stream};
 use crate::frame;
-use crate::handshake::Refusal;
+use crate::http::Refusal;
 use crate::hub::Hub;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 
-/// How long a connection may take to end, in milliseconds, after it was told to.
+/// How long a connection may linger or leave, in milliseconds, before it is broken off.
 pub const LINGER: u32 = 2_000;
 
-/// How long a source may take to see to a post, in milliseconds.
+/// How long a source may take to deal with a post, in milliseconds.
 const POST: u32 = 10_000;
 
-/// How often the kernel is asked again, in milliseconds, whether it takes bytes that it has
-/// refused. It tells when the client makes room, but not when it refused since the buffers of all
-/// sockets together were too large (net.ipv4.tcp_mem; see tcp(7)).
+/// The pause, in milliseconds, after which refused bytes are written again without an event. The
+/// kernel notifies when the client makes room, but not when it had refused because the buffers of
+/// all sockets together were too large (net.ipv4.tcp_mem; see tcp(7)).
 pub(super) const RETRY: u32 = 2_000;
 
-/// The least time between two sweeps, in milliseconds: deadlines are met that much late.
+/// The least time between two sweeps, in milliseconds: a deadline may be noticed that much late.
 pub const SWEEP_INTERVAL: u32 = 500;
 
-/// The server's departure: it closes its clients in random order, spread over some time, so that
-/// they do not all come back at once.
-#[derive(Debug)]
-pub(super) struct Departure {
-    began: Moment,
-    /// Milliseconds.
-    duration: u32,
-    /// Those that are still to be closed.
-    clients: Vec<ClientId>,
-    clients_at_begin: usize,
-}
-
-/// What a client's deadlines say.
+/// What is due for a client.
 enum Due {
     In(u32),
     Retry { left: u32 },
@@ -50,7 +38,7 @@ enum Due {
 impl<S: Stream> Server<S> {
     /// Does all that is due.
     pub fn tick(&mut self, now: Moment) {
-        self.go_on_departing(now);
+        self.continue_drain(now);
         if let Some(at) = self.sweep_at
             && at.since(now) == 0
         {
@@ -62,10 +50,7 @@ impl<S: Stream> Server<S> {
     /// change that.
     pub fn until_tick(&self, now: Moment) -> Option<u32> {
         let until_sweep = self.sweep_at.map(|at| at.since(now));
-        let until_close = self
-            .departure
-            .as_ref()
-            .and_then(|departure| departure.until_next(now));
+        let until_close = self.drain.as_ref().and_then(|drain| drain.until_next(now));
         until_sweep.into_iter().chain(until_close).min()
     }
 
@@ -96,14 +81,14 @@ impl<S: Stream> Server<S> {
     }
 
     fn due(&self, connection: &Connection<S>, now: Moment) -> Due {
-        if self.is_held_up() && connection.place > 0 {
-            // It has not got yet what it is to answer, or what it waits for before it leaves.
+        if self.is_held_up() && connection.listing.place().is_some() {
+            // The ping that it is to answer, or the last output before its end, is not written yet.
             return Due::In(LINGER);
         }
         let limits = &self.limits;
         let silent = now.since(connection.heard);
         let left = |allowed: u32| allowed.checked_sub(silent).filter(|&left| left > 0);
-        if let Some(stalled) = connection.stalled(now)
+        if let Some(stalled) = connection.unfinished.stalled(now)
             && connection.phase == Phase::Open
         {
             return match limits.stall.checked_sub(stalled).filter(|&left| left > 0) {
@@ -126,7 +111,6 @@ impl<S: Stream> Server<S> {
     }
 
     fn act_on(&mut self, client: ClientId, action: Due, now: Moment) {
-        let connection = &mut self.connections[client.index()];
         match action {
             Due::In(_) => {}
             Due::Retry { left } => {
@@ -134,10 +118,8 @@ impl<S: Stream> Server<S> {
                 self.sweep_by(now.plus(RETRY.min(left)));
             }
             Due::Ping => {
-                connection.is_pinged = true;
-                self.turn.begin_reply(client, &mut connection.place);
-                frame::write_ping(self.turn.replies());
-                self.turn.end_reply(connection.place);
+                self.connections[client.index()].is_pinged = true;
+                self.reply(client, frame::write_ping);
                 self.sweep_by(now.plus(self.limits.pong.min(self.limits.ping)));
             }
             Due::Timeout => self.refuse(client, Refusal::Timeout, now),
@@ -148,61 +130,7 @@ impl<S: Stream> Server<S> {
     }
 
     fn refuse(&mut self, client: ClientId, refusal: Refusal, now: Moment) {
-        let connection = &mut self.connections[client.index()];
-        self.turn.begin_reply(client, &mut connection.place);
-        refusal.write(self.turn.replies(), false);
-        self.turn.end_reply(connection.place);
+        self.reply(client, |response| refusal.write(response, false));
         self.end(client, CloseReason::Answered, now);
-    }
-
-    /// Begins to close all clients, spread over at most `duration` milliseconds and at a thousand
-    /// per second at least; newcomers are refused from now on.
-    pub fn depart(&mut self, duration: u32, now: Moment) {
-        let mut clients: Vec<ClientId> = self
-            .connections
-            .iter()
-            .map(|(key, _)| ClientId(key as u32))
-            .collect();
-        fastrand::shuffle(&mut clients);
-        let duration = duration.min(clients.len() as u32);
-        self.departure = Some(Departure {
-            began: now,
-            duration,
-            clients_at_begin: clients.len(),
-            clients,
-        });
-        self.go_on_departing(now);
-    }
-
-    fn go_on_departing(&mut self, now: Moment) {
-        let Some(mut departure) = self.departure.take() else {
-            return;
-        };
-        for client in departure.take_due(now) {
-            if self.connections.contains(client.index()) {
-                self.end(client, CloseReason::ShuttingDown, now);
-            }
-        }
-        self.departure = Some(departure);
-    }
-}
-
-impl Departure {
-    fn take_due(&mut self, now: Moment) -> Vec<ClientId> {
-        let passed = u64::from(now.since(self.began).min(self.duration));
-        let left = match self.duration {
-            0 => 0,
-            duration => {
-                self.clients_at_begin
-                    - (self.clients_at_begin as u64 * passed / u64::from(duration)) as usize
-            }
-        };
-        self.clients.split_off(left.min(self.clients.len()))
-    }
-
-    /// Milliseconds until the next client is to be closed.
-    fn until_next(&self, now: Moment) -> Option<u32> {
-        const STEP: u32 = 10;
-        (!self.clients.is_empty()).then(|| self.began.plus(self.duration).since(now).min(STEP))
     }
 }

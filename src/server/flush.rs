@@ -6,14 +6,14 @@ use super::deadlines::RETRY;
 use crate::connection::{CloseReason, Phase, Stream, write_some};
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
-use crate::turn::Outgoing;
+use crate::turn::{Outgoing, Place};
 
 impl<S: Stream> Server<S> {
     /// Writes what this turn has for its clients: one write for each, however many replies and
-    /// updates it gets. After `writes_max` of them the rest is held up until the next call: a
-    /// packet takes the kernel thirty times the memory of what is in it until it has arrived, which
-    /// no limit of the kernel's bounds where each socket has one only. Those who wait for their
-    /// part take no memory of their own. Returns how many writes there were since the last call.
+    /// updates it gets. After `writes_max` of them the rest is held up until the next call: until
+    /// a packet has arrived, it costs the kernel thirty times the memory of its contents, and no
+    /// kernel limit bounds this when each socket has one packet. A client whose output is held up
+    /// owns no memory for it. Returns how many writes there were since the last call.
     pub fn flush(&mut self, writes_max: usize, now: Moment) -> usize {
         let mut gathered = Vec::new();
         let mut writes = std::mem::take(&mut self.early_writes);
@@ -25,46 +25,44 @@ impl<S: Stream> Server<S> {
         self.held_up = self.turn.last_place();
         if self.turn.outgoing_len() == 0 {
             self.turn.clear();
-            self.held_up = 0;
+            self.held_up = None;
         }
         writes
     }
 
     /// How many clients are to be written to.
-    pub fn unflushed_len(&self) -> usize {
+    pub(crate) fn unflushed_len(&self) -> usize {
         self.turn.outgoing_len()
     }
 
     /// Whether a part of what was to be written is held up until [`Server::flush`] is called again.
     pub fn is_held_up(&self) -> bool {
-        self.held_up > 0
+        self.held_up.is_some()
     }
 
-    /// Writes what a client is to get before a reply to it is begun, if that is held up: it came
-    /// first.
+    /// Writes what is held up for a client, before a reply to it: a reply must not overtake it.
     pub(super) fn flush_before_reply(&mut self, client: ClientId, now: Moment) {
-        let place = self.connections[client.index()].place;
-        if (1..=self.held_up).contains(&place) {
+        let place = self.connections[client.index()].listing.place();
+        if let Some(place) = place.filter(|&place| Some(place) <= self.held_up) {
             let outgoing = self.turn.outgoing(place);
             self.early_writes +=
                 usize::from(self.flush_one(place, &outgoing, &mut Vec::new(), now));
         }
     }
 
-    /// Writes to the client at this place of the turn's list, if it is still there and was not
-    /// written to before; returns whether it was now.
+    /// Writes to the client at this place of the turn's list, unless it has gone or was written to
+    /// early; returns whether anything was written.
     fn flush_one(
         &mut self,
-        place: u32,
+        place: Place,
         outgoing: &Outgoing,
         gathered: &mut Vec<u8>,
         now: Moment,
     ) -> bool {
-        if self
-            .connections
-            .get(outgoing.client.index())
-            .is_none_or(|connection| connection.place != place)
-        {
+        let Some(connection) = self.connections.get_mut(outgoing.client.index()) else {
+            return false;
+        };
+        if !self.turn.unlist(&mut connection.listing, place) {
             return false;
         }
         let is_written = self.write(outgoing, gathered, now);
@@ -75,14 +73,13 @@ impl<S: Stream> Server<S> {
     fn write(&mut self, outgoing: &Outgoing, gathered: &mut Vec<u8>, now: Moment) -> bool {
         let client = outgoing.client;
         let connection = &mut self.connections[client.index()];
-        connection.place = 0;
         let replies = self.turn.replies_of(outgoing);
         if matches!(connection.phase, Phase::Ended(_)) {
             return false;
         }
-        if connection.has_unsent() {
-            connection.keep_unsent(replies, now);
-            self.keep_waiting(outgoing, 0);
+        if connection.unfinished.has_unsent() {
+            connection.unfinished.keep_unsent(replies, now);
+            self.keep_updates(outgoing, 0);
             return false;
         }
         let output = if replies.is_empty() && outgoing.has_all() {
@@ -103,20 +100,22 @@ impl<S: Stream> Server<S> {
             Ok(taken) if taken == output.len() => {}
             Ok(taken) => {
                 // A reply, and a frame that was begun, must be finished; the updates after that may
-                // wait.
+                // be conflated.
                 let mut end = replies.len();
-                let mut waiting = 0;
+                let mut kept_from = 0;
                 for push in self.pushes_to(outgoing) {
                     if end > taken {
                         break;
                     }
                     end += self.turn.frames_of(push..push + 1).len();
-                    waiting = push + 1;
+                    kept_from = push + 1;
                 }
-                self.connections[client.index()].keep_unsent(&output[taken..end], now);
+                self.connections[client.index()]
+                    .unfinished
+                    .keep_unsent(&output[taken..end], now);
                 self.refused.push(client);
                 self.sweep_by(now.plus(self.limits.stall.min(RETRY)));
-                self.keep_waiting(outgoing, waiting);
+                self.keep_updates(outgoing, kept_from);
             }
             Err(_) => self.break_off(client, CloseReason::Gone),
         }
@@ -126,34 +125,35 @@ impl<S: Stream> Server<S> {
     /// The numbers of the updates that a client gets, in order.
     fn pushes_to(&self, outgoing: &Outgoing) -> impl Iterator<Item = usize> {
         let client = outgoing.client;
-        let feed = self.connections[client.index()].feed;
+        let feed = self.connections[client.index()].feed();
         let has_all = outgoing.has_all();
         outgoing.pushes().filter(move |&push| {
             let push = self.turn.push_at(push);
             has_all
-                || (push.feed == feed
-                    && self.hubs[usize::from(feed.0)].is_subscribed(client, push.update.bug))
+                || (feed == Some(push.feed)
+                    && self.hubs[usize::from(push.feed.0)].is_subscribed(client, push.update.bug))
         })
     }
 
     /// Keeps the updates from number `from` on until the client takes bytes again.
-    fn keep_waiting(&mut self, outgoing: &Outgoing, from: usize) {
+    fn keep_updates(&mut self, outgoing: &Outgoing, from: usize) {
         let pushes: Vec<usize> = self
             .pushes_to(outgoing)
             .filter(|&push| push >= from)
             .collect();
         let connection = &mut self.connections[outgoing.client.index()];
         for push in pushes {
-            connection.keep_waiting(&self.turn.push_at(push).update);
+            connection
+                .unfinished
+                .keep_update(&self.turn.push_at(push).update);
         }
     }
 
     /// Takes the next step of a connection that was to end once all is sent.
     pub(super) fn after_writing(&mut self, client: ClientId) {
         let connection = &mut self.connections[client.index()];
-        // What this turn has for the client still, when the kernel takes what is unsent, is held
-        // up.
-        if connection.has_unsent() || connection.place > 0 {
+        // Not while more output is unsent or held up.
+        if connection.unfinished.has_unsent() || connection.listing.place().is_some() {
             return;
         }
         match connection.phase {

@@ -1,12 +1,13 @@
-//! What clients send: read, cut into heads and frames, answered. What is left over for the next
-//! turn, so that all others have theirs.
+//! What clients send: read, cut into heads and frames, and answered. What is too much for one turn
+//! is left for the next, so that all other clients have theirs.
 
 use std::io;
 
 use super::Server;
+use super::end::Ending;
 use crate::connection::{CloseReason, Phase, Stream};
-use crate::frame;
-use crate::handshake::{self, Outcome};
+use crate::frame::{self, Whole};
+use crate::http::{self, Outcome};
 use crate::hub::Asked;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
@@ -22,7 +23,7 @@ const STEPS_PER_TURN: usize = 32;
 /// gone: one reply may be 700 KB.
 const REPLIES_BYTES_MAX: usize = 64 * 1024;
 
-/// What came of a client's input.
+/// How much of a client's input was handled.
 enum Step {
     /// So many bytes were used; 0 when there is nothing complete.
     Used(usize),
@@ -31,9 +32,9 @@ enum Step {
 }
 
 impl<S: Stream> Server<S> {
-    /// To be called when a client's stream can be read. `is_ended` says that its end has been seen:
-    /// it is read up to that end then; otherwise a read that does not fill the buffer is the last
-    /// one, which saves a read that would block.
+    /// To be called when a client's stream can be read. A stream that `is_ended` is read to its
+    /// end; otherwise a read that does not fill the buffer is the last one, which saves a read that
+    /// would block.
     pub fn readable(&mut self, client: ClientId, is_ended: bool, now: Moment) {
         let mut received = std::mem::take(&mut self.received);
         self.read(client, is_ended, now, &mut received);
@@ -46,7 +47,7 @@ impl<S: Stream> Server<S> {
             let Some(connection) = self.connections.get_mut(client.index()) else {
                 return;
             };
-            if !connection.is_reading() || connection.is_input_left() {
+            if !connection.is_reading() || connection.unfinished.is_input_left() {
                 return;
             }
             if has_enough {
@@ -72,9 +73,9 @@ impl<S: Stream> Server<S> {
     /// are sent.
     fn leave_input(&mut self, client: ClientId) {
         if let Some(connection) = self.connections.get_mut(client.index())
-            && !connection.is_input_left()
+            && !connection.unfinished.is_input_left()
         {
-            connection.leave_input(true);
+            connection.unfinished.leave_input(true);
             self.left.push(client);
         }
     }
@@ -84,21 +85,21 @@ impl<S: Stream> Server<S> {
         let left = std::mem::take(&mut self.left);
         for (at, &client) in left.iter().enumerate() {
             if self.has_enough() {
-                // Before those that have had their turn. The others that wait for room are listed
-                // again when they have some.
+                // These come before the clients that have had their turn. Those with unsent output
+                // are listed again when it is sent.
                 let waits = |client: &&ClientId| {
                     self.connections
                         .get(client.index())
-                        .is_some_and(|connection| !connection.has_unsent())
+                        .is_some_and(|connection| !connection.unfinished.has_unsent())
                 };
                 self.left
                     .splice(0..0, left[at..].iter().filter(waits).copied());
                 break;
             }
             if let Some(connection) = self.connections.get_mut(client.index())
-                && !connection.has_unsent()
+                && !connection.unfinished.has_unsent()
             {
-                connection.leave_input(false);
+                connection.unfinished.leave_input(false);
                 self.take_bytes(client, &[], now);
                 self.readable(client, true, now);
             }
@@ -114,15 +115,17 @@ impl<S: Stream> Server<S> {
     /// Handles bytes from a client, after those that were kept before.
     fn take_bytes(&mut self, client: ClientId, bytes: &[u8], now: Moment) {
         let connection = &mut self.connections[client.index()];
-        let mut kept = connection.take_input();
+        let mut kept = connection.unfinished.take_input();
         if kept.is_empty() {
             let used = self.consume(client, bytes, now);
-            self.connections[client.index()].keep_input(bytes[used..].to_vec());
+            self.connections[client.index()]
+                .unfinished
+                .keep_input(bytes[used..].to_vec());
         } else {
             kept.extend_from_slice(bytes);
             let used = self.consume(client, &kept, now);
             kept.drain(..used);
-            self.connections[client.index()].keep_input(kept);
+            self.connections[client.index()].unfinished.keep_input(kept);
         }
     }
 
@@ -134,7 +137,7 @@ impl<S: Stream> Server<S> {
             let connection = &mut self.connections[client.index()];
             let step = match connection.phase {
                 Phase::Handshaking => self.shake_hands(client, rest, now),
-                Phase::Open => self.take_frame(client, rest, now),
+                Phase::Open => self.read_frame(client, rest, now),
                 Phase::Posting | Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => {
                     return input.len();
                 }
@@ -156,11 +159,13 @@ impl<S: Stream> Server<S> {
         if input.is_empty() {
             return Step::Used(0);
         }
-        let is_full = self.open >= self.connections_max() || self.departure.is_some();
+        let is_full = self.open >= self.connections_max() || self.drain.is_some();
         let connection = &mut self.connections[client.index()];
-        self.turn.begin_reply(client, &mut connection.place);
-        let outcome = handshake::answer(&self.site, input, is_full, self.turn.replies());
-        self.turn.end_reply(connection.place);
+        let outcome = self
+            .turn
+            .reply(client, &mut connection.listing, |response| {
+                http::respond(&self.site, input, is_full, response)
+            });
         match outcome {
             Outcome::Incomplete => Step::Used(0),
             Outcome::Answered => {
@@ -170,21 +175,20 @@ impl<S: Stream> Server<S> {
             Outcome::Posted { feed, body } => {
                 connection.phase = Phase::Posting;
                 connection.heard = now;
-                self.posts.ask(client, feed, input[body].to_vec());
+                self.posts.add(client, feed, input[body].to_vec());
                 Step::Used(input.len())
             }
             Outcome::Upgraded { feed, head_bytes } => {
-                connection.phase = Phase::Open;
+                connection.upgrade(feed, now);
                 self.open += 1;
-                connection.feed = feed;
-                connection.heard = now;
                 self.sweep_by(now.plus(self.limits.ping));
                 Step::Used(head_bytes)
             }
         }
     }
 
-    fn take_frame(&mut self, client: ClientId, input: &[u8], now: Moment) -> Step {
+    /// Handles the frame at the start of `input`, if it is complete.
+    fn read_frame(&mut self, client: ClientId, input: &[u8], now: Moment) -> Step {
         let connection = &mut self.connections[client.index()];
         connection.heard = now;
         connection.is_pinged = false;
@@ -192,7 +196,7 @@ impl<S: Stream> Server<S> {
         let payload_max = self
             .limits
             .message_bytes_max
-            .saturating_sub(connection.begun_bytes())
+            .saturating_sub(connection.unfinished.begun_bytes())
             .max(frame::CONTROL_BYTES_MAX);
         let whole = match frame::find(input, payload_max) {
             Ok(Some(whole)) => whole,
@@ -207,53 +211,57 @@ impl<S: Stream> Server<S> {
             self.end(client, CloseReason::TooManyMessages, now);
             return Step::Used(input.len());
         }
-        if !whole.is_pong {
-            self.flush_before_reply(client, now);
-            self.turn
-                .begin_reply(client, &mut self.connections[client.index()].place);
-        }
-        let connection = &mut self.connections[client.index()];
-        let received = connection.receive(
-            whole,
-            input,
-            self.limits.message_bytes_max,
-            self.turn.replies(),
-        );
-        if let Ok(Some(message)) = &received {
-            let replies = self.turn.replies();
-            let hub = &mut self.hubs[usize::from(connection.feed.0)];
-            let asked = Asked {
-                at: self.unix_time,
-                may_wait: false,
-            };
-            let _ = hub.answer(client, message, asked, |text| {
-                frame::write_text(replies, text)
-            });
-        }
-        let replies_bytes = if whole.is_pong {
-            0
-        } else {
-            self.turn.end_reply(connection.place)
-        };
-        let has_too_much = replies_bytes > REPLIES_BYTES_MAX || connection.has_unsent();
-        match received {
+        match self.handle_frame(client, whole, input, now) {
+            Ok(true) => Step::Paused(whole.bytes),
+            Ok(false) => Step::Used(whole.bytes),
             Err(reason) => {
-                // One that sends on after its close must not have a reset overtake the answer to
-                // it.
-                let lingers = reason.lingers() || whole.bytes < input.len();
-                self.end_in(
-                    client,
-                    if lingers {
-                        Phase::Lingering(reason)
-                    } else {
-                        Phase::Leaving(reason)
-                    },
-                    now,
-                );
+                // A client that sends on after its close must not have a reset overtake the answer.
+                let ending = if reason.lingers() || whole.bytes < input.len() {
+                    Ending::Linger
+                } else {
+                    Ending::Leave
+                };
+                self.end_by(client, ending, reason, now);
                 Step::Used(input.len())
             }
-            Ok(_) if has_too_much => Step::Paused(whole.bytes),
-            Ok(_) => Step::Used(whole.bytes),
         }
+    }
+
+    /// Answers a complete frame, `whole` at the start of `input`; returns whether the client has so
+    /// much output now that no more is to be read from it.
+    fn handle_frame(
+        &mut self,
+        client: ClientId,
+        whole: Whole,
+        input: &[u8],
+        now: Moment,
+    ) -> Result<bool, CloseReason> {
+        let bytes_max = self.limits.message_bytes_max;
+        if whole.is_pong {
+            let unfinished = &mut self.connections[client.index()].unfinished;
+            unfinished.receive(whole, input, bytes_max, &mut Vec::new())?;
+            return Ok(unfinished.has_unsent());
+        }
+        self.flush_before_reply(client, now);
+        let asked = Asked {
+            at: self.unix_time,
+            may_wait: false,
+        };
+        let connection = &mut self.connections[client.index()];
+        let hub = connection
+            .feed()
+            .and_then(|feed| self.hubs.get_mut(usize::from(feed.0)));
+        let (unfinished, listing) = (&mut connection.unfinished, &mut connection.listing);
+        self.turn
+            .reply(client, listing, |output| -> Result<(), CloseReason> {
+                let message = unfinished.receive(whole, input, bytes_max, output)?;
+                if let (Some(message), Some(hub)) = (message, hub) {
+                    let _ = hub.handle(client, &message, asked, |text| {
+                        frame::write_text(output, text)
+                    });
+                }
+                Ok(())
+            })?;
+        Ok(self.turn.replies_bytes(listing) > REPLIES_BYTES_MAX || unfinished.has_unsent())
     }
 }

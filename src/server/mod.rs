@@ -7,24 +7,24 @@
 //! the one place that removes a client.
 
 mod deadlines;
+mod drain;
+mod end;
 mod flush;
 mod input;
 mod posts;
 
-use log::debug;
 use slab::Slab;
 
 use crate::connection::{CloseReason, Connection, Phase, Stream};
-use crate::frame;
-use crate::handshake::Site;
+use crate::http::Site;
 use crate::hub::Hub;
 use crate::moment::Moment;
 use crate::promise::Promise;
 use crate::subscriptions::ClientId;
-use crate::turn::Turn;
+use crate::turn::{Place, Turn};
 use crate::update::{FeedId, Update};
 
-/// How many more connections than allowed are taken, to be told 503.
+/// How many connections above the limit are accepted, to be refused with a 503.
 const REFUSALS_MAX: usize = 32;
 
 /// The size of the one buffer that all clients' bytes are received in.
@@ -40,7 +40,7 @@ const SLOTS_KEPT: usize = 1_024;
 /// What a client may do. Times are in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections that speak WebSocket; those beyond are told 503.
+    /// Connections that speak WebSocket; those beyond are refused with a 503.
     pub connections_max: usize,
     /// The size of a message from a client, in bytes.
     pub message_bytes_max: usize,
@@ -53,17 +53,17 @@ pub struct Limits {
     pub handshake: u32,
     /// How long a client may be silent before it is pinged.
     pub ping: u32,
-    /// How long it may stay silent then.
+    /// How long it may stay silent after that.
     pub pong: u32,
     /// How long a client may take no bytes while there are some for it.
     pub stall: u32,
 }
 
-/// The clients, and what is going on with them.
+/// All clients, and what the current turn does with them.
 #[derive(Debug)]
 pub struct Server<S> {
     limits: Limits,
-    /// How many connections there may be, as far as others than the limits have a say.
+    /// How many connections the memory allows; see [`Server::allow`].
     connections_allowed: usize,
     site: Site,
     hubs: Vec<Hub>,
@@ -71,12 +71,12 @@ pub struct Server<S> {
     /// How many of them speak WebSocket.
     open: usize,
     turn: Turn,
-    /// The last place in the turn's list when its flush was held up; 0 when it was not.
-    held_up: u32,
+    /// The last place in the turn's list when its flush was held up.
+    held_up: Option<Place>,
     /// Writes since the last flush, for clients that were to get a reply while more was held up for
     /// them.
     early_writes: usize,
-    /// One for all clients: one that has nothing unfinished owns no buffer.
+    /// The one receive buffer: a client with nothing unfinished owns none.
     received: Box<[u8]>,
     /// Clients that end with this turn.
     ended: Vec<ClientId>,
@@ -86,7 +86,7 @@ pub struct Server<S> {
     refused: Vec<ClientId>,
     /// When the next deadline of any client may be.
     sweep_at: Option<Moment>,
-    departure: Option<deadlines::Departure>,
+    drain: Option<drain::Drain>,
     posts: posts::Posts,
     /// Unix seconds.
     unix_time: i64,
@@ -104,27 +104,27 @@ impl<S: Stream> Server<S> {
             connections: Slab::new(),
             open: 0,
             turn: Turn::default(),
-            held_up: 0,
+            held_up: None,
             early_writes: 0,
             received: vec![0; RECEIVED_BYTES_MAX].into(),
             ended: Vec::new(),
             left: Vec::new(),
             refused: Vec::new(),
             sweep_at: None,
-            departure: None,
-            posts: posts::Posts::default(),
+            drain: None,
+            posts: posts::Posts::new(),
             unix_time: 0,
         }
     }
 
-    /// Whether another connection may be accepted, be it to be refused with a 503.
+    /// Whether another connection may be accepted, even if only to be refused with a 503.
     pub fn has_room(&self) -> bool {
         self.connections.len() < self.connections_max().saturating_add(REFUSALS_MAX)
     }
 
-    /// Sets how many connections there may be, where that is fewer than the limits say. Those that
-    /// are there stay.
-    pub fn allow(&mut self, connections: usize) {
+    /// Sets how many connections there may be, where that is fewer than the limits say. Existing
+    /// connections stay.
+    pub(crate) fn allow(&mut self, connections: usize) {
         self.connections_allowed = connections;
     }
 
@@ -132,7 +132,7 @@ impl<S: Stream> Server<S> {
         self.limits.connections_max.min(self.connections_allowed)
     }
 
-    /// The number of connections.
+    /// The number of connections in all phases.
     pub fn len(&self) -> usize {
         self.connections.len()
     }
@@ -147,17 +147,16 @@ impl<S: Stream> Server<S> {
         self.connections.is_empty()
     }
 
-    /// How many clients own more than their place: something that they have begun and not finished,
-    /// or that the kernel refuses.
+    /// How many clients own more memory than a slot: they have unfinished input or unsent output.
     pub fn unfinished_len(&self) -> usize {
         self.connections
             .iter()
-            .filter(|(_, connection)| connection.has_unfinished())
+            .filter(|(_, connection)| connection.unfinished.is_some())
             .count()
     }
 
     /// Takes a new connection. To be called when no event of this turn is left, so that none can
-    /// reach it in another's place.
+    /// reach it that was meant for the client that had its slot before.
     pub fn accept(&mut self, stream: S, now: Moment) -> ClientId {
         let key = self.connections.insert(Connection::new(stream, now));
         self.sweep_by(now.plus(self.limits.handshake));
@@ -165,7 +164,7 @@ impl<S: Stream> Server<S> {
     }
 
     /// The stream of a client that is still there.
-    pub fn stream(&mut self, client: ClientId) -> Option<&mut S> {
+    pub(crate) fn stream(&mut self, client: ClientId) -> Option<&mut S> {
         self.connections
             .get_mut(client.index())
             .map(|connection| &mut connection.stream)
@@ -176,14 +175,14 @@ impl<S: Stream> Server<S> {
         let Some(connection) = self.connections.get_mut(client.index()) else {
             return;
         };
-        if !connection.has_unsent() {
+        if !connection.unfinished.has_unsent() {
             return;
         }
         match connection.write_unsent(now) {
             Err(_) => self.break_off(client, CloseReason::Gone),
-            Ok(()) if connection.has_unsent() => {}
+            Ok(()) if connection.unfinished.has_unsent() => {}
             Ok(()) => {
-                if connection.is_input_left() {
+                if connection.unfinished.is_input_left() {
                     self.left.push(client);
                 }
                 self.after_writing(client);
@@ -203,7 +202,7 @@ impl<S: Stream> Server<S> {
             let connection = &mut self.connections[client.index()];
             if connection.phase == Phase::Open {
                 let push = *push.get_or_insert_with(|| turn.push(feed, update.clone()));
-                turn.deliver(client, &mut connection.place, push);
+                turn.deliver(client, &mut connection.listing, push);
             }
         }
     }
@@ -228,74 +227,18 @@ impl<S: Stream> Server<S> {
         }
     }
 
+    /// Reports that clients of a feed may have missed updates while they were connected.
+    pub fn gap(&mut self, _feed: FeedId, _now: Moment) {}
+
     /// Sets this machine's time, in Unix seconds. A time that lies ahead of it is not believed.
     pub fn set_unix_time(&mut self, now: i64) {
         self.unix_time = now;
     }
 
-    /// Ends a connection after all that it is owed is sent, with a close frame where the reason has
-    /// one.
-    fn end(&mut self, client: ClientId, reason: CloseReason, now: Moment) {
-        self.end_in(
-            client,
-            if reason.lingers() {
-                Phase::Lingering(reason)
-            } else {
-                Phase::Leaving(reason)
-            },
-            now,
-        );
-    }
-
-    fn end_in(&mut self, client: ClientId, phase: Phase, now: Moment) {
-        self.flush_before_reply(client, now);
+    /// Replies to a client with what `write` appends.
+    fn reply(&mut self, client: ClientId, write: impl FnOnce(&mut Vec<u8>)) {
         let connection = &mut self.connections[client.index()];
-        let (Phase::Lingering(reason) | Phase::Leaving(reason)) = phase else {
-            return;
-        };
-        if matches!(connection.phase, Phase::Ended(_) | Phase::Leaving(_)) {
-            return;
-        }
-        let was_open = connection.phase == Phase::Open;
-        self.open -= usize::from(was_open);
-        connection.heard = now;
-        connection.phase = phase;
-        self.turn.begin_reply(client, &mut connection.place);
-        if was_open && let Some((code, text)) = reason.close_frame() {
-            frame::write_close(self.turn.replies(), code, text);
-        }
-        self.turn.end_reply(connection.place);
-        self.sweep_by(now.plus(deadlines::LINGER));
-    }
-
-    /// Ends a connection with this turn, without another byte.
-    fn break_off(&mut self, client: ClientId, reason: CloseReason) {
-        let connection = &mut self.connections[client.index()];
-        if !matches!(connection.phase, Phase::Ended(_)) {
-            self.open -= usize::from(connection.phase == Phase::Open);
-            connection.phase = Phase::Ended(reason);
-            self.ended.push(client);
-        }
-    }
-
-    /// Gives up a client that can't be watched.
-    pub fn abandon(&mut self, client: ClientId) {
-        if self.connections.contains(client.index()) {
-            self.break_off(client, CloseReason::Gone);
-        }
-    }
-
-    /// Removes the clients that have ended.
-    pub fn reap(&mut self, now: Moment) {
-        for client in std::mem::take(&mut self.ended) {
-            let connection = self.connections.remove(client.index());
-            self.hubs[usize::from(connection.feed.0)].leave(client);
-            self.posts.forget(client);
-            debug!("client {} ended: {:?}", client.0, connection.phase);
-        }
-        if self.has_too_much_memory() {
-            self.sweep_by(now.plus(deadlines::SWEEP_INTERVAL));
-        }
+        self.turn.reply(client, &mut connection.listing, write);
     }
 
     /// Whether there were many more clients than there are now.
@@ -310,7 +253,7 @@ impl<S: Stream> Server<S> {
         assert!(self.turn.outgoing_len() == 0 || self.is_held_up());
         for (key, connection) in &self.connections {
             assert!(
-                self.turn.has_place(connection.place),
+                self.turn.is_valid(&connection.listing),
                 "client {key} is listed in a turn that is over"
             );
             assert!(
@@ -318,8 +261,8 @@ impl<S: Stream> Server<S> {
                 "client {key} has ended and is still there"
             );
             assert!(
-                !connection.is_input_left()
-                    || connection.has_unsent()
+                !connection.unfinished.is_input_left()
+                    || connection.unfinished.has_unsent()
                     || self.left.contains(&ClientId(key as u32)),
                 "client {key} is forgotten"
             );

@@ -1,44 +1,46 @@
-//! What clients have posted to a hook: handed to the feed's source, and answered when that has seen
-//! to it.
+//! What clients have posted to a webhook: handed to the feed's source, and answered when the source
+//! has dealt with it.
 
 use std::collections::HashMap;
 
 use super::Server;
 use crate::connection::{CloseReason, Phase, Stream};
-use crate::handshake::{self, Refusal};
+use crate::http::{self, Refusal};
 use crate::moment::Moment;
-use crate::post::{Answer, Post};
+use crate::post::{Answer, Post, PostId};
 use crate::subscriptions::ClientId;
 use crate::update::FeedId;
 
-/// Posts on their way.
-#[derive(Debug, Default)]
+/// The posts that are not answered yet.
+#[derive(Debug)]
 pub(super) struct Posts {
     /// Not yet handed over.
     new: Vec<(FeedId, Post)>,
-    /// Who waits for the answer to which post. Numbers are never used again, so an answer that
-    /// comes late reaches nobody else.
-    waiting: HashMap<u64, ClientId>,
-    last_number: u64,
+    /// Who waits for the answer to which post.
+    unanswered: HashMap<PostId, ClientId>,
+    next: PostId,
 }
 
 impl Posts {
-    pub(super) fn ask(&mut self, client: ClientId, feed: FeedId, body: Vec<u8>) {
-        self.last_number += 1;
-        self.waiting.insert(self.last_number, client);
-        self.new.push((
-            feed,
-            Post {
-                number: self.last_number,
-                body,
-            },
-        ));
+    pub(super) fn new() -> Self {
+        Self {
+            new: Vec::new(),
+            unanswered: HashMap::new(),
+            next: PostId(0),
+        }
+    }
+
+    pub(super) fn add(&mut self, client: ClientId, feed: FeedId, body: Vec<u8>) {
+        let id = self.next;
+        self.next = PostId(id.0 + 1);
+        self.unanswered.insert(id, client);
+        self.new.push((feed, Post { id, body }));
     }
 
     pub(super) fn forget(&mut self, client: ClientId) {
         // Few clients post at all, and those who do wait for a moment only.
-        if !self.waiting.is_empty() {
-            self.waiting.retain(|_, waiting| *waiting != client);
+        if !self.unanswered.is_empty() {
+            self.unanswered.retain(|_, waiting| *waiting != client);
         }
     }
 }
@@ -50,25 +52,18 @@ impl<S: Stream> Server<S> {
     }
 
     /// Answers a client that has posted something, if it is still there.
-    pub fn answer(&mut self, post: u64, answer: Answer, now: Moment) {
-        let Some(client) = self.posts.waiting.remove(&post) else {
+    pub fn answer(&mut self, post: PostId, answer: Answer, now: Moment) {
+        let Some(client) = self.posts.unanswered.remove(&post) else {
             return;
         };
-        let connection = &mut self.connections[client.index()];
-        if connection.phase != Phase::Posting {
+        if self.connections[client.index()].phase != Phase::Posting {
             return;
         }
-        self.turn.begin_reply(client, &mut connection.place);
-        let response = self.turn.replies();
-        match answer {
-            Answer::Kept => handshake::write_kept(response),
-            Answer::Unreadable => {
-                Refusal::BadRequest("The body is no message of Bugzilla about a bug.")
-                    .write(response, false)
-            }
+        self.reply(client, |response| match answer {
+            Answer::Kept => http::write_kept(response),
+            Answer::Unreadable => Refusal::Unreadable.write(response, false),
             Answer::NotKept => Refusal::NotKept.write(response, false),
-        }
-        self.turn.end_reply(connection.place);
+        });
         self.end(client, CloseReason::Answered, now);
     }
 }

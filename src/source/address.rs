@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::mpsc::SyncSender;
 
 use super::Source;
 use super::amqp::Queue;
@@ -11,7 +10,7 @@ use super::watcher::Watcher;
 use super::webhook::{self, Webhook};
 use crate::amqp;
 use crate::database::{Database, Mode};
-use crate::post::Post;
+use crate::inbox::PostSender;
 use crate::update::BugId;
 use crate::work::Error;
 
@@ -29,7 +28,7 @@ pub enum Address {
 
 impl Address {
     /// The source behind this address, not yet connected, and where it takes posts, if it does.
-    pub fn open(&self) -> (Box<dyn Source>, Option<SyncSender<Post>>) {
+    pub fn open(&self) -> (Box<dyn Source>, Option<PostSender>) {
         match self {
             Address::Database(database) => (read(database.clone()), None),
             Address::Amqp(settings) => (Box::new(Queue::new(settings.clone())), None),

@@ -12,8 +12,8 @@ use log::{error, info, warn};
 use super::completeness::{Completeness, Question};
 use super::{HistoryFile, Kept};
 use crate::bugzilla::{Found, Sees, Since};
-use crate::inbox::{Closed, Event, Sender};
-use crate::post::Answer;
+use crate::inbox::{Closed, Notice, Sender};
+use crate::post::{Answer, PostId};
 use crate::promise::Promise;
 use crate::update::{BugId, FeedId, Update};
 use crate::work::{Health, unix_now};
@@ -200,11 +200,11 @@ impl Sink {
     ///
     /// # Errors
     /// When the loop is gone.
-    pub fn answer(&self, post: u64, answer: Answer) -> Result<(), Closed> {
+    pub fn answer(&self, post: PostId, answer: Answer) -> Result<(), Closed> {
         self.shared
             .lock()
             .inbox
-            .send(Event::Answer { post, answer })
+            .send(Notice::Answer { post, answer })
     }
 
     /// To be called by a source that may have missed updates, such as after its queue was deleted:
@@ -307,7 +307,7 @@ impl State {
             self.asked_until = None;
         }
         if !updates.is_empty() {
-            self.inbox.send(Event::Updates {
+            self.inbox.send(Notice::Updates {
                 feed: self.feed.id,
                 updates,
                 credible_until,
@@ -345,7 +345,7 @@ impl State {
             None => Ok(()),
         };
         self.report_keeping(result);
-        self.inbox.send(Event::Earlier {
+        self.inbox.send(Notice::Earlier {
             feed: self.feed.id,
             updates: earlier,
         })?;
@@ -429,7 +429,7 @@ impl State {
         let promise = self.completeness.promise();
         if promise != self.promised {
             self.promised = promise;
-            self.inbox.send(Event::Promise {
+            self.inbox.send(Notice::Promise {
                 feed: self.feed.id,
                 promise,
             })?;
@@ -439,7 +439,7 @@ impl State {
                 "updates from {} may have been missed up to now: {}; clients that ask for them are told so",
                 self.feed.source, self.gap_reason
             );
-            self.inbox.send(Event::Gap { feed: self.feed.id })?;
+            self.inbox.send(Notice::Gap { feed: self.feed.id })?;
         }
         Ok(())
     }
@@ -539,20 +539,20 @@ mod tests {
             let mut words = Vec::new();
             while let Some(event) = self.inbox.take() {
                 match event {
-                    Event::Updates { updates, .. } => {
+                    Notice::Updates { updates, .. } => {
                         words.extend(updates.iter().map(|update| update.bug.to_string()));
                     }
-                    Event::Earlier { updates, .. } => {
+                    Notice::Earlier { updates, .. } => {
                         words.extend(updates.iter().map(|(_, update)| format!("+{}", update.bug)));
                     }
-                    Event::Promise { promise, .. } => words.push(match promise {
+                    Notice::Promise { promise, .. } => words.push(match promise {
                         Promise::InDoubt => "doubt".to_owned(),
                         Promise::Nothing => "nothing".to_owned(),
                         Promise::After(i64::MIN) => "all".to_owned(),
                         Promise::After(floor) => format!("after {floor}"),
                     }),
-                    Event::Gap { .. } => words.push("gap".to_owned()),
-                    Event::Answer { .. } => words.push("answer".to_owned()),
+                    Notice::Gap { .. } => words.push("gap".to_owned()),
+                    Notice::Answer { .. } => words.push("answer".to_owned()),
                 }
             }
             words.join(", ")

@@ -3,18 +3,15 @@
 //! Knows no HTTP.
 
 use std::fmt;
-use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use log::warn;
 
 use super::{Sink, Source};
 use crate::address::{Password, is_field_name, read_options};
-use crate::post::{Answer, Post};
+use crate::inbox::{self, PostInbox, PostSender};
+use crate::post::Answer;
 use crate::pulse;
 use crate::work::{Error, Stop};
-
-/// How many posts wait; further ones are answered 503.
-const POSTS_MAX: usize = 64;
 
 const ACCEPTED: &str = "webhook:?key_file=FILE, with header=NAME where the key is not in X-Api-Key";
 const OPTIONS: &str = "key_file=FILE, key=KEY and header=NAME";
@@ -75,37 +72,23 @@ impl fmt::Display for Settings {
 /// The posts, read by [`super::supervise`].
 #[derive(Debug)]
 pub struct Webhook {
-    posts: Receiver<Post>,
-    /// Wakes the source when it is to stop: a post that no client sent.
-    own: SyncSender<Post>,
+    posts: PostInbox,
 }
 
 impl Webhook {
     /// A source, and where its posts are to be sent.
-    pub fn new() -> (Self, SyncSender<Post>) {
-        let (sender, posts) = mpsc::sync_channel(POSTS_MAX);
-        (
-            Self {
-                posts,
-                own: sender.clone(),
-            },
-            sender,
-        )
+    pub fn new() -> (Self, PostSender) {
+        let (sender, posts) = inbox::open_posts();
+        (Self { posts }, sender)
     }
 }
 
 impl Source for Webhook {
     fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
-        let own = self.own.clone();
-        stop.on_request(move || {
-            // A full channel wakes the source as well.
-            let _ = own.try_send(Post {
-                number: 0,
-                body: Vec::new(),
-            });
-        });
+        let sender = self.posts.sender();
+        stop.on_request(move || sender.wake());
         sink.connected()?;
-        while let Ok(post) = self.posts.recv() {
+        while let Some(post) = self.posts.wait() {
             if stop.is_requested() {
                 break;
             }
@@ -123,7 +106,7 @@ impl Source for Webhook {
                     Answer::Unreadable
                 }
             };
-            sink.answer(post.number, answer)?;
+            sink.answer(post.id, answer)?;
         }
         Ok(())
     }

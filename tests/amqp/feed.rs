@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use bugzfeed::inbox::{self, Event, Inbox};
+use bugzfeed::inbox::{self, Inbox, Notice};
 use bugzfeed::promise::Promise;
 use bugzfeed::source::{self, Address, Kept, Sink};
 use bugzfeed::update::FeedId;
@@ -102,19 +102,19 @@ impl Feed {
             self.inbox.begin();
             while let Some(event) = self.inbox.take() {
                 match event {
-                    Event::Updates { updates, .. } => {
+                    Notice::Updates { updates, .. } => {
                         self.updates.extend(
                             updates
                                 .into_iter()
                                 .map(|update| (update.bug.get(), update.when.to_string())),
                         );
                     }
-                    Event::Gap { .. } => self.gaps += 1,
-                    Event::Promise { promise, .. } => {
+                    Notice::Gap { .. } => self.gaps += 1,
+                    Notice::Promise { promise, .. } => {
                         self.is_in_doubt = promise == Promise::InDoubt;
                     }
-                    Event::Earlier { .. } => panic!("a broker knows nothing from before"),
-                    Event::Answer { .. } => panic!("a broker posts nothing"),
+                    Notice::Earlier { .. } => panic!("a broker knows nothing from before"),
+                    Notice::Answer { .. } => panic!("a broker posts nothing"),
                 }
             }
             if let Some(found) = look(self) {

@@ -53,7 +53,7 @@ pub struct Client {
     pub seen_bytes: usize,
     /// Whether the head of the server's response was seen.
     pub is_open: bool,
-    /// What the kernel has to tell the server's loop.
+    /// What the kernel has to notify the server's loop of.
     pub is_readable: bool,
     pub is_writable: bool,
     /// The loop wants to know when there is room.
@@ -123,7 +123,7 @@ impl Client {
         }
     }
 
-    /// The server's loop asks to be told of room.
+    /// The server's loop asks to be notified of room.
     pub fn watch_for_room(&mut self) {
         self.is_watched_for_room = true;
         self.give_room(0);

@@ -42,7 +42,7 @@ impl Feed {
     }
 
     /// Adds an update; what the server is to be given. Its time carries its place in the log as a
-    /// fraction, so that it can be told from all others by what clients get.
+    /// fraction, so that clients can distinguish it from all others.
     pub fn push(&mut self, bug: u32, seconds: i64) -> Update {
         self.watermark = self.watermark.max(seconds);
         let watermark = self.watermark;

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use bugzfeed::handshake::{self, Outcome};
+use bugzfeed::http::{self, Outcome};
 use fastrand::Rng;
 
 use crate::client::{Client, Fate, Kind};
 use crate::session::{Said, Session};
-use crate::world::{BUGS, Event, PATHS, World};
+use crate::world::{BUGS, Notice, PATHS, World};
 
 impl World {
     pub fn happen(&mut self) {
@@ -27,7 +27,7 @@ impl World {
             74..90 => self.change(),
             90 => self.lose_updates(),
             91..95 => self.end_somebody(),
-            95 => self.see_to_post(),
+            95 => self.answer_post(),
             96 => {
                 self.settle();
                 let pause = self.random.u32(0..25_000);
@@ -119,14 +119,14 @@ impl World {
             "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n",
             "\x16\x03\x01",
             "GET / HTTP/1.1\r\nHo",
-            "POST /hook HTTP/1.1\r\nHost: a\r\nX-Key: open\r\nContent-Length: 4\r\n\r\nbody",
+            "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Key: open\r\nContent-Length: 4\r\n\r\nbody",
         ];
         let request = requests[self.random.usize(0..requests.len())];
         let mut response = Vec::new();
-        let kind = match handshake::answer(&self.site, request.as_bytes(), false, &mut response) {
+        let kind = match http::respond(&self.site, request.as_bytes(), false, &mut response) {
             Outcome::Answered => Kind::Http { response },
             Outcome::Posted { .. } => {
-                handshake::write_kept(&mut response);
+                http::write_kept(&mut response);
                 Kind::Http { response }
             }
             Outcome::Incomplete | Outcome::Upgraded { .. } => Kind::Silent,
@@ -194,7 +194,7 @@ impl World {
                 0
             };
             let feed = self.random.usize(0..PATHS.len());
-            self.inbox.push_back(Event::Change {
+            self.inbox.push_back(Notice::Change {
                 feed,
                 bug: self.random.u32(BUGS),
                 second: self.second - late,
@@ -206,24 +206,24 @@ impl World {
     fn lose_updates(&mut self) {
         let feed = self.random.usize(0..PATHS.len());
         self.inbox.push_back(match self.random.u8(0..5) {
-            0 => Event::Doubt {
+            0 => Notice::Doubt {
                 feed,
                 is_in_doubt: true,
             },
-            1 | 2 => Event::Doubt {
+            1 | 2 => Notice::Doubt {
                 feed,
                 is_in_doubt: false,
             },
-            _ => Event::Gap { feed },
+            _ => Notice::Gap { feed },
         });
     }
 
-    /// A source has seen to a post, or forgets it.
-    pub fn see_to_post(&mut self) {
+    /// A source answers a post, or forgets it.
+    pub fn answer_post(&mut self) {
         if let Some(post) = self.posts.pop()
             && self.random.u8(0..8) > 0
         {
-            self.inbox.push_back(Event::Answer { post });
+            self.inbox.push_back(Notice::Answer { post });
         }
     }
 

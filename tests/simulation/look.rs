@@ -95,17 +95,17 @@ impl World {
         }
         let is_over =
             session.close.is_some() || wire.is_server_done || wire.is_dropped || wire.is_reset;
-        let is_told = !client.is_readable
+        let is_quiet = !client.is_readable
             && !client.is_writable
             && !self.server.has_left()
             && !self.server.is_held_up();
-        if session.close.is_some() && is_told && wire.room > 0 {
+        if session.close.is_some() && is_quiet && wire.room > 0 {
             assert!(
                 wire.is_server_done || wire.is_dropped || wire.is_reset,
                 "the end does not follow the close"
             );
         }
-        if !is_over && is_told && wire.room > 0 {
+        if !is_over && is_quiet && wire.room > 0 {
             assert!(
                 wire.to_server.is_empty(),
                 "{} bytes are not read",
@@ -134,7 +134,7 @@ impl World {
         let is_overdue = client.over.is_some_and(|over| since(over) > LINGER + LATE);
         assert!(
             !is_overdue || !client.is_fast,
-            "a client that was told of the end is still there"
+            "a client whose connection was ended is still there"
         );
         let is_stuck = client
             .refused

@@ -82,13 +82,13 @@ pub struct Session {
     /// The next update stands for one that arrived here or later.
     position: usize,
     replay: Option<Replay>,
-    /// What the client's user knew when it came back, until it has been told what it missed.
+    /// What the client's user knew when it came back, until it has got what it missed.
     resuming: Option<Known>,
     /// What each frame means for its user, with its end in the server's stream.
     pub effects: Vec<(usize, Effect)>,
     /// The code of the server's close.
     pub close: Option<Option<u16>>,
-    /// Pings of the server that the client has not seen to.
+    /// Pings of the server that the client has not answered.
     pub pings: usize,
     pub updates: usize,
     pub replayed: usize,

@@ -1,5 +1,5 @@
 //! The two ends of a connection, and the kernel between them: it takes as many bytes as there is
-//! room for, and tells of a change once.
+//! room for, and notifies of a change once.
 
 use std::cell::{Ref, RefCell, RefMut};
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ pub struct Wire {
     pub written: Vec<u8>,
     /// How many bytes more the kernel takes.
     pub room: usize,
-    /// A write was refused, wholly or in part, and no edge has told since that there is room again.
+    /// A write was refused, wholly or in part, and no event has followed since that there is room again.
     pub is_refused: bool,
     /// The server writes no more.
     pub is_server_done: bool,

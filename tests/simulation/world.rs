@@ -3,11 +3,11 @@
 
 use std::collections::VecDeque;
 
-use bugzfeed::handshake::{Hook, Page, Site};
 use bugzfeed::history::History;
+use bugzfeed::http::{Page, Site, Webhook};
 use bugzfeed::hub::Hub;
 use bugzfeed::moment::Moment;
-use bugzfeed::post::Answer;
+use bugzfeed::post::{Answer, PostId};
 use bugzfeed::promise::Promise;
 use bugzfeed::server::{Limits, Server};
 use bugzfeed::update::FeedId;
@@ -19,8 +19,7 @@ use crate::tally::Tally;
 use crate::user::Known;
 use crate::wire::SimStream;
 
-/// How long the server lets those linger that it has told of the end, and waits for a source to see
-/// to a post.
+/// How long the server lets clients linger, and how long it waits for the answer to a post.
 pub const LINGER: u32 = 2_000;
 const POST: u32 = 10_000;
 
@@ -35,11 +34,11 @@ pub const BUGS: std::ops::Range<u32> = 1..12;
 
 pub const PATHS: [&str; 2] = ["/", "/dev/"];
 
-pub enum Event {
+pub enum Notice {
     Change { feed: usize, bug: u32, second: i64 },
     Gap { feed: usize },
     Doubt { feed: usize, is_in_doubt: bool },
-    Answer { post: u64 },
+    Answer { post: PostId },
 }
 
 /// Somebody with a connection after the other.
@@ -63,9 +62,9 @@ pub struct World {
     pub users: Vec<User>,
     pub clients: Vec<Client>,
     /// What the sources have sent.
-    pub inbox: VecDeque<Event>,
-    /// What was posted to a hook, and nobody has answered yet.
-    pub posts: Vec<u64>,
+    pub inbox: VecDeque<Notice>,
+    /// What was posted to a webhook, and nobody has answered yet.
+    pub posts: Vec<PostId>,
     /// The server is to go away in the next turn, within so many milliseconds.
     departure: Option<u32>,
     pub is_departing: bool,
@@ -81,8 +80,8 @@ fn site() -> Site {
         content_type: "text/plain",
         body: "0123456789".repeat(1_000),
     };
-    let hook = Hook {
-        path: "/hook".to_owned(),
+    let webhook = Webhook {
+        path: "/webhook".to_owned(),
         feed: FeedId(1),
         field: "X-Key".to_owned(),
         key: "open".to_owned(),
@@ -90,7 +89,7 @@ fn site() -> Site {
     Site {
         feeds: PATHS.map(str::to_owned).into(),
         pages: vec![page],
-        hooks: vec![hook],
+        webhooks: vec![webhook],
         origins: Vec::new(),
     }
 }
@@ -235,7 +234,7 @@ impl World {
                     client.give_room(100_000);
                 }
             }
-            (0..self.posts.len()).for_each(|_| self.see_to_post());
+            (0..self.posts.len()).for_each(|_| self.answer_post());
             let has_events = self
                 .clients
                 .iter()
@@ -262,8 +261,8 @@ impl World {
         }
     }
 
-    /// One turn, in the order of the reactor's. All that has happened is told to the server only
-    /// where `is_prompt`.
+    /// One turn, in the order of the reactor's. The server is notified of all that has happened
+    /// only where `is_prompt`.
     pub fn turn(&mut self, is_prompt: bool) {
         let now = self.now;
         let acted_at: Vec<usize> = self.feeds.iter().map(|feed| feed.log.len()).collect();
@@ -282,16 +281,16 @@ impl World {
         }
         self.tally.left += usize::from(self.server.has_left());
         self.server.resume(now);
-        self.tell_events(is_prompt);
+        self.notify(is_prompt);
         self.posts.extend(
             self.server
                 .take_posts()
                 .into_iter()
-                .map(|(_, post)| post.number),
+                .map(|(_, post)| post.id),
         );
         if let Some(duration) = self.departure.take() {
             self.is_departing = true;
-            self.server.depart(duration, now);
+            self.server.drain(duration, now);
         }
         if self.is_departing {
             // The listeners are closed, and the kernel resets those who were not accepted.
@@ -327,7 +326,7 @@ impl World {
         self.look(&acted_at, may_be_full);
     }
 
-    fn tell_events(&mut self, is_prompt: bool) {
+    fn notify(&mut self, is_prompt: bool) {
         let mut order: Vec<usize> = (0..self.clients.len()).collect();
         self.random.shuffle(&mut order);
         for at in order {
@@ -366,19 +365,19 @@ impl World {
         self.server.set_unix_time(self.second);
         while let Some(event) = self.inbox.pop_front() {
             match event {
-                Event::Change { feed, bug, second } => {
+                Notice::Change { feed, bug, second } => {
                     let update = self.feeds[feed].push(bug, second);
                     self.server.publish(FeedId(feed as u8), update, i64::MAX);
                 }
-                Event::Gap { feed } => {
+                Notice::Gap { feed } => {
                     self.feeds[feed].gap(self.second);
                     self.promise(feed);
                 }
-                Event::Doubt { feed, is_in_doubt } => {
+                Notice::Doubt { feed, is_in_doubt } => {
                     self.feeds[feed].log.push(Entry::Doubt { is_in_doubt });
                     self.promise(feed);
                 }
-                Event::Answer { post } => self.server.answer(post, Answer::Kept, self.now),
+                Notice::Answer { post } => self.server.answer(post, Answer::Kept, self.now),
             }
             if self.server.has_enough() {
                 break;

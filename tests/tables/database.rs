@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use bugzfeed::inbox::{self, Event, Inbox};
+use bugzfeed::inbox::{self, Inbox, Notice};
 use bugzfeed::schema::Engine;
 use bugzfeed::source::{Address, Feed, Kept, Sink, supervise};
 use bugzfeed::update::FeedId;
@@ -376,15 +376,15 @@ impl Reading {
         self.inbox.begin();
         while let Some(event) = self.inbox.take() {
             match event {
-                Event::Updates { updates, .. } => {
+                Notice::Updates { updates, .. } => {
                     self.received.extend(
                         updates
                             .iter()
                             .map(|update| (update.bug.get(), update.when.to_string())),
                     );
                 }
-                Event::Gap { .. } => self.has_gap = true,
-                Event::Answer { .. } | Event::Earlier { .. } | Event::Promise { .. } => {}
+                Notice::Gap { .. } => self.has_gap = true,
+                Notice::Answer { .. } | Notice::Earlier { .. } | Notice::Promise { .. } => {}
             }
         }
     }

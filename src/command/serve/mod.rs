@@ -10,8 +10,8 @@ pub use self::options::Options;
 
 use crate::allocator;
 use crate::failure::Failure;
-use crate::handshake::{Hook, Site};
 use crate::history::History;
+use crate::http::{Site, Webhook};
 use crate::hub::Hub;
 use crate::logging;
 use crate::machine;
@@ -234,13 +234,13 @@ impl Options {
     }
 
     fn site(&self, feeds: &[(String, source::Address)]) -> Result<Site, Failure> {
-        let mut hooks = Vec::new();
+        let mut webhooks = Vec::new();
         for (at, (path, address)) in feeds.iter().enumerate() {
             if let source::Address::Webhook(settings) = address {
                 let (field, key) = settings
                     .credentials()
                     .map_err(|why| Failure::Configuration(format!("{address}: {why}.")))?;
-                hooks.push(Hook {
+                webhooks.push(Webhook {
                     path: format!("{path}webhook"),
                     feed: FeedId(at as u8),
                     field,
@@ -252,7 +252,7 @@ impl Options {
         Ok(Site {
             feeds: paths,
             pages: page::pages(&self.bugzilla),
-            hooks,
+            webhooks,
             origins: self.origin.clone(),
         })
     }

@@ -1,15 +1,19 @@
-//! Every "no" that a request can get, and how it is told. Knows no request.
+//! Every "no" that a request can get, and the response that carries it. Knows no request.
 
 use std::fmt;
 
-use super::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, write_response};
+use super::head::{BYTES_MAX, FIELDS_MAX};
+use super::response;
+use super::webhook::BODY_BYTES_MAX;
 
 /// Why a request gets nothing but a status and a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The request is no HTTP, or contradicts itself.
     BadRequest(&'static str),
-    /// The key of a hook is missing or wrong.
+    /// What was posted is no message about a bug.
+    Unreadable,
+    /// The key of a webhook is missing or wrong.
     Unauthorized,
     /// The page's origin is not on the list.
     ForbiddenOrigin,
@@ -25,7 +29,7 @@ pub enum Refusal {
     BodyTooLarge,
     /// Another version of WebSocket than 13 was asked for.
     UpgradeRequired,
-    /// The head is longer than [`HEAD_BYTES_MAX`], or has too many fields.
+    /// The head is longer than [`BYTES_MAX`], or has too many fields.
     HeadTooLarge,
     /// The server has as many connections as it takes.
     Full,
@@ -36,7 +40,7 @@ pub enum Refusal {
 impl Refusal {
     fn status(self) -> &'static str {
         match self {
-            Refusal::BadRequest(_) => "400 Bad Request",
+            Refusal::BadRequest(_) | Refusal::Unreadable => "400 Bad Request",
             Refusal::Unauthorized => "401 Unauthorized",
             Refusal::ForbiddenOrigin => "403 Forbidden",
             Refusal::NotFound => "404 Not Found",
@@ -61,6 +65,7 @@ impl Refusal {
             }
             Refusal::Full | Refusal::NotKept => "Retry-After: 30\r\n",
             Refusal::BadRequest(_)
+            | Refusal::Unreadable
             | Refusal::ForbiddenOrigin
             | Refusal::NotFound
             | Refusal::Timeout => "",
@@ -71,7 +76,7 @@ impl Refusal {
 
     /// Writes the response; the answer to a HEAD has no body.
     pub fn write(self, response: &mut Vec<u8>, is_head: bool) {
-        write_response(
+        response::write(
             response,
             self.status(),
             &self.fields(),
@@ -86,6 +91,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::BadRequest(why) => f.write_str(why),
+            Refusal::Unreadable => f.write_str("The body is no message of Bugzilla about a bug."),
             Refusal::Unauthorized => f.write_str("The key is missing or wrong."),
             Refusal::ForbiddenOrigin => {
                 f.write_str("Pages of this origin may not connect to this server.")
@@ -98,7 +104,7 @@ impl fmt::Display for Refusal {
             Refusal::UpgradeRequired => f.write_str("This server speaks WebSocket version 13."),
             Refusal::HeadTooLarge => write!(
                 f,
-                "The request's head is larger than {HEAD_BYTES_MAX} bytes or {HEADERS_MAX} fields."
+                "The request's head is larger than {BYTES_MAX} bytes or {FIELDS_MAX} fields."
             ),
             Refusal::Full => {
                 f.write_str("The server has as many connections as it takes; try again later.")

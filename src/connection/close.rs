@@ -1,0 +1,63 @@
+//! Why a connection ends. Knows no connection.
+
+use tungstenite::Error;
+
+/// Why a connection ends: the word in the log, and the code and reason of the close frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CloseReason {
+    /// The client closed the WebSocket.
+    ClosedByClient,
+    /// The stream ended or broke.
+    Gone,
+    /// A plain HTTP request, or a refused upgrade, has its response.
+    Answered,
+    /// The client broke RFC 6455.
+    ProtocolError,
+    /// A text message was no UTF-8.
+    InvalidData,
+    /// A message was larger than the limit.
+    TooBig,
+    /// The client sent more messages than the limit.
+    TooManyMessages,
+    /// The client did not answer a ping.
+    Silent,
+    /// The client took no bytes for too long.
+    Stalled,
+    /// The server is going away.
+    ShuttingDown,
+}
+
+impl CloseReason {
+    /// The code and reason of the close frame, where one is sent: RFC 6455 section 7.4.1. 1000 is
+    /// never used: known clients come back only when the code is neither 1000 nor 1005.
+    pub fn close_frame(self) -> Option<(u16, &'static str)> {
+        match self {
+            CloseReason::ClosedByClient | CloseReason::Gone | CloseReason::Answered => None,
+            CloseReason::ProtocolError => Some((1002, "protocol error")),
+            CloseReason::InvalidData => Some((1007, "invalid UTF-8")),
+            CloseReason::TooBig => Some((1009, "message too big")),
+            CloseReason::TooManyMessages => Some((1008, "too many messages")),
+            CloseReason::Silent => Some((1008, "no answer to a ping")),
+            CloseReason::Stalled => Some((1013, "too slow")),
+            CloseReason::ShuttingDown => Some((1001, "the server is going away")),
+        }
+    }
+
+    /// Whether the client is given a moment to read what was sent last and to close by itself.
+    pub fn lingers(self) -> bool {
+        !matches!(
+            self,
+            CloseReason::ClosedByClient | CloseReason::Gone | CloseReason::Silent
+        )
+    }
+}
+
+impl From<&Error> for CloseReason {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::Capacity(_) => CloseReason::TooBig,
+            Error::Utf8(_) => CloseReason::InvalidData,
+            _ => CloseReason::ProtocolError,
+        }
+    }
+}

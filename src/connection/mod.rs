@@ -1,0 +1,180 @@
+//! One client's connection: its state between two events. Generic over the stream; knows no poll,
+//! no hub, no other client.
+//!
+//! A client between two messages owns nothing but [`Connection`], 32 bytes. Everything else hangs
+//! on [`Unfinished`], which owns memory only while a head, a frame or a message is incomplete, or
+//! while the kernel refuses bytes.
+
+mod close;
+mod message;
+mod unfinished;
+mod unsent;
+
+use std::io::{self, Read, Write};
+use std::num::NonZeroU8;
+
+pub(crate) use close::CloseReason;
+pub(crate) use unfinished::Unfinished;
+
+use crate::moment::Moment;
+use crate::turn::Listing;
+use crate::update::FeedId;
+
+/// What a connection runs on.
+pub trait Stream: Read + Write {
+    /// Ends the sending side (FIN): the peer can read all that was sent before it sees the end.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    fn shutdown_write(&self) -> io::Result<()>;
+}
+
+/// How far a connection has come. It only ever goes down this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its request is not complete.
+    Handshaking,
+    /// Its post is with a source; the response follows.
+    Posting,
+    /// It speaks WebSocket.
+    Open,
+    /// What comes is read and discarded. What is unsent is sent, then the sending side is shut
+    /// down, and the peer has a moment to close by itself: a socket that is closed while the peer
+    /// still sends is reset, and the reset would overtake what the peer has not read yet.
+    Lingering(CloseReason),
+    /// Nothing more is read. The connection ends as soon as all is sent.
+    Leaving(CloseReason),
+    /// The connection ends with this turn.
+    Ended(CloseReason),
+}
+
+/// A client between two events.
+#[derive(Debug)]
+pub(crate) struct Connection<S> {
+    pub stream: S,
+    pub unfinished: Unfinished,
+    /// When the client last sent bytes, or took some that it had refused; in the phases before and
+    /// after the WebSocket, when the phase began.
+    pub heard: Moment,
+    /// When the client will have used up none of its messages per second: the theoretical arrival
+    /// time of the generic cell rate algorithm.
+    messages_paid: Moment,
+    /// What the turn has for the client.
+    pub listing: Listing,
+    /// How far it has come.
+    pub phase: Phase,
+    /// The feed's id and one more, so that no feed costs no byte more.
+    feed: Option<NonZeroU8>,
+    /// Whether nothing has come since the last ping.
+    pub is_pinged: bool,
+}
+
+impl<S: Stream> Connection<S> {
+    /// A client that has just connected.
+    pub fn new(stream: S, now: Moment) -> Self {
+        Self {
+            stream,
+            unfinished: Unfinished::default(),
+            heard: now,
+            messages_paid: now,
+            listing: Listing::default(),
+            phase: Phase::Handshaking,
+            feed: None,
+            is_pinged: false,
+        }
+    }
+
+    /// Begins to speak WebSocket, as a client of `feed`.
+    pub fn upgrade(&mut self, feed: FeedId, now: Moment) {
+        self.phase = Phase::Open;
+        self.feed = feed.0.checked_add(1).and_then(NonZeroU8::new);
+        self.heard = now;
+    }
+
+    /// The client's feed, if it has ever spoken WebSocket.
+    pub fn feed(&self) -> Option<FeedId> {
+        self.feed.map(|feed| FeedId(feed.get() - 1))
+    }
+
+    /// Whether what comes is still read, even if only to be discarded.
+    pub fn is_reading(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Handshaking | Phase::Open | Phase::Lingering(_)
+        )
+    }
+
+    /// Counts a message against `interval`, the milliseconds that each one costs, and `burst`, how
+    /// many may come at once. Returns whether it is within the limit.
+    pub fn pay_for_message(&mut self, now: Moment, interval: u32, burst: u32) -> bool {
+        self.messages_paid = self.messages_paid.max(now).plus(interval);
+        self.messages_paid.since(now) <= interval.saturating_mul(burst)
+    }
+
+    /// Writes what is unsent until the kernel refuses again or nothing is left.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn write_unsent(&mut self, now: Moment) -> io::Result<()> {
+        if self.unfinished.write_unsent(&mut self.stream, now)? > 0 {
+            self.heard = now;
+        }
+        Ok(())
+    }
+
+    /// Panics where the connection's state contradicts itself; for tests.
+    pub fn check_invariants(&self) {
+        match self.phase {
+            Phase::Handshaking | Phase::Posting => assert_eq!(self.feed, None),
+            Phase::Open => assert!(self.feed.is_some()),
+            Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => {}
+        }
+        if !matches!(self.phase, Phase::Ended(_)) {
+            self.unfinished.check_invariants();
+        }
+    }
+}
+
+/// Writes once; returns 0 when the kernel takes nothing now.
+///
+/// # Errors
+/// When the connection is gone.
+pub(crate) fn write_some(stream: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match stream.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(taken) => return Ok(taken),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_thirty_two_bytes() {
+        // A socket is a file descriptor and whether it is TCP; the slab needs no more for a taken
+        // slot than an Option does.
+        assert_eq!(size_of::<Option<Connection<(u32, u8)>>>(), 32);
+    }
+
+    #[test]
+    fn each_feed_that_a_server_can_have_is_remembered() {
+        let mut connection = Connection::new(std::io::empty(), Moment(0));
+        assert_eq!(connection.feed(), None);
+        for feed in 0..u8::MAX {
+            connection.upgrade(FeedId(feed), Moment(0));
+            assert_eq!(connection.feed(), Some(FeedId(feed)));
+        }
+    }
+
+    impl Stream for std::io::Empty {
+        fn shutdown_write(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What a client has begun and not finished, in one pointer: its input, here, and its unsent
+//! output, in [`super::unsent`]. Knows no phase.
+
+use std::io::{self, Write};
+
+use tungstenite::Bytes;
+
+use super::CloseReason;
+use super::message::{self, Begun};
+use super::unsent::Unsent;
+use crate::frame;
+use crate::moment::Moment;
+use crate::update::Update;
+
+/// What a client has begun and not finished; most clients have nothing, and own no memory for it.
+#[derive(Debug, Default)]
+pub(crate) struct Unfinished(Option<Box<Parts>>);
+
+#[derive(Debug, Default)]
+struct Parts {
+    input: Input,
+    /// Few clients ever refuse a byte, so those with unfinished input alone pay a pointer for it.
+    unsent: Option<Box<Unsent>>,
+}
+
+/// What has come from a client and is not handled yet.
+#[derive(Debug, Default)]
+struct Input {
+    /// An incomplete head or frame, or what was left for a later turn.
+    bytes: Vec<u8>,
+    message: Option<Begun>,
+    /// Whether input, here or in the socket, was left for a later turn.
+    is_left: bool,
+}
+
+impl Input {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.message.is_none() && !self.is_left
+    }
+}
+
+impl Unfinished {
+    /// Whether the client owns any memory.
+    pub fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Takes the bytes that were kept, to be continued with what has come now.
+    pub fn take_input(&mut self) -> Vec<u8> {
+        self.0
+            .as_mut()
+            .map(|parts| std::mem::take(&mut parts.input.bytes))
+            .unwrap_or_default()
+    }
+
+    /// Keeps bytes until more come.
+    pub fn keep_input(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.0.get_or_insert_default().input.bytes = bytes;
+        }
+        self.tidy();
+    }
+
+    /// Whether input was left for a later turn.
+    pub fn is_input_left(&self) -> bool {
+        self.0.as_ref().is_some_and(|parts| parts.input.is_left)
+    }
+
+    /// Records that input is left for a later turn, or that this turn has come.
+    pub fn leave_input(&mut self, is_left: bool) {
+        if is_left || self.is_some() {
+            self.0.get_or_insert_default().input.is_left = is_left;
+        }
+        self.tidy();
+    }
+
+    /// The length of what has come of an incomplete message, in bytes: the rest of it must be that
+    /// much shorter.
+    pub fn begun_bytes(&self) -> usize {
+        self.0
+            .as_ref()
+            .and_then(|parts| parts.input.message.as_ref())
+            .map_or(0, |message| message.payload_bytes)
+    }
+
+    /// Takes one complete frame; see [`message::receive`].
+    pub fn receive(
+        &mut self,
+        whole: frame::Whole,
+        input: &[u8],
+        message_bytes_max: usize,
+        output: &mut Vec<u8>,
+    ) -> Result<Option<Bytes>, CloseReason> {
+        let mut begun = self.0.as_mut().and_then(|parts| parts.input.message.take());
+        let result = message::receive(&mut begun, whole, input, message_bytes_max, output);
+        if begun.is_some() {
+            self.0.get_or_insert_default().input.message = begun;
+        }
+        result
+    }
+
+    /// Whether the kernel has refused bytes that are not sent yet.
+    pub fn has_unsent(&self) -> bool {
+        self.unsent().is_some()
+    }
+
+    /// How long the kernel has taken nothing, in milliseconds; `None` while nothing is unsent.
+    pub fn stalled(&self, now: Moment) -> Option<u32> {
+        self.unsent().map(|unsent| unsent.stalled(now))
+    }
+
+    /// Keeps bytes that the kernel refused, or that must come after those.
+    pub fn keep_unsent(&mut self, bytes: &[u8], now: Moment) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.0
+            .get_or_insert_default()
+            .unsent
+            .get_or_insert_with(|| Box::new(Unsent::new(now)))
+            .append(bytes);
+    }
+
+    /// Keeps an update until what is unsent is sent; to be called only while something is.
+    pub fn keep_update(&mut self, update: &Update) {
+        debug_assert!(self.has_unsent());
+        if let Some(unsent) = self.0.as_mut().and_then(|parts| parts.unsent.as_mut()) {
+            unsent.conflate(update);
+        }
+    }
+
+    /// Writes what is unsent until the kernel refuses again or nothing is left; returns how many
+    /// bytes the kernel took.
+    pub fn write_unsent(&mut self, stream: &mut impl Write, now: Moment) -> io::Result<usize> {
+        let Some(parts) = &mut self.0 else {
+            return Ok(0);
+        };
+        let Some(unsent) = &mut parts.unsent else {
+            return Ok(0);
+        };
+        let taken = unsent.write(stream, now)?;
+        if unsent.is_empty() {
+            parts.unsent = None;
+            self.tidy();
+        }
+        Ok(taken)
+    }
+
+    fn unsent(&self) -> Option<&Unsent> {
+        self.0.as_ref().and_then(|parts| parts.unsent.as_deref())
+    }
+
+    /// Gives the memory back where nothing is unfinished.
+    fn tidy(&mut self) {
+        self.0
+            .take_if(|parts| parts.input.is_empty() && parts.unsent.is_none());
+    }
+
+    /// Panics where memory is owned for nothing; for tests.
+    pub fn check_invariants(&self) {
+        let Some(parts) = &self.0 else {
+            return;
+        };
+        assert!(
+            !parts.input.is_empty() || parts.unsent.is_some(),
+            "{parts:?}"
+        );
+        assert!(
+            parts
+                .unsent
+                .as_ref()
+                .is_none_or(|unsent| !unsent.is_empty()),
+            "{parts:?}"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incomplete_frame_costs_its_bytes_and_a_little() {
+        assert_eq!(size_of::<Unfinished>(), 8);
+        assert!(size_of::<Parts>() <= 56);
+        // As much as both together had before they were apart, but for a pointer.
+        assert!(size_of::<Parts>() + size_of::<Unsent>() <= 144);
+    }
+}

@@ -1,0 +1,173 @@
+//! What the kernel has refused to take for a client: bytes that are encoded, and updates that are
+//! not, since a newer one of the same bug may yet stand for them. Knows no input.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use foldhash::fast::RandomState;
+
+use super::write_some;
+use crate::frame;
+use crate::moment::Moment;
+use crate::protocol;
+use crate::update::{BugId, Update, When};
+
+/// The output that the kernel has not taken yet: never empty between two events.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    bytes: Vec<u8>,
+    /// How much of `bytes` has been written since.
+    sent: usize,
+    /// Updates that came while bytes were unsent: of each bug the latest, by order of arrival.
+    pending: HashMap<BugId, Pending, RandomState>,
+    arrivals: u64,
+    /// When the kernel last took a byte.
+    progress: Moment,
+}
+
+#[derive(Debug)]
+struct Pending {
+    arrival: u64,
+    when: When,
+}
+
+impl Unsent {
+    pub(super) fn new(now: Moment) -> Self {
+        Self {
+            bytes: Vec::new(),
+            sent: 0,
+            pending: HashMap::default(),
+            arrivals: 0,
+            progress: now,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent == self.bytes.len() && self.pending.is_empty()
+    }
+
+    /// How long the kernel has taken nothing, in milliseconds.
+    pub(super) fn stalled(&self, now: Moment) -> u32 {
+        now.since(self.progress)
+    }
+
+    /// Adds bytes after the updates that are pending, which happened before: a replay must not send
+    /// a newer time first, and nothing may follow a close.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.encode_pending();
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Adds an update. An update says that a bug changed, so of several of one bug the newest time
+    /// stands for all of them, at the place in the order where the latest arrived: a client that is
+    /// cut off in between must not have seen a newer time than that of an update it has not got.
+    pub(super) fn conflate(&mut self, update: &Update) {
+        self.arrivals += 1;
+        let arrival = self.arrivals;
+        let pending = self.pending.entry(update.bug).or_insert_with(|| Pending {
+            arrival,
+            when: update.when.clone(),
+        });
+        pending.arrival = arrival;
+        if pending.when.unix_seconds() <= update.when.unix_seconds() {
+            pending.when = update.when.clone();
+        }
+    }
+
+    /// Writes the bytes, then the pending updates, until the kernel refuses again or nothing is
+    /// left; returns how many bytes the kernel took.
+    pub(super) fn write(&mut self, stream: &mut impl Write, now: Moment) -> io::Result<usize> {
+        let mut total = 0;
+        while self.fill() {
+            let taken = write_some(stream, &self.bytes[self.sent..])?;
+            if taken == 0 {
+                break;
+            }
+            self.sent += taken;
+            self.progress = now;
+            total += taken;
+        }
+        Ok(total)
+    }
+
+    /// Encodes the pending updates when all bytes are sent; returns whether there is anything to
+    /// write.
+    fn fill(&mut self) -> bool {
+        if self.sent == self.bytes.len() {
+            (self.bytes, self.sent) = (Vec::new(), 0);
+            self.encode_pending();
+        }
+        !self.bytes.is_empty()
+    }
+
+    fn encode_pending(&mut self) {
+        let mut pending: Vec<_> = std::mem::take(&mut self.pending).into_iter().collect();
+        pending.sort_unstable_by_key(|(_, pending)| pending.arrival);
+        let mut text = Vec::new();
+        for (bug, Pending { when, .. }) in pending {
+            text.clear();
+            protocol::write_update(&mut text, &Update { bug, when });
+            frame::write_text(&mut self.bytes, &text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes what there is room for.
+    struct Kernel {
+        room: usize,
+        taken: Vec<u8>,
+    }
+
+    impl Write for Kernel {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.room);
+            if taken == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.room -= taken;
+            self.taken.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn update(bug: u32, second: i64) -> Update {
+        Update {
+            bug: BugId::new(bug).unwrap(),
+            when: When::from_unix_seconds(second),
+        }
+    }
+
+    #[test]
+    fn the_newest_time_of_a_bug_is_sent_where_its_latest_update_arrived() {
+        let mut unsent = Unsent::new(Moment(0));
+        unsent.append(b"rest");
+        for (bug, second) in [(1, 20), (2, 21), (1, 10)] {
+            unsent.conflate(&update(bug, second));
+        }
+        let mut kernel = Kernel {
+            room: 2,
+            taken: Vec::new(),
+        };
+        assert_eq!(unsent.write(&mut kernel, Moment(5)).unwrap(), 2);
+        assert!(!unsent.is_empty());
+        assert_eq!(unsent.stalled(Moment(8)), 3);
+        kernel.room = usize::MAX;
+        unsent.write(&mut kernel, Moment(8)).unwrap();
+        assert!(unsent.is_empty());
+        let mut expected = b"rest".to_vec();
+        for (bug, second) in [(2, 21), (1, 20)] {
+            let mut text = Vec::new();
+            protocol::write_update(&mut text, &update(bug, second));
+            frame::write_text(&mut expected, &text);
+        }
+        assert_eq!(kernel.taken, expected);
+    }
+}

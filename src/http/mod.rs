@@ -1,0 +1,109 @@
+//! HTTP on the public port: reads the head of a request, finds what stands at its path, and writes
+//! the response: an upgrade to a WebSocket, a page, or a refusal. A pure function over bytes. Knows
+//! no socket, no client, no clock.
+
+mod head;
+mod refusal;
+mod response;
+mod route;
+#[cfg(test)]
+mod tests;
+mod upgrade;
+mod webhook;
+
+use std::ops::Range;
+
+use head::{FIELDS_MAX, Head};
+use route::Route;
+
+pub(crate) use refusal::Refusal;
+pub use response::write_kept;
+pub use route::{Page, Site};
+pub use webhook::Webhook;
+
+use crate::update::FeedId;
+
+/// What a request has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The request is not complete; call again with more bytes.
+    Incomplete,
+    /// The response upgrades the connection to a WebSocket. The bytes after the head are frames.
+    Upgraded {
+        /// The feed at the request's path.
+        feed: FeedId,
+        /// The length of the head.
+        head_bytes: usize,
+    },
+    /// A POST to a webhook. There is no response yet: it depends on what the feed's source makes of
+    /// the body.
+    Posted {
+        /// The feed that the webhook fills.
+        feed: FeedId,
+        /// Where the body stands in the bytes.
+        body: Range<usize>,
+    },
+    /// The response ends the connection.
+    Answered,
+}
+
+/// Responds to the request at the start of `bytes`, once it is complete. A server that is full
+/// still serves pages and takes posts, since those connections end at once, and a post may carry
+/// the update that the clients wait for.
+pub fn respond(site: &Site, bytes: &[u8], is_full: bool, response: &mut Vec<u8>) -> Outcome {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut head = Head::new(&mut fields);
+    head.parse(bytes)
+        .and_then(|is_complete| {
+            if is_complete {
+                dispatch(site, &head, bytes.len(), is_full, response)
+            } else {
+                Ok(Outcome::Incomplete)
+            }
+        })
+        .unwrap_or_else(|refusal| {
+            refusal.write(response, head.is_method("HEAD"));
+            Outcome::Answered
+        })
+}
+
+/// Hands a complete head to what stands at its path.
+fn dispatch(
+    site: &Site,
+    head: &Head<'_, '_>,
+    bytes_len: usize,
+    is_full: bool,
+    response: &mut Vec<u8>,
+) -> Result<Outcome, Refusal> {
+    head.check_host()?;
+    let route = site.route(head.path()).ok_or(Refusal::NotFound)?;
+    if let Route::Webhook(webhook) = route {
+        return webhook.receive(head, bytes_len);
+    }
+    let is_head = head.is_method("HEAD");
+    if !is_head && !head.is_method("GET") {
+        return Err(Refusal::MethodNotAllowed("GET, HEAD"));
+    }
+    let is_upgrade = !is_head && upgrade::is_wanted(head);
+    match route {
+        Route::Feed { feed, .. } if is_upgrade => {
+            let key = upgrade::check(head, &site.origins)?;
+            if is_full {
+                return Err(Refusal::Full);
+            }
+            response::write_upgrade(response, key);
+            Ok(Outcome::Upgraded {
+                feed,
+                head_bytes: head.bytes(),
+            })
+        }
+        Route::Page(page)
+        | Route::Feed {
+            page: Some(page), ..
+        } if !is_upgrade => {
+            response::write_page(response, page, is_head);
+            Ok(Outcome::Answered)
+        }
+        Route::Page(_) | Route::Feed { .. } | Route::Webhook(_) => Err(Refusal::NotFound),
+    }
+}

@@ -1,0 +1,309 @@
+//! What each request gets, from its bytes to the bytes of the response.
+
+use super::head::BYTES_MAX;
+use super::*;
+
+fn site() -> Site {
+    let page = |path: &str, content_type, body: &str| Page {
+        path: path.to_owned(),
+        content_type,
+        body: body.to_owned(),
+    };
+    Site {
+        feeds: vec!["/".to_owned(), "/dev/".to_owned()],
+        pages: vec![
+            page("/", "text/html", "<p>the page</p>"),
+            page("/bugzfeed.js", "text/javascript", "the script"),
+        ],
+        webhooks: vec![Webhook {
+            path: "/webhook".to_owned(),
+            feed: FeedId(0),
+            field: "X-Key".to_owned(),
+            key: "secret".to_owned(),
+        }],
+        origins: Vec::new(),
+    }
+}
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\n\
+    Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// The outcome, and the response as text.
+fn answered(site: &Site, request: &str, is_full: bool) -> (Outcome, String) {
+    let mut response = Vec::new();
+    let outcome = respond(site, request.as_bytes(), is_full, &mut response);
+    (outcome, String::from_utf8(response).unwrap())
+}
+
+/// The status of the answer to [`UPGRADE`] with `from` replaced by `to`.
+fn status_with(from: &str, to: &str) -> String {
+    assert!(UPGRADE.contains(from), "{from}");
+    let (_, response) = answered(&site(), &UPGRADE.replacen(from, to, 1), false);
+    response.split("\r\n").next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn the_example_of_the_rfc_gets_the_answer_of_the_rfc() {
+    let (outcome, response) = answered(&site(), UPGRADE, false);
+    assert_eq!(
+        outcome,
+        Outcome::Upgraded {
+            feed: FeedId(0),
+            head_bytes: UPGRADE.len()
+        }
+    );
+    assert!(response.starts_with("HTTP/1.1 101 Switching Protocols\r\n"));
+    assert!(response.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+}
+
+#[test]
+fn a_head_may_come_in_any_pieces() {
+    for length in 0..UPGRADE.len() {
+        assert_eq!(
+            answered(&site(), &UPGRADE[..length], false),
+            (Outcome::Incomplete, String::new()),
+            "{length}"
+        );
+    }
+    let with_frames = format!("{UPGRADE}frames");
+    assert_eq!(
+        answered(&site(), &with_frames, false).0,
+        Outcome::Upgraded {
+            feed: FeedId(0),
+            head_bytes: UPGRADE.len()
+        }
+    );
+}
+
+#[test]
+fn each_feed_answers_at_its_path_with_and_without_the_slash_and_query() {
+    for (target, feed) in [
+        ("/", 0),
+        ("/?x=/dev/", 0),
+        ("/dev/", 1),
+        ("/dev", 1),
+        ("/dev?x", 1),
+        ("http://a/dev/", 1),
+        ("http://a", 0),
+    ] {
+        let (outcome, _) = answered(
+            &site(),
+            &UPGRADE.replacen("GET /", &format!("GET {target}"), 1),
+            false,
+        );
+        assert_eq!(
+            outcome,
+            Outcome::Upgraded {
+                feed: FeedId(feed),
+                head_bytes: UPGRADE.len() + target.len() - 1
+            },
+            "{target}"
+        );
+    }
+    for target in [
+        "/de",
+        "/dev//",
+        "//",
+        "/DEV/",
+        "/bugzfeed.js",
+        "/%64ev",
+        "*",
+    ] {
+        assert_eq!(
+            status_with("GET /", &format!("GET {target}")),
+            "HTTP/1.1 404 Not Found",
+            "{target}"
+        );
+    }
+}
+
+#[test]
+fn another_version_is_refused_with_the_one_that_is_spoken() {
+    for version in ["", "12", "130", "13, 8", "013"] {
+        assert_eq!(
+            status_with("13", version),
+            "HTTP/1.1 426 Upgrade Required",
+            "{version}"
+        );
+    }
+    let (_, response) = answered(
+        &site(),
+        &UPGRADE.replace("Version: 13", "Version: 8"),
+        false,
+    );
+    assert!(response.contains("\r\nSec-WebSocket-Version: 13\r\n"));
+    assert_eq!(
+        status_with("\r\n\r\n", "\r\nSec-WebSocket-Version: 8\r\n\r\n"),
+        "HTTP/1.1 426 Upgrade Required"
+    );
+}
+
+#[test]
+fn a_malformed_upgrade_is_refused() {
+    for (from, to) in [
+        ("Host: a\r\n", ""),
+        ("Host: a\r\n", "Host: a\r\nHost: a\r\n"),
+        ("HTTP/1.1", "HTTP/1.0"),
+        ("HTTP/1.1", "HTTP/2.0"),
+        ("keep-alive, Upgrade", "keep-alive"),
+        ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""),
+        (
+            "\r\n\r\n",
+            "\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        ),
+        ("dGhlIHNhbXBsZSBub25jZQ==", ""),
+        ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ"),
+        ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZT0="),
+        ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZ!=="),
+        ("\r\n\r\n", "\r\nContent-Length: 5\r\n\r\n"),
+        ("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("Host: a\r\n", "Host: a\r\n folded\r\n"),
+        ("GET / HTTP", "GET  HTTP"),
+        ("GET", "\x16\x03\x01"),
+    ] {
+        assert_eq!(
+            status_with(from, to),
+            "HTTP/1.1 400 Bad Request",
+            "{from:?} → {to:?}"
+        );
+    }
+}
+
+#[test]
+fn an_endless_head_is_refused() {
+    let long = format!("GET /?{} HTTP/1.1\r\n", "x".repeat(BYTES_MAX));
+    assert!(
+        answered(&site(), &long, false)
+            .1
+            .starts_with("HTTP/1.1 431 ")
+    );
+    let many = UPGRADE.replace(
+        "Host: a\r\n",
+        &("Host: a\r\n".to_owned() + &"X: y\r\n".repeat(FIELDS_MAX)),
+    );
+    assert!(
+        answered(&site(), &many, false)
+            .1
+            .starts_with("HTTP/1.1 431 ")
+    );
+}
+
+#[test]
+fn plain_requests_get_pages() {
+    let get = |request: &str| answered(&site(), request, false).1;
+    assert!(get("GET / HTTP/1.1\r\nHost: a\r\n\r\n").ends_with("\r\n\r\n<p>the page</p>"));
+    assert!(get("GET /dev HTTP/1.1\r\nHost: a\r\n\r\n").ends_with("\r\n\r\n<p>the page</p>"));
+    assert!(get("GET /bugzfeed.js?v=1 HTTP/1.0\r\n\r\n").ends_with("\r\n\r\nthe script"));
+    let head = get("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(
+        head.starts_with("HTTP/1.1 200 OK\r\n")
+            && head.contains("\r\nContent-Length: 15\r\n")
+            && head.ends_with("\r\n\r\n")
+    );
+    assert!(get("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").starts_with("HTTP/1.1 404 "));
+    let post = get("POST / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("\r\nAllow: GET, HEAD\r\n"));
+}
+
+#[test]
+fn a_post_to_a_webhook_is_taken_when_its_body_is_complete() {
+    let head = "POST /webhook HTTP/1.1\r\nHost: a\r\nx-key: secret\r\nContent-Length: 4\r\n\r\n";
+    for sent in ["", "b", "bod"] {
+        assert_eq!(
+            answered(&site(), &format!("{head}{sent}"), false),
+            (Outcome::Incomplete, String::new())
+        );
+    }
+    let posted = Outcome::Posted {
+        feed: FeedId(0),
+        body: head.len()..head.len() + 4,
+    };
+    assert_eq!(
+        answered(&site(), &format!("{head}body and more"), false),
+        (posted, String::new())
+    );
+}
+
+#[test]
+fn a_post_that_a_webhook_cannot_take_is_refused_with_the_reason() {
+    let post =
+        "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Key: secret\r\nContent-Length: 4\r\n\r\nbody";
+    for (from, to, status) in [
+        ("POST", "GET", "405"),
+        ("X-Key: secret\r\n", "", "401"),
+        ("secret", "Secret", "401"),
+        ("secret", "secretx", "401"),
+        ("secret", "", "401"),
+        ("X-Key: secret", "X-Key: secret\r\nX-Key: secret", "401"),
+        ("Content-Length: 4\r\n", "", "411"),
+        (
+            "Content-Length: 4",
+            "Content-Length: 4\r\nContent-Length: 4",
+            "411",
+        ),
+        (
+            "Content-Length: 4",
+            "Content-Length: 4\r\nTransfer-Encoding: chunked",
+            "411",
+        ),
+        ("Content-Length: 4", "Content-Length: +4", "400"),
+        ("Content-Length: 4", "Content-Length: 1048577", "413"),
+        (
+            "Content-Length: 4",
+            "Content-Length: 99999999999999999999",
+            "413",
+        ),
+        ("/webhook", "/webhook/", "404"),
+    ] {
+        assert!(post.contains(from));
+        let (outcome, response) = answered(&site(), &post.replacen(from, to, 1), false);
+        assert_eq!(outcome, Outcome::Answered);
+        assert!(
+            response.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{from:?} → {to:?}: {response}"
+        );
+    }
+}
+
+#[test]
+fn a_full_server_says_when_to_come_back() {
+    let (outcome, response) = answered(&site(), UPGRADE, true);
+    assert_eq!(outcome, Outcome::Answered);
+    assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("\r\nRetry-After: 30\r\n"));
+}
+
+#[test]
+fn listed_origins_only_where_there_is_a_list() {
+    let site = Site {
+        origins: vec![
+            "https://a.example".to_owned(),
+            "https://*.b.example".to_owned(),
+        ],
+        ..site()
+    };
+    let status = |origin: &str| {
+        answered(
+            &site,
+            &UPGRADE.replacen("\r\n\r\n", &format!("\r\n{origin}\r\n\r\n"), 1),
+            false,
+        )
+        .1
+    };
+    for origin in [
+        "X: y",
+        "Origin: https://a.example",
+        "origin: https://A.example",
+        "Origin: https://x.y.b.example",
+    ] {
+        assert!(status(origin).starts_with("HTTP/1.1 101 "), "{origin}");
+    }
+    for origin in [
+        "Origin: null",
+        "Origin: http://a.example",
+        "Origin: https://b.example",
+        "Origin: https://a.example.evil",
+    ] {
+        assert!(status(origin).starts_with("HTTP/1.1 403 "), "{origin}");
+    }
+}

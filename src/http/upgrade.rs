@@ -1,0 +1,69 @@
+//! Which requests become a WebSocket: RFC 6455 section 4.2.1, and the list of allowed origins.
+//! Knows no path.
+
+use super::Refusal;
+use super::head::Head;
+
+/// Whether a request asks for a WebSocket.
+pub(super) fn is_wanted(head: &Head<'_, '_>) -> bool {
+    head.has_token("Upgrade", "websocket")
+}
+
+/// Checks a request that asks for a WebSocket, and returns its key. All origins are allowed when
+/// `origins` is empty.
+pub(super) fn check<'bytes>(
+    head: &Head<'_, 'bytes>,
+    origins: &[String],
+) -> Result<&'bytes [u8], Refusal> {
+    if !head.is_http_11() {
+        return Err(Refusal::BadRequest("A WebSocket needs HTTP/1.1."));
+    }
+    if !head.has_token("Connection", "Upgrade") {
+        return Err(Refusal::BadRequest(
+            "The header field Connection does not say Upgrade.",
+        ));
+    }
+    let mut versions = head.values("Sec-WebSocket-Version");
+    if (versions.next(), versions.next()) != (Some(b"13"), None) {
+        return Err(Refusal::UpgradeRequired);
+    }
+    let has_length = !head.values("Content-Length").all(|length| length == b"0");
+    if has_length || head.values("Transfer-Encoding").next().is_some() {
+        return Err(Refusal::BadRequest("A WebSocket handshake has no body."));
+    }
+    let key = key(head)?;
+    let is_allowed = |origin| origins.iter().any(|pattern| matches(pattern, origin));
+    if !origins.is_empty() && !head.values("Origin").all(is_allowed) {
+        return Err(Refusal::ForbiddenOrigin);
+    }
+    Ok(key)
+}
+
+fn key<'bytes>(head: &Head<'_, 'bytes>) -> Result<&'bytes [u8], Refusal> {
+    let mut keys = head.values("Sec-WebSocket-Key");
+    let refuse = |why| Err(Refusal::BadRequest(why));
+    let key = match (keys.next(), keys.next()) {
+        (Some(key), None) => key,
+        (None, _) => return refuse("The header field Sec-WebSocket-Key is missing."),
+        (Some(_), Some(_)) => {
+            return refuse("The header field Sec-WebSocket-Key stands there twice.");
+        }
+    };
+    if data_encoding::BASE64.decode(key).map(|nonce| nonce.len()) != Ok(16) {
+        return refuse("The header field Sec-WebSocket-Key is no base64 of 16 bytes.");
+    }
+    Ok(key)
+}
+
+/// Whether an origin is what the pattern says, whose `*` stands for any text.
+fn matches(pattern: &str, origin: &[u8]) -> bool {
+    let (pattern, origin) = (pattern.to_ascii_lowercase(), origin.to_ascii_lowercase());
+    match pattern.split_once('*') {
+        None => pattern.as_bytes() == origin,
+        Some((start, end)) => {
+            origin.len() >= start.len() + end.len()
+                && origin.starts_with(start.as_bytes())
+                && origin.ends_with(end.as_bytes())
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The wire: the commands of clients, the replies to them, and updates, as JSON texts. Owns each
+//! rule and each text of it; docs/protocol.md is its contract. Knows no client, no subscription, no
+//! socket.
+
+mod arguments;
+mod python;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::borrow::Cow;
+use std::fmt;
+
+pub use read::parse;
+pub use write::{write_bugs, write_update};
+pub(crate) use write::{write_error, write_version};
+
+use crate::update::BugId;
+
+/// The version in the reply to the command `version`: this package's.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Send updates of these bugs from now on.
+    Subscribe {
+        /// Ascending, each once.
+        bugs: Vec<BugId>,
+        /// Replay what changed at this time or later; Unix seconds.
+        since: Option<i64>,
+    },
+    /// Send no more updates of these bugs.
+    Unsubscribe {
+        /// Ascending, each once.
+        bugs: Vec<BugId>,
+    },
+    /// List the subscriptions.
+    Subscriptions,
+    /// Name the server's version.
+    Version,
+}
+
+/// The reply to a message that is no command, or asks for too much. The connection stays open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorReply {
+    /// The command as it came, in JSON; `null` where there is none.
+    command: Cow<'static, str>,
+    error: Error,
+}
+
+/// What is wrong with a message; the text is what the client gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Error {
+    InvalidCommand,
+    MissingBugs,
+    MissingCommand,
+    InvalidBugId,
+    InvalidJson,
+    NotAnObject,
+    InvalidSince,
+    TooManySubscriptions { limit: usize },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::InvalidCommand => f.write_str("invalid command"),
+            Error::MissingBugs => f.write_str("missing mandatory arg: 'bugs'"),
+            Error::MissingCommand => f.write_str("missing mandatory arg: 'command'"),
+            Error::InvalidBugId => f.write_str("invalid bug id; must be integer"),
+            Error::InvalidJson => f.write_str("invalid JSON"),
+            Error::NotAnObject => f.write_str("message must be a JSON object"),
+            Error::InvalidSince => f.write_str("invalid since; must be YYYY-MM-DDTHH:MM:SS"),
+            Error::TooManySubscriptions { limit } => {
+                write!(f, "too many subscriptions; the limit is {limit}")
+            }
+        }
+    }
+}
+
+impl ErrorReply {
+    /// Refuses a `subscribe` that would go beyond `limit` subscriptions.
+    pub(crate) fn too_many_subscriptions(limit: usize) -> Self {
+        Self {
+            command: "\"subscribe\"".into(),
+            error: Error::TooManySubscriptions { limit },
+        }
+    }
+
+    fn without_command(error: Error) -> Self {
+        Self {
+            command: "null".into(),
+            error,
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Writes replies and updates. Knows no command's rules.
+
+use std::io::Write as _;
+
+use super::{ErrorReply, VERSION};
+use crate::update::{BugId, Update};
+
+/// Writes the reply to a command that is answered with the client's subscriptions, ascending.
+/// `complete` belongs to the reply to a `subscribe` with `since` only.
+pub fn write_bugs(
+    reply: &mut Vec<u8>,
+    command: &str,
+    bugs: impl Iterator<Item = BugId>,
+    complete: Option<bool>,
+) {
+    write!(reply, r#"{{"command":"{command}","result":"ok","bugs":["#).expect(VEC_WRITES);
+    for (at, bug) in bugs.enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        write!(reply, "{comma}{bug}").expect(VEC_WRITES);
+    }
+    reply.push(b']');
+    if let Some(complete) = complete {
+        write!(reply, r#","complete":{complete}"#).expect(VEC_WRITES);
+    }
+    reply.push(b'}');
+}
+
+/// Writes the reply to `version`.
+pub(crate) fn write_version(reply: &mut Vec<u8>) {
+    write!(
+        reply,
+        r#"{{"command":"version","result":"ok","version":"{VERSION}"}}"#
+    )
+    .expect(VEC_WRITES);
+}
+
+/// Writes the reply to a message that is no command, or asks for too much.
+pub(crate) fn write_error(reply: &mut Vec<u8>, error: &ErrorReply) {
+    let ErrorReply { command, error } = error;
+    write!(
+        reply,
+        r#"{{"command":{command},"result":"error","error":"{error}"}}"#
+    )
+    .expect(VEC_WRITES);
+}
+
+/// Writes an update. The text of a time needs no escapes: it holds nothing that is not part of a
+/// time.
+pub fn write_update(text: &mut Vec<u8>, update: &Update) {
+    let Update { bug, when } = update;
+    write!(
+        text,
+        r#"{{"command":"update","bug":{bug},"when":"{when}"}}"#
+    )
+    .expect(VEC_WRITES);
+}
+
+/// Why the writes above cannot fail.
+const VEC_WRITES: &str = "a Vec takes all that is written to it";

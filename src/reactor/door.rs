@@ -1,0 +1,168 @@
+//! The door: accepts connections, as many and as fast as memory, files and the server allow. Owns
+//! the listeners. Knows nothing of what clients send.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use log::warn;
+use mio::{Interest, Registry, Token};
+
+use super::{Listener, Socket};
+use crate::memory::Budget;
+use crate::moment::Moment;
+use crate::server::Server;
+
+/// How long nothing is accepted after the process ran out of files. The kernel does not notify
+/// again of a connection that waits already.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The listeners, and when they are to be accepted from.
+pub(super) struct Door {
+    listeners: Vec<Listener>,
+    /// Whether connections may wait.
+    is_ready: bool,
+    /// When to accept again, while that must wait.
+    again_at: Option<Instant>,
+    pace: Pace,
+    /// Whether fewer connections may wait than usual.
+    has_short_backlog: bool,
+}
+
+/// How fast newcomers are accepted while memory is short, mostly to be refused: the kernel gives
+/// the memory of closed connections back only after a while.
+struct Pace {
+    /// The end of the interval that runs.
+    end: Instant,
+    /// How many more are accepted in it.
+    left: usize,
+}
+
+impl Pace {
+    const INTERVAL: Duration = Duration::from_millis(100);
+    const NEWCOMERS: usize = 32;
+
+    /// Admits one more, or returns when to try again.
+    fn admit(&mut self) -> Result<(), Instant> {
+        let now = Instant::now();
+        if self.end <= now {
+            (self.end, self.left) = (now + Self::INTERVAL, Self::NEWCOMERS);
+        }
+        self.left = self.left.checked_sub(1).ok_or(self.end)?;
+        Ok(())
+    }
+}
+
+impl Door {
+    /// Registers the listeners with the poll, with one token each from `first` on.
+    pub(super) fn open(
+        mut listeners: Vec<Listener>,
+        registry: &Registry,
+        first: Token,
+    ) -> io::Result<Self> {
+        for (at, listener) in listeners.iter_mut().enumerate() {
+            registry.register(listener, Token(first.0 + at), Interest::READABLE)?;
+        }
+        Ok(Self {
+            listeners,
+            is_ready: true,
+            again_at: None,
+            pace: Pace {
+                end: Instant::now(),
+                left: 0,
+            },
+            has_short_backlog: false,
+        })
+    }
+
+    /// To be called when connections wait.
+    pub(super) fn ready(&mut self) {
+        self.is_ready = true;
+    }
+
+    /// Closes the listeners; the kernel resets connections that still wait.
+    pub(super) fn close(&mut self) {
+        self.listeners.clear();
+    }
+
+    /// How long until [`Door::accept`] must be called; `None` while only an event can say.
+    pub(super) fn until_accept(&self) -> Option<Duration> {
+        self.again_at
+            .map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether [`Door::accept`] has something to do.
+    pub(super) fn is_due(&self) -> bool {
+        self.again_at
+            .map_or(self.is_ready, |at| at <= Instant::now())
+    }
+
+    /// Accepts all who wait. To be called last in a turn, so that no event of the turn can reach a
+    /// newcomer in the slot of a client that has gone.
+    pub(super) fn accept(
+        &mut self,
+        server: &mut Server<Socket>,
+        budget: &mut Budget,
+        registry: &Registry,
+        now: Moment,
+    ) {
+        self.again_at = None;
+        for listener in &self.listeners {
+            while server.has_room() {
+                server.allow(budget.allowed(server.len(), now));
+                if budget.is_short()
+                    && let Err(end) = self.pace.admit()
+                {
+                    self.again_at = Some(end);
+                    return;
+                }
+                match listener.accept() {
+                    Ok(socket) => admit(socket, server, registry, now),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if is_out_of_resources(&error) => {
+                        warn!("cannot accept connections for the moment: {error}");
+                        self.again_at = Some(Instant::now() + PAUSE);
+                        return;
+                    }
+                    // The connection was gone before it was accepted; the next one need not be.
+                    Err(_) => {}
+                }
+            }
+        }
+        // Without room, those who wait are accepted as soon as others have gone.
+        self.is_ready = !server.has_room();
+    }
+
+    /// Lets fewer connections wait while memory is short.
+    pub(super) fn adapt_backlog(&mut self, is_short: bool) {
+        if std::mem::replace(&mut self.has_short_backlog, is_short) == is_short {
+            return;
+        }
+        for listener in &self.listeners {
+            if let Err(error) = listener.set_backlog(is_short) {
+                warn!("cannot change how many connections wait: {error}");
+            }
+        }
+    }
+}
+
+/// Hands a connection to the server, and has the poll watch it.
+fn admit(socket: Socket, server: &mut Server<Socket>, registry: &Registry, now: Moment) {
+    let client = server.accept(socket, now);
+    let Some(stream) = server.stream(client) else {
+        return;
+    };
+    if let Err(error) = registry.register(stream, Token(client.index()), Interest::READABLE) {
+        warn!("cannot watch a new connection: {error}");
+        server.abandon(client);
+    }
+}
+
+/// Whether an error of accept says that the process or the system has run out of something: EMFILE,
+/// ENFILE, ENOBUFS, ENOMEM.
+fn is_out_of_resources(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}
