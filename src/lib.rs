@@ -2,7 +2,7 @@
 
 pub mod allocator;
 pub mod backoff;
-pub mod bench;
+mod bench;
 pub mod client;
 pub mod command;
 pub mod connection;

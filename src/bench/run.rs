@@ -7,16 +7,17 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 
-use super::clients::{Setup, now};
-use super::cores::{self, Role};
-use super::fleet::Fleet;
-use super::interrupt;
-use super::ledger::Segment;
-use super::plan::{Choice, Plan};
-use super::progress::Line;
-use super::sample::Sample;
-use super::target::{Kind, Target};
-use super::worker::{Order, Progress, Report};
+use crate::bench::cores::{self, Role};
+use crate::bench::interrupt;
+use crate::bench::load::clients::Setup;
+use crate::bench::load::fleet::Fleet;
+use crate::bench::load::ledger::Segment;
+use crate::bench::load::now;
+use crate::bench::load::plan::{Choice, Plan};
+use crate::bench::load::worker::{Order, Progress, Report};
+use crate::bench::server::sample::Sample;
+use crate::bench::server::target::{Kind, Target};
+use crate::bench::status_line::Line;
 use crate::source::unix_now;
 
 /// How long a server may take to read an update that nobody waits for.
@@ -401,7 +402,6 @@ impl<'a> Run<'a> {
                 cpu_first: after.cpu_first - before.cpu_first,
                 switches,
                 wall,
-                rss: (before.rss, after.rss),
             },
         ))
     }
@@ -473,6 +473,4 @@ pub struct Cost {
     pub switches: u64,
     /// Time on the wall.
     pub wall: u64,
-    /// Memory in RAM before and after, in bytes.
-    pub rss: (u64, u64),
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::interrupt::pause;
-use super::measure::{Measures, Series};
-use super::plan::Choice;
-use super::run::{Pace, Run};
-use super::worker::{Order, Progress};
+use crate::bench::interrupt::pause;
+use crate::bench::load::plan::Choice;
+use crate::bench::load::worker::{Order, Progress};
+use crate::bench::report::measure::{Measures, Series};
+use crate::bench::run::{Pace, Run};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]

@@ -12,15 +12,17 @@ use std::{env, fs, io};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::bench::cores;
-use crate::bench::floor::{self, Audience};
-use crate::bench::machine::{self, Need};
-use crate::bench::plan::{Pattern, Plan};
-use crate::bench::progress::Line;
+use crate::bench::interrupt;
+use crate::bench::load::plan::{Pattern, Plan};
+use crate::bench::load::worker;
 use crate::bench::report::{FLOOR, Point, Report, Side};
+use crate::bench::report::{plots, text};
 use crate::bench::run::{Load, Pace, Run};
 use crate::bench::scenario::{self, Amount, Scenario};
-use crate::bench::target::Kind;
-use crate::bench::{interrupt, plots, table, worker};
+use crate::bench::server::floor::{self, Audience};
+use crate::bench::server::machine::{self, Need};
+use crate::bench::server::target::Kind;
+use crate::bench::status_line::Line;
 use crate::failure::Failure;
 use crate::source::unix_now;
 use crate::update::When;
@@ -134,9 +136,9 @@ impl Options {
     }
 
     fn show(&self, report: &Report, old: Option<&Report>) -> Result<(), Failure> {
-        print!("{}", table::table(report));
+        print!("{}", text::table(report));
         if let Some(old) = old {
-            print!("{}", table::compare(report, old));
+            print!("{}", text::compare(report, old));
         }
         if let Some(file) = &self.json {
             let text = report.json().map_err(|error| ended(&error.to_string()))?;

@@ -7,11 +7,11 @@ use std::time::Duration;
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
-use crate::bench::assertion::Assertion;
-use crate::bench::plan::Pattern;
-use crate::bench::publisher::Address;
+use crate::bench::load::plan::Pattern;
+use crate::bench::report::assertion::Assertion;
 use crate::bench::scenario::Scenario;
-use crate::bench::target::Url;
+use crate::bench::server::inlet::Address;
+use crate::bench::server::target::Url;
 use crate::duration;
 
 /// Settings of `bugzfeed bench`.

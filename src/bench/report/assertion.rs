@@ -1,8 +1,8 @@
 //! `--assert`: what must hold of the results, such as `missing=0,p99<50ms,delivery_ratio<=1.03`.
 
-use super::histogram::Histogram;
-use super::measure::KEYS;
-use super::report::{Point, Report};
+use crate::bench::load::histogram::Histogram;
+use crate::bench::report::measure::KEYS;
+use crate::bench::report::{Point, Report};
 
 /// Names beside those of measures, and of measures with `_ratio` behind.
 const OTHERS: [&str; 8] = [
@@ -136,7 +136,7 @@ impl Assertion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::measure::Measure;
+    use crate::bench::report::measure::Measure;
     use crate::bench::report::{FLOOR, Side};
 
     fn report() -> Report {

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::histogram::{Histogram, QUANTILES};
-use super::report::{Report, Side};
+use crate::bench::load::histogram::{Histogram, QUANTILES};
+use crate::bench::report::{Report, Side};
 
 /// The width of the names.
 const NAME: usize = 66;

@@ -8,10 +8,10 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use super::clients::Setup;
-use super::interrupt;
-use super::sample;
-use super::worker::{Answer, Order, Progress, Report};
+use crate::bench::interrupt;
+use crate::bench::load::clients::Setup;
+use crate::bench::load::worker::{Answer, Order, Progress, Report};
+use crate::bench::server::sample;
 
 /// How often it is looked whether somebody interrupts, or a process has ended.
 const LOOK: Duration = Duration::from_millis(200);

@@ -9,8 +9,8 @@ use mio::net::TcpStream;
 use mio::{Interest, Token};
 use socket2::{Domain, Protocol, Type};
 
-use super::{Clients, State, TICK, now, ticks};
-use crate::bench::wire;
+use super::{Clients, State, TICK, ticks};
+use crate::bench::load::{now, wire};
 
 /// The least that the kernel allows, or nearly so, in bytes.
 const SMALL_RECEIVE_BUFFER: usize = 4_096;

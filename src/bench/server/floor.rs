@@ -11,7 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use socket2::{Domain, Protocol, Type};
 
-use super::publisher;
+use crate::bench::server::inlet;
 use crate::frame;
 
 const LISTENER: Token = Token(usize::MAX - 1);
@@ -174,7 +174,7 @@ impl Floor {
         self.output.clear();
         for (bug, when) in lines[..complete]
             .split(|&byte| byte == b'\n')
-            .filter_map(publisher::read_line)
+            .filter_map(inlet::read_line)
         {
             let text = format!(r#"{{"command":"update","bug":{bug},"when":"{when}"}}"#);
             match self.audience {

@@ -259,7 +259,7 @@ pub fn bars(title: &str, unit: &str, bars: &[(String, f64)]) -> String {
     for (at, (name, value)) in bars.iter().enumerate() {
         let y = TOP - 16.0 + at as f64 * BAR;
         let width = range.place(*value) * (WIDTH - left - 90.0);
-        let colour = COLOURS[if name == super::report::FLOOR {
+        let colour = COLOURS[if name == crate::bench::report::FLOOR {
             7
         } else {
             usize::from(at > 0)
@@ -274,7 +274,7 @@ pub fn bars(title: &str, unit: &str, bars: &[(String, f64)]) -> String {
             left + width + 8.0,
             y + 16.0,
             "start",
-            &super::table::number(*value),
+            &crate::bench::report::text::number(*value),
         );
     }
     svg + "</svg>\n"

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::run::Cost;
+use crate::bench::run::Cost;
 
 /// A number that came out. Less is better.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -150,7 +150,7 @@ pub const KEYS: &[&str] = &[
 mod tests {
     #[test]
     fn every_key_of_a_scenario_is_known() {
-        let source = include_str!("scenario.rs");
+        let source = include_str!("../scenario.rs");
         let calls = [
             "measures.add(\"",
             "measures.add_memory(\"",

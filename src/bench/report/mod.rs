@@ -1,14 +1,20 @@
 //! What came out of all rounds: medians, ratios to the floor, faults. Owns the numbers; how they
 //! are shown is another's.
 
+pub mod assertion;
+pub mod measure;
+pub mod plots;
+pub mod svg;
+pub mod text;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::histogram::{Histogram, QUANTILES};
-use super::measure::{Measure, Measures, Series};
-use super::worker;
+use crate::bench::load::histogram::{Histogram, QUANTILES};
+use crate::bench::load::worker;
+use crate::bench::report::measure::{Measure, Measures, Series};
 
 /// All results.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

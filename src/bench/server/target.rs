@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::publisher::{Address, Publisher};
+use crate::bench::server::inlet::{Address, Publisher};
 
 /// Which server to measure.
 #[derive(Clone, Debug)]

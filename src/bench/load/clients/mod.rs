@@ -14,13 +14,12 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use mio::net::TcpStream;
 use mio::{Events, Poll};
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-use super::histogram::Histogram;
-use super::ledger::{Delivery, Ledger};
-use super::plan::Plan;
-use super::wire;
+use crate::bench::load::histogram::Histogram;
+use crate::bench::load::ledger::{Delivery, Ledger};
+use crate::bench::load::plan::Plan;
+use crate::bench::load::{now, wire};
 
 /// Where the clients connect to, and as what.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -143,12 +142,6 @@ struct Roaming {
     done: u64,
 }
 
-/// Nanoseconds of the clock that all processes of the machine share.
-pub fn now() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 impl Clients {
     /// Clients that have yet to connect.
     ///
@@ -192,7 +185,7 @@ impl Clients {
     }
 
     /// Forgets what is known of earlier bytes: updates are expected that were not before.
-    pub fn expect(&mut self, segment: super::ledger::Segment) {
+    pub fn expect(&mut self, segment: crate::bench::load::ledger::Segment) {
         self.seen.0.clear();
         self.ledger.expect(segment);
     }

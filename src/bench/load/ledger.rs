@@ -8,8 +8,8 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
-use super::histogram::Histogram;
-use super::plan::{Choice, Plan};
+use crate::bench::load::histogram::Histogram;
+use crate::bench::load::plan::{Choice, Plan};
 
 /// Updates that are published one after the other.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -253,7 +253,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::plan::Pattern;
+    use crate::bench::load::plan::Pattern;
 
     fn ledger() -> Ledger {
         let plan = Plan {

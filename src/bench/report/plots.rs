@@ -1,8 +1,8 @@
 //! Which plots a report gives, and the page that holds them all. How a plot is drawn is another's.
 
-use super::report::{Point, Report, Side};
-use super::svg::{self, Axis, Line, Scale};
-use super::table;
+use crate::bench::report::svg::{self, Axis, Line, Scale};
+use crate::bench::report::text;
+use crate::bench::report::{Point, Report, Side};
 
 /// A plot: its name, fit for a file, and its SVG.
 pub type Plot = (String, String);
@@ -168,14 +168,14 @@ pub fn html(report: &Report) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
          <style>{STYLE}</style>\n<h1>{title}</h1>\n<p>Measured by <code>{}</code></p>\n<pre>{}</pre>\n{plots}</html>\n",
         svg::escape(&report.command),
-        svg::escape(&table::table(report))
+        svg::escape(&text::table(report))
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::measure::Measure;
+    use crate::bench::report::measure::Measure;
 
     fn report(numbers: &[u32]) -> Report {
         let side = |name: &str, value: f64| {

@@ -9,9 +9,10 @@ use std::time::Duration;
 use mio::{Token, Waker};
 use serde::{Deserialize, Serialize};
 
-use super::clients::{Clients, Setup, Tally, now};
-use super::histogram::Histogram;
-use super::ledger::{Counts, Segment};
+use crate::bench::load::clients::{Clients, Setup, Tally};
+use crate::bench::load::histogram::Histogram;
+use crate::bench::load::ledger::{Counts, Segment};
+use crate::bench::load::now;
 
 const WAKER: Token = Token(usize::MAX - 1);
 

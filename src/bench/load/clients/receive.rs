@@ -2,9 +2,10 @@
 
 use std::io::{self, Read};
 
-use super::{Client, Clients, State, TICK, now, ticks};
-use crate::bench::ledger::{Delivery, Grace};
-use crate::bench::wire::{self, Said};
+use super::{Client, Clients, State, TICK, ticks};
+use crate::bench::load::ledger::{Delivery, Grace};
+use crate::bench::load::now;
+use crate::bench::load::wire::{self, Said};
 
 impl Clients {
     pub(super) fn readable(&mut self, client: u32) {
