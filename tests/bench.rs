@@ -247,6 +247,17 @@ fn what_cannot_work_is_told_before_it_begins() {
 }
 
 #[test]
+fn an_ipv6_address_needs_no_port() {
+    let output = bench("idle ws://[::1]/ -n 5", &[]);
+    // The address is read; whether anybody listens there is the machine's business.
+    assert!(
+        output.status.code() != Some(2) && !said(&output).contains("invalid socket address"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[test]
 fn a_run_that_is_interrupted_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));

@@ -3,7 +3,7 @@
 //! at once.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::bench::load::now;
 use crate::bench::load::plan::{Choice, Plan};
 use crate::bench::load::worker::{Order, Progress, Report};
 use crate::bench::server::sample::Sample;
-use crate::bench::server::target::{Kind, Target};
+use crate::bench::server::target::{Target, TargetKind};
 use crate::bench::status_line::Line;
 use crate::source::unix_now;
 
@@ -91,7 +91,12 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// When one of them does not start.
-    pub fn start(kind: &Kind, load: &Load, first_when: i64, line: &'a Line) -> io::Result<Self> {
+    pub fn start(
+        kind: &TargetKind,
+        load: &Load,
+        first_when: i64,
+        line: &'a Line,
+    ) -> io::Result<Self> {
         let start = || {
             (0..load.servers)
                 .map(|_| Target::start(kind))
@@ -123,7 +128,10 @@ impl<'a> Run<'a> {
                 plan: load.plan.clone(),
                 clients: (at * share).min(load.plan.clients)
                     ..((at + 1) * share).min(load.plan.clients),
-                sources: load.sources.clone(),
+                sources: match target.address {
+                    SocketAddr::V4(_) => load.sources.clone(),
+                    SocketAddr::V6(_) => Vec::new(),
+                },
                 is_abrupt: load.is_abrupt,
                 may_refuse: load.may_refuse,
                 has_small_buffers: load.has_small_buffers,
@@ -358,10 +366,10 @@ impl<'a> Run<'a> {
             .map(|seq| (plan.bug(seq, choice), plan.when(seq)))
             .collect();
         for target in &mut self.targets {
-            let publisher = target.publisher.as_mut().ok_or_else(|| {
+            let inlet = target.inlet.as_mut().ok_or_else(|| {
                 io::Error::other("nowhere to publish is known; --publish says where")
             })?;
-            publisher.publish(&changes)?;
+            inlet.publish(&changes)?;
         }
         Ok(())
     }

@@ -4,18 +4,19 @@
 use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::bench::server::inlet::{Address, Publisher};
+use super::inlet::{Inlet, InletAddress};
+use crate::client::FeedUrl;
 
 /// Which server to measure.
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub enum TargetKind {
     /// `bugzfeed serve` of this program, with these further arguments.
     Serve(Vec<String>),
     /// The floor, whose updates go to all clients if the bug is below this number, or to the bug's
@@ -23,42 +24,12 @@ pub enum Kind {
     Floor(Option<u32>),
     /// A server that runs already.
     Running {
-        /// Its URL.
-        url: Url,
+        url: FeedUrl,
         /// Its processes.
         pids: Vec<u32>,
         /// Where it learns of updates.
-        publish: Option<Box<Address>>,
+        inlet: Option<Box<InletAddress>>,
     },
-}
-
-/// `ws://HOST:PORT/PATH`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Url {
-    /// `HOST:PORT`.
-    pub authority: String,
-    /// The path.
-    pub path: String,
-}
-
-impl std::str::FromStr for Url {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let rest = text.strip_prefix("ws://").ok_or_else(|| {
-            format!("'{text}' is no URL of a server; accepted is ws://HOST:PORT/PATH")
-        })?;
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let authority = if authority.contains(':') {
-            authority.to_owned()
-        } else {
-            format!("{authority}:80")
-        };
-        Ok(Self {
-            authority,
-            path: format!("/{path}"),
-        })
-    }
 }
 
 /// A server that runs.
@@ -73,39 +44,20 @@ pub struct Target {
     /// Its processes, where they are known.
     pub pids: Vec<u32>,
     /// How it learns of updates, where that is known.
-    pub publisher: Option<Publisher>,
+    pub inlet: Option<Inlet>,
+    /// What is killed at the end.
     process: Option<Child>,
+    /// What is removed at the end.
     folder: Option<PathBuf>,
 }
 
 impl Target {
     /// Starts the server, or finds it.
-    ///
-    /// # Errors
-    /// When it does not start, or is not there.
-    pub fn start(kind: &Kind) -> io::Result<Self> {
+    pub fn start(kind: &TargetKind) -> io::Result<Self> {
         match kind {
-            Kind::Serve(arguments) => serve(arguments),
-            Kind::Floor(audience) => floor(*audience),
-            Kind::Running { url, pids, publish } => {
-                let address = url
-                    .authority
-                    .to_socket_addrs()?
-                    .next()
-                    .ok_or_else(|| io::Error::other("the name has no address"))?;
-                // Once, so that a server that is not there is told at once and not by each client.
-                TcpStream::connect(address)?;
-                let publisher = publish.as_deref().map(Publisher::open).transpose()?;
-                Ok(Self {
-                    address,
-                    host: url.authority.clone(),
-                    path: url.path.clone(),
-                    pids: pids.clone(),
-                    publisher,
-                    process: None,
-                    folder: None,
-                })
-            }
+            TargetKind::Serve(arguments) => serve(arguments),
+            TargetKind::Floor(audience) => floor(*audience),
+            TargetKind::Running { url, pids, inlet } => find(url, pids, inlet.as_deref()),
         }
     }
 }
@@ -120,6 +72,20 @@ impl Drop for Target {
             let _ = fs::remove_dir_all(folder);
         }
     }
+}
+
+/// Connects once, so that a server that is not there is one error and not one of each client.
+fn find(url: &FeedUrl, pids: &[u32], inlet: Option<&InletAddress>) -> io::Result<Target> {
+    let address = TcpStream::connect((url.host(), url.port()))?.peer_addr()?;
+    Ok(Target {
+        address,
+        host: url.authority().to_owned(),
+        path: url.path().to_owned(),
+        pids: pids.to_vec(),
+        inlet: inlet.map(Inlet::open).transpose()?,
+        process: None,
+        folder: None,
+    })
 }
 
 /// Starts `bugzfeed serve` on a free port, with table and history in one file, as by default, in a
@@ -149,7 +115,7 @@ fn serve(arguments: &[String]) -> io::Result<Target> {
         host: String::new(),
         path: "/".to_owned(),
         pids: vec![process.id()],
-        publisher: None,
+        inlet: None,
         process: Some(process),
         folder: Some(folder),
     };
@@ -173,17 +139,15 @@ fn serve(arguments: &[String]) -> io::Result<Target> {
             .map_while(Result::ok)
             .for_each(|line| eprintln!("serve: {line}"))
     });
-    target.publisher = Some(open_when_there(&Address::Sqlite(table))?);
+    target.inlet = Some(open_when_there(&InletAddress::Sqlite(table))?);
     Ok(target)
 }
 
 /// Waits until the server's source has made its table.
-fn open_when_there(address: &Address) -> io::Result<Publisher> {
+fn open_when_there(address: &InletAddress) -> io::Result<Inlet> {
     let mut tries = 0;
     loop {
-        match Publisher::open(address)
-            .and_then(|mut publisher| publisher.publish(&[]).map(|()| publisher))
-        {
+        match Inlet::open(address).and_then(|mut inlet| inlet.publish(&[]).map(|()| inlet)) {
             Err(_) if tries < 100 => tries += 1,
             result => return result,
         }
@@ -207,13 +171,13 @@ fn floor(audience: Option<u32>) -> io::Result<Target> {
     let [port, control] = ports[..] else {
         return Err(io::Error::other("the floor ended at once"));
     };
-    let publisher = Publisher::open(&Address::Lines(format!("127.0.0.1:{control}")))?;
+    let inlet = Inlet::open(&InletAddress::Lines(format!("127.0.0.1:{control}")))?;
     Ok(Target {
         address: (Ipv4Addr::LOCALHOST, port).into(),
         host: format!("127.0.0.1:{port}"),
         path: "/".to_owned(),
         pids: vec![process.id()],
-        publisher: Some(publisher),
+        inlet: Some(inlet),
         process: Some(process),
         folder: None,
     })

@@ -21,7 +21,7 @@ use crate::bench::run::{Load, Pace, Run};
 use crate::bench::scenario::{self, Amount, Scenario};
 use crate::bench::server::floor::{self, Audience};
 use crate::bench::server::machine::{self, Need};
-use crate::bench::server::target::Kind;
+use crate::bench::server::target::TargetKind;
 use crate::bench::status_line::Line;
 use crate::failure::Failure;
 use crate::source::unix_now;
@@ -258,7 +258,7 @@ impl Options {
                 share,
             );
             let mut run = Run::start(kind, load, *first_when, line)?;
-            let has_history = !self.without_history && !matches!(kind, Kind::Floor(_));
+            let has_history = !self.without_history && !matches!(kind, TargetKind::Floor(_));
             let amount = self.amount(scenario, &load.plan, has_history);
             let measured = scenario::run(scenario, &amount, &mut run);
             let told = run.report();
@@ -330,17 +330,19 @@ impl Options {
         Ok(())
     }
 
-    fn kinds(&self, scenario: Scenario, plan: &Plan) -> Vec<(String, Kind)> {
+    fn kinds(&self, scenario: Scenario, plan: &Plan) -> Vec<(String, TargetKind)> {
         let audience = (plan.pattern == Pattern::Shared).then_some(plan.bugs() + 1);
-        let floor = (FLOOR.to_owned(), Kind::Floor(audience));
+        let floor = (FLOOR.to_owned(), TargetKind::Floor(audience));
         if let Some(url) = &self.url {
-            let kind = Kind::Running {
+            let kind = TargetKind::Running {
                 url: url.clone(),
                 pids: self.pid.clone(),
-                publish: self.publish.clone().map(Box::new),
+                inlet: self.publish.clone().map(Box::new),
             };
             return vec![(
-                self.name.clone().unwrap_or_else(|| url.authority.clone()),
+                self.name
+                    .clone()
+                    .unwrap_or_else(|| url.authority().to_owned()),
                 kind,
             )];
         }
@@ -364,7 +366,7 @@ impl Options {
             arguments.extend(["--history-size".to_owned(), (updates + 1_000).to_string()]);
         }
         arguments.extend(self.serve_arg.iter().cloned());
-        let serve = ("serve".to_owned(), Kind::Serve(arguments));
+        let serve = ("serve".to_owned(), TargetKind::Serve(arguments));
         if has_floor(scenario, plan) {
             vec![serve, floor]
         } else {
@@ -375,7 +377,8 @@ impl Options {
     /// Whether the server is on this machine.
     fn is_near(&self) -> bool {
         self.url.as_ref().is_none_or(|url| {
-            url.authority.starts_with("127.") || url.authority.starts_with("localhost")
+            let host = url.host();
+            host.starts_with("127.") || host == "localhost" || host == "::1"
         })
     }
 

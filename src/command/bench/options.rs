@@ -10,8 +10,8 @@ use clap::{Args, ValueEnum};
 use crate::bench::load::plan::Pattern;
 use crate::bench::report::assertion::Assertion;
 use crate::bench::scenario::Scenario;
-use crate::bench::server::inlet::Address;
-use crate::bench::server::target::Url;
+use crate::bench::server::inlet::InletAddress;
+use crate::client::FeedUrl;
 use crate::duration;
 
 /// Settings of `bugzfeed bench`.
@@ -19,15 +19,16 @@ use crate::duration;
 pub struct Options {
     /// What to measure
     pub(super) scenario: Task,
-    /// Server to measure: ws://HOST:PORT/PATH; by default one is started, and the floor beside it
-    pub(super) url: Option<Url>,
+    /// Server to measure: ws://HOST[:PORT]/PATH; by default one is started, and the floor beside it
+    #[arg(value_parser = plain_feed)]
+    pub(super) url: Option<FeedUrl>,
     /// Process of that server, for its memory and CPU time; may be given several times
     #[arg(long, value_name = "PID", requires = "url", value_delimiter = ',')]
     pub(super) pid: Vec<u32>,
     /// Where that server learns of changes: sqlite:FILE, amqp://…, http://[KEY@]HOST:PORT/PATH or
     /// lines:HOST:PORT
     #[arg(long, value_name = "DESTINATION", requires = "url")]
-    pub(super) publish: Option<Address>,
+    pub(super) publish: Option<InletAddress>,
     /// What that server is called in the results
     #[arg(long, value_name = "NAME", requires = "url")]
     pub(super) name: Option<String>,
@@ -163,6 +164,16 @@ impl ValueEnum for Task {
             Task::Floor => PossibleValue::new("floor").hide(true),
         })
     }
+}
+
+fn plain_feed(text: &str) -> Result<FeedUrl, String> {
+    let url: FeedUrl = text.parse()?;
+    if url.is_encrypted() {
+        return Err(format!(
+            "'{url}' needs TLS, which the bench's clients do not speak; accepted is ws://HOST[:PORT]/PATH"
+        ));
+    }
+    Ok(url)
 }
 
 fn rate(text: &str) -> Result<f64, String> {

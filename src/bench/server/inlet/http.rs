@@ -1,132 +1,90 @@
-//! Publishing by HTTP: a POST for each update, on one connection for as long as the server keeps
-//! it. Knows nothing of WebSockets.
+//! Inlet `http:`: a POST for each update, on one connection for as long as the server keeps it.
 
-use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
+use std::{fmt, io};
+
+use ureq::Agent;
+
+use crate::client::FeedUrl;
+
+/// For the whole of a post: a server that takes longer will not take the next one either.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where to post, and with which key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Host and port.
-    pub authority: String,
-    /// The path; `{bug}` in it stands for the bug.
-    pub path: String,
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpAddress {
+    /// `{bug}` in its path stands for the bug.
+    url: FeedUrl,
     /// The key of a webhook, for the header field X-Api-Key.
-    pub key: Option<String>,
+    key: Option<String>,
 }
 
-impl Settings {
-    /// Reads `//[KEY@]HOST:PORT/PATH`, what stands behind `http:`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let rest = text.strip_prefix("//")?;
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (key, authority) = authority
-            .rsplit_once('@')
-            .map_or((None, authority), |(key, authority)| {
-                (Some(key.to_owned()), authority)
-            });
-        Some(Self {
-            authority: authority.to_owned(),
-            path: format!("/{path}"),
-            key,
-        })
+impl HttpAddress {
+    /// Reads `http://[KEY@]HOST[:PORT]/PATH`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let rest = text.strip_prefix("http://").unwrap_or_default();
+        let end = rest.find('/').unwrap_or(rest.len());
+        let (key, host) = match rest[..end].rsplit_once('@') {
+            Some((key, host)) => (Some(key.to_owned()), host),
+            None => (None, &rest[..end]),
+        };
+        let url = format!("http://{host}{}", &rest[end..]).parse()?;
+        Ok(Self { url, key })
     }
 }
 
-/// Posts updates.
-#[derive(Debug)]
+/// The key is a secret.
+impl fmt::Debug for HttpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.url.fmt(f)
+    }
+}
+
 pub struct Poster {
-    settings: Settings,
-    /// The connection, if the server has kept it.
-    stream: Option<TcpStream>,
+    address: HttpAddress,
+    agent: Agent,
 }
 
 impl Poster {
-    /// Sees whether there is something to connect to. The connection is not kept: it may be long
-    /// until the first update.
-    ///
-    /// # Errors
-    /// When there is not.
-    pub fn open(settings: &Settings) -> io::Result<Self> {
-        super::connect(&settings.authority)?;
+    /// Fails when nobody listens. The connection that shows it is not kept: it may be long until the
+    /// first update.
+    pub fn open(address: &HttpAddress) -> io::Result<Self> {
+        TcpStream::connect((address.url.host(), address.url.port()))?;
+        let config = Agent::config_builder()
+            // The time that a proxy takes is not the server's.
+            .proxy(None)
+            .max_redirects(0)
+            .timeout_global(Some(TIMEOUT));
         Ok(Self {
-            settings: settings.clone(),
-            stream: None,
+            address: address.clone(),
+            agent: config.build().new_agent(),
         })
     }
 
-    /// Posts one update. To a webhook it is as Bugzilla's Push extension would say it; else it is
-    /// what clients are to get.
-    ///
-    /// # Errors
-    /// When the server does not take it.
+    /// Posts one update: to a webhook as Bugzilla's Push extension would, else as clients are to get
+    /// it.
     pub fn post(&mut self, bug: u32, when: &str) -> io::Result<()> {
-        let Settings {
-            authority,
-            path,
-            key,
-        } = &self.settings;
-        let path = path.replace("{bug}", &bug.to_string());
-        let (field, body) = match key {
-            Some(key) => (
-                format!("X-Api-Key: {key}\r\n"),
-                format!(r#"{{"id":{bug},"delta_ts":"{when}"}}"#),
-            ),
-            None => (
-                String::new(),
-                format!(r#"{{"command":"update","bug":{bug},"when":"{when}"}}"#),
-            ),
+        let HttpAddress { url, key } = &self.address;
+        let path = url.path().replace("{bug}", &bug.to_string());
+        let mut request = self
+            .agent
+            .post(format!("http://{}{path}", url.authority()))
+            .content_type("application/json");
+        let body = match key {
+            Some(key) => {
+                request = request.header("X-Api-Key", key);
+                format!(r#"{{"id":{bug},"delta_ts":"{when}"}}"#)
+            }
+            None => format!(r#"{{"command":"update","bug":{bug},"when":"{when}"}}"#),
         };
-        let length = body.len();
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: {authority}\r\n{field}Content-Length: {length}\r\n\r\n{body}"
-        );
-        let mut stream = match self.stream.take() {
-            Some(stream) => stream,
-            None => super::connect(authority)?,
-        };
-        stream.write_all(request.as_bytes())?;
-        if read_answer(&mut stream)? {
-            self.stream = Some(stream);
-        }
-        Ok(())
-    }
-}
-
-/// Reads an answer up to its end, as far as its Content-Length says where that is. Returns whether
-/// the connection is kept.
-fn read_answer(stream: &mut TcpStream) -> io::Result<bool> {
-    let mut answer = Vec::new();
-    let mut buffer = [0; 4_096];
-    loop {
-        let bytes = stream.read(&mut buffer)?;
-        if bytes == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        answer.extend_from_slice(&buffer[..bytes]);
-        let text = String::from_utf8_lossy(&answer).to_ascii_lowercase();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else {
-            continue;
-        };
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length:"))
-            .and_then(|length| length.trim().parse().ok());
-        if body.len() >= length.unwrap_or(0) {
-            let status = head.lines().next().unwrap_or_default();
-            let is_ok = status
-                .split(' ')
-                .nth(1)
-                .is_some_and(|code| code.starts_with('2'));
-            let is_kept = !head.contains("connection: close");
-            return if is_ok {
-                Ok(is_kept)
-            } else {
-                Err(io::Error::other(format!(
-                    "the post was answered with {status:?}"
-                )))
-            };
-        }
+        let mut response = request.send(body).map_err(io::Error::other)?;
+        // A connection is kept once its response has been read to the end.
+        response
+            .body_mut()
+            .read_to_vec()
+            .map(drop)
+            .map_err(io::Error::other)
     }
 }
 
@@ -136,12 +94,22 @@ mod tests {
 
     #[test]
     fn a_key_stands_before_the_host() {
-        let settings = Settings::parse("//secret@127.0.0.1:8844/webhook").unwrap();
+        let address = HttpAddress::parse("http://secret@127.0.0.1:8844/webhook").unwrap();
         assert_eq!(
-            (settings.authority.as_str(), settings.path.as_str()),
+            (address.url.authority(), address.url.path()),
             ("127.0.0.1:8844", "/webhook")
         );
-        assert_eq!(settings.key.as_deref(), Some("secret"));
-        assert_eq!(Settings::parse("//localhost:80").unwrap().path, "/");
+        assert_eq!(address.key.as_deref(), Some("secret"));
+        assert!(!format!("{address:?}").contains("secret"));
+    }
+
+    #[test]
+    fn the_path_may_hold_the_bug_and_an_address_may_be_ipv6() {
+        let address = HttpAddress::parse("http://[::1]/pub/{bug}").unwrap();
+        assert_eq!(
+            (address.url.host(), address.url.port(), address.url.path()),
+            ("::1", 80, "/pub/{bug}")
+        );
+        assert!(HttpAddress::parse("http://:80/").is_err());
     }
 }

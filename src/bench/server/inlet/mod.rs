@@ -12,42 +12,40 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use self::http::{HttpAddress, Poster};
 use crate::source::{Stop, amqp};
 use crate::update::{BugId, Update};
 
-/// Where updates are published.
+/// What `--publish` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub enum InletAddress {
     /// `sqlite:FILE`: the table of notifications of a server on this machine.
     Sqlite(PathBuf),
     /// `amqp://…`: a broker's exchange.
     Amqp(amqp::Settings),
     /// `http://[KEY@]HOST:PORT/PATH`: a POST for each update, with the push as its body, or as
     /// Bugzilla would post it where there is a key.
-    Http(http::Settings),
+    Http(HttpAddress),
     /// `lines:HOST:PORT`: a line for each update, its bug and its time, over TCP. The floor and the
     /// peers under benches/peers read it.
     Lines(String),
 }
 
-impl FromStr for Address {
+impl FromStr for InletAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = || {
-            "it is nowhere to publish; accepted are sqlite:FILE, amqp://USER:PASSWORD@HOST/?exchange=NAME, http://[KEY@]HOST:PORT/PATH and lines:HOST:PORT"
-                .to_owned()
-        };
+        const ACCEPTED: &str = "accepted are sqlite:FILE, amqp://USER:PASSWORD@HOST/?exchange=NAME, http://[KEY@]HOST:PORT/PATH and lines:HOST:PORT";
         match text.split_once(':').unwrap_or((text, "")) {
-            ("sqlite", file) if !file.is_empty() => Ok(Address::Sqlite(
+            ("sqlite", file) if !file.is_empty() => Ok(Self::Sqlite(
                 file.split_once('?').map_or(file, |(file, _)| file).into(),
             )),
-            ("amqp" | "amqps", _) => amqp::Settings::parse_exchange(text).map(Address::Amqp),
-            ("http", rest) => http::Settings::parse(rest)
-                .map(Address::Http)
-                .ok_or_else(refuse),
-            ("lines", address) if address.contains(':') => Ok(Address::Lines(address.to_owned())),
-            _ => Err(refuse()),
+            ("amqp" | "amqps", _) => amqp::Settings::parse_exchange(text).map(Self::Amqp),
+            ("http", _) => HttpAddress::parse(text)
+                .map(Self::Http)
+                .map_err(|why| format!("{why}; {ACCEPTED}")),
+            ("lines", address) if address.contains(':') => Ok(Self::Lines(address.to_owned())),
+            _ => Err(format!("it is nowhere to publish; {ACCEPTED}")),
         }
     }
 }
@@ -55,97 +53,69 @@ impl FromStr for Address {
 /// An update as it is published: its bug and its time.
 pub type Change = (u32, String);
 
-/// An open way to publish.
-pub enum Publisher {
-    /// To a table.
+/// A way into a server, open.
+pub enum Inlet {
     Sqlite(Connection),
-    /// To an exchange; what is published is confirmed.
+    /// The broker confirms what is published.
     Amqp(Box<amqp::Publisher>),
-    /// A request each.
-    Http(http::Poster),
-    /// A line each.
+    Http(Poster),
     Lines(TcpStream),
 }
 
-impl fmt::Debug for Publisher {
+impl fmt::Debug for Inlet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Publisher::Sqlite(_) => "Sqlite",
-            Publisher::Amqp(_) => "Amqp",
-            Publisher::Http(_) => "Http",
-            Publisher::Lines(_) => "Lines",
+            Self::Sqlite(_) => "Sqlite",
+            Self::Amqp(_) => "Amqp",
+            Self::Http(_) => "Http",
+            Self::Lines(_) => "Lines",
         })
     }
 }
 
-impl Publisher {
+impl Inlet {
     /// Connects; a broker is connected to with the first update.
-    ///
-    /// # Errors
-    /// When there is nothing to connect to.
-    pub fn open(address: &Address) -> io::Result<Self> {
+    pub fn open(address: &InletAddress) -> io::Result<Self> {
         match address {
-            Address::Sqlite(file) => {
-                let database = Connection::open(file).map_err(io::Error::other)?;
-                database
-                    .busy_timeout(Duration::from_secs(5))
-                    .map_err(io::Error::other)?;
-                // The bench's rows need not survive a power failure, and waiting for the disk would
-                // measure the disk.
-                database
-                    .pragma_update(None, "synchronous", "OFF")
-                    .map_err(io::Error::other)?;
-                Ok(Publisher::Sqlite(database))
+            InletAddress::Sqlite(file) => {
+                open_table(file).map(Self::Sqlite).map_err(io::Error::other)
             }
-            Address::Amqp(settings) => Ok(Publisher::Amqp(Box::new(amqp::Publisher::new(
-                settings.clone(),
-            )))),
-            Address::Http(settings) => http::Poster::open(settings).map(Publisher::Http),
-            Address::Lines(address) => connect(address).map(Publisher::Lines),
+            InletAddress::Amqp(settings) => {
+                let publisher = amqp::Publisher::new(settings.clone());
+                Ok(Self::Amqp(Box::new(publisher)))
+            }
+            InletAddress::Http(address) => Poster::open(address).map(Self::Http),
+            InletAddress::Lines(address) => {
+                let stream = TcpStream::connect(address)?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Lines(stream))
+            }
         }
     }
 
     /// Publishes updates, in one transaction, batch or write where there is such a thing.
-    ///
-    /// # Errors
-    /// When the other end does not take them.
     pub fn publish(&mut self, changes: &[Change]) -> io::Result<()> {
         match self {
-            Publisher::Sqlite(database) => insert(database, changes).map_err(io::Error::other),
-            Publisher::Amqp(publisher) => {
-                let update = |(bug, when): &Change| {
-                    Some(Update {
-                        bug: BugId::new(*bug)?,
-                        when: when.parse().ok()?,
-                    })
-                };
-                let updates: Vec<Update> = changes.iter().filter_map(update).collect();
-                let (_, result) = publisher.publish(&updates, &Stop::default(), &mut |_| ());
-                result.map_err(|trouble| {
-                    io::Error::other(match trouble {
-                        amqp::Trouble::Refused(why) => why,
-                        amqp::Trouble::Failed(error) => error.to_string(),
-                    })
-                })
-            }
-            Publisher::Http(poster) => changes
+            Self::Sqlite(database) => insert(database, changes).map_err(io::Error::other),
+            Self::Amqp(publisher) => send(publisher, changes),
+            Self::Http(poster) => changes
                 .iter()
                 .try_for_each(|(bug, when)| poster.post(*bug, when)),
-            Publisher::Lines(stream) => {
-                let lines: String = changes
-                    .iter()
-                    .map(|(bug, when)| format!("{bug} {when}\n"))
-                    .collect();
-                stream.write_all(lines.as_bytes())
+            Self::Lines(stream) => {
+                let line = |(bug, when): &Change| format!("{bug} {when}\n");
+                stream.write_all(changes.iter().map(line).collect::<String>().as_bytes())
             }
         }
     }
 }
 
-fn connect(address: &str) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+fn open_table(file: &PathBuf) -> rusqlite::Result<Connection> {
+    let database = Connection::open(file)?;
+    database.busy_timeout(Duration::from_secs(5))?;
+    // The bench's rows need not survive a power failure, and waiting for the disk would measure the
+    // disk.
+    database.pragma_update(None, "synchronous", "OFF")?;
+    Ok(database)
 }
 
 fn insert(database: &mut Connection, changes: &[Change]) -> rusqlite::Result<()> {
@@ -158,6 +128,23 @@ fn insert(database: &mut Connection, changes: &[Change]) -> rusqlite::Result<()>
         }
     }
     transaction.commit()
+}
+
+fn send(publisher: &mut amqp::Publisher, changes: &[Change]) -> io::Result<()> {
+    let update = |(bug, when): &Change| {
+        Some(Update {
+            bug: BugId::new(*bug)?,
+            when: when.parse().ok()?,
+        })
+    };
+    let updates: Vec<Update> = changes.iter().filter_map(update).collect();
+    let (_, result) = publisher.publish(&updates, &Stop::default(), &mut |_| ());
+    result.map_err(|trouble| {
+        io::Error::other(match trouble {
+            amqp::Trouble::Refused(why) => why,
+            amqp::Trouble::Failed(error) => error.to_string(),
+        })
+    })
 }
 
 /// Reads a line of `lines:`.
