@@ -1,7 +1,6 @@
-//! Which plots a report gives, and the page that holds them all. How a plot is drawn is another's.
+//! Which plots a report gives. Knows nothing of how a plot is drawn.
 
 use crate::bench::report::svg::{self, Axis, Line, Scale};
-use crate::bench::report::text;
 use crate::bench::report::{Point, Report, Side};
 
 /// A plot: its name, fit for a file, and its SVG.
@@ -156,22 +155,6 @@ fn latency(point: &Point) -> Option<Plot> {
     ))
 }
 
-const STYLE: &str = ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em}\
-    pre{overflow-x:auto;font-size:13px;line-height:1.35;padding:1em;border:1px solid #8885;border-radius:8px}\
-    svg{max-width:100%;height:auto;border:1px solid #8885;border-radius:8px;margin:.5em 0}";
-
-/// A page with the table and all plots, which needs nothing else.
-pub fn html(report: &Report) -> String {
-    let plots: String = plots(report).into_iter().map(|(_, svg)| svg).collect();
-    let title = svg::escape(&report.title);
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
-         <style>{STYLE}</style>\n<h1>{title}</h1>\n<p>Measured by <code>{}</code></p>\n<pre>{}</pre>\n{plots}</html>\n",
-        svg::escape(&report.command),
-        svg::escape(&text::table(report))
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,16 +199,5 @@ mod tests {
         assert_eq!(names(&[1]), ["rss", "latency"]);
         assert!(plots(&report(&[1]))[0].1.contains("<rect x="));
         assert!(names(&[]).is_empty());
-    }
-
-    #[test]
-    fn the_page_needs_nothing_from_elsewhere() {
-        let page = html(&report(&[1, 2]));
-        assert!(page.contains("a &lt;b&gt;") && page.contains("</svg>"));
-        assert!(
-            !page
-                .replace("http://www.w3.org/2000/svg", "")
-                .contains("http")
-        );
     }
 }

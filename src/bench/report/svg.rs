@@ -300,8 +300,7 @@ fn text(svg: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
     );
 }
 
-/// Escapes a text for SVG and HTML.
-pub fn escape(text: &str) -> String {
+fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

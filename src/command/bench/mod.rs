@@ -144,9 +144,6 @@ impl Options {
             let text = report.json().map_err(|error| ended(&error.to_string()))?;
             write(file, &text)?;
         }
-        if let Some(file) = &self.html {
-            write(file, &plots::html(report))?;
-        }
         if let Some(folder) = &self.svg {
             fs::create_dir_all(folder).map_err(|error| {
                 Failure::Unavailable(format!(

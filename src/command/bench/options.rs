@@ -110,9 +110,6 @@ pub struct Options {
     /// File that all numbers are written to
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
-    /// File that a page with tables and plots is written to
-    #[arg(long, value_name = "FILE")]
-    pub(super) html: Option<PathBuf>,
     /// Folder that each plot is written to, as SVG
     #[arg(long, value_name = "FOLDER")]
     pub(super) svg: Option<PathBuf>,
