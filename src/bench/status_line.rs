@@ -12,37 +12,37 @@ const REWRITE: Duration = Duration::from_millis(100);
 
 /// The line on stderr.
 #[derive(Debug)]
-pub struct Line {
+pub struct StatusLine {
     is_terminal: bool,
     is_quiet: bool,
     begun: Instant,
-    state: RefCell<State>,
+    step: RefCell<Step>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Step {
     /// What stands before each step: the round and the server.
     title: String,
     /// How much of all was done before, from 0 to 1, how long that took, and when it was done.
     share_done: f64,
     took: Duration,
     titled: Instant,
-    step: String,
+    name: String,
     total: u64,
     begun: Instant,
     shown: Option<Instant>,
 }
 
-impl Line {
+impl StatusLine {
     /// A line on stderr; nothing at all where `is_quiet`.
     pub fn new(is_quiet: bool) -> Self {
         let begun = Instant::now();
-        let state = State {
+        let step = Step {
             title: String::new(),
             share_done: 0.0,
             took: Duration::ZERO,
             titled: begun,
-            step: String::new(),
+            name: String::new(),
             total: 0,
             begun,
             shown: None,
@@ -51,40 +51,40 @@ impl Line {
             is_terminal: io::stderr().is_terminal(),
             is_quiet,
             begun,
-            state: RefCell::new(state),
+            step: RefCell::new(step),
         }
     }
 
     /// Sets what stands before each step from now on, and how much of all is done, from 0 to 1.
     pub fn title(&self, title: &str, share_done: f64) {
-        let mut state = self.state.borrow_mut();
-        state.title = title.to_owned();
-        (state.share_done, state.took, state.titled) =
+        let mut step = self.step.borrow_mut();
+        step.title = title.to_owned();
+        (step.share_done, step.took, step.titled) =
             (share_done, self.begun.elapsed(), Instant::now());
     }
 
     /// Begins a step of so many units.
-    pub fn begin(&self, step: &str, total: u64) {
-        let mut state = self.state.borrow_mut();
-        if !self.is_terminal && !self.is_quiet && state.step != step {
-            eprintln!("{}: {step}", state.title);
+    pub fn begin(&self, name: &str, total: u64) {
+        let mut step = self.step.borrow_mut();
+        if !self.is_terminal && !self.is_quiet && step.name != name {
+            eprintln!("{}: {name}", step.title);
         }
-        step.clone_into(&mut state.step);
-        (state.total, state.begun, state.shown) = (total, Instant::now(), None);
+        name.clone_into(&mut step.name);
+        (step.total, step.begun, step.shown) = (total, Instant::now(), None);
     }
 
     /// Shows how many units of the step are done.
     pub fn show(&self, done: u64) {
-        let mut state = self.state.borrow_mut();
+        let mut step = self.step.borrow_mut();
         if !self.is_terminal
             || self.is_quiet
-            || state.shown.is_some_and(|shown| shown.elapsed() < REWRITE)
+            || step.shown.is_some_and(|shown| shown.elapsed() < REWRITE)
         {
             return;
         }
         let now = Instant::now();
-        state.shown = Some(now);
-        eprint!("\r\x1b[K{}", state.text(done, now));
+        step.shown = Some(now);
+        eprint!("\r\x1b[K{}", step.text(done, now));
         let _ = io::stderr().flush();
     }
 
@@ -96,13 +96,13 @@ impl Line {
     }
 }
 
-impl State {
+impl Step {
     fn text(&self, done: u64, now: Instant) -> String {
         let share = done as f64 / self.total.max(1) as f64;
         let mut text = format!(
             "{}: {} {done}/{} ({:.0} %)",
             self.title,
-            self.step,
+            self.name,
             self.total,
             share * 100.0
         );
@@ -127,27 +127,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_tells_what_is_left_of_the_step_and_of_all() {
+    fn the_line_says_what_is_left_of_the_step_and_of_all() {
         let begun = Instant::now();
-        let mut state = State {
+        let mut step = Step {
             title: "serve".to_owned(),
             share_done: 0.0,
             took: Duration::ZERO,
             titled: begun,
-            step: "connecting".to_owned(),
+            name: "connecting".to_owned(),
             total: 200,
             begun,
             shown: None,
         };
         let later = begun + Duration::from_secs(10);
-        assert_eq!(state.text(0, later), "serve: connecting 0/200 (0 %)");
+        assert_eq!(step.text(0, later), "serve: connecting 0/200 (0 %)");
         assert_eq!(
-            state.text(50, later),
+            step.text(50, later),
             "serve: connecting 50/200 (25 %), 30 s left"
         );
-        (state.share_done, state.took) = (0.25, Duration::from_secs(40));
+        (step.share_done, step.took) = (0.25, Duration::from_secs(40));
         assert_eq!(
-            state.text(50, later),
+            step.text(50, later),
             "serve: connecting 50/200 (25 %), 30 s left; 110 s of all"
         );
     }

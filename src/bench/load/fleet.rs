@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::bench::interrupt;
 use crate::bench::load::clients::Setup;
-use crate::bench::load::worker::{Answer, Order, Progress, Report};
+use crate::bench::load::order::{Answer, Order, Outcome, Status};
 use crate::bench::server::sample;
 
 /// How often it is looked whether somebody interrupts, or a process has ended.
@@ -63,53 +63,50 @@ impl Fleet {
         Ok(Self { workers, answers })
     }
 
-    /// Gives all processes an order and waits until all have carried it out. `watch` is told how
-    /// far they are.
+    /// Gives all processes an order and waits until all have carried it out. `watch` gets how far
+    /// they are.
     ///
     /// # Errors
     /// When a process is gone.
-    pub fn order(
-        &mut self,
-        order: &Order,
-        watch: &mut dyn FnMut(&Progress),
-    ) -> io::Result<Progress> {
-        for worker in &mut self.workers {
-            send(&mut worker.orders, order)?;
-        }
-        let mut progress = vec![Progress::default(); self.workers.len()];
+    pub fn order(&mut self, order: &Order, watch: &mut dyn FnMut(&Status)) -> io::Result<Status> {
+        self.send(order)?;
+        let mut statuses = vec![Status::default(); self.workers.len()];
         let mut left = self.workers.len();
         while left > 0 {
-            let (at, answer) = self.next_answer()?;
-            match answer {
-                Answer::Progress(told) => progress[at] = told,
-                Answer::Done(told) => {
-                    progress[at] = told;
+            match self.next_answer()? {
+                (at, Answer::Pending(status)) => statuses[at] = status,
+                (at, Answer::Done(status)) => {
+                    statuses[at] = status;
                     left -= 1;
                 }
-                Answer::Report(_) => {}
+                (_, Answer::Outcome(_)) => {}
             }
-            watch(&sum(&progress));
+            watch(&Status::of_all(&statuses));
         }
-        Ok(sum(&progress))
+        Ok(Status::of_all(&statuses))
     }
 
-    /// Gathers all that the processes know.
+    /// Gathers what the processes have counted.
     ///
     /// # Errors
     /// When a process is gone.
-    pub fn report(&mut self) -> io::Result<Report> {
-        for worker in &mut self.workers {
-            send(&mut worker.orders, &Order::Report)?;
-        }
-        let mut report = Report::default();
+    pub fn outcome(&mut self) -> io::Result<Outcome> {
+        self.send(&Order::Report)?;
+        let mut sum = Outcome::default();
         let mut left = self.workers.len();
         while left > 0 {
-            if let (_, Answer::Report(told)) = self.next_answer()? {
-                add(&mut report, &told);
+            if let (_, Answer::Outcome(outcome)) = self.next_answer()? {
+                sum.add(&outcome);
                 left -= 1;
             }
         }
-        Ok(report)
+        Ok(sum)
+    }
+
+    fn send(&mut self, order: &Order) -> io::Result<()> {
+        self.workers
+            .iter_mut()
+            .try_for_each(|worker| send(&mut worker.orders, order))
     }
 
     fn next_answer(&mut self) -> io::Result<(usize, Answer)> {
@@ -154,37 +151,4 @@ fn send(orders: &mut ChildStdin, message: &impl serde::Serialize) -> io::Result<
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     orders.write_all(&line)
-}
-
-fn sum(progress: &[Progress]) -> Progress {
-    progress
-        .iter()
-        .fold(Progress::default(), |sum, one| Progress {
-            open: sum.open + one.open,
-            closed: sum.closed + one.closed,
-            lost: sum.lost + one.lost,
-            outstanding: sum.outstanding + one.outstanding,
-            behind: sum.behind + one.behind,
-            took: sum.took.max(one.took),
-        })
-}
-
-fn add(report: &mut Report, other: &Report) {
-    report.counts.add(&other.counts);
-    report.outstanding += other.outstanding;
-    report.latency.merge(&other.latency);
-    let (tally, other) = (&mut report.tally, &other.tally);
-    tally.open += other.open;
-    tally.opened += other.opened;
-    tally.closed += other.closed;
-    tally.refused += other.refused;
-    tally.incomplete += other.incomplete;
-    tally.bytes += other.bytes;
-    tally.connect.merge(&other.connect);
-    for (reason, times) in &other.failed {
-        *tally.failed.entry(reason.clone()).or_default() += times;
-    }
-    for (reason, times) in &other.dropped {
-        *tally.dropped.entry(reason.clone()).or_default() += times;
-    }
 }

@@ -71,6 +71,10 @@ impl Histogram {
         }
         self.max
     }
+    /// The same in milliseconds; `None` where nothing was counted.
+    pub fn milliseconds(&self, share: f64) -> Option<f64> {
+        (!self.is_empty()).then(|| self.quantile(share) as f64 / 1e6)
+    }
 }
 
 /// The bucket of a duration: exact below 64 ns, then 64 buckets for each doubling.

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::load::histogram::Histogram;
-use crate::bench::load::plan::{Choice, Plan};
+use crate::bench::load::plan::{Demand, Plan};
 
 /// Updates that are published one after the other.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub struct Segment {
     /// How many there are.
     pub count: u32,
     /// Of which bugs.
-    pub choice: Choice,
+    pub demand: Demand,
     /// When the first one is due, by the monotonic clock, in nanoseconds.
     pub start: u64,
     /// How much later each burst is due.
@@ -38,6 +38,14 @@ impl Segment {
     pub fn due(&self, seq: u32) -> u64 {
         self.start + u64::from((seq - self.first_seq) / self.burst.max(1)) * self.interval
     }
+
+    /// The number behind those that are sent with `seq`: its burst, and what else is due by now.
+    /// Whoever is late is not late for ever.
+    pub fn first_after(&self, seq: u32, now: u64) -> u32 {
+        let overdue = now.saturating_sub(self.due(seq)) / self.interval.max(1);
+        let bursts = u32::try_from(overdue + 1).unwrap_or(u32::MAX);
+        seq.saturating_add(self.burst.saturating_mul(bursts))
+    }
 }
 
 /// What the clients got.
@@ -52,8 +60,6 @@ pub struct Counts {
     /// Deliveries that came again, or after a later one, to a client that had not asked for a
     /// repetition.
     pub repeated: u64,
-    /// Deliveries that came again since the client had named their time by `since`.
-    pub replayed: u64,
     /// Deliveries of what the client had not subscribed to or what was never published.
     pub foreign: u64,
 }
@@ -65,7 +71,6 @@ impl Counts {
         self.skipped += other.skipped;
         self.coalesced += other.coalesced;
         self.repeated += other.repeated;
-        self.replayed += other.replayed;
         self.foreign += other.foreign;
     }
 }
@@ -146,7 +151,7 @@ impl Ledger {
     /// Notes that updates are about to be published.
     pub fn expect(&mut self, segment: Segment) {
         for seq in segment.seqs() {
-            let bug = self.plan.bug(seq, segment.choice);
+            let bug = self.plan.bug(seq, segment.demand);
             if let Some(&subscribers) = self.subscribers.get(&bug) {
                 self.published.entry(bug).or_default().push(seq);
                 self.outstanding += u64::from(subscribers);
@@ -172,7 +177,7 @@ impl Ledger {
         }
     }
 
-    /// Finds out which update a push tells of.
+    /// Finds out which update a push is.
     pub fn identify(&self, bug: u32, when: i64) -> Delivery {
         let seq = self.plan.seq(when);
         let position = seq
@@ -206,11 +211,7 @@ impl Ledger {
         let cursor = &mut self.cursors[slots.start + at];
         if position < *cursor {
             let is_asked_for = grace.may_repeat && position + 1 == *cursor;
-            *(if is_asked_for {
-                &mut self.counts.replayed
-            } else {
-                &mut self.counts.repeated
-            }) += 1;
+            self.counts.repeated += u64::from(!is_asked_for);
             return;
         }
         let skipped = u64::from(position - *cursor);
@@ -267,7 +268,7 @@ mod tests {
         ledger.expect(Segment {
             first_seq: 0,
             count: 4,
-            choice: Choice::Wanted,
+            demand: Demand::Wanted,
             start: 10,
             interval: 5,
             burst: 2,
@@ -315,7 +316,7 @@ mod tests {
         // Who comes back may get again what he names, and nothing older.
         get(&mut ledger, 0, 1, 2, true);
         get(&mut ledger, 0, 1, 0, true);
-        assert_eq!((ledger.counts.repeated, ledger.counts.replayed), (2, 1));
+        assert_eq!(ledger.counts.repeated, 2);
         for (bug, seq) in [(3, 0), (2, 0), (1, 99), (1, -5)] {
             get(&mut ledger, 0, bug, seq, false);
         }
@@ -354,7 +355,7 @@ mod tests {
         ledger.expect(Segment {
             first_seq: 4,
             count: 2,
-            choice: Choice::Wanted,
+            demand: Demand::Wanted,
             start: 10,
             interval: 5,
             burst: 2,

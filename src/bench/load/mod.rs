@@ -5,6 +5,7 @@ pub mod clients;
 pub mod fleet;
 pub mod histogram;
 pub mod ledger;
+pub mod order;
 pub mod plan;
 pub mod wire;
 pub mod worker;

@@ -25,7 +25,7 @@ pub enum Pattern {
 
 /// Which updates are published in one go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Choice {
+pub enum Demand {
     /// Of bugs that somebody wants, by the pattern.
     Wanted,
     /// Of bugs that nobody wants.
@@ -73,19 +73,19 @@ impl Plan {
     }
 
     /// The bug that changes with the update number `seq`.
-    pub fn bug(&self, seq: u32, choice: Choice) -> u32 {
+    pub fn bug(&self, seq: u32, demand: Demand) -> u32 {
         let bugs = self.bugs();
-        match (choice, self.pattern) {
+        match (demand, self.pattern) {
             // Steps of a prime: neighbours in time are no neighbours in memory, and all come in
             // turn unless it divides their number.
-            (Choice::Wanted, Pattern::Own) if !bugs.is_multiple_of(7_919) => {
+            (Demand::Wanted, Pattern::Own) if !bugs.is_multiple_of(7_919) => {
                 (u64::from(seq) * 7_919 % u64::from(bugs)) as u32 + 1
             }
-            (Choice::Wanted, Pattern::Shared | Pattern::Own) => seq % bugs + 1,
-            (Choice::Wanted, Pattern::Zipf) => {
+            (Demand::Wanted, Pattern::Shared | Pattern::Own) => seq % bugs + 1,
+            (Demand::Wanted, Pattern::Zipf) => {
                 zipf(bugs, &mut fastrand::Rng::with_seed(!u64::from(seq)))
             }
-            (Choice::Unwanted, _) => bugs + 1 + seq % 100_000,
+            (Demand::Unwanted, _) => bugs + 1 + seq % 100_000,
         }
     }
 
@@ -150,7 +150,7 @@ mod tests {
             .count();
         assert!((150..350).contains(&wanting_first), "{wanting_first}");
         let changing_first = (0..1_000)
-            .filter(|&seq| plan.bug(seq, Choice::Wanted) == 1)
+            .filter(|&seq| plan.bug(seq, Demand::Wanted) == 1)
             .count();
         assert!((50..150).contains(&changing_first), "{changing_first}");
     }
@@ -158,10 +158,10 @@ mod tests {
     #[test]
     fn nobody_wants_what_is_unwanted() {
         let plan = plan(Pattern::Shared);
-        assert!((0..200_000).all(|seq| plan.bug(seq, Choice::Unwanted) > plan.bugs()));
+        assert!((0..200_000).all(|seq| plan.bug(seq, Demand::Unwanted) > plan.bugs()));
         assert!(
             (0..10)
-                .map(|seq| plan.bug(seq, Choice::Wanted))
+                .map(|seq| plan.bug(seq, Demand::Wanted))
                 .eq([1, 2, 3, 1, 2, 3, 1, 2, 3, 1])
         );
     }

@@ -1,5 +1,5 @@
-//! One process of the load: does what the bench orders on stdin, a line of JSON each, and answers
-//! on stdout. Owns the order that is being carried out; the clients know nothing of it.
+//! One process of the load: does what the bench orders on stdin, and answers on stdout. Owns the
+//! order that is being carried out; the clients know nothing of it.
 
 use std::io::{self, BufRead, Write};
 use std::sync::mpsc::{self, Receiver};
@@ -7,122 +7,22 @@ use std::thread;
 use std::time::Duration;
 
 use mio::{Token, Waker};
-use serde::{Deserialize, Serialize};
 
-use crate::bench::load::clients::{Clients, Setup, Tally};
-use crate::bench::load::histogram::Histogram;
-use crate::bench::load::ledger::{Counts, Segment};
-use crate::bench::load::now;
+use super::clients::{Clients, Setup};
+use super::histogram::Histogram;
+use super::now;
+use super::order::{Answer, Order, Outcome, Status};
 
 const WAKER: Token = Token(usize::MAX - 1);
 
-/// How often a worker tells how far it is.
-const PROGRESS: Duration = Duration::from_millis(200);
+/// How often a worker answers how far it is.
+const STATUS: Duration = Duration::from_millis(200);
 
 /// A wait ends this much later than patience, so that it has really ended.
 const LEEWAY: Duration = Duration::from_millis(1);
 
-/// How often all clients are looked at, where there is no count that says the same.
+/// How often all clients are looked at, where no count says the same.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// What the bench wants done.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Order {
-    /// All that are absent connect and subscribe.
-    Connect {
-        /// Asking for what they missed.
-        with_since: bool,
-        /// How many at the same time.
-        in_flight: u32,
-        /// How many per second; 0 for all at once.
-        rate: u32,
-    },
-    /// Clients connect, subscribe and leave, so many times.
-    Churn {
-        /// How many times in all.
-        cycles: u64,
-        /// How many at the same time.
-        in_flight: u32,
-    },
-    /// All leave.
-    Close,
-    /// All are gone without a word.
-    Cut,
-    /// These updates will be published.
-    Expect(Segment),
-    /// Wait until all have what they should get.
-    Await {
-        /// For how long at most.
-        patience: Duration,
-    },
-    /// Wait until all that are open have the newest update of each of their bugs.
-    AwaitNewest {
-        /// For how long at most.
-        patience: Duration,
-    },
-    /// From now on, updates are expected by those who are subscribed, and by nobody else.
-    Enroll,
-    /// Each n-th client reads no more.
-    StopReading {
-        /// n.
-        every: u32,
-    },
-    /// All read again.
-    ResumeReading,
-    /// So many clients per second lose their connection and come back with `since`, until told
-    /// otherwise.
-    Roam {
-        /// How many; 0 ends it, and waits until all are back.
-        per_second: u32,
-        /// How many may be connecting at the same time.
-        in_flight: u32,
-    },
-    /// What was measured so far was a warm-up: latencies count from here.
-    Forget,
-    /// Tell everything.
-    Report,
-}
-
-/// What a worker says.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Answer {
-    /// It has not done it yet.
-    Progress(Progress),
-    /// It has done it.
-    Done(Progress),
-    /// It tells everything.
-    Report(Box<Report>),
-}
-
-/// How far a worker is.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Progress {
-    /// Clients that are subscribed.
-    pub open: u32,
-    /// Times that a client has left.
-    pub closed: u64,
-    /// Times that a client could not connect, or was dropped.
-    pub lost: u64,
-    /// Deliveries that are still to come.
-    pub outstanding: u64,
-    /// Clients that had not the newest update of each bug when the wait ended.
-    pub behind: u64,
-    /// Nanoseconds that the order took.
-    pub took: u64,
-}
-
-/// Everything that a worker knows.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Report {
-    /// What happened to its clients.
-    pub tally: Tally,
-    /// What they got.
-    pub counts: Counts,
-    /// Deliveries that never came.
-    pub outstanding: u64,
-    /// How late they were.
-    pub latency: Histogram,
-}
 
 /// Works until stdin ends.
 ///
@@ -134,21 +34,20 @@ pub fn run() -> io::Result<()> {
     let setup: Setup = serde_json::from_str(&line)?;
     let mut clients = Clients::new(setup)?;
     let orders = listen(&clients)?;
-    let mut current: Option<Current> = None;
+    let mut running: Option<Running> = None;
     loop {
-        while current.is_none() {
+        while running.is_none() {
             match orders.try_recv() {
-                Ok(order) => current = Current::begin(order, &mut clients)?,
+                Ok(order) => running = Running::begin(order, &mut clients)?,
                 Err(mpsc::TryRecvError::Empty) => break,
                 Err(mpsc::TryRecvError::Disconnected) => return Ok(()),
             }
         }
-        let patience = current.as_ref().map(|current| current.patience());
-        clients.turn(patience)?;
-        if let Some(running) = &mut current
-            && running.advance(&clients)?
+        clients.poll(running.as_ref().map(Running::patience))?;
+        if let Some(order) = &mut running
+            && order.advance(&clients)?
         {
-            current = None;
+            running = None;
         }
     }
 }
@@ -175,97 +74,75 @@ fn listen(clients: &Clients) -> io::Result<Receiver<Order>> {
 }
 
 /// An order that takes time.
-struct Current {
+struct Running {
     order: Order,
     begun: u64,
-    told: u64,
+    answered: u64,
     /// When all clients were last looked at, which takes a while.
     looked: u64,
 }
 
-impl Current {
+impl Running {
     /// Begins an order; `None` when it is done already.
     fn begin(order: Order, clients: &mut Clients) -> io::Result<Option<Self>> {
         let begun = now();
-        match &order {
-            Order::Connect {
-                with_since,
-                in_flight,
-                rate,
-            } => {
-                clients.pace(*in_flight, *rate);
-                clients.connect(*with_since);
-            }
-            Order::Churn { cycles, in_flight } => {
-                clients.pace(*in_flight, 0);
-                clients.churn(*cycles);
-            }
-            Order::Close => clients.close(),
-            Order::Cut => clients.cut(),
-            Order::Enroll => clients.enroll(),
-            Order::Expect(segment) => clients.expect(segment.clone()),
-            Order::Await { .. } | Order::AwaitNewest { .. } => {}
-            Order::StopReading { every } => clients.stop_reading(*every),
-            Order::ResumeReading => clients.resume_reading(),
-            Order::Roam {
-                per_second,
-                in_flight,
-            } => {
-                clients.pace(*in_flight, 0);
-                clients.roam(*per_second);
-            }
-            Order::Forget => {
-                clients.ledger.latency = Histogram::default();
-                clients.tally.connect = Histogram::default();
-            }
-            Order::Report => {
-                let report = Report {
-                    tally: clients.tally.clone(),
-                    counts: clients.ledger.counts.clone(),
-                    outstanding: clients.ledger.outstanding,
-                    latency: clients.ledger.latency.clone(),
-                };
-                say(&Answer::Report(Box::new(report)))?;
-                return Ok(None);
-            }
+        if let Order::Report = order {
+            return answer(&Answer::Outcome(Box::new(outcome(clients)))).map(|()| None);
         }
-        let mut current = Self {
+        carry_out(&order, clients);
+        let mut running = Self {
             order,
             begun,
-            told: begun,
+            answered: begun,
             looked: begun,
         };
-        Ok(if current.advance(clients)? {
-            None
-        } else {
-            Some(current)
-        })
+        let is_done = running.advance(clients)?;
+        Ok((!is_done).then_some(running))
     }
 
+    /// How long to wait at most, so that the end of the order is not noticed late.
     fn patience(&self) -> Duration {
-        // So that the end of a wait is not noticed late.
         match self.order {
             Order::AwaitNewest { .. } => LOOK,
-            Order::Await { patience } => PROGRESS
+            Order::Await { patience } => STATUS
                 .min((patience + LEEWAY).saturating_sub(Duration::from_nanos(now() - self.begun))),
-            _ => PROGRESS,
+            _ => STATUS,
         }
     }
 
-    /// Tells how far the order is; returns whether it is done.
+    /// Answers how far the order is, now and then; returns whether it is done.
     fn advance(&mut self, clients: &Clients) -> io::Result<bool> {
         let time = now();
+        let is_done = self.is_done(clients, time);
+        if !is_done && time - self.answered < STATUS.as_nanos() as u64 {
+            return Ok(false);
+        }
+        self.answered = time;
+        let status = Status {
+            open: clients.tally.open,
+            closed: clients.tally.closed,
+            outstanding: clients.ledger.outstanding,
+            took: time - self.begun,
+        };
+        answer(&if is_done {
+            Answer::Done(status)
+        } else {
+            Answer::Pending(status)
+        })?;
+        Ok(is_done)
+    }
+
+    fn is_done(&mut self, clients: &Clients, time: u64) -> bool {
         let is_over = |patience: Duration| Duration::from_nanos(time - self.begun) > patience;
-        let is_done = match self.order {
-            Order::Connect { .. }
-            | Order::Churn { .. }
-            | Order::Close
-            | Order::Roam { per_second: 0, .. } => clients.is_settled(),
+        match self.order {
+            Order::Connect { .. } | Order::Churn { .. } | Order::Roam { per_second: 0, .. } => {
+                clients.is_settled()
+            }
             Order::Await { patience } => clients.ledger.outstanding == 0 || is_over(patience),
             Order::AwaitNewest { .. } if time - self.looked < LOOK.as_nanos() as u64 => false,
             Order::AwaitNewest { patience } => {
                 self.looked = time;
-                is_over(patience) || clients.behind() == 0
+                is_over(patience) || clients.are_up_to_date()
             }
             Order::Cut
             | Order::Enroll
@@ -275,34 +152,45 @@ impl Current {
             | Order::Roam { .. }
             | Order::Forget
             | Order::Report => true,
-        };
-        if !is_done && time - self.told < PROGRESS.as_nanos() as u64 {
-            return Ok(false);
         }
-        self.told = time;
-        let tally = &clients.tally;
-        let progress = Progress {
-            open: tally.open,
-            closed: tally.closed,
-            lost: tally.failed.values().chain(tally.dropped.values()).sum(),
-            outstanding: clients.ledger.outstanding,
-            behind: if is_done && matches!(self.order, Order::AwaitNewest { .. }) {
-                clients.behind()
-            } else {
-                0
-            },
-            took: time - self.begun,
-        };
-        say(&if is_done {
-            Answer::Done(progress)
-        } else {
-            Answer::Progress(progress)
-        })?;
-        Ok(is_done)
     }
 }
 
-fn say(answer: &Answer) -> io::Result<()> {
+fn carry_out(order: &Order, clients: &mut Clients) {
+    match *order {
+        Order::Connect {
+            with_since,
+            in_flight,
+            rate,
+        } => clients.connect(with_since, in_flight, rate),
+        Order::Churn { cycles, in_flight } => clients.churn(cycles, in_flight),
+        Order::Cut => clients.cut(),
+        Order::Enroll => clients.enroll(),
+        Order::Expect(ref segment) => clients.expect(segment.clone()),
+        Order::StopReading { every } => clients.stop_reading(every),
+        Order::ResumeReading => clients.resume_reading(),
+        Order::Roam {
+            per_second,
+            in_flight,
+        } => clients.roam(per_second, in_flight),
+        Order::Forget => {
+            clients.ledger.latency = Histogram::default();
+            clients.tally.connect = Histogram::default();
+        }
+        Order::Await { .. } | Order::AwaitNewest { .. } | Order::Report => {}
+    }
+}
+
+fn outcome(clients: &Clients) -> Outcome {
+    Outcome {
+        tally: clients.tally.clone(),
+        counts: clients.ledger.counts.clone(),
+        outstanding: clients.ledger.outstanding,
+        latency: clients.ledger.latency.clone(),
+    }
+}
+
+fn answer(answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     io::stdout().write_all(&line)

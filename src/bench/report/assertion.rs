@@ -1,8 +1,7 @@
 //! `--assert`: what must hold of the results, such as `missing=0,p99<50ms,delivery_ratio<=1.03`.
 
-use crate::bench::load::histogram::Histogram;
 use crate::bench::report::measure::KEYS;
-use crate::bench::report::{Point, Report};
+use crate::bench::report::{Point, Results};
 
 /// Names beside those of measures, and of measures with `_ratio` behind.
 const OTHERS: [&str; 8] = [
@@ -90,8 +89,8 @@ impl Assertion {
     ///
     /// # Errors
     /// A sentence on what does not hold.
-    pub fn check(&self, report: &Report) -> Result<(), String> {
-        for point in &report.points {
+    pub fn check(&self, results: &Results) -> Result<(), String> {
+        for point in &results.points {
             let Some(found) = self.find(point) else {
                 return Err(format!("{}: {} was not measured", self.text, self.name));
             };
@@ -114,17 +113,15 @@ impl Assertion {
 
     fn find(&self, point: &Point) -> Option<f64> {
         let side = point.sides.first()?;
-        let milliseconds =
-            |of: &Histogram, share: f64| (!of.is_empty()).then(|| of.quantile(share) as f64 / 1e6);
         match self.name.as_str() {
             "missing" => Some(side.missing as f64),
             "faults" => Some(side.faults.values().sum::<u64>() as f64),
             "received" => Some(side.received as f64),
-            "p50" => milliseconds(&side.latency, 0.5),
-            "p99" => milliseconds(&side.latency, 0.99),
-            "p999" => milliseconds(&side.latency, 0.999),
-            "max" => milliseconds(&side.latency, 1.0),
-            "connect_p99" => milliseconds(&side.connect, 0.99),
+            "p50" => side.latency.milliseconds(0.5),
+            "p99" => side.latency.milliseconds(0.99),
+            "p999" => side.latency.milliseconds(0.999),
+            "max" => side.latency.milliseconds(1.0),
+            "connect_p99" => side.connect.milliseconds(0.99),
             name => match name.strip_suffix("_ratio") {
                 Some(measure) => point.ratio(0, measure),
                 None => side.median(name),
@@ -139,7 +136,7 @@ mod tests {
     use crate::bench::report::measure::Measure;
     use crate::bench::report::{FLOOR, Side};
 
-    fn report() -> Report {
+    fn results() -> Results {
         let side = |name: &str, value: f64| {
             let measure = Measure {
                 key: "rss".to_owned(),
@@ -155,12 +152,12 @@ mod tests {
             side.latency.record(40_000_000, 100);
             side
         };
-        Report {
+        Results {
             points: vec![Point {
                 clients: 10,
                 sides: vec![side("serve", 120.0), side(FLOOR, 60.0)],
             }],
-            ..Report::default()
+            ..Results::default()
         }
     }
 
@@ -180,14 +177,14 @@ mod tests {
         ] {
             let result = text
                 .parse::<Assertion>()
-                .and_then(|assertion| assertion.check(&report()));
+                .and_then(|assertion| assertion.check(&results()));
             assert_eq!(result.is_ok(), holds, "{text}: {result:?}");
         }
         assert!(
             "connect_p99<1s"
                 .parse::<Assertion>()
                 .unwrap()
-                .check(&report())
+                .check(&results())
                 .unwrap_err()
                 .contains("was not measured")
         );
@@ -195,7 +192,7 @@ mod tests {
             "cycle<1"
                 .parse::<Assertion>()
                 .unwrap()
-                .check(&report())
+                .check(&results())
                 .unwrap_err()
                 .contains("was not measured")
         );

@@ -1,24 +1,26 @@
-//! What came out of all rounds: medians, ratios to the floor, faults. Owns the numbers; how they
-//! are shown is another's.
+//! The results of all rounds: medians, ratios to the floor, faults. Owns the numbers; each way to
+//! show them has its own file.
 
 pub mod assertion;
+mod axis;
+pub mod comparison;
+pub mod json;
 pub mod measure;
 pub mod plots;
-pub mod svg;
+mod svg;
 pub mod text;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
 
-use crate::bench::load::histogram::{Histogram, QUANTILES};
-use crate::bench::load::worker;
+use crate::bench::load::histogram::Histogram;
+use crate::bench::load::order::Outcome;
 use crate::bench::report::measure::{Measure, Measures, Series};
 
 /// All results.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Report {
+pub struct Results {
     /// The scenario, and how much of it.
     pub title: String,
     /// The command line.
@@ -71,44 +73,46 @@ pub struct Side {
 
 impl Side {
     /// Adds what came out of a round.
-    pub fn add_round(&mut self, measures: Measures, told: worker::Report, load_share: f64) {
+    pub fn add_round(&mut self, measures: Measures, outcome: Outcome, load_share: f64) {
         self.rounds.push(measures.values);
         self.series = measures.series;
         self.notes = measures.notes;
         self.load_share = self.load_share.max(load_share);
-        self.add_told(told);
+        self.add_outcome(outcome);
     }
 
-    /// Adds what the load tells of a round, also of one that ended early.
-    pub fn add_told(&mut self, told: worker::Report) {
-        self.latency.merge(&told.latency);
-        self.connect.merge(&told.tally.connect);
-        self.received += told.counts.received;
-        self.missing += told.outstanding + told.counts.skipped;
+    /// Adds what the load has counted in a round, also in one that ended early.
+    pub fn add_outcome(&mut self, outcome: Outcome) {
+        self.latency.merge(&outcome.latency);
+        self.connect.merge(&outcome.tally.connect);
+        self.received += outcome.counts.received;
+        self.missing += outcome.outstanding + outcome.counts.skipped;
         let mut fault = |what: String, times: u64| {
             if times > 0 {
                 *self.faults.entry(what).or_default() += times;
             }
         };
-        told.tally
+        outcome
+            .tally
             .failed
             .into_iter()
             .for_each(|(why, times)| fault(format!("could not connect: {why}"), times));
-        told.tally
+        outcome
+            .tally
             .dropped
             .into_iter()
             .for_each(|(why, times)| fault(format!("dropped by the server: {why}"), times));
         fault(
             "delivered again or out of order".to_owned(),
-            told.counts.repeated,
+            outcome.counts.repeated,
         );
         fault(
             "delivered what was not subscribed to or not published".to_owned(),
-            told.counts.foreign,
+            outcome.counts.foreign,
         );
         fault(
             "told that history does not reach back".to_owned(),
-            told.tally.incomplete,
+            outcome.tally.incomplete,
         );
     }
 
@@ -127,12 +131,14 @@ impl Side {
 
     /// The median of a measure over all rounds.
     pub fn median(&self, key: &str) -> Option<f64> {
-        median(
-            self.rounds
-                .iter()
-                .filter_map(|round| value(round, key))
-                .collect(),
-        )
+        median(self.values(key))
+    }
+
+    fn values(&self, key: &str) -> Vec<f64> {
+        self.rounds
+            .iter()
+            .filter_map(|round| value(round, key))
+            .collect()
     }
 
     /// Whether it delivered what it should, and nothing else.
@@ -160,6 +166,18 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 impl Point {
+    /// Servers of which nothing is known yet.
+    pub fn new(clients: u32, names: impl Iterator<Item = String>) -> Self {
+        let side = |name| Side {
+            name,
+            ..Side::default()
+        };
+        Self {
+            clients,
+            sides: names.map(side).collect(),
+        }
+    }
+
     /// The floor, if there is one beside others: it is the last side then.
     pub fn floor(&self) -> Option<&Side> {
         self.sides
@@ -182,43 +200,6 @@ impl Point {
         median(ratios.collect())
     }
 
-    fn summary(&self, side: usize) -> Value {
-        let mut summary = Map::new();
-        for measure in self.measures() {
-            let key = &measure.key;
-            let values: Vec<f64> = self.sides[side]
-                .rounds
-                .iter()
-                .filter_map(|round| value(round, key))
-                .collect();
-            if let Some(median) = median(values.clone()) {
-                let (min, max) = values.iter().fold((median, median), |(min, max), &value| {
-                    (min.min(value), max.max(value))
-                });
-                let ratio = self.ratio(side, key);
-                summary.insert(key.clone(), json!({"unit": measure.unit, "median": median, "min": min, "max": max, "ratio": ratio}));
-            }
-        }
-        for (name, histogram) in [
-            ("latency_ms", &self.sides[side].latency),
-            ("connect_ms", &self.sides[side].connect),
-        ] {
-            if !histogram.is_empty() {
-                let quantile = |(label, share): (&str, f64)| {
-                    (
-                        label.to_owned(),
-                        json!(histogram.quantile(share) as f64 / 1e6),
-                    )
-                };
-                summary.insert(
-                    name.to_owned(),
-                    QUANTILES.into_iter().map(quantile).collect(),
-                );
-            }
-        }
-        Value::Object(summary)
-    }
-
     /// All measures that any side has, in order.
     pub fn measures(&self) -> Vec<&Measure> {
         let mut measures: Vec<&Measure> = Vec::new();
@@ -236,22 +217,7 @@ impl Point {
     }
 }
 
-impl Report {
-    /// All results as JSON: what every round gave, and for those who want no more, the `summary` of
-    /// each server with medians, extremes, ratios to the floor, and latencies in milliseconds.
-    ///
-    /// # Errors
-    /// None that is known: all of it can be written.
-    pub fn json(&self) -> serde_json::Result<String> {
-        let mut json = serde_json::to_value(self)?;
-        for (at, point) in self.points.iter().enumerate() {
-            for side in 0..point.sides.len() {
-                json["points"][at]["sides"][side]["summary"] = point.summary(side);
-            }
-        }
-        serde_json::to_string(&json)
-    }
-
+impl Results {
     /// Notes why not all was measured, and leaves out the servers of which nothing is known.
     pub fn end_early(&mut self, why: String) {
         self.ended_early = Some(why);
@@ -280,9 +246,9 @@ impl Report {
             .all(Side::is_reconciled)
     }
 
-    /// Adds the servers of another report: their rounds to those of the same name and number of
+    /// Adds the servers of other results: their rounds to those of the same name and number of
     /// clients; new ones before the floor.
-    pub fn add_sides(&mut self, other: &Report) {
+    pub fn add_sides(&mut self, other: &Results) {
         self.ended_early = self
             .ended_early
             .take()
@@ -320,7 +286,8 @@ pub const FLOOR: &str = "floor";
 mod tests {
     use super::*;
 
-    fn side(name: &str, values: &[f64]) -> Side {
+    /// A server whose rounds gave these values of the measure `a`.
+    pub fn side(name: &str, values: &[f64]) -> Side {
         let round = |&value: &f64| {
             vec![Measure {
                 key: "a".to_owned(),
@@ -357,48 +324,14 @@ mod tests {
     }
 
     #[test]
-    fn the_json_has_what_the_table_shows() {
-        let mut point = Point {
-            clients: 1,
-            sides: vec![
-                side("serve", &[1.0, 10.0, 3.0]),
-                side(FLOOR, &[1.0, 5.0, 2.0]),
-            ],
-        };
-        point.sides[0].latency.record(2_000_000, 100);
-        let report = Report {
-            points: vec![point],
-            ..Report::default()
-        };
-        let json: Value = serde_json::from_str(&report.json().unwrap()).unwrap();
-        let summary = &json["points"][0]["sides"][0]["summary"];
-        assert_eq!(
-            summary["a"],
-            json!({"unit": "", "median": 3.0, "min": 1.0, "max": 10.0, "ratio": 1.5})
-        );
-        assert!(
-            summary["latency_ms"]["p99"].as_f64().unwrap() >= 2.0
-                && summary.get("connect_ms").is_none(),
-            "{summary}"
-        );
-        // It can be read again.
-        assert_eq!(
-            serde_json::from_value::<Report>(json).unwrap().points[0].sides[0]
-                .rounds
-                .len(),
-            3
-        );
-    }
-
-    #[test]
-    fn servers_of_other_reports_stand_before_the_floor() {
-        let report = |sides: Vec<Side>| Report {
+    fn servers_of_other_results_stand_before_the_floor() {
+        let results = |sides: Vec<Side>| Results {
             points: vec![Point { clients: 1, sides }],
-            ..Report::default()
+            ..Results::default()
         };
-        let mut ours = report(vec![side("serve", &[1.0]), side(FLOOR, &[1.0])]);
-        ours.add_sides(&report(vec![side("ws", &[1.0]), side(FLOOR, &[9.0])]));
-        ours.add_sides(&report(vec![side("ws", &[3.0])]));
+        let mut ours = results(vec![side("serve", &[1.0]), side(FLOOR, &[1.0])]);
+        ours.add_sides(&results(vec![side("ws", &[1.0]), side(FLOOR, &[9.0])]));
+        ours.add_sides(&results(vec![side("ws", &[3.0])]));
         assert_eq!(ours.points[0].sides[1].median("a"), Some(2.0));
         let names: Vec<&str> = ours.points[0]
             .sides

@@ -3,6 +3,9 @@
 
 use std::fmt::Write as _;
 
+use super::axis::{Axis, Range, Scale};
+use super::{FLOOR, text::number};
+
 /// The size of a plot, and of what surrounds its area, in pixels.
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 400.0;
@@ -10,6 +13,12 @@ const LEFT: f64 = 76.0;
 const RIGHT: f64 = 24.0;
 const TOP: f64 = 76.0;
 const BOTTOM: f64 = 52.0;
+
+/// How wide a letter is on average.
+const LETTER: f64 = 7.6;
+
+/// A line of more points is drawn without a dot at each.
+const DOTS_MAX: usize = 40;
 
 /// Colours that people tell apart who see fewer of them (Okabe and Ito).
 const COLOURS: [&str; 8] = [
@@ -19,210 +28,101 @@ const COLOURS: [&str; 8] = [
 const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#222}.title{font-size:16px;font-weight:600}.grid{stroke:#ddd}\
     .back{fill:#fff}.axis{stroke:#888}@media(prefers-color-scheme:dark){text{fill:#ddd}.back{fill:#161b22}.grid{stroke:#333}}";
 
-/// How values are laid out on an axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scale {
-    /// From 0.
-    Linear,
-    /// Each decade has the same length.
-    Logarithmic,
-    /// Shares below 1: half, nine tenths, ninety-nine hundredths and so on have the same distance.
-    Nines,
-}
-
-/// An axis.
-#[derive(Clone, Debug)]
-pub struct Axis {
-    /// What it shows, with the unit.
-    pub name: String,
-    /// How.
-    pub scale: Scale,
-}
-
 /// A line with a name.
-pub type Line = (String, Vec<(f64, f64)>);
-
-struct Range {
-    scale: Scale,
-    from: f64,
-    to: f64,
-}
-
-impl Range {
-    fn of(scale: Scale, values: impl Iterator<Item = f64>) -> Self {
-        let place = |value| {
-            Self {
-                scale,
-                from: 0.0,
-                to: 1.0,
-            }
-            .raw(value)
-        };
-        let (mut from, mut to) = values
-            .map(place)
-            .filter(|value| value.is_finite())
-            .fold((f64::MAX, f64::MIN), |(from, to), value| {
-                (from.min(value), to.max(value))
-            });
-        if from > to {
-            (from, to) = (0.0, 1.0);
-        }
-        match scale {
-            Scale::Linear => {
-                from = from.min(0.0);
-                to = if to <= from {
-                    from + 1.0
-                } else {
-                    to + (to - from) * 0.05
-                };
-            }
-            Scale::Logarithmic => {
-                (from, to) = (
-                    from.floor(),
-                    if to.ceil() > from.floor() {
-                        to.ceil()
-                    } else {
-                        from.floor() + 1.0
-                    },
-                )
-            }
-            Scale::Nines => (from, to) = (from.min(0.3), to.max(1.0)),
-        }
-        Self { scale, from, to }
-    }
-
-    fn raw(&self, value: f64) -> f64 {
-        match self.scale {
-            Scale::Linear => value,
-            Scale::Logarithmic => value.max(1e-9).log10(),
-            Scale::Nines => -(1.0 - value).max(1e-6).log10(),
-        }
-    }
-
-    /// Where a value lies, from 0 to 1.
-    fn place(&self, value: f64) -> f64 {
-        ((self.raw(value) - self.from) / (self.to - self.from)).clamp(0.0, 1.0)
-    }
-
-    fn ticks(&self) -> Vec<f64> {
-        match self.scale {
-            Scale::Linear => {
-                let rough = (self.to - self.from) / 5.0;
-                let decade = 10f64.powf(rough.log10().floor());
-                let step = [1.0, 2.0, 2.5, 5.0, 10.0]
-                    .into_iter()
-                    .map(|factor| factor * decade)
-                    .find(|&step| step >= rough)
-                    .unwrap_or(rough);
-                let first = (self.from / step).ceil() as i64;
-                (first..)
-                    .map(|at| at as f64 * step)
-                    .take_while(|&tick| tick <= self.to * 1.000_001)
-                    .collect()
-            }
-            Scale::Logarithmic => (self.from as i32..=self.to as i32)
-                .map(|decade| 10f64.powi(decade))
-                .collect(),
-            Scale::Nines => [0.5, 0.9, 0.99, 0.999, 0.9999]
-                .into_iter()
-                .filter(|&tick| self.raw(tick) <= self.to + 0.01)
-                .collect(),
-        }
-    }
-
-    fn label(&self, value: f64) -> String {
-        match self.scale {
-            Scale::Nines => format!("{} %", (value * 1e4).round() / 100.0),
-            Scale::Linear | Scale::Logarithmic if value.abs() >= 1e6 => {
-                format!("{}M", trim(value / 1e6))
-            }
-            Scale::Linear | Scale::Logarithmic if value.abs() >= 1e4 => {
-                format!("{}k", trim(value / 1e3))
-            }
-            Scale::Linear | Scale::Logarithmic => trim(value),
-        }
-    }
-}
-
-fn trim(value: f64) -> String {
-    let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
+pub type Polyline = (String, Vec<(f64, f64)>);
 
 /// Lines over two axes.
-pub fn lines(title: &str, x: &Axis, y: &Axis, lines: &[Line]) -> String {
+pub fn lines(title: &str, x: &Axis, y: &Axis, lines: &[Polyline]) -> String {
     let points = || lines.iter().flat_map(|(_, points)| points);
-    let across = Range::of(x.scale, points().map(|point| point.0));
-    let up = Range::of(y.scale, points().map(|point| point.1));
-    let place_x = |value: f64| LEFT + across.place(value) * (WIDTH - LEFT - RIGHT);
-    let place_y = |value: f64| HEIGHT - BOTTOM - up.place(value) * (HEIGHT - TOP - BOTTOM);
+    let area = Area {
+        across: Range::of(x.scale, points().map(|point| point.0)),
+        up: Range::of(y.scale, points().map(|point| point.1)),
+    };
     let mut svg = begin(title, HEIGHT);
-    for tick in up.ticks() {
-        let at = place_y(tick);
+    area.draw_axes(&mut svg, x, y);
+    let coloured = || (0..).zip(lines).map(|(at, line)| (colour(at), line));
+    // The first one, which is the one in question, on top of those that it is as good as.
+    for (colour, (_, points)) in coloured().collect::<Vec<_>>().into_iter().rev() {
+        area.draw_line(&mut svg, colour, points);
+    }
+    let mut left = 12.0;
+    for (colour, (name, _)) in coloured() {
         let _ = write!(
             svg,
-            r#"<path class="grid" d="M{LEFT} {at:.1}H{:.1}"/>"#,
-            WIDTH - RIGHT
+            r#"<rect x="{left}" y="34" width="14" height="10" rx="2" fill="{colour}"/>"#
         );
-        text(&mut svg, LEFT - 8.0, at + 4.0, "end", &up.label(tick));
+        text(&mut svg, left + 19.0, 44.0, "start", name);
+        left += 40.0 + LETTER * name.chars().count() as f64;
     }
-    for tick in across.ticks() {
-        text(
-            &mut svg,
-            place_x(tick),
-            HEIGHT - BOTTOM + 20.0,
-            "middle",
-            &across.label(tick),
+    svg + "</svg>\n"
+}
+
+/// Where lines are drawn: below the title and the legend, between the axes.
+struct Area {
+    across: Range,
+    up: Range,
+}
+
+impl Area {
+    fn x(&self, value: f64) -> f64 {
+        LEFT + self.across.place(value) * (WIDTH - LEFT - RIGHT)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        HEIGHT - BOTTOM - self.up.place(value) * (HEIGHT - TOP - BOTTOM)
+    }
+
+    fn draw_axes(&self, svg: &mut String, x: &Axis, y: &Axis) {
+        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        for tick in self.up.ticks() {
+            let at = self.y(tick);
+            let _ = write!(
+                svg,
+                r#"<path class="grid" d="M{LEFT} {at:.1}H{right:.1}"/>"#
+            );
+            text(svg, LEFT - 8.0, at + 4.0, "end", &self.up.label(tick));
+        }
+        for tick in self.across.ticks() {
+            let label = self.across.label(tick);
+            text(svg, self.x(tick), bottom + 20.0, "middle", &label);
+        }
+        let _ = write!(
+            svg,
+            r#"<path class="axis" d="M{LEFT} {bottom:.1}H{right:.1}"/>"#
         );
+        let middle = (LEFT + right) / 2.0;
+        text(svg, middle, HEIGHT - 10.0, "middle", &x.name);
+        text(svg, 12.0, TOP - 14.0, "start", &y.name);
     }
-    let _ = write!(
-        svg,
-        r#"<path class="axis" d="M{LEFT} {:.1}H{:.1}"/>"#,
-        HEIGHT - BOTTOM,
-        WIDTH - RIGHT
-    );
-    text(
-        &mut svg,
-        (LEFT + WIDTH - RIGHT) / 2.0,
-        HEIGHT - 10.0,
-        "middle",
-        &x.name,
-    );
-    text(&mut svg, 12.0, TOP - 14.0, "start", &y.name);
-    // The first one, which is the one in question, on top of those that it is as good as.
-    for (at, (_, points)) in lines.iter().enumerate().rev() {
-        let colour = COLOURS[at % COLOURS.len()];
-        let path: Vec<String> = points
+
+    fn draw_line(&self, svg: &mut String, colour: &str, points: &[(f64, f64)]) {
+        let places: Vec<_> = points
             .iter()
-            .map(|&(x, y)| format!("{:.1} {:.1}", place_x(x), place_y(y)))
+            .map(|&(x, y)| (self.x(x), self.y(y)))
+            .collect();
+        let path: Vec<String> = places
+            .iter()
+            .map(|(x, y)| format!("{x:.1} {y:.1}"))
             .collect();
         let _ = write!(
             svg,
             r#"<path fill="none" stroke="{colour}" stroke-width="2" d="M{}"/>"#,
             path.join("L")
         );
-        if points.len() <= 40 {
-            points.iter().for_each(|&(x, y)| {
-                _ = write!(
-                    svg,
-                    r#"<circle cx="{:.1}" cy="{:.1}" r="3" fill="{colour}"/>"#,
-                    place_x(x),
-                    place_y(y)
-                )
-            });
+        if points.len() > DOTS_MAX {
+            return;
+        }
+        for (x, y) in places {
+            let _ = write!(
+                svg,
+                r#"<circle cx="{x:.1}" cy="{y:.1}" r="3" fill="{colour}"/>"#
+            );
         }
     }
-    let mut legend = 12.0;
-    for (at, (name, _)) in lines.iter().enumerate() {
-        let colour = COLOURS[at % COLOURS.len()];
-        let _ = write!(
-            svg,
-            r#"<rect x="{legend}" y="34" width="14" height="10" rx="2" fill="{colour}"/>"#
-        );
-        text(&mut svg, legend + 19.0, 44.0, "start", name);
-        legend += 40.0 + 7.6 * name.chars().count() as f64;
-    }
-    svg + "</svg>\n"
+}
+
+fn colour(at: usize) -> &'static str {
+    COLOURS[at % COLOURS.len()]
 }
 
 /// Bars with their values, the longest last; logarithmic where they differ by more than a
@@ -238,7 +138,7 @@ pub fn bars(title: &str, unit: &str, bars: &[(String, f64)]) -> String {
     };
     let range = Range::of(scale, values());
     let left = 24.0
-        + 7.6
+        + LETTER
             * bars
                 .iter()
                 .map(|bar| bar.0.chars().count())
@@ -259,7 +159,7 @@ pub fn bars(title: &str, unit: &str, bars: &[(String, f64)]) -> String {
     for (at, (name, value)) in bars.iter().enumerate() {
         let y = TOP - 16.0 + at as f64 * BAR;
         let width = range.place(*value) * (WIDTH - left - 90.0);
-        let colour = COLOURS[if name == crate::bench::report::FLOOR {
+        let colour = COLOURS[if name == FLOOR {
             7
         } else {
             usize::from(at > 0)
@@ -274,7 +174,7 @@ pub fn bars(title: &str, unit: &str, bars: &[(String, f64)]) -> String {
             left + width + 8.0,
             y + 16.0,
             "start",
-            &crate::bench::report::text::number(*value),
+            &number(*value),
         );
     }
     svg + "</svg>\n"
@@ -312,23 +212,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_are_round_and_inside() {
-        let range = Range::of(Scale::Linear, [0.0, 15_000.0].into_iter());
-        assert_eq!(range.ticks(), [0.0, 5_000.0, 10_000.0, 15_000.0]);
-        let range = Range::of(Scale::Logarithmic, [30.0, 9_000.0].into_iter());
-        assert_eq!(range.ticks(), [10.0, 100.0, 1_000.0, 10_000.0]);
-        assert_eq!(
-            Range::of(Scale::Nines, [0.5, 0.999].into_iter()).ticks(),
-            [0.5, 0.9, 0.99, 0.999]
-        );
-    }
-
-    #[test]
     fn a_plot_is_drawn_even_of_nothing() {
-        let axis = |scale| Axis {
-            name: "a<b".to_owned(),
-            scale,
-        };
+        let axis = |scale| Axis::new("a<b", scale);
         for scale in [Scale::Linear, Scale::Logarithmic, Scale::Nines] {
             for points in [vec![], vec![(0.0, 0.0)], vec![(1.0, f64::NAN), (2.0, 5.0)]] {
                 let svg = lines(

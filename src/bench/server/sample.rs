@@ -4,10 +4,8 @@
 use std::fs;
 use std::io;
 
-use serde::{Deserialize, Serialize};
-
 /// What processes have used up to a moment.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Sample {
     /// Memory in RAM, in bytes.
     pub rss: u64,
@@ -19,8 +17,8 @@ pub struct Sample {
     pub cpu_first: u64,
     /// Open files.
     pub files: u64,
-    /// Context switches that it asked for, and others.
-    pub switches: (u64, u64),
+    /// Context switches of the first thread, whether it asked for them or not.
+    pub switches: u64,
     /// The kernel's slab memory that hangs on sockets, of the whole machine, in bytes.
     pub slab: u64,
     /// The kernel's socket buffers, of the whole machine, in bytes.
@@ -45,10 +43,7 @@ impl Sample {
             sum.cpu += one.cpu;
             sum.cpu_first += one.cpu_first;
             sum.files += one.files;
-            sum.switches = (
-                sum.switches.0 + one.switches.0,
-                sum.switches.1 + one.switches.1,
-            );
+            sum.switches += one.switches;
         }
         Ok(sum)
     }
@@ -63,10 +58,8 @@ impl Sample {
             cpu,
             cpu_first,
             files: fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |files| files.count() as u64),
-            switches: (
-                field(&status, "voluntary_ctxt_switches:"),
-                field(&status, "nonvoluntary_ctxt_switches:"),
-            ),
+            switches: field(&status, "voluntary_ctxt_switches:")
+                + field(&status, "nonvoluntary_ctxt_switches:"),
             ..Self::default()
         })
     }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use crate::bench::load::plan::Pattern;
 use crate::bench::report::assertion::Assertion;
-use crate::bench::scenario::Scenario;
+use crate::bench::scenario::Name;
 use crate::bench::server::inlet::InletAddress;
 use crate::client::FeedUrl;
 use crate::duration;
@@ -127,7 +127,7 @@ pub struct Options {
 /// What this process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
-    Measure(Scenario),
+    Measure(Name),
     /// Show what was measured earlier.
     Show,
     /// Hold clients for the bench.
@@ -139,14 +139,14 @@ pub(super) enum Task {
 impl ValueEnum for Task {
     fn value_variants<'a>() -> &'a [Self] {
         &[
-            Task::Measure(Scenario::Idle),
-            Task::Measure(Scenario::Fanout),
-            Task::Measure(Scenario::Sparse),
-            Task::Measure(Scenario::Churn),
-            Task::Measure(Scenario::Storm),
-            Task::Measure(Scenario::Slow),
-            Task::Measure(Scenario::Soak),
-            Task::Measure(Scenario::Fill),
+            Task::Measure(Name::Idle),
+            Task::Measure(Name::Fanout),
+            Task::Measure(Name::Sparse),
+            Task::Measure(Name::Churn),
+            Task::Measure(Name::Storm),
+            Task::Measure(Name::Slow),
+            Task::Measure(Name::Soak),
+            Task::Measure(Name::Fill),
             Task::Show,
             Task::Worker,
             Task::Floor,
@@ -155,7 +155,7 @@ impl ValueEnum for Task {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
-            Task::Measure(scenario) => return scenario.to_possible_value(),
+            Task::Measure(name) => return name.to_possible_value(),
             Task::Show => PossibleValue::new("show").help("Nothing; show the files of --beside"),
             Task::Worker => PossibleValue::new("worker").hide(true),
             Task::Floor => PossibleValue::new("floor").hide(true),

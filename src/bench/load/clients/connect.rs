@@ -9,7 +9,8 @@ use mio::net::TcpStream;
 use mio::{Interest, Token};
 use socket2::{Domain, Protocol, Type};
 
-use super::{Clients, State, TICK, ticks};
+use super::gate::Next;
+use super::{Activity, Clients, Phase, TICK, ticks};
 use crate::bench::load::{now, wire};
 
 /// The least that the kernel allows, or nearly so, in bytes.
@@ -20,26 +21,20 @@ impl Clients {
     /// Lets as many connect as may; returns how long to wait for the next one, where that depends
     /// on the clock.
     pub(super) fn begin(&mut self) -> Option<Duration> {
-        while self.in_flight < self.in_flight_max {
-            let due = if self.rate == 0 {
-                0
-            } else {
-                self.ramp.0 + self.ramp.1 * 1_000_000_000 / u64::from(self.rate)
-            };
+        loop {
             let time = now();
-            if !self.waiting.is_empty() && due > time {
-                return Some(Duration::from_nanos(due - time));
-            }
-            let client = self.waiting.pop_front()?;
-            self.ramp.1 += 1;
-            self.in_flight += 1;
-            self.clients[client as usize].begun = ticks(time);
-            self.clients[client as usize].state = State::Connecting;
-            if let Err(error) = self.open(client) {
-                self.fail(client, &format!("connect: {error}"));
+            match self.gate.next(time) {
+                Next::Client(client) => {
+                    self.clients[client as usize].begun = ticks(time);
+                    self.clients[client as usize].phase = Phase::Connecting;
+                    if let Err(error) = self.open(client) {
+                        self.fail(client, &format!("connect: {error}"));
+                    }
+                }
+                Next::At(due) => return Some(Duration::from_nanos(due - time)),
+                Next::Nobody => return None,
             }
         }
-        None
     }
 
     fn open(&mut self, client: u32) -> io::Result<()> {
@@ -92,7 +87,7 @@ impl Clients {
             return;
         };
         match stream.write(request) {
-            Ok(_) => self.clients[client as usize].state = State::Upgrading,
+            Ok(_) => self.clients[client as usize].phase = Phase::Upgrading,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => self.fail(client, &format!("connect: {error}")),
         }
@@ -102,7 +97,12 @@ impl Clients {
         if self.setup.path.contains("{bug}") {
             return self.opened(client);
         }
-        let since = self.with_since.then(|| self.ledger.since(client as usize));
+        let with_since = match self.activity {
+            Activity::Stay { with_since } => with_since,
+            Activity::Churn { .. } => false,
+            Activity::Roam(_) => true,
+        };
+        let since = with_since.then(|| self.ledger.since(client as usize));
         let mut command = Vec::new();
         wire::write_subscribe(
             &mut command,
@@ -111,28 +111,25 @@ impl Clients {
         );
         let client_state = &mut self.clients[client as usize];
         client_state.may_repeat = since.is_some();
-        client_state.state = State::Subscribing;
+        client_state.phase = Phase::Subscribing;
         self.write(client, &command);
     }
 
     pub(super) fn opened(&mut self, client: u32) {
-        self.in_flight -= 1;
+        self.gate.exit();
         self.tally.open += 1;
-        self.tally.opened += 1;
-        let state = &mut self.clients[client as usize];
-        state.state = State::Open;
         let opened = ticks(now());
-        self.tally
-            .connect
-            .record(u64::from(opened.wrapping_sub(state.begun)) * TICK, 1);
-        state.begun = opened;
-        if self.is_churning {
+        let state = &mut self.clients[client as usize];
+        let took = u64::from(opened.wrapping_sub(state.begun)) * TICK;
+        (state.phase, state.begun) = (Phase::Open, opened);
+        self.tally.connect.record(took, 1);
+        if let Activity::Churn { .. } = self.activity {
             self.leave(client);
         }
     }
 
     /// A small write to a client that reads little: the kernel always has room for it, or the
-    /// connection is gone, which the next read will tell.
+    /// connection is gone, which the next read finds.
     pub(super) fn write(&mut self, client: u32, bytes: &[u8]) {
         if let Some(stream) = &mut self.clients[client as usize].stream {
             let _ = stream.write(bytes);
@@ -144,24 +141,24 @@ impl Clients {
             self.tally.closed += 1;
             return self.forget(client);
         }
-        self.clients[client as usize].state = State::Closing;
+        self.clients[client as usize].phase = Phase::Closing;
         self.tally.open -= 1;
-        self.in_flight += 1;
+        self.gate.enter();
         let mut close = Vec::new();
         wire::write_frame(&mut close, wire::CLOSE, &1_000u16.to_be_bytes());
         self.write(client, &close);
     }
 
-    /// The connection has come to its end, by the server's word or without one.
+    /// The connection has ended, by a close frame of the server or without one.
     pub(super) fn ended(&mut self, client: u32, why: &str) {
-        match self.clients[client as usize].state {
-            State::Absent => {}
-            State::Connecting | State::Upgrading | State::Subscribing => self.fail(client, why),
-            State::Open => {
+        match self.clients[client as usize].phase {
+            Phase::Absent => {}
+            Phase::Connecting | Phase::Upgrading | Phase::Subscribing => self.fail(client, why),
+            Phase::Open => {
                 *self.tally.dropped.entry(why.to_owned()).or_default() += 1;
                 self.forget(client);
             }
-            State::Closing => {
+            Phase::Closing => {
                 self.tally.closed += 1;
                 self.forget(client);
             }
@@ -175,19 +172,19 @@ impl Clients {
 
     pub(super) fn forget(&mut self, client: u32) {
         let state = &mut self.clients[client as usize];
-        match state.state {
-            State::Absent => return,
-            State::Open => self.tally.open -= 1,
-            State::Connecting | State::Upgrading | State::Subscribing | State::Closing => {
-                self.in_flight -= 1
+        match state.phase {
+            Phase::Absent => return,
+            Phase::Open => self.tally.open -= 1,
+            Phase::Connecting | Phase::Upgrading | Phase::Subscribing | Phase::Closing => {
+                self.gate.exit()
             }
         }
         state.stream = None;
-        state.state = State::Absent;
+        state.phase = Phase::Absent;
         self.partial.remove(&client);
-        if self.cycles > 0 {
-            self.cycles -= 1;
-            self.waiting.push_back(client);
+        if let Activity::Churn { cycles: left @ 1.. } = &mut self.activity {
+            *left -= 1;
+            self.gate.push(client);
         }
     }
 }

@@ -3,9 +3,10 @@
 //! test machine holds both ends.
 
 mod connect;
+mod gate;
 mod receive;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
@@ -16,10 +17,13 @@ use mio::net::TcpStream;
 use mio::{Events, Poll};
 use serde::{Deserialize, Serialize};
 
-use crate::bench::load::histogram::Histogram;
-use crate::bench::load::ledger::{Delivery, Ledger};
-use crate::bench::load::plan::Plan;
-use crate::bench::load::{now, wire};
+use self::gate::Gate;
+use self::receive::Seen;
+use super::histogram::Histogram;
+use super::ledger::{Ledger, Segment};
+use super::now;
+use super::plan::Plan;
+use super::wire;
 
 /// Where the clients connect to, and as what.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,7 +51,7 @@ pub struct Setup {
 
 /// How far a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum Phase {
     Absent,
     Connecting,
     Upgrading,
@@ -59,7 +63,7 @@ enum State {
 #[derive(Debug)]
 struct Client {
     stream: Option<TcpStream>,
-    state: State,
+    phase: Phase,
     /// It connected with `since`, and has got no update since then.
     may_repeat: bool,
     /// It does not read.
@@ -68,6 +72,17 @@ struct Client {
     was_stopped: bool,
     /// When it began to connect, and once it is open when that was, in ticks of the clock.
     begun: u32,
+}
+
+impl Client {
+    const ABSENT: Self = Self {
+        stream: None,
+        phase: Phase::Absent,
+        may_repeat: false,
+        is_stopped: false,
+        was_stopped: false,
+        begun: 0,
+    };
 }
 
 /// Ten microseconds, so that four bytes count half a day before they begin anew.
@@ -82,8 +97,6 @@ fn ticks(nanoseconds: u64) -> u32 {
 pub struct Tally {
     /// Clients that are subscribed.
     pub open: u32,
-    /// Times that a client came to be subscribed.
-    pub opened: u64,
     /// Times that a client left as it wanted to.
     pub closed: u64,
     /// Times that a client could not connect, by the reason.
@@ -94,47 +107,21 @@ pub struct Tally {
     pub dropped: BTreeMap<String, u64>,
     /// Replies that said that history does not reach back far enough.
     pub incomplete: u64,
-    /// Bytes read.
-    pub bytes: u64,
     /// From the begin of connecting until subscribed.
     pub connect: Histogram,
 }
 
-/// All clients of one process.
-#[derive(Debug)]
-pub struct Clients {
-    setup: Setup,
-    poll: Poll,
-    events: Events,
-    clients: Vec<Client>,
-    /// Bytes of a head or frame that is not complete.
-    partial: HashMap<u32, Vec<u8>, RandomState>,
-    received: Box<[u8]>,
-    /// The last bytes that were nothing but updates, and what they said: the next client mostly
-    /// gets the same.
-    seen: (Vec<u8>, Vec<Delivery>),
-    /// Those that are to connect, and with `since` or without.
-    waiting: VecDeque<u32>,
-    with_since: bool,
-    in_flight: u32,
-    in_flight_max: u32,
-    /// How many begin to connect per second; 0 for all at once.
-    rate: u32,
-    /// When the first of those in `waiting` began, and how many have since.
-    ramp: (u64, u64),
-    /// They leave as soon as they are subscribed.
-    is_churning: bool,
-    /// How many cycles of connecting and leaving are still to begin.
-    cycles: u64,
-    roaming: Option<Roaming>,
-    request: Vec<u8>,
-    /// What the clients should get, and got.
-    pub ledger: Ledger,
-    /// What has happened to them.
-    pub tally: Tally,
+/// What clients do once they are subscribed.
+#[derive(Clone, Copy, Debug)]
+enum Activity {
+    /// They stay; whether they named what they had by `since`.
+    Stay { with_since: bool },
+    /// They leave at once; so many more times a client that has gone connects again.
+    Churn { cycles: u64 },
+    /// They lose their connection now and then, and come back with `since`.
+    Roam(Roaming),
 }
 
-/// Clients that lose their connection now and then and come back.
 #[derive(Clone, Copy, Debug)]
 struct Roaming {
     per_second: u32,
@@ -142,37 +129,41 @@ struct Roaming {
     done: u64,
 }
 
+/// All clients of one process.
+#[derive(Debug)]
+pub struct Clients {
+    setup: Setup,
+    /// What a client sends to be upgraded, where all ask for the same path.
+    request: Vec<u8>,
+    poll: Poll,
+    events: Events,
+    clients: Vec<Client>,
+    gate: Gate,
+    activity: Activity,
+    /// What one read takes, for all clients.
+    received: Box<[u8]>,
+    /// Bytes of a head or frame that is not complete.
+    partial: HashMap<u32, Vec<u8>, RandomState>,
+    seen: Seen,
+    /// What the clients should get, and got.
+    pub ledger: Ledger,
+    /// What has happened to them.
+    pub tally: Tally,
+}
+
 impl Clients {
     /// Clients that have yet to connect.
-    ///
-    /// # Errors
-    /// When the kernel has no file for the poll.
     pub fn new(setup: Setup) -> io::Result<Self> {
-        let absent = || Client {
-            stream: None,
-            state: State::Absent,
-            may_repeat: false,
-            is_stopped: false,
-            was_stopped: false,
-            begun: 0,
-        };
         Ok(Self {
+            request: wire::upgrade(&setup.host, &setup.path),
             poll: Poll::new()?,
             events: Events::with_capacity(1_024),
-            clients: setup.clients.clone().map(|_| absent()).collect(),
-            partial: HashMap::default(),
+            clients: setup.clients.clone().map(|_| Client::ABSENT).collect(),
+            gate: Gate::default(),
+            activity: Activity::Stay { with_since: false },
             received: vec![0; 256 * 1024].into(),
-            seen: (Vec::new(), Vec::new()),
-            waiting: VecDeque::new(),
-            with_since: false,
-            in_flight: 0,
-            in_flight_max: 0,
-            rate: 0,
-            ramp: (0, 0),
-            is_churning: false,
-            cycles: 0,
-            roaming: None,
-            request: wire::upgrade(&setup.host, &setup.path),
+            partial: HashMap::default(),
+            seen: Seen::default(),
             ledger: Ledger::new(setup.plan.clone(), setup.clients.clone()),
             tally: Tally::default(),
             setup,
@@ -184,59 +175,54 @@ impl Clients {
         self.poll.registry()
     }
 
-    /// Forgets what is known of earlier bytes: updates are expected that were not before.
-    pub fn expect(&mut self, segment: crate::bench::load::ledger::Segment) {
-        self.seen.0.clear();
+    /// Updates that will be published. What is known of earlier bytes is forgotten: updates are
+    /// expected that were not before.
+    pub fn expect(&mut self, segment: Segment) {
+        self.seen.clear();
         self.ledger.expect(segment);
     }
 
-    /// Sets how many may be connecting or leaving at the same time, and how many may begin to
-    /// connect per second (0: no limit).
-    pub fn pace(&mut self, in_flight: u32, rate: u32) {
-        (self.in_flight_max, self.rate) = (in_flight, rate);
-    }
-
-    /// Lets all that are absent connect.
-    pub fn connect(&mut self, with_since: bool) {
-        self.is_churning = false;
-        self.with_since = with_since;
-        self.waiting = (0..self.clients.len() as u32)
-            .filter(|&client| self.clients[client as usize].state == State::Absent)
-            .collect();
-        self.ramp = (now(), 0);
+    /// Lets all that are absent connect: `in_flight` at the same time, `rate` per second (0: no
+    /// limit).
+    pub fn connect(&mut self, with_since: bool, in_flight: u32, rate: u32) {
+        self.activity = Activity::Stay { with_since };
+        self.gate.open(in_flight, rate, now());
+        self.gate.fill(absent(&self.clients));
     }
 
     /// Lets clients connect and leave again, `cycles` times in all.
-    pub fn churn(&mut self, cycles: u64) {
-        self.connect(false);
-        let first = cycles.min(self.waiting.len() as u64);
-        self.waiting.truncate(first as usize);
-        self.cycles = cycles - first;
-        self.is_churning = true;
+    pub fn churn(&mut self, cycles: u64, in_flight: u32) {
+        let first = cycles.min(absent(&self.clients).count() as u64);
+        self.activity = Activity::Churn {
+            cycles: cycles - first,
+        };
+        self.gate.open(in_flight, 0, now());
+        self.gate.fill(absent(&self.clients).take(first as usize));
+    }
+
+    /// Lets so many clients per second lose their connection and come back with `since`, from now
+    /// on; 0 ends it.
+    pub fn roam(&mut self, per_second: u32, in_flight: u32) {
+        self.gate.open(in_flight, 0, now());
+        self.activity = if per_second > 0 {
+            Activity::Roam(Roaming {
+                per_second,
+                since: now(),
+                done: 0,
+            })
+        } else {
+            Activity::Stay { with_since: true }
+        };
     }
 
     /// Whether nobody is connecting or leaving.
     pub fn is_settled(&self) -> bool {
-        self.waiting.is_empty() && self.in_flight == 0
+        self.gate.is_settled()
     }
 
-    /// Lets all that are open leave. Those that are abrupt are gone at once.
-    pub fn close(&mut self) {
-        for client in 0..self.clients.len() as u32 {
-            if self.clients[client as usize].state == State::Open {
-                self.leave(client);
-            }
-        }
-    }
-
-    /// Ends all connections without a word, as a network that fails.
+    /// Ends all connections without a close frame, as a network that fails.
     pub fn cut(&mut self) {
-        for client in 0..self.clients.len() as u32 {
-            if self.clients[client as usize].state == State::Open {
-                self.tally.closed += 1;
-                self.forget(client);
-            }
-        }
+        (0..self.clients.len() as u32).for_each(|client| _ = self.cut_off(client));
     }
 
     /// Lets each `every`-th client read no more.
@@ -258,62 +244,26 @@ impl Clients {
         }
     }
 
-    /// Lets so many clients per second lose their connection and come back with `since`, from now
-    /// on; 0 ends it.
-    pub fn roam(&mut self, per_second: u32) {
-        self.is_churning = false;
-        self.with_since = true;
-        self.ramp = (now(), 0);
-        self.roaming = (per_second > 0).then(|| Roaming {
-            per_second,
-            since: now(),
-            done: 0,
-        });
-    }
-
-    /// Cuts off those whose turn it is; returns how long to wait for the next one.
-    fn cut_off_due(&mut self) -> Option<Duration> {
-        let mut roaming = self.roaming?;
-        loop {
-            let due = roaming.since + roaming.done * 1_000_000_000 / u64::from(roaming.per_second);
-            if let Some(left) = due.checked_sub(now()).filter(|&left| left > 0) {
-                self.roaming = Some(roaming);
-                return Some(Duration::from_nanos(left));
-            }
-            roaming.done += 1;
-            let client = fastrand::u32(0..self.clients.len() as u32);
-            if self.clients[client as usize].state == State::Open {
-                self.tally.closed += 1;
-                self.forget(client);
-                self.waiting.push_back(client);
-            }
-        }
-    }
-
     /// From now on, updates are expected by those who are open, and by nobody else.
     pub fn enroll(&mut self) {
         let clients = &self.clients;
         self.ledger
-            .enroll(|client| clients[client].state == State::Open);
+            .enroll(|client| clients[client].phase == Phase::Open);
     }
 
-    /// How many clients that are open have not the newest update of each of their bugs.
-    pub fn behind(&self) -> u64 {
-        let is_behind = |&client: &usize| {
-            self.clients[client].state == State::Open && !self.ledger.is_up_to_date(client)
-        };
-        (0..self.clients.len()).filter(is_behind).count() as u64
+    /// Whether all that are open have the newest update of each of their bugs.
+    pub fn are_up_to_date(&self) -> bool {
+        (0..self.clients.len()).all(|client| {
+            self.clients[client].phase != Phase::Open || self.ledger.is_up_to_date(client)
+        })
     }
 
     /// Begins what may begin now, waits for something to happen and lets the clients act on it.
-    ///
-    /// # Errors
-    /// When the poll itself fails.
-    pub fn turn(&mut self, patience: Option<Duration>) -> io::Result<()> {
-        let cut_off = self.cut_off_due();
-        let pause = self.begin().into_iter().chain(cut_off).min();
+    pub fn poll(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        let next_cut = self.cut_off_due();
+        let next_begin = self.begin();
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        let timeout = pause.into_iter().chain(patience).min();
+        let timeout = [next_cut, next_begin, patience].into_iter().flatten().min();
         match self.poll.poll(&mut events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
             result => result?,
@@ -322,7 +272,7 @@ impl Clients {
             let Ok(client) = u32::try_from(event.token().0) else {
                 continue;
             };
-            if event.is_writable() && self.state(client) == Some(State::Connecting) {
+            if event.is_writable() && self.phase(client) == Some(Phase::Connecting) {
                 self.upgrade(client);
             }
             if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -333,7 +283,43 @@ impl Clients {
         Ok(())
     }
 
-    fn state(&self, client: u32) -> Option<State> {
-        self.clients.get(client as usize).map(|client| client.state)
+    /// Cuts off those whose turn it is to roam; returns how long to wait for the next one.
+    fn cut_off_due(&mut self) -> Option<Duration> {
+        let Activity::Roam(mut roaming) = self.activity else {
+            return None;
+        };
+        loop {
+            let due = roaming.since + roaming.done * 1_000_000_000 / u64::from(roaming.per_second);
+            if let Some(left) = due.checked_sub(now()).filter(|&left| left > 0) {
+                self.activity = Activity::Roam(roaming);
+                return Some(Duration::from_nanos(left));
+            }
+            roaming.done += 1;
+            let client = fastrand::u32(0..self.clients.len() as u32);
+            if self.cut_off(client) {
+                self.gate.push(client);
+            }
+        }
     }
+
+    /// Ends a client's connection without a close frame; returns whether it was open.
+    fn cut_off(&mut self, client: u32) -> bool {
+        let is_open = self.phase(client) == Some(Phase::Open);
+        if is_open {
+            self.tally.closed += 1;
+            self.forget(client);
+        }
+        is_open
+    }
+
+    fn phase(&self, client: u32) -> Option<Phase> {
+        self.clients.get(client as usize).map(|client| client.phase)
+    }
+}
+
+fn absent(clients: &[Client]) -> impl Iterator<Item = u32> {
+    (0..)
+        .zip(clients)
+        .filter(|(_, client)| client.phase == Phase::Absent)
+        .map(|(at, _)| at)
 }

@@ -2,10 +2,24 @@
 
 use std::io::{self, Read};
 
-use super::{Client, Clients, State, TICK, ticks};
+use super::{Client, Clients, Phase, TICK, ticks};
 use crate::bench::load::ledger::{Delivery, Grace};
 use crate::bench::load::now;
 use crate::bench::load::wire::{self, Said};
+
+/// The last bytes that were nothing but updates, and which those were: the next client mostly gets
+/// the same.
+#[derive(Debug, Default)]
+pub struct Seen {
+    bytes: Vec<u8>,
+    deliveries: Vec<Delivery>,
+}
+
+impl Seen {
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+}
 
 impl Clients {
     pub(super) fn readable(&mut self, client: u32) {
@@ -22,9 +36,8 @@ impl Clients {
                     break;
                 }
                 Ok(bytes) => {
-                    self.tally.bytes += bytes as u64;
                     self.take(client, &received[..bytes]);
-                    if bytes < received.len() && self.state(client) != Some(State::Closing) {
+                    if bytes < received.len() && self.phase(client) != Some(Phase::Closing) {
                         break;
                     }
                 }
@@ -50,17 +63,17 @@ impl Clients {
     }
 
     fn take_whole(&mut self, client: u32, bytes: &[u8]) {
-        let state = self.clients[client as usize].state;
-        if state == State::Open && bytes == self.seen.0 {
+        let phase = self.clients[client as usize].phase;
+        if phase == Phase::Open && bytes == self.seen.bytes {
             let time = now();
-            for at in 0..self.seen.1.len() {
-                let delivery = self.seen.1[at];
+            for at in 0..self.seen.deliveries.len() {
+                let delivery = self.seen.deliveries[at];
                 self.enter(client, &delivery, time);
             }
             return;
         }
         let mut rest = bytes;
-        if state == State::Upgrading {
+        if phase == Phase::Upgrading {
             match wire::upgraded(rest) {
                 Ok(Some(head)) => {
                     rest = &rest[head..];
@@ -82,11 +95,11 @@ impl Clients {
 
     fn take_frames(&mut self, client: u32, bytes: &[u8]) {
         let mut rest = bytes;
-        let mut deliveries = std::mem::take(&mut self.seen.1);
+        let mut deliveries = std::mem::take(&mut self.seen.deliveries);
         deliveries.clear();
         let mut is_pure = true;
         let time = now();
-        while !rest.is_empty() && !matches!(self.clients[client as usize].state, State::Absent) {
+        while !rest.is_empty() && !matches!(self.clients[client as usize].phase, Phase::Absent) {
             let frame = match wire::frame(rest) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => {
@@ -119,10 +132,10 @@ impl Clients {
             }
             rest = &rest[frame.bytes..];
         }
-        self.seen.1 = deliveries;
-        self.seen.0.clear();
+        self.seen.deliveries = deliveries;
+        self.seen.bytes.clear();
         if is_pure {
-            self.seen.0.extend_from_slice(bytes);
+            self.seen.bytes.extend_from_slice(bytes);
         }
     }
 
@@ -130,7 +143,7 @@ impl Clients {
         match (opcode, said) {
             (wire::TEXT, Said::Ok { is_incomplete }) => {
                 self.tally.incomplete += u64::from(is_incomplete);
-                if self.state(client) == Some(State::Subscribing) {
+                if self.phase(client) == Some(Phase::Subscribing) {
                     self.opened(client);
                 }
             }
@@ -163,7 +176,7 @@ impl Clients {
     /// What a client must put up with. What was due before it came was late by its own doing.
     fn grace(&self, client: u32, time: u64) -> Grace {
         let client = &self.clients[client as usize];
-        let open_for = if client.state == State::Open {
+        let open_for = if client.phase == Phase::Open {
             ticks(time).wrapping_sub(client.begun)
         } else {
             0
