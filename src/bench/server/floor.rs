@@ -29,6 +29,12 @@ pub enum Audience {
 }
 
 struct Floor {
+    poll: Poll,
+    listener: TcpListener,
+    control_listener: TcpListener,
+    /// Where updates come from, and the lines that have come.
+    control: Option<TcpStream>,
+    lines: Vec<u8>,
     clients: Slab<TcpStream>,
     /// By bug, one more than the key of the client that wants it.
     owners: Vec<u32>,
@@ -37,36 +43,16 @@ struct Floor {
     output: Vec<u8>,
 }
 
-/// Serves until the process is killed. Says on stdout which ports it listens on: that of the
-/// clients, and that of the updates.
+/// Serves until the updates' connection ends or the process is killed. Prints on stdout which ports
+/// it listens on: that of the clients, and that of the updates.
 ///
 /// # Errors
 /// When there is no port, or the poll fails.
 pub fn run(audience: Audience) -> io::Result<()> {
-    let mut poll = Poll::new()?;
-    let mut listener = listen()?;
-    let mut control_listener = listen()?;
-    poll.registry()
-        .register(&mut listener, LISTENER, Interest::READABLE)?;
-    poll.registry()
-        .register(&mut control_listener, CONTROL_LISTENER, Interest::READABLE)?;
-    println!(
-        "{} {}",
-        listener.local_addr()?.port(),
-        control_listener.local_addr()?.port()
-    );
-    let mut floor = Floor {
-        clients: Slab::new(),
-        owners: Vec::new(),
-        audience,
-        buffer: vec![0; 64 * 1024].into(),
-        output: Vec::new(),
-    };
-    let mut control: Option<TcpStream> = None;
-    let mut lines = Vec::new();
+    let mut floor = Floor::new(audience)?;
     let mut events = Events::with_capacity(1_024);
     loop {
-        match poll.poll(&mut events, None) {
+        match floor.poll.poll(&mut events, None) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             result => result?,
         }
@@ -74,40 +60,14 @@ pub fn run(audience: Audience) -> io::Result<()> {
         for event in &events {
             match event.token() {
                 LISTENER => has_newcomers = true,
-                CONTROL_LISTENER => {
-                    let (mut stream, _) = control_listener.accept()?;
-                    poll.registry()
-                        .register(&mut stream, CONTROL, Interest::READABLE)?;
-                    control = Some(stream);
-                }
-                CONTROL => {
-                    let Some(stream) = &mut control else { continue };
-                    while let Ok(bytes) = stream.read(&mut floor.buffer) {
-                        if bytes == 0 {
-                            return Ok(());
-                        }
-                        lines.extend_from_slice(&floor.buffer[..bytes]);
-                        if bytes < floor.buffer.len() {
-                            break;
-                        }
-                    }
-                    floor.publish(&mut lines);
-                }
+                CONTROL_LISTENER => floor.accept_control()?,
+                CONTROL if floor.read_lines() => return Ok(()),
+                CONTROL => floor.publish(),
                 Token(key) => floor.readable(key),
             }
         }
-        while has_newcomers {
-            match listener.accept() {
-                Ok((stream, _)) => {
-                    let key = floor.clients.insert(stream);
-                    poll.registry().register(
-                        &mut floor.clients[key],
-                        Token(key),
-                        Interest::READABLE,
-                    )?;
-                }
-                Err(_) => has_newcomers = false,
-            }
+        if has_newcomers {
+            floor.accept()?;
         }
     }
 }
@@ -125,6 +85,65 @@ fn listen() -> io::Result<TcpListener> {
 }
 
 impl Floor {
+    fn new(audience: Audience) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut listener = listen()?;
+        let mut control_listener = listen()?;
+        let registry = poll.registry();
+        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
+        registry.register(&mut control_listener, CONTROL_LISTENER, Interest::READABLE)?;
+        let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+        println!("{} {}", port(&listener)?, port(&control_listener)?);
+        Ok(Self {
+            poll,
+            listener,
+            control_listener,
+            control: None,
+            lines: Vec::new(),
+            clients: Slab::new(),
+            owners: Vec::new(),
+            audience,
+            buffer: vec![0; 64 * 1024].into(),
+            output: Vec::new(),
+        })
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        while let Ok((stream, _)) = self.listener.accept() {
+            let key = self.clients.insert(stream);
+            self.poll.registry().register(
+                &mut self.clients[key],
+                Token(key),
+                Interest::READABLE,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn accept_control(&mut self) -> io::Result<()> {
+        let (mut stream, _) = self.control_listener.accept()?;
+        self.poll
+            .registry()
+            .register(&mut stream, CONTROL, Interest::READABLE)?;
+        self.control = Some(stream);
+        Ok(())
+    }
+
+    /// Reads what has come of the updates; returns whether their connection has ended.
+    fn read_lines(&mut self) -> bool {
+        while let Some(Ok(bytes)) = self
+            .control
+            .as_mut()
+            .map(|stream| stream.read(&mut self.buffer))
+        {
+            self.lines.extend_from_slice(&self.buffer[..bytes]);
+            if bytes < self.buffer.len() {
+                return bytes == 0;
+            }
+        }
+        false
+    }
+
     fn readable(&mut self, key: usize) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
@@ -141,17 +160,15 @@ impl Floor {
                 false
             }
             Some(0x81) => {
-                let bug = subscribe(&self.buffer[..bytes], &mut self.output);
+                let bug = subscribe(&self.buffer[..bytes], &mut self.output) as usize;
                 if self.audience == Audience::Owner {
-                    if self.owners.len() <= bug as usize {
-                        self.owners.resize(bug as usize + 1, 0);
-                    }
-                    self.owners[bug as usize] = key as u32 + 1;
+                    self.owners.resize(self.owners.len().max(bug + 1), 0);
+                    self.owners[bug] = key as u32 + 1;
                 }
                 false
             }
             Some(0x88) => {
-                // The answer to a close that says 1000.
+                // The answer to a close with code 1000.
                 self.output.extend_from_slice(&[0x88, 2, 3, 0xe8]);
                 true
             }
@@ -166,41 +183,37 @@ impl Floor {
     }
 
     /// Sends the updates whose lines are complete: one write for each client.
-    fn publish(&mut self, lines: &mut Vec<u8>) {
-        let complete = lines
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |at| at + 1);
+    fn publish(&mut self) {
+        let is_end = |&byte: &u8| byte == b'\n';
+        let complete = self.lines.iter().rposition(is_end).map_or(0, |at| at + 1);
+        let lines: Vec<u8> = self.lines.drain(..complete).collect();
+        let updates = lines.split(is_end).filter_map(inlet::read_line);
         self.output.clear();
-        for (bug, when) in lines[..complete]
-            .split(|&byte| byte == b'\n')
-            .filter_map(inlet::read_line)
-        {
+        for (bug, when) in updates {
             let text = format!(r#"{{"command":"update","bug":{bug},"when":"{when}"}}"#);
             match self.audience {
                 Audience::All(end) if bug < end => {
                     frame::write_text(&mut self.output, text.as_bytes())
                 }
                 Audience::All(_) => {}
-                Audience::Owner => {
-                    let owner = self.owners.get(bug as usize).copied().unwrap_or_default() as usize;
-                    let Some(client) = owner
-                        .checked_sub(1)
-                        .and_then(|key| self.clients.get_mut(key))
-                    else {
-                        continue;
-                    };
-                    self.output.clear();
-                    frame::write_text(&mut self.output, text.as_bytes());
-                    let _ = client.write(&self.output);
-                }
+                Audience::Owner => self.send_to_owner(bug, text.as_bytes()),
             }
         }
-        lines.drain(..complete);
-        if matches!(self.audience, Audience::All(_)) && !self.output.is_empty() {
+        if !self.output.is_empty() {
             for (_, client) in &mut self.clients {
                 let _ = client.write(&self.output);
             }
+        }
+    }
+
+    fn send_to_owner(&mut self, bug: u32, text: &[u8]) {
+        let owner = self.owners.get(bug as usize).copied().unwrap_or_default() as usize;
+        let key = owner.checked_sub(1);
+        if let Some(client) = key.and_then(|key| self.clients.get_mut(key)) {
+            self.output.clear();
+            frame::write_text(&mut self.output, text);
+            let _ = client.write(&self.output);
+            self.output.clear();
         }
     }
 }
