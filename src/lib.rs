@@ -3,7 +3,7 @@
 mod address;
 mod allocator;
 mod amqp;
-pub mod bench;
+mod bench;
 pub mod bugzilla;
 pub mod client;
 pub mod command;
@@ -17,7 +17,7 @@ pub mod http;
 pub mod hub;
 pub mod inbox;
 mod logging;
-pub mod machine;
+mod machine;
 mod memory;
 pub mod moment;
 mod page;

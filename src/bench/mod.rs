@@ -1,30 +1,16 @@
 //! Measures a server: how many clients it holds in how much memory, what a delivery costs, how late
-//! it is, and whether all have come. Works against anything that speaks the protocol, and against
-//! the floor, a server that does nothing but the system calls.
+//! it is, and whether every update has arrived. Works against anything that speaks the protocol, and
+//! against the floor, a server that does nothing but the system calls.
 //!
-//! One process, the bench itself, publishes updates and samples the server; others hold the clients
-//! and know which updates they should get. Every delivery is entered in their ledgers.
+//! One process, the bench itself, publishes updates and samples the [`server`]; others are the
+//! [`load`]: they hold the clients and enter every delivery in their ledgers. A [`scenario`] says
+//! what is done with both, and the [`report`] shows what was measured.
 
-pub mod assertion;
-pub mod clients;
 pub mod cores;
-pub mod fleet;
-pub mod floor;
-pub mod histogram;
 pub mod interrupt;
-pub mod ledger;
-pub mod machine;
-pub mod measure;
-pub mod plan;
-pub mod plots;
-pub mod progress;
-pub mod publisher;
+pub mod load;
 pub mod report;
 pub mod run;
-pub mod sample;
 pub mod scenario;
-pub mod svg;
-pub mod table;
-pub mod target;
-pub mod wire;
-pub mod worker;
+pub mod server;
+pub mod status_line;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use tungstenite::http::Uri;
+use tungstenite::http::uri::{Authority, PathAndQuery};
 
 /// The URL of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,16 @@ impl FeedUrl {
         self.uri
             .port_u16()
             .unwrap_or(if self.is_encrypted { 443 } else { 80 })
+    }
+
+    /// Host and port as they stand in the URL, which is what the header field Host says.
+    pub fn authority(&self) -> &str {
+        self.uri.authority().map_or("", Authority::as_str)
+    }
+
+    /// The path with its query.
+    pub fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("/", PathAndQuery::as_str)
     }
 
     pub(super) fn uri(&self) -> &Uri {
@@ -100,6 +111,7 @@ mod tests {
                 8844,
             ),
             ("ws://localhost", "ws://localhost/", "localhost", 80),
+            ("ws://[::1]/", "ws://[::1]/", "::1", 80),
             (
                 "http://localhost:8844",
                 "ws://localhost:8844/",

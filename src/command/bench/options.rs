@@ -7,11 +7,11 @@ use std::time::Duration;
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
-use crate::bench::assertion::Assertion;
-use crate::bench::plan::Pattern;
-use crate::bench::publisher::Address;
-use crate::bench::scenario::Scenario;
-use crate::bench::target::Url;
+use crate::bench::load::plan::Pattern;
+use crate::bench::report::assertion::Assertion;
+use crate::bench::scenario::Name;
+use crate::bench::server::inlet::InletAddress;
+use crate::client::FeedUrl;
 use crate::duration;
 
 /// Settings of `bugzfeed bench`.
@@ -19,15 +19,16 @@ use crate::duration;
 pub struct Options {
     /// What to measure
     pub(super) scenario: Task,
-    /// Server to measure: ws://HOST:PORT/PATH; by default one is started, and the floor beside it
-    pub(super) url: Option<Url>,
+    /// Server to measure: ws://HOST[:PORT]/PATH; by default one is started, and the floor beside it
+    #[arg(value_parser = plain_feed)]
+    pub(super) url: Option<FeedUrl>,
     /// Process of that server, for its memory and CPU time; may be given several times
     #[arg(long, value_name = "PID", requires = "url", value_delimiter = ',')]
     pub(super) pid: Vec<u32>,
     /// Where that server learns of changes: sqlite:FILE, amqp://…, http://[KEY@]HOST:PORT/PATH or
     /// lines:HOST:PORT
     #[arg(long, value_name = "DESTINATION", requires = "url")]
-    pub(super) publish: Option<Address>,
+    pub(super) publish: Option<InletAddress>,
     /// What that server is called in the results
     #[arg(long, value_name = "NAME", requires = "url")]
     pub(super) name: Option<String>,
@@ -109,9 +110,6 @@ pub struct Options {
     /// File that all numbers are written to
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
-    /// File that a page with tables and plots is written to
-    #[arg(long, value_name = "FILE")]
-    pub(super) html: Option<PathBuf>,
     /// Folder that each plot is written to, as SVG
     #[arg(long, value_name = "FOLDER")]
     pub(super) svg: Option<PathBuf>,
@@ -129,7 +127,7 @@ pub struct Options {
 /// What this process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
-    Measure(Scenario),
+    Measure(Name),
     /// Show what was measured earlier.
     Show,
     /// Hold clients for the bench.
@@ -141,14 +139,14 @@ pub(super) enum Task {
 impl ValueEnum for Task {
     fn value_variants<'a>() -> &'a [Self] {
         &[
-            Task::Measure(Scenario::Idle),
-            Task::Measure(Scenario::Fanout),
-            Task::Measure(Scenario::Sparse),
-            Task::Measure(Scenario::Churn),
-            Task::Measure(Scenario::Storm),
-            Task::Measure(Scenario::Slow),
-            Task::Measure(Scenario::Soak),
-            Task::Measure(Scenario::Fill),
+            Task::Measure(Name::Idle),
+            Task::Measure(Name::Fanout),
+            Task::Measure(Name::Sparse),
+            Task::Measure(Name::Churn),
+            Task::Measure(Name::Storm),
+            Task::Measure(Name::Slow),
+            Task::Measure(Name::Soak),
+            Task::Measure(Name::Fill),
             Task::Show,
             Task::Worker,
             Task::Floor,
@@ -157,12 +155,22 @@ impl ValueEnum for Task {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
-            Task::Measure(scenario) => return scenario.to_possible_value(),
+            Task::Measure(name) => return name.to_possible_value(),
             Task::Show => PossibleValue::new("show").help("Nothing; show the files of --beside"),
             Task::Worker => PossibleValue::new("worker").hide(true),
             Task::Floor => PossibleValue::new("floor").hide(true),
         })
     }
+}
+
+fn plain_feed(text: &str) -> Result<FeedUrl, String> {
+    let url: FeedUrl = text.parse()?;
+    if url.is_encrypted() {
+        return Err(format!(
+            "'{url}' needs TLS, which the bench's clients do not speak; accepted is ws://HOST[:PORT]/PATH"
+        ));
+    }
+    Ok(url)
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -1,0 +1,400 @@
+//! The reconciliation: what each client should have got, against what it got. Each client has, for
+//! each of its bugs, the number of that bug's updates that it has got so far; so what is missing,
+//! what came twice and what came in the wrong order is all one comparison. Knows no socket.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
+
+use crate::bench::load::histogram::Histogram;
+use crate::bench::load::plan::{Demand, Plan};
+
+/// Updates that are published one after the other.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Segment {
+    /// The number of the first one.
+    pub first_seq: u32,
+    /// How many there are.
+    pub count: u32,
+    /// Of which bugs.
+    pub demand: Demand,
+    /// When the first one is due, by the monotonic clock, in nanoseconds.
+    pub start: u64,
+    /// How much later each burst is due.
+    pub interval: u64,
+    /// How many are due at the same time.
+    pub burst: u32,
+}
+
+impl Segment {
+    /// The numbers of its updates.
+    pub fn seqs(&self) -> Range<u32> {
+        self.first_seq..self.first_seq + self.count
+    }
+
+    /// When an update is due. Latency counts from there, not from when the bench got round to it.
+    pub fn due(&self, seq: u32) -> u64 {
+        self.start + u64::from((seq - self.first_seq) / self.burst.max(1)) * self.interval
+    }
+
+    /// The number behind those that are sent with `seq`: its burst, and what else is due by now.
+    /// Whoever is late is not late for ever.
+    pub fn first_after(&self, seq: u32, now: u64) -> u32 {
+        let overdue = now.saturating_sub(self.due(seq)) / self.interval.max(1);
+        let bursts = u32::try_from(overdue + 1).unwrap_or(u32::MAX);
+        seq.saturating_add(self.burst.saturating_mul(bursts))
+    }
+}
+
+/// What the clients got.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Deliveries that were expected.
+    pub received: u64,
+    /// Deliveries that were passed over by a later one of the same bug.
+    pub skipped: u64,
+    /// The same to clients that had stopped reading, which is as it should be.
+    pub coalesced: u64,
+    /// Deliveries that came again, or after a later one, to a client that had not asked for a
+    /// repetition.
+    pub repeated: u64,
+    /// Deliveries of what the client had not subscribed to or what was never published.
+    pub foreign: u64,
+}
+
+impl Counts {
+    /// Adds those of other clients.
+    pub fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.skipped += other.skipped;
+        self.coalesced += other.coalesced;
+        self.repeated += other.repeated;
+        self.foreign += other.foreign;
+    }
+}
+
+/// What a client must put up with at a delivery.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Grace {
+    /// It connected with `since`, the time of the last update that it had got, so that it may get
+    /// that one again, before all others.
+    pub may_repeat: bool,
+    /// It did not read for a time, so that newer updates may stand for older ones.
+    pub was_stopped: bool,
+    /// For how long it has been subscribed, in nanoseconds: what was due earlier is not late.
+    pub open_for: u64,
+}
+
+/// What a range of clients should get, and did.
+#[derive(Debug)]
+pub struct Ledger {
+    plan: Plan,
+    segments: Vec<Segment>,
+    /// The numbers of each bug's updates.
+    published: HashMap<u32, Vec<u32>, RandomState>,
+    /// How many clients want a bug.
+    subscribers: HashMap<u32, u32, RandomState>,
+    /// The bugs of each client, ascending, and beside each how many of its updates the client has
+    /// got or passed over.
+    bugs: Vec<u32>,
+    cursors: Vec<u32>,
+    /// What the clients got.
+    pub counts: Counts,
+    /// Deliveries that are still to come.
+    pub outstanding: u64,
+    /// From when an update was due until a client had it.
+    pub latency: Histogram,
+}
+
+/// A delivery as far as it is the same for all clients: which update of which bug.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery {
+    bug: u32,
+    /// Which one of the bug's updates, if it is one that was published.
+    position: Option<u32>,
+    due: u64,
+}
+
+impl Ledger {
+    /// A ledger for these clients of the plan.
+    pub fn new(plan: Plan, clients: Range<u32>) -> Self {
+        let mut subscribers: HashMap<u32, u32, RandomState> = HashMap::default();
+        let bugs: Vec<u32> = clients.flat_map(|client| plan.bugs_of(client)).collect();
+        bugs.iter()
+            .for_each(|&bug| *subscribers.entry(bug).or_default() += 1);
+        let cursors = vec![0; bugs.len()];
+        Self {
+            plan,
+            segments: Vec::new(),
+            published: HashMap::default(),
+            subscribers,
+            bugs,
+            cursors,
+            counts: Counts::default(),
+            outstanding: 0,
+            latency: Histogram::default(),
+        }
+    }
+
+    fn slots(&self, client: usize) -> Range<usize> {
+        let count = self.plan.bugs_per_client as usize;
+        client * count..(client + 1) * count
+    }
+
+    /// The bugs of a client, by its place in the range.
+    pub fn bugs_of(&self, client: usize) -> &[u32] {
+        &self.bugs[self.slots(client)]
+    }
+
+    /// Notes that updates are about to be published.
+    pub fn expect(&mut self, segment: Segment) {
+        for seq in segment.seqs() {
+            let bug = self.plan.bug(seq, segment.demand);
+            if let Some(&subscribers) = self.subscribers.get(&bug) {
+                self.published.entry(bug).or_default().push(seq);
+                self.outstanding += u64::from(subscribers);
+            }
+        }
+        self.segments.push(segment);
+    }
+
+    /// From now on, updates are expected of those clients only for whom `is_there` holds; what
+    /// somebody should have got and did not is missing for good.
+    pub fn enroll(&mut self, is_there: impl Fn(usize) -> bool) {
+        self.counts.skipped += std::mem::take(&mut self.outstanding);
+        self.subscribers.clear();
+        let count = self.plan.bugs_per_client as usize;
+        for (slot, &bug) in self.bugs.iter().enumerate() {
+            self.cursors[slot] = self
+                .published
+                .get(&bug)
+                .map_or(0, |published| published.len() as u32);
+            if is_there(slot / count) {
+                *self.subscribers.entry(bug).or_default() += 1;
+            }
+        }
+    }
+
+    /// Finds out which update a push is.
+    pub fn identify(&self, bug: u32, when: i64) -> Delivery {
+        let seq = self.plan.seq(when);
+        let position = seq
+            .zip(self.published.get(&bug))
+            .and_then(|(seq, published)| published.binary_search(&seq).ok());
+        let segment = self
+            .segments
+            .iter()
+            .rev()
+            .find(|segment| seq.is_some_and(|seq| segment.seqs().contains(&seq)));
+        let due = seq
+            .zip(segment)
+            .map_or(0, |(seq, segment)| segment.due(seq));
+        Delivery {
+            bug,
+            position: position.map(|position| position as u32),
+            due,
+        }
+    }
+
+    /// Enters a delivery that has come `now`.
+    pub fn enter(&mut self, client: usize, delivery: &Delivery, grace: Grace, now: u64) {
+        let slots = self.slots(client);
+        let (Ok(at), Some(position)) = (
+            self.bugs[slots.clone()].binary_search(&delivery.bug),
+            delivery.position,
+        ) else {
+            self.counts.foreign += 1;
+            return;
+        };
+        let cursor = &mut self.cursors[slots.start + at];
+        if position < *cursor {
+            let is_asked_for = grace.may_repeat && position + 1 == *cursor;
+            self.counts.repeated += u64::from(!is_asked_for);
+            return;
+        }
+        let skipped = u64::from(position - *cursor);
+        *cursor = position + 1;
+        self.counts.received += 1;
+        *(if grace.was_stopped {
+            &mut self.counts.coalesced
+        } else {
+            &mut self.counts.skipped
+        }) += skipped;
+        self.outstanding -= 1 + skipped;
+        let latency = now.saturating_sub(delivery.due);
+        if !grace.was_stopped && latency <= grace.open_for {
+            self.latency.record(latency, 1);
+        }
+    }
+
+    /// The time that a client names when it comes back: that of the latest update it got, or of the
+    /// first one.
+    pub fn since(&self, client: usize) -> String {
+        let last = |slot: usize| {
+            Some(self.published.get(&self.bugs[slot])?[self.cursors[slot].checked_sub(1)? as usize])
+        };
+        self.plan.when(
+            self.slots(client)
+                .filter_map(last)
+                .max()
+                .unwrap_or_default(),
+        )
+    }
+
+    /// Whether a client has the newest update of each of its bugs.
+    pub fn is_up_to_date(&self, client: usize) -> bool {
+        self.slots(client).all(|slot| {
+            self.published.get(&self.bugs[slot]).map_or(0, Vec::len) == self.cursors[slot] as usize
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::load::plan::Pattern;
+
+    fn ledger() -> Ledger {
+        let plan = Plan {
+            pattern: Pattern::Shared,
+            clients: 2,
+            bugs_per_client: 2,
+            first_when: 1_000,
+        };
+        let mut ledger = Ledger::new(plan, 0..2);
+        // The bugs 1, 2, 1, 2.
+        ledger.expect(Segment {
+            first_seq: 0,
+            count: 4,
+            demand: Demand::Wanted,
+            start: 10,
+            interval: 5,
+            burst: 2,
+        });
+        ledger
+    }
+
+    fn get(ledger: &mut Ledger, client: usize, bug: u32, seq: i64, may_repeat: bool) {
+        let delivery = ledger.identify(bug, 1_000 + seq);
+        ledger.enter(
+            client,
+            &delivery,
+            Grace {
+                may_repeat,
+                was_stopped: false,
+                open_for: 1_000,
+            },
+            20,
+        );
+    }
+
+    #[test]
+    fn all_that_was_published_is_expected_of_each_subscriber() {
+        let mut ledger = ledger();
+        assert_eq!(ledger.outstanding, 8);
+        for client in 0..2 {
+            for (bug, seq) in [(1, 0), (2, 1), (1, 2), (2, 3)] {
+                get(&mut ledger, client, bug, seq, false);
+            }
+            assert!(ledger.is_up_to_date(client));
+        }
+        assert_eq!((ledger.outstanding, ledger.counts.received), (0, 8));
+        assert_eq!(
+            (ledger.latency.quantile(0.5), ledger.latency.quantile(1.0)),
+            (5, 10)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_counted_by_its_kind() {
+        let mut ledger = ledger();
+        get(&mut ledger, 0, 1, 2, false);
+        assert_eq!((ledger.counts.skipped, ledger.outstanding), (1, 6));
+        get(&mut ledger, 0, 1, 0, false);
+        // Who comes back may get again what he names, and nothing older.
+        get(&mut ledger, 0, 1, 2, true);
+        get(&mut ledger, 0, 1, 0, true);
+        assert_eq!(ledger.counts.repeated, 2);
+        for (bug, seq) in [(3, 0), (2, 0), (1, 99), (1, -5)] {
+            get(&mut ledger, 0, bug, seq, false);
+        }
+        assert_eq!(ledger.counts.foreign, 4);
+        assert!(!ledger.is_up_to_date(0));
+    }
+
+    #[test]
+    fn a_client_that_did_not_read_may_miss_all_but_the_newest() {
+        let mut ledger = ledger();
+        let grace = Grace {
+            was_stopped: true,
+            open_for: 1_000,
+            ..Grace::default()
+        };
+        for (bug, seq) in [(1, 2), (2, 3)] {
+            let delivery = ledger.identify(bug, 1_000 + seq);
+            ledger.enter(0, &delivery, grace, 20);
+        }
+        assert!(ledger.is_up_to_date(0) && ledger.latency.is_empty());
+        assert_eq!(
+            (
+                ledger.counts.coalesced,
+                ledger.counts.skipped,
+                ledger.outstanding
+            ),
+            (2, 0, 4)
+        );
+    }
+
+    #[test]
+    fn of_those_who_are_not_there_nothing_is_expected() {
+        let mut ledger = ledger();
+        ledger.enroll(|client| client == 1);
+        assert_eq!((ledger.counts.skipped, ledger.outstanding), (8, 0));
+        ledger.expect(Segment {
+            first_seq: 4,
+            count: 2,
+            demand: Demand::Wanted,
+            start: 10,
+            interval: 5,
+            burst: 2,
+        });
+        assert_eq!(ledger.outstanding, 2);
+        get(&mut ledger, 1, 1, 4, false);
+        get(&mut ledger, 1, 2, 5, false);
+        assert_eq!(
+            (
+                ledger.counts.received,
+                ledger.counts.skipped,
+                ledger.outstanding
+            ),
+            (2, 8, 0)
+        );
+    }
+
+    #[test]
+    fn what_was_due_before_a_client_came_is_not_late() {
+        let mut ledger = ledger();
+        let delivery = ledger.identify(1, 1_000);
+        ledger.enter(
+            0,
+            &delivery,
+            Grace {
+                open_for: 5,
+                ..Grace::default()
+            },
+            20,
+        );
+        assert!(ledger.latency.is_empty());
+    }
+
+    #[test]
+    fn a_client_comes_back_with_the_time_of_its_latest_update() {
+        let mut ledger = ledger();
+        assert_eq!(ledger.since(0), "1970-01-01T00:16:40");
+        get(&mut ledger, 0, 1, 0, false);
+        get(&mut ledger, 0, 2, 1, false);
+        assert_eq!(ledger.since(0), "1970-01-01T00:16:41");
+    }
+}

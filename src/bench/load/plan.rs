@@ -1,0 +1,168 @@
+//! Who subscribes to what, and which update is which: the same for everybody who knows the
+//! settings, so that the processes of the bench need not tell each other. Pure; knows no socket and
+//! no clock.
+//!
+//! Each update has a time of its own: the n-th one changed n seconds after the first. So what a
+//! client gets says which update it is, whatever the server is.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::update::When;
+
+/// Which bugs the clients subscribe to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Pattern {
+    /// The same bugs for all
+    #[default]
+    Shared,
+    /// Each its own bugs
+    Own,
+    /// Few bugs have many subscribers, many have few: the n-th has a share of 1/n
+    Zipf,
+}
+
+/// Which updates are published in one go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Demand {
+    /// Of bugs that somebody wants, by the pattern.
+    Wanted,
+    /// Of bugs that nobody wants.
+    Unwanted,
+}
+
+/// The subscriptions, and the meaning of each update.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// Which bugs the clients subscribe to.
+    pub pattern: Pattern,
+    /// How many clients there are, in all processes.
+    pub clients: u32,
+    /// How many bugs each one subscribes to.
+    pub bugs_per_client: u32,
+    /// The time of the first update, in Unix seconds.
+    pub first_when: i64,
+}
+
+impl Plan {
+    /// How many bugs somebody may want: those from 1 to this number.
+    pub fn bugs(&self) -> u32 {
+        match self.pattern {
+            Pattern::Shared => self.bugs_per_client,
+            Pattern::Own | Pattern::Zipf => self.clients * self.bugs_per_client,
+        }
+    }
+
+    /// The bugs that a client subscribes to, ascending: always as many as
+    /// [`Plan::bugs_per_client`].
+    pub fn bugs_of(&self, client: u32) -> Vec<u32> {
+        let count = self.bugs_per_client;
+        match self.pattern {
+            Pattern::Shared => (1..=count).collect(),
+            Pattern::Own => (client * count + 1..=(client + 1) * count).collect(),
+            Pattern::Zipf => {
+                let mut random = fastrand::Rng::with_seed(u64::from(client));
+                let mut bugs = std::collections::BTreeSet::new();
+                while bugs.len() < count as usize {
+                    bugs.insert(zipf(self.bugs(), &mut random));
+                }
+                bugs.into_iter().collect()
+            }
+        }
+    }
+
+    /// The bug that changes with the update number `seq`.
+    pub fn bug(&self, seq: u32, demand: Demand) -> u32 {
+        let bugs = self.bugs();
+        match (demand, self.pattern) {
+            // Steps of a prime: neighbours in time are no neighbours in memory, and all come in
+            // turn unless it divides their number.
+            (Demand::Wanted, Pattern::Own) if !bugs.is_multiple_of(7_919) => {
+                (u64::from(seq) * 7_919 % u64::from(bugs)) as u32 + 1
+            }
+            (Demand::Wanted, Pattern::Shared | Pattern::Own) => seq % bugs + 1,
+            (Demand::Wanted, Pattern::Zipf) => {
+                zipf(bugs, &mut fastrand::Rng::with_seed(!u64::from(seq)))
+            }
+            (Demand::Unwanted, _) => bugs + 1 + seq % 100_000,
+        }
+    }
+
+    /// The time of the update number `seq`, as servers write it.
+    pub fn when(&self, seq: u32) -> String {
+        When::from_unix_seconds(self.first_when + i64::from(seq)).to_string()
+    }
+
+    /// The number of the update of this time, if it can be one.
+    pub fn seq(&self, when: i64) -> Option<u32> {
+        u32::try_from(when - self.first_when).ok()
+    }
+}
+
+/// A bug from 1 to `bugs`, the n-th with a chance in proportion to about 1/n.
+fn zipf(bugs: u32, random: &mut fastrand::Rng) -> u32 {
+    let bug = (f64::from(bugs) + 1.0).powf(random.f64());
+    (bug as u32).clamp(1, bugs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(pattern: Pattern) -> Plan {
+        Plan {
+            pattern,
+            clients: 1_000,
+            bugs_per_client: 3,
+            first_when: 1_700_000_000,
+        }
+    }
+
+    #[test]
+    fn each_client_has_its_bugs_ascending_and_each_once() {
+        for pattern in [Pattern::Shared, Pattern::Own, Pattern::Zipf] {
+            let plan = plan(pattern);
+            for client in 0..1_000 {
+                let bugs = plan.bugs_of(client);
+                assert!(
+                    bugs.len() == 3 && bugs.is_sorted_by(|a, b| a < b),
+                    "{pattern:?} {bugs:?}"
+                );
+                assert!(bugs.iter().all(|bug| (1..=plan.bugs()).contains(bug)));
+            }
+        }
+    }
+
+    #[test]
+    fn an_update_is_known_by_its_time() {
+        let plan = plan(Pattern::Own);
+        let when: When = plan.when(12_345).parse().unwrap();
+        assert_eq!(plan.seq(when.unix_seconds()), Some(12_345));
+        assert_eq!(plan.seq(0), None);
+    }
+
+    #[test]
+    fn a_popular_bug_is_popular() {
+        let plan = plan(Pattern::Zipf);
+        let wanting_first = (0..1_000)
+            .filter(|&client| plan.bugs_of(client)[0] == 1)
+            .count();
+        assert!((150..350).contains(&wanting_first), "{wanting_first}");
+        let changing_first = (0..1_000)
+            .filter(|&seq| plan.bug(seq, Demand::Wanted) == 1)
+            .count();
+        assert!((50..150).contains(&changing_first), "{changing_first}");
+    }
+
+    #[test]
+    fn nobody_wants_what_is_unwanted() {
+        let plan = plan(Pattern::Shared);
+        assert!((0..200_000).all(|seq| plan.bug(seq, Demand::Unwanted) > plan.bugs()));
+        assert!(
+            (0..10)
+                .map(|seq| plan.bug(seq, Demand::Wanted))
+                .eq([1, 2, 3, 1, 2, 3, 1, 2, 3, 1])
+        );
+    }
+}

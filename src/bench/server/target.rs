@@ -1,0 +1,184 @@
+//! The server that is measured: one that runs already, or one that is started for the purpose, be
+//! it `bugzfeed serve` or the floor. Knows no client.
+
+use std::env;
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::inlet::{Inlet, InletAddress};
+use crate::client::FeedUrl;
+
+/// Which server to measure.
+#[derive(Clone, Debug)]
+pub enum TargetKind {
+    /// `bugzfeed serve` of this program, with these further arguments.
+    Serve(Vec<String>),
+    /// The floor, whose updates go to all clients if the bug is below this number, or to the bug's
+    /// owner where there is none.
+    Floor(Option<u32>),
+    /// A server that runs already.
+    Running {
+        url: FeedUrl,
+        /// Its processes.
+        pids: Vec<u32>,
+        /// Where it learns of updates.
+        inlet: Option<Box<InletAddress>>,
+    },
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Target {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What the header field Host says.
+    pub host: String,
+    /// The feed's path.
+    pub path: String,
+    /// Its processes, where they are known.
+    pub pids: Vec<u32>,
+    /// How it learns of updates, where that is known.
+    pub inlet: Option<Inlet>,
+    /// What is killed at the end.
+    process: Option<Child>,
+    /// What is removed at the end.
+    folder: Option<PathBuf>,
+}
+
+impl Target {
+    /// Starts the server, or finds it.
+    pub fn start(kind: &TargetKind) -> io::Result<Self> {
+        match kind {
+            TargetKind::Serve(arguments) => serve(arguments),
+            TargetKind::Floor(audience) => floor(*audience),
+            TargetKind::Running { url, pids, inlet } => find(url, pids, inlet.as_deref()),
+        }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        if let Some(folder) = &self.folder {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// Connects once, so that a server that is not there is one error and not one of each client.
+fn find(url: &FeedUrl, pids: &[u32], inlet: Option<&InletAddress>) -> io::Result<Target> {
+    let address = TcpStream::connect((url.host(), url.port()))?.peer_addr()?;
+    Ok(Target {
+        address,
+        host: url.authority().to_owned(),
+        path: url.path().to_owned(),
+        pids: pids.to_vec(),
+        inlet: inlet.map(Inlet::open).transpose()?,
+        process: None,
+        folder: None,
+    })
+}
+
+/// Starts `bugzfeed serve` on a free port, with table and history in one file, as by default, in a
+/// new folder.
+fn serve(arguments: &[String]) -> io::Result<Target> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let folder = env::temp_dir().join(format!(
+        "bugzfeed-bench-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    ));
+    fs::create_dir_all(&folder)?;
+    let table = folder.join("bench.db");
+    let mut process = Command::new(env::current_exe()?)
+        .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
+        .arg("--source")
+        .arg(format!("sqlite:{}?poll=50ms", table.display()))
+        .arg("--history")
+        .arg(&table)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let lines = process.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let mut target = Target {
+        address: (Ipv4Addr::LOCALHOST, 0).into(),
+        host: String::new(),
+        path: "/".to_owned(),
+        pids: vec![process.id()],
+        inlet: None,
+        process: Some(process),
+        folder: Some(folder),
+    };
+    let mut lines = BufReader::new(lines).lines();
+    for line in &mut lines {
+        let line = line?;
+        if let Some((_, rest)) = line.split_once("ws://") {
+            let authority = rest.split('/').next().unwrap_or_default();
+            target.address = authority.parse().map_err(io::Error::other)?;
+            target.host = authority.to_owned();
+            break;
+        }
+        eprintln!("serve: {line}");
+    }
+    if target.host.is_empty() {
+        return Err(io::Error::other("bugzfeed serve ended at once"));
+    }
+    // Whatever else it says is of interest, and it must not wait for somebody to read it.
+    thread::spawn(move || {
+        lines
+            .map_while(Result::ok)
+            .for_each(|line| eprintln!("serve: {line}"))
+    });
+    target.inlet = Some(open_when_there(&InletAddress::Sqlite(table))?);
+    Ok(target)
+}
+
+/// Waits until the server's source has made its table.
+fn open_when_there(address: &InletAddress) -> io::Result<Inlet> {
+    let mut tries = 0;
+    loop {
+        match Inlet::open(address).and_then(|mut inlet| inlet.publish(&[]).map(|()| inlet)) {
+            Err(_) if tries < 100 => tries += 1,
+            result => return result,
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn floor(audience: Option<u32>) -> io::Result<Target> {
+    let audience = audience.map_or("owner".to_owned(), |end| end.to_string());
+    let mut process = Command::new(env::current_exe()?)
+        .args(["bench", "floor", "--audience", &audience])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).read_line(&mut line)?;
+    let ports: Vec<u16> = line
+        .split_whitespace()
+        .filter_map(|port| port.parse().ok())
+        .collect();
+    let [port, control] = ports[..] else {
+        return Err(io::Error::other("the floor ended at once"));
+    };
+    let inlet = Inlet::open(&InletAddress::Lines(format!("127.0.0.1:{control}")))?;
+    Ok(Target {
+        address: (Ipv4Addr::LOCALHOST, port).into(),
+        host: format!("127.0.0.1:{port}"),
+        path: "/".to_owned(),
+        pids: vec![process.id()],
+        inlet: Some(inlet),
+        process: Some(process),
+        folder: None,
+    })
+}

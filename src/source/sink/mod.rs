@@ -1,0 +1,382 @@
+//! Where a source's updates go: into the history file, then to the loop. Owns the order of the two,
+//! what the feed can promise, and what the log says of the source. One for each feed, shared by the
+//! source's thread and the catch-up's.
+
+mod state;
+
+use self::state::State;
+use super::completeness::Question;
+use super::{HistoryFile, Kept};
+use crate::bugzilla::{Found, Sees, Since};
+use crate::inbox::{Closed, Sender};
+use crate::post::{Answer, PostId};
+use crate::update::{FeedId, Update};
+use crate::work::Health;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What a source does with what it reads.
+#[derive(Debug)]
+pub struct Sink {
+    health: Health,
+    shared: Shared,
+}
+
+/// What a source and the catch-up fill together.
+#[derive(Clone, Debug)]
+pub(super) struct Shared(Arc<Mutex<State>>);
+
+/// What a sink is made for.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    /// The feed that is filled.
+    pub id: FeedId,
+    /// The source's name in the log, without its password.
+    pub source: String,
+    /// How many updates are remembered.
+    pub updates_max: usize,
+    /// What can be asked for what the source lacks.
+    pub catch_up: Option<Sees>,
+}
+
+impl Sink {
+    /// A sink that goes on with what was `kept`, in `file` or nowhere.
+    pub fn new(feed: Feed, file: Option<HistoryFile>, kept: &Kept, inbox: Sender) -> Self {
+        let health = Health::new("reading updates from", feed.source.clone());
+        Self {
+            health,
+            shared: Shared(Arc::new(Mutex::new(State::new(feed, file, kept, inbox)))),
+        }
+    }
+
+    /// To be called by a source before it connects and when it has lost its connection: until it is
+    /// [`Sink::connected`], clients are not promised that nothing is missing.
+    ///
+    /// # Errors
+    /// When the loop is gone.
+    pub fn doubt(&self) -> Result<(), Closed> {
+        self.shared.lock().stopped_reading()
+    }
+
+    /// To be called by a source when it gets all updates from now on, and has reported what it has
+    /// missed.
+    ///
+    /// # Errors
+    /// When the loop is gone.
+    pub fn connected(&mut self) -> Result<(), Closed> {
+        self.health.working();
+        self.shared.lock().reads()
+    }
+
+    /// To be called by a source that cannot read updates for now and tries again by itself. Each
+    /// reason is logged once.
+    pub fn down(&mut self, reason: &str) {
+        self.health.failing(reason);
+    }
+
+    /// Keeps updates, then hands them to the loop. After it has returned, the source may forget
+    /// them.
+    ///
+    /// # Errors
+    /// When the loop is gone; the updates are kept then, but should not be acknowledged.
+    pub fn deliver(&self, updates: Vec<Update>) -> Result<(), Closed> {
+        self.deliver_with_notes(updates, &[])
+    }
+
+    /// Like [`Sink::deliver`], and notes in the same transaction what the source needs to know
+    /// after a restart.
+    ///
+    /// # Errors
+    /// When the loop is gone.
+    pub fn deliver_with_notes(
+        &self,
+        updates: Vec<Update>,
+        notes: &[(&str, String)],
+    ) -> Result<(), Closed> {
+        self.shared.lock().deliver(updates, notes)
+    }
+
+    /// Whether it is known up to which time updates may be missing: there is a history, and it has
+    /// no gap without an end.
+    pub fn has_history(&self) -> bool {
+        self.shared.lock().has_floor()
+    }
+
+    /// What was noted under this name with an earlier delivery, in this process or, where a history
+    /// is kept, before.
+    pub fn note(&self, name: &str) -> Option<String> {
+        self.shared.lock().note(name)
+    }
+
+    /// Whether what was delivered last is kept, or was not to be kept at all.
+    pub fn is_keeping(&self) -> bool {
+        self.shared.lock().is_keeping()
+    }
+
+    /// Sends a client the answer to its post.
+    ///
+    /// # Errors
+    /// When the loop is gone.
+    pub fn answer(&self, post: PostId, answer: Answer) -> Result<(), Closed> {
+        self.shared.lock().answer(post, answer)
+    }
+
+    /// To be called by a source that may have missed updates, such as after its queue was deleted:
+    /// before it is [`Sink::connected`], or while it reads on. `reason` is for the log, behind a
+    /// colon. `until` is the database's time (UTC, Unix seconds) after which nothing is missing, if
+    /// the source knows it.
+    ///
+    /// # Errors
+    /// When the loop is gone.
+    pub fn missed(&self, reason: &str, until: Option<i64>) -> Result<(), Closed> {
+        self.shared.lock().missed(reason, until)
+    }
+
+    /// The state of the source.
+    pub(super) fn health(&mut self) -> &mut Health {
+        &mut self.health
+    }
+
+    /// What the catch-up fills.
+    pub(super) fn shared(&self) -> Shared {
+        self.shared.clone()
+    }
+}
+
+impl Shared {
+    /// What rings when the catch-up has something to ask at once.
+    pub(super) fn bell(&self) -> (SyncSender<()>, Receiver<()>) {
+        let (ring, bell) = mpsc::sync_channel(1);
+        self.lock().set_bell(ring.clone());
+        (ring, bell)
+    }
+
+    /// What the catch-up is to ask, if the source reads; it hands the question back with the answer.
+    pub(super) fn question(&self) -> Option<(Question, Since)> {
+        self.lock().question()
+    }
+
+    /// There is nobody to ask.
+    pub(super) fn cannot_ask(&self) -> Result<(), Closed> {
+        self.lock().cannot_ask()
+    }
+
+    /// Hands on what Bugzilla knows and the source has not brought.
+    pub(super) fn made_good(
+        &self,
+        question: Question,
+        since: Since,
+        found: Found,
+    ) -> Result<(), Closed> {
+        self.lock().made_good(question, since, found)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic leaves nothing half done that matters: a repetition at most.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::{Poll, Token};
+
+    use super::*;
+    use crate::inbox::{self, Inbox, Notice};
+    use crate::promise::Promise;
+    use crate::update::{BugId, When};
+    use crate::work::unix_now;
+
+    /// Bugzilla's time in these tests: like ours, so that its times are credible.
+    fn now() -> i64 {
+        unix_now()
+    }
+
+    fn update(bug: u32, seconds: i64) -> Update {
+        Update {
+            bug: BugId::new(bug).unwrap(),
+            when: When::from_unix_seconds(seconds),
+        }
+    }
+
+    fn found(now: i64, updates: &[(u32, i64)]) -> Found {
+        Found {
+            updates: updates
+                .iter()
+                .map(|&(bug, seconds)| update(bug, seconds))
+                .collect(),
+            now,
+            is_whole: true,
+        }
+    }
+
+    /// A sink for ten updates, and what comes out of it.
+    struct Test {
+        sink: Sink,
+        inbox: Inbox,
+        _poll: Poll,
+    }
+
+    impl Test {
+        fn new(catch_up: Option<Sees>, kept: &Kept) -> Self {
+            let poll = Poll::new().unwrap();
+            let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
+            let feed = Feed {
+                id: FeedId(0),
+                source: "test".to_owned(),
+                updates_max: 10,
+                catch_up,
+            };
+            Self {
+                sink: Sink::new(feed, None, kept, sender),
+                inbox,
+                _poll: poll,
+            }
+        }
+
+        /// What the loop got since the last call: bugs, `+` for those from before, `promise …` and
+        /// `gap`.
+        fn sent(&self) -> String {
+            let mut words = Vec::new();
+            while let Some(event) = self.inbox.take() {
+                match event {
+                    Notice::Updates { updates, .. } => {
+                        words.extend(updates.iter().map(|update| update.bug.to_string()));
+                    }
+                    Notice::Earlier { updates, .. } => {
+                        words.extend(updates.iter().map(|(_, update)| format!("+{}", update.bug)));
+                    }
+                    Notice::Promise { promise, .. } => words.push(match promise {
+                        Promise::InDoubt => "doubt".to_owned(),
+                        Promise::Nothing => "nothing".to_owned(),
+                        Promise::After(i64::MIN) => "all".to_owned(),
+                        Promise::After(floor) => format!("after {floor}"),
+                    }),
+                    Notice::Gap { .. } => words.push("gap".to_owned()),
+                    Notice::Answer { .. } => words.push("answer".to_owned()),
+                }
+            }
+            words.join(", ")
+        }
+
+        /// Bugzilla answers the question that is due.
+        fn answer(&self, found: Found) -> Since {
+            let (question, since) = self.sink.shared.question().expect("a question");
+            self.sink.shared.made_good(question, since, found).unwrap();
+            since
+        }
+    }
+
+    /// A history that is whole after time 100 and was caught up `ago` seconds ago.
+    fn kept(ago: i64, updates: &[(u32, i64)]) -> Kept {
+        Kept {
+            floor: Some(100),
+            updates: updates
+                .iter()
+                .map(|&(bug, seconds)| (seconds, update(bug, seconds)))
+                .collect(),
+            notes: [(state::ASKED_UNTIL.to_owned(), (now() - ago).to_string())].into(),
+        }
+    }
+
+    #[test]
+    fn the_first_answer_fills_the_history_and_leaves_no_doubt() {
+        let mut test = Test::new(Some(Sees::All), &Kept::default());
+        assert!(test.sink.shared.question().is_none());
+        test.sink.connected().unwrap();
+        assert_eq!(test.sent(), "");
+        let since = test.answer(found(now(), &[(7, 1_000), (8, 2_000)]));
+        assert_eq!(since, Since::Newest(10));
+        assert_eq!(test.sent(), "+7, +8, all");
+    }
+
+    #[test]
+    fn a_first_answer_that_is_cut_off_promises_what_it_holds() {
+        let mut test = Test::new(Some(Sees::All), &Kept::default());
+        test.sink.connected().unwrap();
+        let mut cut_off = found(now(), &[(7, 1_000), (8, 2_000)]);
+        cut_off.is_whole = false;
+        test.answer(cut_off);
+        assert_eq!(test.sent(), "+7, +8, after 1600");
+    }
+
+    #[test]
+    fn what_changed_while_nobody_looked_is_made_good_and_no_gap() {
+        let known = now() - 50;
+        let mut test = Test::new(Some(Sees::All), &kept(60, &[(1, known)]));
+        test.sink.missed("the queue was deleted", None).unwrap();
+        test.sink.connected().unwrap();
+        let since = test.answer(found(now(), &[(1, known), (2, now() - 30), (3, now())]));
+        assert!(matches!(since, Since::Time(time) if time < known));
+        assert_eq!(test.sent(), "2, 3, after 100");
+    }
+
+    #[test]
+    fn what_the_source_loses_while_it_reads_is_made_good_unless_it_may_be_on_its_way() {
+        let mut test = Test::new(Some(Sees::All), &kept(60, &[]));
+        test.sink.connected().unwrap();
+        test.answer(found(now(), &[]));
+        test.sink.deliver(vec![update(1, now() - 20)]).unwrap();
+        assert_eq!(test.sent(), "after 100, 1");
+        test.answer(found(
+            now(),
+            &[(1, now() - 20), (2, now() - 19), (3, now())],
+        ));
+        assert_eq!(test.sent(), "2");
+    }
+
+    #[test]
+    fn more_than_the_history_holds_is_a_gap_and_no_flood() {
+        let mut test = Test::new(Some(Sees::All), &kept(60, &[]));
+        test.sink.connected().unwrap();
+        let time = now();
+        let many: Vec<_> = (1..=11).map(|bug| (bug, time - 100)).collect();
+        test.answer(found(time, &many));
+        assert_eq!(test.sent(), format!("after {time}, gap"));
+        test.answer(found(time, &many));
+        assert_eq!(test.sent(), "");
+    }
+
+    #[test]
+    fn one_who_sees_some_bugs_makes_them_good_and_proves_nothing() {
+        let mut test = Test::new(Some(Sees::Some), &kept(60, &[]));
+        test.sink.connected().unwrap();
+        assert_eq!(test.sent(), "after 100");
+        let time = now();
+        test.sink.missed("a test", Some(time)).unwrap();
+        assert_eq!(test.sent(), format!("after {time}, gap"));
+        test.answer(found(time, &[(2, time - 20)]));
+        assert_eq!(test.sent(), "2");
+    }
+
+    #[test]
+    fn where_nobody_can_be_asked_a_loss_is_a_gap() {
+        let mut test = Test::new(Some(Sees::All), &kept(60, &[]));
+        test.sink.missed("a test", Some(500)).unwrap();
+        test.sink.connected().unwrap();
+        assert_eq!(test.sent(), "");
+        test.sink.shared.cannot_ask().unwrap();
+        assert_eq!(test.sent(), "after 500, gap");
+    }
+
+    #[test]
+    fn an_answer_that_was_under_way_when_the_source_failed_ends_no_doubt() {
+        let mut test = Test::new(Some(Sees::All), &kept(60, &[]));
+        test.sink.connected().unwrap();
+        let (question, since) = test.sink.shared.question().unwrap();
+        test.sink.doubt().unwrap();
+        let late = found(now(), &[(2, now() - 20)]);
+        test.sink.shared.made_good(question, since, late).unwrap();
+        assert_eq!(test.sent(), "2");
+        assert!(test.sink.shared.question().is_none());
+    }
+
+    #[test]
+    fn notes_are_there_as_soon_as_they_are_made() {
+        let test = Test::new(None, &Kept::default());
+        let note = [("bookmark", "7".to_owned())];
+        test.sink.deliver_with_notes(Vec::new(), &note).unwrap();
+        assert_eq!(test.sink.note("bookmark").as_deref(), Some("7"));
+        assert_eq!(test.sink.note("another"), None);
+    }
+}
