@@ -156,6 +156,11 @@ impl Hub {
         self.promise == Promise::InDoubt
     }
 
+    /// Whether a client has any subscription.
+    pub(crate) fn has_subscriptions(&self, client: ClientId) -> bool {
+        self.subscriptions.of(client).next().is_some()
+    }
+
     /// Whether a client wants a bug's updates.
     pub(crate) fn is_subscribed(&self, client: ClientId, bug: BugId) -> bool {
         self.subscriptions.contains(client, bug)

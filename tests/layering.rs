@@ -77,6 +77,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
             "server",
             "subscriptions",
             "update",
+            "work",
         ],
     ),
     ("client", &["tls", "update"]),

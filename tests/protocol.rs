@@ -16,7 +16,7 @@ use bugzfeed::update::{BugId, Update, When};
 use bugzfeed::work::unix_now;
 use serde_json::{Value, json};
 
-use support::client::{BINARY, Client, FIN, frame};
+use support::client::{BINARY, Client, FIN, PING, PONG, frame};
 use support::server::Server;
 
 /// Where this server answers otherwise than the original did, and why. All else that was recorded
@@ -644,5 +644,31 @@ fn a_client_of_one_feed_hears_nothing_of_another() {
     assert_eq!(
         dev.ask(r#"{"command":"subscriptions"}"#),
         r#"{"command":"subscriptions","result":"ok","bugs":[5]}"#
+    );
+}
+
+/// A feed whose broker is out of reach is in doubt: whoever asks with `since` waits for a moment,
+/// in which pings are answered and further commands wait, too.
+#[test]
+fn in_doubt_the_answer_to_since_waits_and_pings_do_not() {
+    let server = Server::start(&["--source", "amqp://u:p@127.0.0.1:1/"]);
+    let mut client = server.connect();
+    client.say(r#"{"command":"subscribe","bugs":[7],"since":"2026-01-01"}"#);
+    client.send(frame(FIN | PING, b"still there?"));
+    client.say(r#"{"command":"version"}"#);
+    let pong = client.frame();
+    assert_eq!(
+        (pong.first, &*pong.payload),
+        (FIN | PONG, &b"still there?"[..])
+    );
+    assert_eq!(
+        client.hear(),
+        r#"{"command":"subscribe","result":"ok","bugs":[7],"complete":false}"#
+    );
+    assert!(client.hear().contains(VERSION));
+    // Nobody waits who does not ask.
+    assert_eq!(
+        client.ask(r#"{"command":"subscribe","bugs":[8]}"#),
+        r#"{"command":"subscribe","result":"ok","bugs":[7,8]}"#
     );
 }

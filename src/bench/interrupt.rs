@@ -16,9 +16,6 @@ static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Takes note of signals from now on.
-///
-/// # Errors
-/// When the kernel does not let us.
 pub fn watch() -> io::Result<()> {
     let flag = INTERRUPTED.get_or_init(Arc::default);
     for signal in [SIGINT, SIGTERM] {
@@ -31,9 +28,6 @@ pub fn watch() -> io::Result<()> {
 }
 
 /// To be called between two steps.
-///
-/// # Errors
-/// When a signal has come.
 pub fn check() -> io::Result<()> {
     let has_come = INTERRUPTED
         .get()
@@ -46,9 +40,6 @@ pub fn check() -> io::Result<()> {
 }
 
 /// Waits, unless a signal comes.
-///
-/// # Errors
-/// When one has.
 pub fn pause(duration: Duration) -> io::Result<()> {
     let end = Instant::now() + duration;
     loop {

@@ -25,6 +25,8 @@ pub(crate) enum CloseReason {
     Stalled,
     /// The server is going away.
     ShuttingDown,
+    /// Updates were missed while the client was connected: it comes back, and asks for them.
+    MissedUpdates,
 }
 
 impl CloseReason {
@@ -40,6 +42,7 @@ impl CloseReason {
             CloseReason::Silent => Some((1008, "no answer to a ping")),
             CloseReason::Stalled => Some((1013, "too slow")),
             CloseReason::ShuttingDown => Some((1001, "the server is going away")),
+            CloseReason::MissedUpdates => Some((1001, "updates may have been missed")),
         }
     }
 

@@ -29,13 +29,22 @@ struct Input {
     /// An incomplete head or frame, or what was left for a later turn.
     bytes: Vec<u8>,
     message: Option<Begun>,
+    /// A complete message whose answer would be better a little later.
+    held: Option<Box<Held>>,
     /// Whether input, here or in the socket, was left for a later turn.
     is_left: bool,
 }
 
+/// A message that is held, and until when.
+#[derive(Debug)]
+struct Held {
+    message: Bytes,
+    until: Moment,
+}
+
 impl Input {
     fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.message.is_none() && !self.is_left
+        self.bytes.is_empty() && self.message.is_none() && self.held.is_none() && !self.is_left
     }
 }
 
@@ -72,6 +81,24 @@ impl Unfinished {
             self.0.get_or_insert_default().input.is_left = is_left;
         }
         self.tidy();
+    }
+
+    /// Holds a complete message: until it is answered, no other may be.
+    pub fn hold(&mut self, message: Bytes, until: Moment) {
+        self.0.get_or_insert_default().input.held = Some(Box::new(Held { message, until }));
+    }
+
+    /// Until when a message is held, if one is.
+    pub fn held_until(&self) -> Option<Moment> {
+        let parts = self.0.as_ref()?;
+        parts.input.held.as_ref().map(|held| held.until)
+    }
+
+    /// Takes the message that was held.
+    pub fn take_held(&mut self) -> Option<Bytes> {
+        let held = self.0.as_mut()?.input.held.take();
+        self.tidy();
+        held.map(|held| held.message)
     }
 
     /// The length of what has come of an incomplete message, in bytes: the rest of it must be that
@@ -182,8 +209,8 @@ mod tests {
     #[test]
     fn an_incomplete_frame_costs_its_bytes_and_a_little() {
         assert_eq!(size_of::<Unfinished>(), 8);
-        assert!(size_of::<Parts>() <= 56);
-        // As much as both together had before they were apart, but for a pointer.
-        assert!(size_of::<Parts>() + size_of::<Unsent>() <= 144);
+        assert!(size_of::<Parts>() <= 64);
+        // As much as both together had before they were apart, but for two pointers.
+        assert!(size_of::<Parts>() + size_of::<Unsent>() <= 152);
     }
 }

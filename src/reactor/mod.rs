@@ -20,6 +20,7 @@ use crate::post::Answer;
 use crate::server::Server;
 use crate::subscriptions::ClientId;
 use crate::update::FeedId;
+use crate::work::unix_now;
 
 use door::Door;
 pub(crate) use listener::{Address, Listener, Socket};
@@ -158,6 +159,7 @@ impl Reactor {
     /// Lets the server act on what has happened to sockets, and on the time.
     fn act(&mut self) {
         let now = self.now();
+        self.server.set_unix_time(unix_now());
         self.server.resume(now);
         let mut has_signals = false;
         for event in &self.events {

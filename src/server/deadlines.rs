@@ -39,6 +39,8 @@ impl<S: Stream> Server<S> {
     /// Does all that is due.
     pub fn tick(&mut self, now: Moment) {
         self.continue_drain(now);
+        self.continue_gap_reports(now);
+        self.release(now);
         if let Some(at) = self.sweep_at
             && at.since(now) == 0
         {
@@ -51,7 +53,12 @@ impl<S: Stream> Server<S> {
     pub fn until_tick(&self, now: Moment) -> Option<u32> {
         let until_sweep = self.sweep_at.map(|at| at.since(now));
         let until_close = self.drain.as_ref().and_then(|drain| drain.until_next(now));
-        until_sweep.into_iter().chain(until_close).min()
+        until_sweep
+            .into_iter()
+            .chain(until_close)
+            .chain(self.until_gap_report(now))
+            .chain(self.until_release(now))
+            .min()
     }
 
     /// Makes sure that a sweep comes soon after `deadline`.

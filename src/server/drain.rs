@@ -1,9 +1,11 @@
-//! The end of the server: newcomers are refused, and the clients are closed.
+//! Closing many clients, spread over some time: all of them at the end of the server, and those of
+//! a feed that may have missed updates, so that they come back and ask.
 
 use super::Server;
-use crate::connection::{CloseReason, Stream};
+use crate::connection::{CloseReason, Phase, Stream};
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
+use crate::update::FeedId;
 
 /// Closes the clients in random order, spread over some time, so that they do not all come back at
 /// once.
@@ -17,23 +19,94 @@ pub(super) struct Drain {
     clients_at_begin: usize,
 }
 
+/// The longest time, in milliseconds, over which the clients of a feed are closed after a gap.
+const GAP_SPREAD_MAX: u32 = 60_000;
+
+/// The least time between two such occasions, in milliseconds. What is missed meanwhile is reported
+/// at its end.
+pub const GAP_INTERVAL: u32 = 600_000;
+
+/// What a feed's gaps mean for those who were connected.
+#[derive(Debug, Default)]
+pub(super) struct GapReport {
+    /// When the last one was reported.
+    last: Option<Moment>,
+    /// Whether there was another one since.
+    is_due: bool,
+    /// Those who are closed.
+    drain: Option<Drain>,
+}
+
 impl<S: Stream> Server<S> {
+    /// Reports that a feed may have missed updates while its clients were connected: closes those
+    /// who have subscriptions, so that they come back and ask.
+    pub fn gap(&mut self, feed: FeedId, now: Moment) {
+        if let Some(report) = self.gap_reports.get_mut(usize::from(feed.0)) {
+            report.is_due = true;
+            self.continue_gap_reports(now);
+        }
+    }
+
+    pub(super) fn continue_gap_reports(&mut self, now: Moment) {
+        for feed in 0..self.gap_reports.len() {
+            let report = &self.gap_reports[feed];
+            if report.is_due && report.until_next(now) == 0 {
+                let clients = self.subscribers_of(FeedId(feed as u8));
+                let spread = GAP_SPREAD_MAX.min(clients.len() as u32);
+                self.gap_reports[feed] = GapReport {
+                    last: Some(now),
+                    is_due: false,
+                    drain: Some(Drain::new(clients, spread, now)),
+                };
+            }
+            let Some(drain) = &mut self.gap_reports[feed].drain else {
+                continue;
+            };
+            for client in drain.take_due(now) {
+                let connection = self.connections.get(client.index());
+                if connection.is_some_and(|connection| connection.phase == Phase::Open) {
+                    self.end(client, CloseReason::MissedUpdates, now);
+                }
+            }
+            self.gap_reports[feed]
+                .drain
+                .take_if(|drain| drain.clients.is_empty());
+        }
+    }
+
+    /// The milliseconds until [`Server::continue_gap_reports`] has something to do, if it ever has.
+    pub(super) fn until_gap_report(&self, now: Moment) -> Option<u32> {
+        let until = |report: &GapReport| {
+            let next = report.is_due.then(|| report.until_next(now));
+            let close = report
+                .drain
+                .as_ref()
+                .and_then(|drain| drain.until_next(now));
+            next.into_iter().chain(close).min()
+        };
+        self.gap_reports.iter().filter_map(until).min()
+    }
+
+    fn subscribers_of(&self, feed: FeedId) -> Vec<ClientId> {
+        let Some(hub) = self.hubs.get(usize::from(feed.0)) else {
+            return Vec::new();
+        };
+        self.connections
+            .iter()
+            .filter(|(_, connection)| connection.phase == Phase::Open)
+            .filter(|(_, connection)| connection.feed() == Some(feed))
+            .map(|(key, _)| ClientId(key as u32))
+            .filter(|&client| hub.has_subscriptions(client))
+            .collect()
+    }
+
     /// Begins to close all clients, spread over at most `duration` milliseconds and at a thousand
     /// per second at least; newcomers are refused from now on.
     pub fn drain(&mut self, duration: u32, now: Moment) {
-        let mut clients: Vec<ClientId> = self
-            .connections
-            .iter()
-            .map(|(key, _)| ClientId(key as u32))
-            .collect();
-        fastrand::shuffle(&mut clients);
+        let clients = self.connections.iter().map(|(key, _)| ClientId(key as u32));
+        let clients: Vec<ClientId> = clients.collect();
         let duration = duration.min(clients.len() as u32);
-        self.drain = Some(Drain {
-            began: now,
-            duration,
-            clients_at_begin: clients.len(),
-            clients,
-        });
+        self.drain = Some(Drain::new(clients, duration, now));
         self.continue_drain(now);
     }
 
@@ -50,7 +123,25 @@ impl<S: Stream> Server<S> {
     }
 }
 
+impl GapReport {
+    /// Milliseconds until the next gap may be reported.
+    fn until_next(&self, now: Moment) -> u32 {
+        self.last
+            .map_or(0, |last| last.plus(GAP_INTERVAL).since(now))
+    }
+}
+
 impl Drain {
+    fn new(mut clients: Vec<ClientId>, duration: u32, now: Moment) -> Self {
+        fastrand::shuffle(&mut clients);
+        Self {
+            began: now,
+            duration,
+            clients_at_begin: clients.len(),
+            clients,
+        }
+    }
+
     fn take_due(&mut self, now: Moment) -> Vec<ClientId> {
         let passed = u64::from(now.since(self.began).min(self.duration));
         let left = match self.duration {

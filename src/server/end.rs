@@ -39,6 +39,11 @@ impl<S: Stream> Server<S> {
         if matches!(connection.phase, Phase::Ended(_) | Phase::Leaving(_)) {
             return;
         }
+        if connection.unfinished.take_held().is_some() {
+            // A client that leaves is not answered; what came behind its message is discarded.
+            connection.unfinished.leave_input(true);
+            self.left.push(client);
+        }
         let was_open = connection.phase == Phase::Open;
         self.open -= usize::from(was_open);
         connection.heard = now;

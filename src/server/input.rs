@@ -54,7 +54,10 @@ impl<S: Stream> Server<S> {
                 break;
             }
             match connection.stream.read(received) {
-                Ok(0) => return self.end(client, CloseReason::Gone, now),
+                Ok(0) => {
+                    self.answer_at_once(client, now);
+                    return self.end(client, CloseReason::Gone, now);
+                }
                 Ok(bytes) => {
                     self.take_bytes(client, &received[..bytes], now);
                     if bytes < received.len() && !is_ended {
@@ -206,6 +209,11 @@ impl<S: Stream> Server<S> {
                 return Step::Used(input.len());
             }
         };
+        if connection.unfinished.held_until().is_some() && !whole.is_control {
+            // It waits behind the message that is held, and with it all that comes behind it.
+            connection.unfinished.leave_input(true);
+            return Step::Used(0);
+        }
         let interval = 1_000 / self.limits.messages_per_second.max(1);
         if !connection.pay_for_message(now, interval, self.limits.messages_burst) {
             self.end(client, CloseReason::TooManyMessages, now);
@@ -243,25 +251,34 @@ impl<S: Stream> Server<S> {
             return Ok(unfinished.has_unsent());
         }
         self.flush_before_reply(client, now);
+        let connection = &mut self.connections[client.index()];
+        let feed = connection.feed().map(|feed| usize::from(feed.0));
+        let may_wait = feed
+            .is_some_and(|feed| self.hubs[feed].is_in_doubt() && self.holds[feed].may_wait(now));
         let asked = Asked {
             at: self.unix_time,
-            may_wait: false,
+            may_wait,
         };
-        let connection = &mut self.connections[client.index()];
-        let hub = connection
-            .feed()
-            .and_then(|feed| self.hubs.get_mut(usize::from(feed.0)));
+        let hub = feed.and_then(|feed| self.hubs.get_mut(feed));
         let (unfinished, listing) = (&mut connection.unfinished, &mut connection.listing);
+        let mut held = None;
         self.turn
             .reply(client, listing, |output| -> Result<(), CloseReason> {
                 let message = unfinished.receive(whole, input, bytes_max, output)?;
-                if let (Some(message), Some(hub)) = (message, hub) {
-                    let _ = hub.handle(client, &message, asked, |text| {
-                        frame::write_text(output, text)
-                    });
+                if let (Some(message), Some(hub)) = (message, hub)
+                    && !hub.handle(client, &message, asked, |text| {
+                        frame::write_text(output, text);
+                    })
+                {
+                    held = Some(message);
                 }
                 Ok(())
             })?;
-        Ok(self.turn.replies_bytes(listing) > REPLIES_BYTES_MAX || unfinished.has_unsent())
+        let has_enough =
+            self.turn.replies_bytes(listing) > REPLIES_BYTES_MAX || unfinished.has_unsent();
+        if let Some(message) = held {
+            self.hold(client, message, now);
+        }
+        Ok(has_enough)
     }
 }

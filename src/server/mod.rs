@@ -10,6 +10,7 @@ mod deadlines;
 mod drain;
 mod end;
 mod flush;
+mod hold;
 mod input;
 mod posts;
 
@@ -87,6 +88,10 @@ pub struct Server<S> {
     /// When the next deadline of any client may be.
     sweep_at: Option<Moment>,
     drain: Option<drain::Drain>,
+    /// One for each feed.
+    gap_reports: Vec<drain::GapReport>,
+    /// One for each feed.
+    holds: Vec<hold::Holds>,
     posts: posts::Posts,
     /// Unix seconds.
     unix_time: i64,
@@ -100,6 +105,8 @@ impl<S: Stream> Server<S> {
             limits,
             connections_allowed: usize::MAX,
             site,
+            gap_reports: hubs.iter().map(|_| drain::GapReport::default()).collect(),
+            holds: hubs.iter().map(|_| hold::Holds::default()).collect(),
             hubs,
             connections: Slab::new(),
             open: 0,
@@ -223,12 +230,12 @@ impl<S: Stream> Server<S> {
     /// Sets what a feed can promise from now on.
     pub fn promise(&mut self, feed: FeedId, promise: Promise) {
         if let Some(hub) = self.hubs.get_mut(usize::from(feed.0)) {
+            if promise == Promise::InDoubt && !hub.is_in_doubt() {
+                self.holds[usize::from(feed.0)].begin_doubt();
+            }
             hub.promise(promise);
         }
     }
-
-    /// Reports that clients of a feed may have missed updates while they were connected.
-    pub fn gap(&mut self, _feed: FeedId, _now: Moment) {}
 
     /// Sets this machine's time, in Unix seconds. A time that lies ahead of it is not believed.
     pub fn set_unix_time(&mut self, now: i64) {
@@ -263,6 +270,7 @@ impl<S: Stream> Server<S> {
             assert!(
                 !connection.unfinished.is_input_left()
                     || connection.unfinished.has_unsent()
+                    || connection.unfinished.held_until().is_some()
                     || self.left.contains(&ClientId(key as u32)),
                 "client {key} is forgotten"
             );

@@ -91,6 +91,13 @@ impl Completeness {
         self.settle(now);
     }
 
+    /// The feed begins at `floor` (Unix seconds, by the database's clock): nothing is known from
+    /// before, and nothing that came later was lost.
+    pub fn begins(&mut self, floor: i64) {
+        self.gap = Gap::None;
+        self.floor = self.floor.max(floor);
+    }
+
     /// A question to Bugzilla that is worth an answer, if the source reads.
     pub fn question(&self) -> Option<Question> {
         self.is_reading.then_some(Question(self.losses))
@@ -225,6 +232,15 @@ mod tests {
         assert!(!feed.take_gap());
         feed.missed(Some(400), Instant::now());
         assert_eq!(feed.promise(), Promise::After(500));
+    }
+
+    #[test]
+    fn a_feed_that_begins_with_its_source_has_no_gap() {
+        let mut feed = Completeness::new(None, false);
+        feed.begins(500);
+        feed.reads(Instant::now());
+        assert_eq!(feed.promise(), Promise::After(500));
+        assert!(!feed.take_gap());
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl Source for Poller {
         self.reader.connect()?;
         if !sink.has_history() {
             let now = self.reader.table()?.now()?;
-            sink.missed("there is no history from before", Some(now))?;
+            sink.begins(now)?;
         }
         loop {
             let mut batch = self.reader.read()?;

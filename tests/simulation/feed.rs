@@ -57,6 +57,13 @@ impl Feed {
         }
     }
 
+    /// Whether clients that were connected may have missed updates.
+    pub fn has_gap(&self) -> bool {
+        self.log
+            .iter()
+            .any(|entry| matches!(entry, Entry::Gap { .. }))
+    }
+
     pub fn gap(&mut self, until: i64) {
         self.log.push(Entry::Gap { until });
     }

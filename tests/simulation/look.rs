@@ -90,7 +90,7 @@ impl World {
                 client.seen_bytes,
                 feed,
                 acted_at[user.feed],
-                self.is_departing,
+                self.is_departing || feed.has_gap(),
             );
         }
         let is_over =
@@ -98,7 +98,8 @@ impl World {
         let is_quiet = !client.is_readable
             && !client.is_writable
             && !self.server.has_left()
-            && !self.server.is_held_up();
+            && !self.server.is_held_up()
+            && self.server.until_tick(self.now) != Some(0);
         if session.close.is_some() && is_quiet && wire.room > 0 {
             assert!(
                 wire.is_server_done || wire.is_dropped || wire.is_reset,
@@ -106,12 +107,18 @@ impl World {
             );
         }
         if !is_over && is_quiet && wire.room > 0 {
+            let may_be_held = session.may_be_held(feed, self.now);
+            self.tally.held += usize::from(may_be_held);
+            if may_be_held {
+                // What lies behind the held message is heard when that is answered.
+                client.heard = self.now;
+            }
             assert!(
-                wire.to_server.is_empty(),
+                may_be_held || wire.to_server.is_empty(),
                 "{} bytes are not read",
                 wire.to_server.len()
             );
-            session.check_all_sent(feed);
+            session.check_all_sent(feed, may_be_held);
         }
     }
 
@@ -155,6 +162,10 @@ impl World {
                 assert!(
                     client.is_pinged || silent <= limits.ping + LATE,
                     "a silent client is not pinged"
+                );
+                assert!(
+                    session.leaves_by.is_none_or(|by| self.now.since(by) == 0),
+                    "a client that was connected across a gap is still there"
                 );
                 assert!(
                     silent <= limits.ping + limits.pong + LATE,
@@ -206,7 +217,9 @@ impl World {
                 );
             }
             Kind::Socket { session, user } => {
-                let leaves = self.is_departing && session.close == Some(Some(1001));
+                let may_leave = self.is_departing || self.feeds[self.users[*user].feed].has_gap();
+                let leaves = may_leave && session.close == Some(Some(1001));
+                self.tally.gaps += usize::from(leaves && !self.is_departing);
                 let is_right = match client.fate {
                     Fate::Stays => leaves,
                     Fate::IsDeaf => leaves || session.close == Some(Some(1008)),

@@ -13,6 +13,8 @@ pub struct Tally {
     pub left: usize,
     pub held_up: usize,
     pub ended: usize,
+    pub held: usize,
+    pub gaps: usize,
 }
 
 impl Tally {
@@ -27,6 +29,8 @@ impl Tally {
         self.left += other.left;
         self.held_up += other.held_up;
         self.ended += other.ended;
+        self.held += other.held;
+        self.gaps += other.gaps;
     }
 
     pub fn check_that_all_has_happened(&self) {
@@ -41,6 +45,8 @@ impl Tally {
             left,
             held_up,
             ended,
+            held,
+            gaps,
         } = *self;
         for (name, count) in [
             ("updates", updates),
@@ -53,6 +59,8 @@ impl Tally {
             ("inputs left for a later turn", left),
             ("turns that were held up", held_up),
             ("clients that end by themselves", ended),
+            ("looks at a held answer", held),
+            ("clients that are closed after a gap", gaps),
         ] {
             assert!(count > 100, "only {count} {name}");
         }

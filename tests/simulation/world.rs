@@ -20,6 +20,12 @@ use crate::user::Known;
 use crate::wire::SimStream;
 
 /// How long the server lets clients linger, and how long it waits for the answer to a post.
+/// How long an answer may be held, in milliseconds.
+pub const HOLD: u32 = 5_000;
+
+/// The least time between two reports of gaps to those who are connected, in milliseconds.
+const GAP_INTERVAL: u32 = 600_000;
+
 pub const LINGER: u32 = 2_000;
 const POST: u32 = 10_000;
 
@@ -68,6 +74,8 @@ pub struct World {
     /// The server is to go away in the next turn, within so many milliseconds.
     departure: Option<u32>,
     pub is_departing: bool,
+    /// When the last gap of each feed was reported to those who were connected.
+    pub gap_at: [Option<Moment>; PATHS.len()],
     /// Now and then, there is no memory for more than a few packets; nobody is fast then.
     pub is_short_of_memory: bool,
     pub is_traced: bool,
@@ -146,6 +154,7 @@ impl World {
             posts: Vec::new(),
             departure: None,
             is_departing: false,
+            gap_at: [None; PATHS.len()],
             is_short_of_memory,
             is_traced,
             tally: Tally::default(),
@@ -355,6 +364,24 @@ impl World {
         }
     }
 
+    /// Those who are connected now must come back and ask.
+    fn report_gap(&mut self, feed: usize) {
+        self.server.gap(FeedId(feed as u8), self.now);
+        if self.gap_at[feed].is_some_and(|at| self.now.since(at) < GAP_INTERVAL) {
+            return;
+        }
+        self.gap_at[feed] = Some(self.now);
+        let by = self.now.plus(self.clients.len() as u32 + LATE);
+        for client in &mut self.clients {
+            if let Kind::Socket { session, user } = &mut client.kind
+                && self.users[*user].feed == feed
+                && session.is_surely_subscribed()
+            {
+                session.leaves_by = Some(by);
+            }
+        }
+    }
+
     /// The source of a feed says what it vouches for.
     fn promise(&mut self, feed: usize) {
         let promise = self.feeds[feed].promise(self.feeds[feed].log.len());
@@ -372,6 +399,7 @@ impl World {
                 Notice::Gap { feed } => {
                     self.feeds[feed].gap(self.second);
                     self.promise(feed);
+                    self.report_gap(feed);
                 }
                 Notice::Doubt { feed, is_in_doubt } => {
                     self.feeds[feed].log.push(Entry::Doubt { is_in_doubt });

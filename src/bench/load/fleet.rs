@@ -8,9 +8,9 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
+use super::clients::Setup;
+use super::order::{Answer, Order, Outcome, Status};
 use crate::bench::interrupt;
-use crate::bench::load::clients::Setup;
-use crate::bench::load::order::{Answer, Order, Outcome, Status};
 use crate::bench::server::sample;
 
 /// How often it is looked whether somebody interrupts, or a process has ended.
@@ -31,9 +31,6 @@ struct Worker {
 
 impl Fleet {
     /// Starts one process for each setup.
-    ///
-    /// # Errors
-    /// When no process can be started.
     pub fn start(setups: &[Setup]) -> io::Result<Self> {
         let (sender, answers) = mpsc::channel();
         let mut workers = Vec::new();
@@ -65,9 +62,6 @@ impl Fleet {
 
     /// Gives all processes an order and waits until all have carried it out. `watch` gets how far
     /// they are.
-    ///
-    /// # Errors
-    /// When a process is gone.
     pub fn order(&mut self, order: &Order, watch: &mut dyn FnMut(&Status)) -> io::Result<Status> {
         self.send(order)?;
         let mut statuses = vec![Status::default(); self.workers.len()];
@@ -87,9 +81,6 @@ impl Fleet {
     }
 
     /// Gathers what the processes have counted.
-    ///
-    /// # Errors
-    /// When a process is gone.
     pub fn outcome(&mut self) -> io::Result<Outcome> {
         self.send(&Order::Report)?;
         let mut sum = Outcome::default();

@@ -8,45 +8,9 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
-use crate::bench::load::histogram::Histogram;
-use crate::bench::load::plan::{Demand, Plan};
-
-/// Updates that are published one after the other.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Segment {
-    /// The number of the first one.
-    pub first_seq: u32,
-    /// How many there are.
-    pub count: u32,
-    /// Of which bugs.
-    pub demand: Demand,
-    /// When the first one is due, by the monotonic clock, in nanoseconds.
-    pub start: u64,
-    /// How much later each burst is due.
-    pub interval: u64,
-    /// How many are due at the same time.
-    pub burst: u32,
-}
-
-impl Segment {
-    /// The numbers of its updates.
-    pub fn seqs(&self) -> Range<u32> {
-        self.first_seq..self.first_seq + self.count
-    }
-
-    /// When an update is due. Latency counts from there, not from when the bench got round to it.
-    pub fn due(&self, seq: u32) -> u64 {
-        self.start + u64::from((seq - self.first_seq) / self.burst.max(1)) * self.interval
-    }
-
-    /// The number behind those that are sent with `seq`: its burst, and what else is due by now.
-    /// Whoever is late is not late for ever.
-    pub fn first_after(&self, seq: u32, now: u64) -> u32 {
-        let overdue = now.saturating_sub(self.due(seq)) / self.interval.max(1);
-        let bursts = u32::try_from(overdue + 1).unwrap_or(u32::MAX);
-        seq.saturating_add(self.burst.saturating_mul(bursts))
-    }
-}
+use super::histogram::Histogram;
+use super::plan::Plan;
+use super::segment::Segment;
 
 /// What the clients got.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -254,7 +218,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::load::plan::Pattern;
+    use crate::bench::load::plan::{Demand, Pattern};
 
     fn ledger() -> Ledger {
         let plan = Plan {

@@ -7,6 +7,7 @@ pub mod histogram;
 pub mod ledger;
 pub mod order;
 pub mod plan;
+pub mod segment;
 pub mod wire;
 pub mod worker;
 

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::clients::Tally;
 use super::histogram::Histogram;
-use super::ledger::{Counts, Segment};
+use super::ledger::Counts;
+use super::segment::Segment;
 
 /// What the bench wants done.
 #[derive(Clone, Debug, Serialize, Deserialize)]

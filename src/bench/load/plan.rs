@@ -1,5 +1,5 @@
 //! Who subscribes to what, and which update is which: the same for everybody who knows the
-//! settings, so that the processes of the bench need not tell each other. Pure; knows no socket and
+//! settings, so that the processes of the bench need not send each other. Pure; knows no socket and
 //! no clock.
 //!
 //! Each update has a time of its own: the n-th one changed n seconds after the first. So what a

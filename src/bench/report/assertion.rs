@@ -1,7 +1,7 @@
 //! `--assert`: what must hold of the results, such as `missing=0,p99<50ms,delivery_ratio<=1.03`.
 
-use crate::bench::report::measure::KEYS;
-use crate::bench::report::{Point, Results};
+use super::measure::KEYS;
+use super::{Point, Results};
 
 /// Names beside those of measures, and of measures with `_ratio` behind.
 const OTHERS: [&str; 8] = [

@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use self::measure::{Measure, Measures, Series};
 use crate::bench::load::histogram::Histogram;
 use crate::bench::load::order::Outcome;
-use crate::bench::report::measure::{Measure, Measures, Series};
 
 /// All results.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -188,9 +188,6 @@ impl<'a> Run<'a> {
     }
 
     /// Gives the load an order and waits until it is done.
-    ///
-    /// # Errors
-    /// When a process of the load is gone.
     pub fn order(&mut self, order: &Order) -> io::Result<Status> {
         self.fleet.order(order, &mut |_| ())
     }

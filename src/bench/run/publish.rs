@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::Run;
 use crate::bench::interrupt;
-use crate::bench::load::ledger::Segment;
 use crate::bench::load::now;
 use crate::bench::load::order::Order;
 use crate::bench::load::plan::Demand;
+use crate::bench::load::segment::Segment;
 
 /// How long a server may take to read an update that nobody waits for.
 const UNSEEN: Duration = Duration::from_millis(600);

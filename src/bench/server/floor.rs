@@ -11,7 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use socket2::{Domain, Protocol, Type};
 
-use crate::bench::server::inlet;
+use super::inlet;
 use crate::frame;
 
 const LISTENER: Token = Token(usize::MAX - 1);

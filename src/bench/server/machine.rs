@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_runs_out_is_told_with_what_to_do() {
+    fn what_runs_out_is_named_with_what_to_do() {
         let need = Need {
             clients: 100,
             processes: 1,

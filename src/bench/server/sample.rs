@@ -27,9 +27,6 @@ pub struct Sample {
 
 impl Sample {
     /// Looks at processes; what they use is added up.
-    ///
-    /// # Errors
-    /// When one is gone, or belongs to somebody else.
     pub fn take(pids: &[u32]) -> io::Result<Self> {
         let mut sum = Self {
             slab: slab(),
@@ -66,9 +63,6 @@ impl Sample {
 }
 
 /// CPU time in nanoseconds of all threads of a process, and of its first one.
-///
-/// # Errors
-/// When the process is gone.
 pub fn cpu(pid: u32) -> io::Result<(u64, u64)> {
     let mut all = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {

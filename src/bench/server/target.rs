@@ -133,7 +133,7 @@ fn serve(arguments: &[String]) -> io::Result<Target> {
     if target.host.is_empty() {
         return Err(io::Error::other("bugzfeed serve ended at once"));
     }
-    // Whatever else it says is of interest, and it must not wait for somebody to read it.
+    // Whatever else it logs is of interest, and it must not wait for somebody to read it.
     thread::spawn(move || {
         lines
             .map_while(Result::ok)

@@ -132,6 +132,16 @@ impl Sink {
         self.shared.lock().missed(reason, until)
     }
 
+    /// To be called by a source that has no history from before, and has lost nothing since this
+    /// process started: nothing is known from before `floor` (UTC, Unix seconds, by the database's
+    /// clock).
+    ///
+    /// # Errors
+    /// When the loop is gone.
+    pub fn begins(&self, floor: i64) -> Result<(), Closed> {
+        self.shared.lock().begins(floor)
+    }
+
     /// The state of the source.
     pub(super) fn health(&mut self) -> &mut Health {
         &mut self.health

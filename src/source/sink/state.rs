@@ -117,6 +117,12 @@ impl State {
         self.report()
     }
 
+    pub(super) fn begins(&mut self, floor: i64) -> Result<(), Closed> {
+        info!("updates from {} are known from now on", self.feed.source);
+        self.completeness.begins(floor);
+        self.report()
+    }
+
     pub(super) fn has_floor(&self) -> bool {
         self.kept_floor.is_some()
     }

@@ -20,9 +20,10 @@ use serde::{Deserialize, Serialize};
 use self::gate::Gate;
 use self::receive::Seen;
 use super::histogram::Histogram;
-use super::ledger::{Ledger, Segment};
+use super::ledger::Ledger;
 use super::now;
 use super::plan::Plan;
+use super::segment::Segment;
 use super::wire;
 
 /// Where the clients connect to, and as what.
