@@ -13,6 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::Duration;
 
 use mio::{Registry, Token, Waker};
 
@@ -194,8 +195,9 @@ impl PostInbox {
         self.sender.clone()
     }
 
-    /// Waits for the next post; `None` when the wait was ended by [`PostSender::wake`].
-    pub(crate) fn wait(&self) -> Option<Post> {
-        self.posts.recv().ok().flatten()
+    /// Waits for the next post, for `patience` at most; `None` also when the wait was ended by
+    /// [`PostSender::wake`].
+    pub(crate) fn wait(&self, patience: Duration) -> Option<Post> {
+        self.posts.recv_timeout(patience).ok().flatten()
     }
 }

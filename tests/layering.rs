@@ -60,8 +60,8 @@ const LAYERS: [(&str, &[&str]); 26] = [
     (
         "source",
         &[
-            "address", "amqp", "bugzilla", "database", "inbox", "machine", "post", "promise",
-            "pulse", "update", "work",
+            "address", "amqp", "bugzilla", "database", "duration", "inbox", "machine", "post",
+            "promise", "pulse", "update", "work",
         ],
     ),
     ("machine", &[]),

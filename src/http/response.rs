@@ -37,9 +37,11 @@ pub(super) fn write_upgrade(response: &mut Vec<u8>, key: &[u8]) {
     );
 }
 
-/// Writes the response to a post that was kept.
+/// Writes the response to a post that was kept. Bugzillas on the code of bugzilla.mozilla.org before
+/// June 2025 take no other status than 200 for a success.
 pub fn write_kept(response: &mut Vec<u8>) {
-    response.extend_from_slice(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+    response
+        .extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
 }
 
 /// Writes a response that ends the connection. `fields` are whole lines; the response to a HEAD has

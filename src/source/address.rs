@@ -32,8 +32,8 @@ impl Address {
         match self {
             Address::Database(database) => (read(database.clone()), None),
             Address::Amqp(settings) => (Box::new(Queue::new(settings.clone())), None),
-            Address::Webhook(_) => {
-                let (source, posts) = Webhook::new();
+            Address::Webhook(settings) => {
+                let (source, posts) = Webhook::new(settings);
                 (Box::new(source), Some(posts))
             }
         }

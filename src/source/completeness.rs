@@ -37,6 +37,8 @@ pub struct Completeness {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gap {
     None,
+    /// What there was before this process started is not known.
+    Unknown,
     /// Up to this time (Unix seconds) of the database; without one, up to an unknown time.
     Found {
         until: Option<i64>,
@@ -64,7 +66,7 @@ impl Completeness {
             epoch: 0,
             gap: match floor {
                 Some(_) => Gap::None,
-                None => Gap::Found { until: None },
+                None => Gap::Unknown,
             },
             floor: floor.unwrap_or(i64::MIN),
             has_new_gap: false,
@@ -125,7 +127,7 @@ impl Completeness {
     pub fn filled(&mut self, question: Question, floor: i64) {
         self.floor = match self.gap {
             Gap::None => self.floor.min(floor),
-            Gap::Found { .. } | Gap::Ending { .. } => floor,
+            Gap::Unknown | Gap::Found { .. } | Gap::Ending { .. } => floor,
         };
         self.answered(question, None);
     }
@@ -186,12 +188,13 @@ impl Completeness {
                 self.gap = Gap::None;
                 self.has_new_gap = true;
             }
-            Gap::Found { until: None } => {
+            Gap::Found { until: None } | Gap::Unknown => {
+                // Nobody was connected before this process started.
+                self.has_new_gap = self.gap != Gap::Unknown;
                 self.gap = Gap::Ending {
                     since: now,
                     largest: None,
                 };
-                self.has_new_gap = true;
             }
             Gap::None | Gap::Ending { .. } => {}
         }
@@ -248,6 +251,9 @@ mod tests {
         let mut feed = Completeness::new(None, false);
         feed.reads(start);
         assert_eq!(feed.promise(), Promise::Nothing);
+        assert!(!feed.take_gap());
+        feed.missed(None, start);
+        assert!(feed.take_gap());
         feed.delivered(700, at(start, 599));
         assert_eq!((feed.promise(), feed.floor()), (Promise::Nothing, None));
         feed.delivered(650, at(start, 600));

@@ -2,19 +2,31 @@
 //! server receives the posts; this reads them, has them kept, and only then has them answered.
 //! Knows no HTTP.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
-use log::warn;
+use log::{debug, warn};
 
 use super::{Sink, Source};
 use crate::address::{Password, is_field_name, read_options};
-use crate::inbox::{self, PostInbox, PostSender};
-use crate::post::Answer;
-use crate::pulse;
-use crate::work::{Error, Stop};
+use crate::duration;
+use crate::inbox::{self, Closed, PostInbox, PostSender};
+use crate::post::{Answer, Post};
+use crate::pulse::{self, Unreadable};
+use crate::work::{Error, Stop, unix_now};
 
 const ACCEPTED: &str = "webhook:?key_file=FILE, with header=NAME where the key is not in X-Api-Key";
-const OPTIONS: &str = "key_file=FILE, key=KEY and header=NAME";
+const OPTIONS: &str = "key_file=FILE, key=KEY, header=NAME and repeats=DURATION";
+
+/// How long a sender repeats a post, where nobody says otherwise.
+const REPEATS: Duration = Duration::from_secs(24 * 3600);
+
+/// How often it is noted that the server is there.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
+
+/// The note that says when the server was there last, in Unix seconds.
+const SEEN: &str = "webhook-seen";
 
 /// Who may post.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +34,8 @@ pub struct Settings {
     /// The header field that carries the key.
     field: String,
     key: Password,
+    /// How long the sender repeats a post that was not answered.
+    repeats: Duration,
 }
 
 impl Settings {
@@ -34,19 +48,24 @@ impl Settings {
             .strip_prefix('?')
             .filter(|query| !query.is_empty())
             .ok_or_else(|| format!("the key is missing; accepted is {ACCEPTED}"))?;
-        let (mut field, mut key) = ("X-Api-Key".to_owned(), None);
+        let (mut field, mut key, mut repeats) = ("X-Api-Key".to_owned(), None, REPEATS);
         read_options(query, OPTIONS, |name, value| {
             match name {
                 "header" if is_field_name(value) => field = value.to_owned(),
                 "header" => return Err(format!("'{value}' is no name of a header field")),
                 "key" => key = Some(Password::Text(value.to_owned())),
                 "key_file" => key = Some(Password::File(value.into())),
+                "repeats" => repeats = duration::parse(value)?,
                 _ => return Ok(false),
             }
             Ok(true)
         })?;
         let key = key.ok_or_else(|| format!("the key is missing; accepted is {ACCEPTED}"))?;
-        Ok(Self { field, key })
+        Ok(Self {
+            field,
+            key,
+            repeats,
+        })
     }
 
     /// The header field that carries the key, and the key.
@@ -73,13 +92,22 @@ impl fmt::Display for Settings {
 #[derive(Debug)]
 pub struct Webhook {
     posts: PostInbox,
+    /// How long the sender repeats a post that was not answered.
+    repeats: Duration,
+    /// How many posts recorded no change, by reason.
+    unreadable: HashMap<Unreadable, u64>,
 }
 
 impl Webhook {
     /// A source, and where its posts are to be sent.
-    pub fn new() -> (Self, PostSender) {
+    pub fn new(settings: &Settings) -> (Self, PostSender) {
         let (sender, posts) = inbox::open_posts();
-        (Self { posts }, sender)
+        let source = Self {
+            posts,
+            repeats: settings.repeats,
+            unreadable: HashMap::new(),
+        };
+        (source, sender)
     }
 }
 
@@ -87,29 +115,75 @@ impl Source for Webhook {
     fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
         let sender = self.posts.sender();
         stop.on_request(move || sender.wake());
+        self.report_absence(sink)?;
+        sink.deliver_with_notes(Vec::new(), &[seen_now()])?;
         sink.connected()?;
-        while let Some(post) = self.posts.wait() {
-            if stop.is_requested() {
-                break;
+        while !stop.is_requested() {
+            match self.posts.wait(NOTE_EVERY) {
+                Some(post) => self.take(&post, sink)?,
+                None => sink.deliver_with_notes(Vec::new(), &[seen_now()])?,
             }
-            let answer = match pulse::read(&post.body) {
-                Ok(update) => {
-                    sink.deliver(vec![update])?;
-                    if sink.is_keeping() {
-                        Answer::Kept
-                    } else {
-                        Answer::NotKept
-                    }
-                }
-                Err(why) => {
-                    warn!("a post of {} bytes was refused: {why}", post.body.len());
-                    Answer::Unreadable
-                }
-            };
-            sink.answer(post.id, answer)?;
         }
         Ok(())
     }
+}
+
+impl Webhook {
+    /// What was answered is kept, and what was not is posted again: nothing is missing, unless
+    /// nobody answered for longer than the sender repeats.
+    fn report_absence(&self, sink: &Sink) -> Result<(), Closed> {
+        let Some(seen) = sink.note(SEEN).and_then(|text| text.parse::<i64>().ok()) else {
+            return Ok(());
+        };
+        let away = unix_now().saturating_sub(seen);
+        if away > self.repeats.as_secs().cast_signed() {
+            let reason = "the server was away for longer than posts are repeated (option repeats)";
+            sink.missed(reason, None)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, post: &Post, sink: &Sink) -> Result<(), Closed> {
+        let answer = match pulse::read(&post.body) {
+            Ok(update) => {
+                sink.deliver_with_notes(vec![update], &[seen_now()])?;
+                if sink.is_keeping() {
+                    Answer::Kept
+                } else {
+                    Answer::NotKept
+                }
+            }
+            Err(why) => {
+                self.report_unreadable(why, post.body.len());
+                // A sender that gets a refusal posts nothing else until it is taken.
+                match why {
+                    Unreadable::NotJson | Unreadable::TooLarge => Answer::Unreadable,
+                    Unreadable::UnknownShape | Unreadable::NoBugId | Unreadable::NoTime => {
+                        Answer::Kept
+                    }
+                }
+            }
+        };
+        sink.answer(post.id, answer)
+    }
+
+    /// Each kind is logged once.
+    fn report_unreadable(&mut self, why: Unreadable, bytes: usize) {
+        let count = self.unreadable.entry(why).or_default();
+        *count += 1;
+        if *count == 1 {
+            warn!(
+                "a post of {bytes} bytes records no change: {why}; the log will not say so again"
+            );
+        } else {
+            debug!("post {count} of its kind, of {bytes} bytes: {why}");
+        }
+    }
+}
+
+/// The note that the server was there.
+fn seen_now() -> (&'static str, String) {
+    (SEEN, unix_now().to_string())
 }
 
 #[cfg(test)]
