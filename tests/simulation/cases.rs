@@ -138,7 +138,12 @@ fn who_waits_for_what_is_held_up_is_not_given_up() {
 fn a_client_that_is_pinged_has_all_the_time_of_the_pong_for_its_answer() {
     let mut stage = Stage::new();
     let client = stage.open();
-    stage.pass(PING + LATE);
+    // What is due for others is no reason to look at it again too early.
+    for _ in 0..3 {
+        stage.pass(5_000);
+        stage.open();
+    }
+    stage.pass(PING - 15_000 + LATE);
     assert_eq!(client.takes(), "\u{fffd}\0", "a ping");
     stage.pass(PONG - 2 * LATE);
     assert!(!client.is_closed(), "closed before the pong was due");
