@@ -13,6 +13,8 @@ const BACKOFF_MAX_MS = 30_000;
 const STEADY_MS = 10_000;
 // Before the first update only this device's clock says where to resume. It may be a little ahead of Bugzilla's.
 const CLOCK_MARGIN_MS = 60_000;
+// A time further ahead than this is a mistake of somebody, and no time to resume from: a server would believe it no more.
+const AHEAD_MAX_MS = 86_400_000;
 const BUG_MAX = 2 ** 31 - 1;
 // Keeps a link to a list of bugs well below the length that web servers accept in a request.
 const BUGS_PER_LINK_MAX = 200;
@@ -216,7 +218,8 @@ function forget(bugs) {
 function receiveUpdate(bug, when) {
   // Sent before the server had read our unsubscribe.
   if (!subscriptions.has(bug)) return;
-  if (newest === null || when > newest) newest = when;
+  const isAhead = Date.parse(`${when}Z`) > Date.now() + AHEAD_MAX_MS;
+  if (!isAhead && (newest === null || when > newest)) newest = when;
   const key = `${bug} ${when}`;
   const left = repeats.get(key) ?? 0;
   if (left > 0) return void repeats.set(key, left - 1);

@@ -14,7 +14,7 @@ use crate::subscriptions::ClientId;
 pub const LINGER: u32 = 2_000;
 
 /// How long a source may take to deal with a post, in milliseconds.
-const POST: u32 = 10_000;
+pub(super) const POST: u32 = 10_000;
 
 /// The pause, in milliseconds, after which refused bytes are written again without an event. The
 /// kernel notifies when the client makes room, but not when it had refused because the buffers of

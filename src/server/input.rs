@@ -3,8 +3,8 @@
 
 use std::io;
 
-use super::Server;
 use super::end::Ending;
+use super::{Server, deadlines};
 use crate::connection::{CloseReason, Phase, Stream};
 use crate::frame::{self, Whole};
 use crate::http::{self, Outcome};
@@ -179,6 +179,7 @@ impl<S: Stream> Server<S> {
                 connection.phase = Phase::Posting;
                 connection.heard = now;
                 self.posts.add(client, feed, input[body].to_vec());
+                self.sweep_by(now.plus(deadlines::POST));
                 Step::Used(input.len())
             }
             Outcome::Upgraded { feed, head_bytes } => {

@@ -65,9 +65,11 @@ impl Supervised for Running<'_> {
 mod tests {
     use mio::{Poll, Token};
 
+    use super::poller::Poller;
     use super::*;
+    use crate::database::Database;
     use crate::inbox;
-    use crate::update::FeedId;
+    use crate::update::{BugId, FeedId};
 
     type Step = fn(&mut Sink, &Stop) -> Result<(), Error>;
 
@@ -109,5 +111,29 @@ mod tests {
             },
         ]);
         supervised(vec![|_, _| Err(Closed.into())]);
+    }
+    #[test]
+    fn rows_of_a_table_are_deleted_after_their_updates_were_delivered() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = format!("sqlite:{}", folder.path().join("b.db").display());
+        let database: Database = address.parse().unwrap();
+        let mut table = database.table().unwrap();
+        table.insert(&[BugId::new(7).unwrap()]).unwrap();
+        let (open, pause) = database.notifications().unwrap();
+        let poll = Poll::new().unwrap();
+        let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
+        let feed = Feed {
+            id: FeedId(0),
+            source: address,
+            updates_max: 10,
+            catch_up: None,
+        };
+        let mut sink = Sink::new(feed, None, &Kept::default(), sender);
+        sink.begins(0).unwrap();
+        // The loop is gone: nothing can be delivered.
+        drop(inbox);
+        let mut poller = Poller::new(open, pause);
+        assert!(poller.run(&mut sink, &Stop::default()).is_err());
+        assert_eq!(table.read().unwrap().len(), 1);
     }
 }

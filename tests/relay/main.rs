@@ -9,6 +9,7 @@ mod crashes;
 mod database;
 mod file;
 mod only_one;
+mod order;
 mod program;
 mod receiver;
 mod status;

@@ -9,6 +9,10 @@ use fastrand::Rng;
 use crate::session::{Said, Session};
 use crate::wire::Handle;
 
+/// The request of a client of the feed `/` that wants to speak WebSocket.
+pub const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
 /// What is to become of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -270,20 +274,17 @@ fn message(command: &Said, random: &mut Rng) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A frame of a client, with a mask that changes nothing.
+pub fn frame_of(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(first, payload.len());
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}
+
 /// A frame of a client.
 fn frame(first: u8, payload: &[u8], random: &mut Rng) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        length @ 0..126 => frame.push(0x80 | length as u8),
-        length @ 126..0x1_0000 => {
-            frame.push(0x80 | 126);
-            frame.extend((length as u16).to_be_bytes());
-        }
-        length => {
-            frame.push(0x80 | 127);
-            frame.extend((length as u64).to_be_bytes());
-        }
-    }
+    let mut frame = header(first, payload.len());
     let mask = random.u32(..).to_be_bytes();
     frame.extend(mask);
     frame.extend(
@@ -293,4 +294,21 @@ fn frame(first: u8, payload: &[u8], random: &mut Rng) -> Vec<u8> {
             .map(|(byte, mask)| byte ^ mask),
     );
     frame
+}
+
+/// The header of a masked frame, without the mask.
+fn header(first: u8, payload_bytes: usize) -> Vec<u8> {
+    let mut header = vec![first];
+    match payload_bytes {
+        length @ 0..126 => header.push(0x80 | length as u8),
+        length @ 126..0x1_0000 => {
+            header.push(0x80 | 126);
+            header.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            header.push(0x80 | 127);
+            header.extend((length as u64).to_be_bytes());
+        }
+    }
+    header
 }

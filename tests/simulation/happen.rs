@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use bugzfeed::http::{self, Outcome};
 use fastrand::Rng;
 
-use crate::client::{Client, Fate, Kind};
+use crate::client::{Client, Fate, Kind, UPGRADE};
 use crate::session::{Said, Session};
 use crate::world::{BUGS, Notice, PATHS, World};
 
@@ -93,11 +93,7 @@ impl World {
             session: Box::new(session),
             user: number,
         };
-        let path = PATHS[user.feed];
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
+        let request = UPGRADE.replacen('/', PATHS[user.feed], 1);
         let mut client = Client::new(kind, user.is_fast, &request, &mut self.random);
         if comes_back {
             let bugs = user.known.owed_from.keys().copied().collect();

@@ -6,6 +6,7 @@
 //! A run that fails names its seed; `BUGZFEED_SEED=1234 cargo test --test simulation` plays it
 //! again.
 
+mod cases;
 mod client;
 mod feed;
 mod happen;
@@ -17,8 +18,7 @@ mod wire;
 mod world;
 
 use tally::Tally;
-use wire::Handle;
-use world::{LINGER, World};
+use world::World;
 
 /// How many runs there are, in a few seconds.
 const RUNS: u64 = 400;
@@ -55,30 +55,4 @@ fn the_server_does_what_the_model_says_whatever_happens() {
     }
     println!("{tally:?}");
     tally.check_that_all_has_happened();
-}
-
-#[test]
-fn who_waits_for_what_is_held_up_is_not_given_up() {
-    let World {
-        mut server,
-        mut now,
-        ..
-    } = World::new(0, false);
-    let handle = Handle::default();
-    handle.wire_mut().room = usize::MAX;
-    handle
-        .wire_mut()
-        .to_server
-        .extend(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n");
-    let client = server.accept(handle.stream(), now);
-    server.readable(client, false, now);
-    for _ in 0..20 {
-        server.flush(0, now);
-        server.reap(now);
-        now = now.plus(LINGER);
-        server.tick(now);
-    }
-    assert!(server.is_held_up() && !handle.wire().is_dropped);
-    server.flush(usize::MAX, now);
-    assert!(handle.wire().written.starts_with(b"HTTP/1.1 404 "));
 }

@@ -19,15 +19,15 @@ use crate::tally::Tally;
 use crate::user::Known;
 use crate::wire::SimStream;
 
-/// How long the server lets clients linger, and how long it waits for the answer to a post.
 /// How long an answer may be held, in milliseconds.
 pub const HOLD: u32 = 5_000;
 
 /// The least time between two reports of gaps to those who are connected, in milliseconds.
 const GAP_INTERVAL: u32 = 600_000;
 
+/// How long the server lets clients linger, and how long it waits for the answer to a post.
 pub const LINGER: u32 = 2_000;
-const POST: u32 = 10_000;
+pub const POST: u32 = 10_000;
 
 /// No deadline is met later than this.
 pub const LATE: u32 = 1_100;
@@ -82,7 +82,7 @@ pub struct World {
     pub tally: Tally,
 }
 
-fn site() -> Site {
+pub fn site() -> Site {
     let page = Page {
         path: "/".to_owned(),
         content_type: "text/plain",

@@ -68,6 +68,27 @@ fn after_a_loss_the_watch_asks_for_what_it_missed_and_shows_nothing_twice() {
 }
 
 #[test]
+fn who_is_closed_since_updates_may_have_been_missed_comes_back_waits_for_the_reply_and_is_warned() {
+    let feed = Feed::open();
+    let (watch, mut client) = watch(&feed, &[]);
+    client.send(&update(1, "2014-04-03T21:13:05"));
+    watch.line();
+    client.close(Some(1001), "updates may have been missed");
+    watch.says("updates may have been missed");
+    let mut client = feed.accept();
+    client.expect(&subscribe_since("2014-04-03T21:13:05"));
+    client.expect(r#"{"command":"version"}"#);
+    // A server in doubt holds its answer; the watch says nothing else meanwhile.
+    client.ping(b"held");
+    assert_eq!(client.read(), Message::Pong("held".into()));
+    client.send(INCOMPLETE);
+    client.send(r#"{"command":"version","result":"ok","version":"0.9"}"#);
+    watch.says("ask Bugzilla once");
+    client.send(&update(2, "2014-04-03T21:13:06"));
+    assert_eq!(watch.line(), "2014-04-03T21:13:06 bug 2");
+}
+
+#[test]
 fn a_repeat_that_never_came_is_no_excuse_to_hide_a_live_update() {
     let feed = Feed::open();
     let (watch, mut client) = watch(&feed, &[]);

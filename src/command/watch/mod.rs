@@ -275,7 +275,7 @@ impl<'a> Watch<'a> {
                 )));
             }
         }
-        self.resume.shown(&update);
+        self.resume.shown(&update, unix_now());
         self.backoff.reset();
         if let Some(runner) = &self.runner {
             runner.run(update);

@@ -14,6 +14,10 @@ const SHOWN_MAX: usize = 10_000;
 /// database's time.
 const CLOCK_AHEAD_SECONDS_MAX: i64 = 60;
 
+/// How far an update's time may lie ahead of this machine's clock, in seconds, to be a time to
+/// resume from: a server would not believe it.
+const AHEAD_SECONDS_MAX: i64 = 86_400;
+
 /// An update as it is remembered: number of the bug, and seconds since 1970.
 type Shown = (u32, i64);
 
@@ -78,9 +82,12 @@ impl Resume {
         }
     }
 
-    /// An update has been shown.
-    pub(super) fn shown(&mut self, update: &Update) {
-        self.newest = self.newest.max(Some(update.when.unix_seconds()));
+    /// An update has been shown at `now`, in seconds since 1970.
+    pub(super) fn shown(&mut self, update: &Update, now: i64) {
+        let seconds = update.when.unix_seconds();
+        if seconds <= now + AHEAD_SECONDS_MAX {
+            self.newest = self.newest.max(Some(seconds));
+        }
         if self.shown.len() == SHOWN_MAX {
             self.shown.pop_front();
         }
@@ -116,7 +123,7 @@ mod tests {
         for (bug, seconds) in updates {
             let update = update(*bug, *seconds);
             if resume.is_new(&update) {
-                resume.shown(&update);
+                resume.shown(&update, 20_000);
                 shown.push((*bug, *seconds));
             }
         }
@@ -191,6 +198,15 @@ mod tests {
         assert_eq!(since(&mut resume), Some(9000));
         receive(&mut resume, &[(1, 500)]);
         assert_eq!(since(&mut resume), Some(500));
+    }
+
+    #[test]
+    fn a_time_far_ahead_is_shown_and_not_resumed_from() {
+        let mut resume = Resume::new(None);
+        since(&mut resume);
+        let shown = receive(&mut resume, &[(1, 100), (2, 4_000_000_000)]);
+        assert_eq!(shown, [(1, 100), (2, 4_000_000_000)]);
+        assert_eq!(since(&mut resume), Some(100));
     }
 
     #[test]

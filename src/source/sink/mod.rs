@@ -400,4 +400,24 @@ mod tests {
         assert_eq!(test.sink.note("bookmark").as_deref(), Some("7"));
         assert_eq!(test.sink.note("another"), None);
     }
+    #[test]
+    fn updates_are_kept_before_they_are_handed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || HistoryFile::open(&folder.path().join("h.db"), "/", "test", 10).unwrap();
+        let poll = Poll::new().unwrap();
+        let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
+        let feed = Feed {
+            id: FeedId(0),
+            source: "test".to_owned(),
+            updates_max: 10,
+            catch_up: None,
+        };
+        let (file, kept) = open();
+        let sink = Sink::new(feed, Some(file), &kept, sender);
+        // The loop is gone, as after a crash between the two.
+        drop(inbox);
+        assert_eq!(sink.deliver(vec![update(7, 1_000)]), Err(Closed));
+        drop(sink);
+        assert_eq!(open().1.updates, [(1_000, update(7, 1_000))]);
+    }
 }

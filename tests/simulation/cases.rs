@@ -1,0 +1,217 @@
+//! Named cases: what the runs would meet too rarely to be sure of, each in the order in which it
+//! must happen.
+
+use bugzfeed::history::History;
+use bugzfeed::hub::Hub;
+use bugzfeed::moment::Moment;
+use bugzfeed::post::Answer;
+use bugzfeed::promise::Promise;
+use bugzfeed::server::{Limits, Server};
+use bugzfeed::subscriptions::ClientId;
+use bugzfeed::update::FeedId;
+
+use crate::client::{UPGRADE, frame_of};
+use crate::wire::{Handle, SimStream};
+use crate::world::{LATE, LINGER, PATHS, POST, site};
+
+const PING: u32 = 30_000;
+const PONG: u32 = 20_000;
+const MESSAGE_BYTES_MAX: usize = 400;
+
+const POST_REQUEST: &str =
+    "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Key: open\r\nContent-Length: 4\r\n\r\nbody";
+
+/// A server that is driven by hand.
+struct Stage {
+    server: Server<SimStream>,
+    now: Moment,
+}
+
+/// One of its clients.
+struct Actor {
+    id: ClientId,
+    handle: Handle,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let limits = Limits {
+            connections_max: 10,
+            message_bytes_max: MESSAGE_BYTES_MAX,
+            messages_per_second: 1_000,
+            messages_burst: 1_000,
+            handshake: 60_000,
+            ping: PING,
+            pong: PONG,
+            stall: 60_000,
+        };
+        let hubs = PATHS.map(|_| Hub::new(History::new(10, 0), 10));
+        let mut server = Server::new(limits, site(), hubs.into());
+        for feed in 0..PATHS.len() {
+            server.promise(FeedId(feed as u8), Promise::After(0));
+        }
+        Self {
+            server,
+            now: Moment(0),
+        }
+    }
+
+    /// Somebody who connects, and has said nothing yet.
+    fn connect(&mut self) -> Actor {
+        let handle = Handle::default();
+        handle.wire_mut().room = usize::MAX;
+        let id = self.server.accept(handle.stream(), self.now);
+        Actor { id, handle }
+    }
+
+    /// Somebody who speaks WebSocket.
+    fn open(&mut self) -> Actor {
+        let actor = self.connect();
+        self.hear(&actor, UPGRADE.as_bytes());
+        assert!(actor.takes().starts_with("HTTP/1.1 101 "));
+        actor
+    }
+
+    /// Somebody who has posted something.
+    fn post(&mut self) -> Actor {
+        let actor = self.connect();
+        self.hear(&actor, POST_REQUEST.as_bytes());
+        actor
+    }
+
+    /// These bytes of a client arrive.
+    fn hear(&mut self, actor: &Actor, bytes: &[u8]) {
+        actor.handle.wire_mut().to_server.extend(bytes);
+        self.server.readable(actor.id, false, self.now);
+        self.turn();
+    }
+
+    /// Time passes, and the server is woken when it asks to be.
+    fn pass(&mut self, milliseconds: u32) {
+        let end = self.now.plus(milliseconds);
+        while end.since(self.now) > 0 {
+            let wait = self.server.until_tick(self.now).unwrap_or(u32::MAX);
+            self.now = self.now.plus(wait.min(end.since(self.now)));
+            self.turn();
+        }
+    }
+
+    fn turn(&mut self) {
+        self.server.tick(self.now);
+        self.server.flush(usize::MAX, self.now);
+        self.server.reap(self.now);
+        self.server.check_invariants();
+    }
+}
+
+impl Actor {
+    /// What the client has got since it looked last.
+    fn takes(&self) -> String {
+        let written = std::mem::take(&mut self.handle.wire_mut().written);
+        String::from_utf8_lossy(&written).into_owned()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.handle.wire().is_server_done || self.handle.wire().is_dropped
+    }
+}
+
+#[test]
+fn who_waits_for_what_is_held_up_is_not_given_up() {
+    let mut stage = Stage::new();
+    let client = stage.connect();
+    let request = b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.handle.wire_mut().to_server.extend(request);
+    stage.server.readable(client.id, false, stage.now);
+    for _ in 0..20 {
+        stage.server.flush(0, stage.now);
+        stage.server.reap(stage.now);
+        stage.now = stage.now.plus(LINGER);
+        stage.server.tick(stage.now);
+    }
+    assert!(stage.server.is_held_up() && !client.handle.wire().is_dropped);
+    stage.server.flush(usize::MAX, stage.now);
+    assert!(client.takes().starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
+fn a_client_that_is_pinged_has_all_the_time_of_the_pong_for_its_answer() {
+    let mut stage = Stage::new();
+    let client = stage.open();
+    // What is due for others is no reason to look at it again too early.
+    for _ in 0..3 {
+        stage.pass(5_000);
+        stage.open();
+    }
+    stage.pass(PING - 15_000 + LATE);
+    assert_eq!(client.takes(), "\u{fffd}\0", "a ping");
+    stage.pass(PONG - 2 * LATE);
+    assert!(!client.is_closed(), "closed before the pong was due");
+    stage.pass(3 * LATE);
+    assert!(client.is_closed(), "still there, and silent");
+}
+
+#[test]
+fn the_size_of_a_message_that_is_complete_does_not_count_for_the_next() {
+    let mut stage = Stage::new();
+    let client = stage.open();
+    let half = MESSAGE_BYTES_MAX / 2;
+    let mut text = r#"{"command":"version""#.to_owned();
+    text.push_str(&" ".repeat(MESSAGE_BYTES_MAX - text.len() - 1));
+    text.push('}');
+    let (first, rest) = text.as_bytes().split_at(half);
+    for _ in 0..3 {
+        stage.hear(&client, &frame_of(0x01, first));
+        stage.hear(&client, &frame_of(0x89, b"in between"));
+        stage.hear(&client, &frame_of(0x80, rest));
+        assert!(client.takes().contains(r#""result":"ok""#));
+    }
+    stage.hear(&client, &frame_of(0x81, text.as_bytes()));
+    assert!(client.takes().contains(r#""result":"ok""#));
+    stage.hear(&client, &frame_of(0x01, first));
+    // Its header says already that the message is too large.
+    stage.hear(&client, &frame_of(0x80, &vec![b' '; half + 1])[..8]);
+    assert!(client.is_closed(), "more than the limit");
+}
+
+#[test]
+fn who_asks_to_speak_websocket_when_the_server_departs_is_refused() {
+    let mut stage = Stage::new();
+    let late = stage.connect();
+    stage.server.drain(1_000, stage.now);
+    stage.hear(&late, UPGRADE.as_bytes());
+    assert!(late.takes().starts_with("HTTP/1.1 503 "));
+}
+
+#[test]
+fn an_answer_to_a_post_whose_client_has_gone_reaches_nobody_in_its_slot() {
+    let mut stage = Stage::new();
+    let gone = stage.post();
+    let post = stage.server.take_posts().remove(0).1.id;
+    gone.handle.wire_mut().is_reset = true;
+    stage.server.readable(gone.id, true, stage.now);
+    // A posting client is not read any more: the end of its patience removes it.
+    stage.pass(POST + LINGER + 2 * LATE);
+    assert!(gone.handle.wire().is_dropped);
+    let other = stage.post();
+    assert_eq!(other.id, gone.id, "the slot is used again");
+    stage.server.answer(post, Answer::Kept, stage.now);
+    stage.turn();
+    assert_eq!(other.takes(), "", "it has another's answer");
+    let post = stage.server.take_posts().remove(0).1.id;
+    stage.server.answer(post, Answer::Kept, stage.now);
+    stage.turn();
+    assert!(other.takes().starts_with("HTTP/1.1 204 "));
+}
+
+#[test]
+fn a_post_that_was_refused_since_nobody_saw_to_it_is_not_answered_again() {
+    let mut stage = Stage::new();
+    let client = stage.post();
+    let post = stage.server.take_posts().remove(0).1.id;
+    stage.pass(POST + LATE);
+    assert!(client.takes().starts_with("HTTP/1.1 503 "));
+    stage.server.answer(post, Answer::Kept, stage.now);
+    stage.turn();
+    assert_eq!(client.takes(), "");
+}
