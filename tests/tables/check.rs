@@ -285,7 +285,11 @@ fn a_check_by_an_account_that_may_see_little_says_so() {
         "{said}"
     );
     root.must(&format!(
-        "REVOKE TRIGGER ON {}.bugs FROM little@'%'",
+        "REVOKE TRIGGER, SELECT ON {}.bugs FROM little@'%'",
+        database.name
+    ));
+    root.must(&format!(
+        "GRANT SELECT (bug_id, delta_ts) ON {}.bugs TO little@'%'",
         database.name
     ));
     root.must(&format!(
@@ -297,6 +301,7 @@ fn a_check_by_an_account_that_may_see_little_says_so() {
         problems.contains("may not see the trigger push_notify_update on bugs for lack of"),
         "{problems}"
     );
+    assert!(!problems.contains("DROP"), "{problems}");
     assert!(
         problems.contains("cannot DELETE on push_notify"),
         "{problems}"
