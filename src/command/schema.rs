@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::discreet::Discreet;
 use crate::failure::Failure;
-use crate::schema::{self, Engine};
+use crate::schema::{self, Engine, Findings, Mend};
 use crate::source::Address;
 
 /// Settings of `bugzfeed schema`.
@@ -63,12 +63,57 @@ fn check(address: &Address, engine: Option<Engine>) -> Result<(), Failure> {
             "The table push_notify and its triggers are there and intact in {address}.\n"
         ));
     }
-    let engine = of_address.name();
+    let problems: Vec<&str> = findings
+        .problems
+        .iter()
+        .map(|problem| problem.text.as_str())
+        .collect();
     Err(Failure::CheckFailed(format!(
-        "{address} does not record changes as it should: {}.\nbugzfeed: the output of `bugzfeed schema {engine} --drop`, and then that of \
-         `bugzfeed schema {engine}`, repairs the table and the triggers.",
-        findings.problems.join("; ")
+        "{address} does not record changes as it should: {}.{}",
+        problems.join("; "),
+        advice(of_address, &findings)
     )))
+}
+
+/// What mends all that was found and changes nothing else, a line for each step.
+fn advice(engine: Engine, findings: &Findings) -> String {
+    let (name, mends) = (
+        engine.name(),
+        findings.problems.iter().map(|problem| &problem.mend),
+    );
+    let has = |mend| mends.clone().any(|other| *other == mend);
+    let mut advice = String::new();
+    if has(Mend::Anew) {
+        let changes = match findings.changes {
+            Some(changes) => format!("the {changes} changes"),
+            None => "all changes".to_owned(),
+        };
+        advice.push_str(&format!(
+            "\nbugzfeed: the table itself must be made anew, by the output of `bugzfeed schema {name} --drop` and then that of \
+             `bugzfeed schema {name}`; {changes} in it that were not read yet and the rights on it are lost then."
+        ));
+    }
+    let mut statements: Vec<&str> = mends
+        .clone()
+        .filter_map(|mend| match mend {
+            Mend::Statement(statement) => Some(statement.as_str()),
+            Mend::Script | Mend::Anew | Mend::Unknown => None,
+        })
+        .collect();
+    statements.dedup();
+    if !statements.is_empty() {
+        advice.push_str(&format!(
+            "\nbugzfeed: the database's administrator can mend that by: {};",
+            statements.join("; ")
+        ));
+    }
+    if has(Mend::Script) && !has(Mend::Anew) {
+        advice.push_str(&format!(
+            "\nbugzfeed: the output of `bugzfeed schema {name}`, run by Bugzilla's own account, adds what is missing and replaces what \
+             differs; no change that waits in the table is lost."
+        ));
+    }
+    advice
 }
 
 /// Nobody needs to read the whole of it.

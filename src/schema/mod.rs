@@ -63,25 +63,53 @@ impl Engine {
     }
 }
 
-/// What a check has found; all of it without a full stop.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// What a check has found; all texts without a full stop.
+#[derive(Debug, Default)]
 pub(crate) struct Findings {
-    /// What is missing or damaged. Nothing, where all is well.
-    pub(crate) problems: Vec<String>,
+    /// What is missing, damaged or unsafe. Nothing, where all is well.
+    pub(crate) problems: Vec<Problem>,
     /// What the account may not see, so that nothing is known of it.
     pub(crate) unknown: Vec<String>,
+    /// How many changes wait in the table, where it can be read.
+    pub(crate) changes: Option<i64>,
+}
+
+/// Something that is missing, damaged or unsafe.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) text: String,
+    pub(crate) mend: Mend,
+}
+
+/// What mends a problem, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mend {
+    /// The installation, once more: it keeps the table's rows and rights.
+    Script,
+    /// The removal and the installation: the table cannot be mended as it is.
+    Anew,
+    /// This statement.
+    Statement(String),
+    /// Nothing that can be said: it is probably another database.
+    Unknown,
 }
 
 impl Findings {
     /// Adds a problem.
-    fn problem(&mut self, text: impl Into<String>) {
-        self.problems.push(text.into());
+    fn problem(&mut self, mend: Mend, text: impl Into<String>) {
+        let problem = Problem {
+            text: text.into(),
+            mend,
+        };
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
     /// Adds a problem unless all is well.
-    fn expect(&mut self, is_well: bool, text: impl FnOnce() -> String) {
+    fn expect(&mut self, is_well: bool, mend: Mend, text: impl FnOnce() -> String) {
         if !is_well {
-            self.problems.push(text());
+            self.problem(mend, text());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::{Engine, Findings, is_same, part};
+use super::{Engine, Findings, Mend, is_same, part};
 use crate::database::sqlite::FileSettings;
 use crate::work::Error;
 
@@ -11,16 +11,19 @@ pub(super) fn check(settings: &FileSettings) -> Result<Findings, Error> {
     let database = Connection::open_with_flags(settings.file(), flags)?;
     let mut findings = Findings::default();
     if !has_table(&database, "bugs")? {
-        findings.problem("there is no table bugs: is this Bugzilla's own file?");
+        findings.problem(
+            Mend::Unknown,
+            "there is no table bugs: is this Bugzilla's own file?",
+        );
         return Ok(findings);
     }
     if has_table(&database, "push_notify")? {
         check_table(&database, &mut findings)?;
     } else {
-        findings.problem("the table push_notify is missing");
+        findings.problem(Mend::Script, "the table push_notify is missing");
     }
     check_triggers(&database, &mut findings)?;
-    findings.expect(!database.is_readonly("main")?, || {
+    findings.expect(!database.is_readonly("main")?, Mend::Unknown, || {
         "this account may not write the file".to_owned()
     });
     Ok(findings)
@@ -43,29 +46,38 @@ fn check_table(database: &Connection, findings: &mut Findings) -> rusqlite::Resu
             .optional()
     };
     for name in ["bug_id", "delta_ts"] {
-        findings.expect(column(name)?.is_some(), || {
+        findings.expect(column(name)?.is_some(), Mend::Anew, || {
             format!("the table push_notify has no column {name}")
         });
     }
     let id =
         column("id")?.is_some_and(|(kind, key)| kind.eq_ignore_ascii_case("INTEGER") && key == 1);
-    findings.expect(id, || {
+    findings.expect(id, Mend::Anew, || {
         "the column id of push_notify is not INTEGER PRIMARY KEY".to_owned()
     });
     let mut unique =
         database.prepare("SELECT name FROM pragma_index_list('push_notify') WHERE \"unique\"")?;
     for name in unique.query_map([], |row| row.get::<_, String>(0))? {
-        findings.problem(format!(
-            "the table push_notify has the unique index {}, which makes edits fail",
-            name?
-        ));
+        let name = name?;
+        // SQLite has made such an index for a constraint of the table's.
+        let mend = if name.starts_with("sqlite_") {
+            Mend::Anew
+        } else {
+            Mend::Statement(format!("DROP INDEX {name}"))
+        };
+        findings.problem(
+            mend,
+            format!("the table push_notify has the unique index {name}, which makes edits fail"),
+        );
     }
     let keys = database
         .prepare("SELECT 1 FROM pragma_foreign_key_list('push_notify')")?
         .exists([])?;
-    findings.expect(!keys, || {
+    findings.expect(!keys, Mend::Anew, || {
         "the table push_notify has a foreign key, which makes edits slow or fail".to_owned()
     });
+    let changes = database.query_row("SELECT count(*) FROM push_notify", [], |row| row.get(0))?;
+    findings.changes = Some(changes);
     Ok(())
 }
 
@@ -80,9 +92,9 @@ fn check_triggers(database: &Connection, findings: &mut Findings) -> rusqlite::R
             ";\n\n",
         );
         match found {
-            None => findings.problem(format!("the trigger {name} is missing")),
+            None => findings.problem(Mend::Script, format!("the trigger {name} is missing")),
             Some(found) => {
-                findings.expect(is_same(&found, expected), || {
+                findings.expect(is_same(&found, expected), Mend::Script, || {
                     format!("the trigger {name} is not the one that this version makes")
                 });
             }

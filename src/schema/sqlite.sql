@@ -1,12 +1,15 @@
 -- Makes a Bugzilla on SQLite record each change of a bug in the table push_notify, which bugzfeed reads.
 --
--- To be run once, on Bugzilla's own file, by the account that owns it:
---     bugzfeed schema sqlite | sqlite3 data/db/bugs
--- Bugzilla needs no change and no restart. Run it again to repair what `bugzfeed schema --check sqlite:data/db/bugs` finds wrong. To remove
--- everything again:
---     bugzfeed schema sqlite --drop | sqlite3 data/db/bugs
+-- To be run on Bugzilla's own file, by the account that owns it:
+--     bugzfeed schema sqlite | sqlite3 -bail data/db/bugs
+-- (Without a table bugs in the file, that says "no such table: main.bugs" and changes nothing: it is not Bugzilla's.)
+-- Bugzilla needs no change and no restart. The script may be run again at any time, such as after an error or with a newer bugzfeed: it adds
+-- what is missing, replaces what differs, and keeps the table's rows.
 --
 -- SQLite has no accounts: bugzfeed must run as one that may write the file and the folder that it is in. Don't switch the file to WAL.
+--
+-- Is it right? `bugzfeed schema --check sqlite:data/db/bugs` finds what is missing. To remove everything again:
+--     bugzfeed schema sqlite --drop | sqlite3 -bail data/db/bugs
 
 BEGIN IMMEDIATE;
 

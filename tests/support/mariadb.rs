@@ -85,8 +85,8 @@ impl MariaDb {
     }
 
     /// Runs a script as an administrator would: by the client, as root. Returns what the client
-    /// said when it failed.
-    pub fn run_script(&self, database: &str, script: &str) -> Result<(), String> {
+    /// said.
+    pub fn run_script(&self, database: &str, script: &str) -> Result<String, String> {
         let mut client = Command::new("mariadb");
         client.args([
             "--no-defaults",

@@ -92,8 +92,8 @@ impl Postgres {
     }
 
     /// Runs a script as an administrator would: by the client, as the superuser. Returns what the
-    /// client said when it failed.
-    pub fn run_script(&self, database: &str, script: &str) -> Result<(), String> {
+    /// client said.
+    pub fn run_script(&self, database: &str, script: &str) -> Result<String, String> {
         let mut client = Command::new("psql");
         client.args([
             "--no-psqlrc",

@@ -216,8 +216,8 @@ fn spawn(mut command: Command, output: &Path) -> Child {
         .unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// Runs a server's client with a script on its standard input.
-pub fn pipe(mut client: Command, script: &str) -> Result<(), String> {
+/// Runs a server's client with a script on its standard input. Returns all that it has said.
+pub fn pipe(mut client: Command, script: &str) -> Result<String, String> {
     let mut child = client
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -227,9 +227,11 @@ pub fn pipe(mut client: Command, script: &str) -> Result<(), String> {
     // A client that fails early does not read the rest.
     let _ = child.stdin.take().unwrap().write_all(script.as_bytes());
     let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
     if output.status.success() {
-        Ok(())
+        Ok(said)
     } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        Err(said)
     }
 }

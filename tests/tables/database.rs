@@ -179,12 +179,15 @@ impl Database {
         }
     }
 
-    /// Runs a script as an administrator would.
-    pub fn run_script(&self, script: &str) -> Result<(), String> {
+    /// Runs a script as an administrator would. Returns what it has printed.
+    pub fn run_script(&self, script: &str) -> Result<String, String> {
         match &self.server {
             ServerKind::MariaDb(server) => server.run_script(&self.name, script),
             ServerKind::Postgres(server) => server.run_script(&self.name, script),
-            ServerKind::Sqlite(_) => self.session().run(script),
+            ServerKind::Sqlite(folder) => {
+                let database = rusqlite::Connection::open(folder.path().join(&self.name));
+                run_in_sqlite(&database.unwrap(), script).map_err(|error| error.to_string())
+            }
         }
     }
 
@@ -234,6 +237,20 @@ impl Database {
             ServerKind::Sqlite(_) => {}
         }
     }
+}
+
+/// Does what `sqlite3 -bail` does.
+fn run_in_sqlite(database: &rusqlite::Connection, script: &str) -> rusqlite::Result<String> {
+    let mut printed = String::new();
+    let mut batch = rusqlite::Batch::new(database, script);
+    while let Some(mut statement) = rusqlite::fallible_iterator::FallibleIterator::next(&mut batch)?
+    {
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            printed.push_str(&row.get::<_, String>(0)?);
+        }
+    }
+    Ok(printed)
 }
 
 /// The statement by which Bugzilla files a bug.

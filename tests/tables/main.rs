@@ -22,9 +22,11 @@ macro_rules! for_each_engine {
     };
 }
 
+mod backup;
 mod check;
 mod connections;
 mod database;
 mod edits;
+mod install;
 mod writers;
 mod zones;
