@@ -17,6 +17,8 @@ mod stop;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
+#[cfg(all(feature = "mysql", feature = "postgres"))]
+mod tls;
 mod webhook;
 
 const WHEN: &str = "2014-04-03T21:13:45";

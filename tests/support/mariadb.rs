@@ -15,6 +15,7 @@ use super::unprivileged::{Account, Folder, Server, pipe, run};
 pub struct MariaDb {
     server: Server,
     pub port: u16,
+    options: &'static [&'static str],
     folder: Folder,
     databases: AtomicU32,
 }
@@ -34,15 +35,20 @@ pub fn shared() -> Arc<MariaDb> {
 impl MariaDb {
     /// Starts a server and waits until it accepts connections.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, with further options of the server's.
+    pub fn start_with(options: &'static [&'static str]) -> Self {
         // Another program may take the port before the server does.
-        let mut result = Self::try_start();
+        let mut result = Self::try_start(options);
         for _ in 0..2 {
-            result = result.or_else(|_| Self::try_start());
+            result = result.or_else(|_| Self::try_start(options));
         }
         result.unwrap_or_else(|why| panic!("MariaDB does not start: {why}"))
     }
 
-    fn try_start() -> Result<Self, String> {
+    fn try_start(options: &'static [&'static str]) -> Result<Self, String> {
         let folder = Folder::new("bugzfeed-mariadb-", Account::find("mysql"));
         folder.copy_certificates();
         let mut install = folder.command("mariadb-install-db");
@@ -54,12 +60,15 @@ impl MariaDb {
         install.args(["--datadir=data", "--tmpdir=."].map(|option| absolute(&folder, option)));
         run(install);
         let [port] = free_ports();
-        let server = Server::start(program(&folder, port), folder.file("output"), || {
-            connect(port, "").is_ok()
-        })?;
+        let server = Server::start(
+            program(&folder, port, options),
+            folder.file("output"),
+            || connect(port, "").is_ok(),
+        )?;
         Ok(Self {
             server,
             port,
+            options,
             folder,
             databases: AtomicU32::new(0),
         })
@@ -106,13 +115,13 @@ impl MariaDb {
     /// Starts the killed server again, with the data that it had.
     pub fn restart(&self) {
         self.server.restart(
-            || program(&self.folder, self.port),
+            || program(&self.folder, self.port, self.options),
             || connect(self.port, "").is_ok(),
         );
     }
 }
 
-fn program(folder: &Folder, port: u16) -> Command {
+fn program(folder: &Folder, port: u16, options: &[&str]) -> Command {
     let mut command = folder.command("/usr/sbin/mariadbd");
     command
         .args([
@@ -146,7 +155,8 @@ fn program(folder: &Folder, port: u16) -> Command {
             ]
             .map(|option| absolute(folder, option)),
         )
-        .arg(format!("--port={port}"));
+        .arg(format!("--port={port}"))
+        .args(options);
     command
 }
 

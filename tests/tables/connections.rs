@@ -2,11 +2,13 @@
 //! documentation says.
 
 use std::process::Command;
+use std::sync::Arc;
 
 use bugzfeed::schema::Engine;
 use rustix::process::Signal;
 
 use crate::database::{Database, Reading, ServerKind, comment};
+use crate::support::mariadb::MariaDb;
 use crate::support::server::{Server, wait_until};
 use crate::support::unprivileged::certificate;
 
@@ -247,9 +249,49 @@ fn tls_is_spoken_and_verified(engine: Engine) {
         refusal.contains("certificate") && refusal.contains("127.0.0.1"),
         "{refusal}"
     );
-    let mut reading = Reading::start(&database.url(account, &format!("cacert={}", ca.display())));
-    comment(&mut *database.session(), 1, "2026-11-20 15:50:32");
+    for options in [&format!("cacert={}", ca.display()), "sslmode=require"] {
+        more_than_one_batch_is_read(&database, &database.url(account, options));
+    }
+    let url = database.url("root", "sslmode=require");
+    assert_eq!(bugzfeed(&["notify", "7", "8", "--source", &url]).0, Some(0));
+    assert_eq!(database.rows_left(), "2");
+}
+
+fn more_than_one_batch_is_read(database: &Database, url: &str) {
+    let session = &mut *database.session();
+    session.must("BEGIN");
+    for bug in 1..=1_100 {
+        session.must(&format!(
+            "INSERT INTO push_notify (bug_id, delta_ts) VALUES ({bug}, '2026-11-20 15:50:32')"
+        ));
+    }
+    session.must("COMMIT");
+    let mut reading = Reading::start(url);
+    reading.take(1_100);
+    comment(session, 1, "2026-11-20 15:50:33");
     assert_eq!(reading.take(1)[0].0, 1);
+    reading.stop();
+    assert_eq!(database.rows_left(), "0");
+}
+
+/// A binary log of statements, which MariaDB refuses to write at the usual level of isolation.
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn mariadb_may_log_statements() {
+    let server = MariaDb::start_with(&["--log-bin", "--server-id=1", "--binlog-format=STATEMENT"]);
+    let database = Database::new(ServerKind::MariaDb(Arc::new(server)));
+    more_than_one_batch_is_read(&database, &database.url("root", ""));
+}
+
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn an_account_of_mariadb_may_log_in_by_ed25519() {
+    let server = MariaDb::start_with(&["--plugin-load-add=auth_ed25519"]);
+    let database = Database::new(ServerKind::MariaDb(Arc::new(server)));
+    let mut root = database.session();
+    root.must("CREATE USER modern IDENTIFIED VIA ed25519 USING PASSWORD('s3cret')");
+    root.must("GRANT ALL ON *.* TO modern");
+    more_than_one_batch_is_read(&database, &database.url("modern:s3cret", ""));
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Bugzilla's own tables in MariaDB and MySQL.
 
+use ::mysql::Conn;
 use ::mysql::prelude::Queryable;
-use ::mysql::{Conn, TxOpts};
 
 use super::super::bugs::{Bugs, LARGEST, Largest, Look, LookFrom, touched_since};
 use super::super::settings::ServerSettings;
-use super::{UTC, connect, failed, row};
+use super::{UTC, connect, failed, in_transaction, row};
 use crate::work::Error;
 
 /// Bugzilla's own tables.
@@ -41,39 +41,43 @@ impl BugsTables {
     }
 
     fn try_look(&mut self, from: &LookFrom) -> ::mysql::Result<Look> {
-        let columns =
-            format!("SELECT CAST(bug_id AS SIGNED), CAST(delta_ts AS CHAR), {UTC} FROM bugs");
-        let mut transaction = self
-            .conn
-            .start_transaction(TxOpts::default().set_with_consistent_snapshot(true))?;
-        let now: Option<String> = transaction.query_first("SELECT CAST(NOW() AS CHAR)")?;
-        let now = now.unwrap_or_default();
-        let in_window = transaction.exec_map(
-            format!(
-                "{columns} WHERE delta_ts >= LEAST(CAST(? AS DATETIME), NOW()) - INTERVAL {} SECOND ORDER BY delta_ts, bug_id",
-                from.window.as_secs()
-            ),
-            (from.newest.as_ref().unwrap_or(&now),),
-            row,
-        )?;
-        let largest = if self.has_ids {
-            transaction.query_first(LARGEST)?
-        } else {
-            None
-        };
-        let largest = largest.map(|(activity, comment)| Largest { activity, comment });
-        let touched = match (from.largest, largest) {
-            (Some(before), Some(largest)) if before != largest => {
-                transaction.query_map(format!("{columns} {}", touched_since(before)), row)?
-            }
-            _ => Vec::new(),
-        };
-        transaction.commit()?;
-        Ok(Look {
-            now,
-            in_window,
-            touched,
-            largest,
-        })
+        let has_ids = self.has_ids;
+        in_transaction(
+            &mut self.conn,
+            "START TRANSACTION WITH CONSISTENT SNAPSHOT",
+            |conn| look(conn, from, has_ids),
+        )
     }
+}
+
+fn look(conn: &mut Conn, from: &LookFrom, has_ids: bool) -> ::mysql::Result<Look> {
+    let columns = format!("SELECT CAST(bug_id AS SIGNED), CAST(delta_ts AS CHAR), {UTC} FROM bugs");
+    let now: Option<String> = conn.query_first("SELECT CAST(NOW() AS CHAR)")?;
+    let now = now.unwrap_or_default();
+    let in_window = conn.exec_map(
+        format!(
+            "{columns} WHERE delta_ts >= LEAST(CAST(? AS DATETIME), NOW()) - INTERVAL {} SECOND ORDER BY delta_ts, bug_id",
+            from.window.as_secs()
+        ),
+        (from.newest.as_ref().unwrap_or(&now),),
+        row,
+    )?;
+    let largest = if has_ids {
+        conn.query_first(LARGEST)?
+    } else {
+        None
+    };
+    let largest = largest.map(|(activity, comment)| Largest { activity, comment });
+    let touched = match (from.largest, largest) {
+        (Some(before), Some(largest)) if before != largest => {
+            conn.query_map(format!("{columns} {}", touched_since(before)), row)?
+        }
+        _ => Vec::new(),
+    };
+    Ok(Look {
+        now,
+        in_window,
+        touched,
+        largest,
+    })
 }

@@ -35,11 +35,7 @@ pub fn connect(settings: &ServerSettings) -> Result<Conn, Error> {
         Tls::Unverified => Some(SslOpts::default().with_danger_accept_invalid_certs(true)),
         Tls::Verified { ca_file } => Some(SslOpts::default().with_root_cert_path(ca_file.clone())),
     };
-    // A reader of READ COMMITTED takes no locks between rows, which writers would wait for.
-    let mut init = vec![
-        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
-        "SET SESSION innodb_lock_wait_timeout = 2, autocommit = 1".to_owned(),
-    ];
+    let mut init = vec!["SET SESSION innodb_lock_wait_timeout = 2, autocommit = 1".to_owned()];
     match &settings.options.zone {
         Zone::Own => {}
         Zone::Offset(seconds) => init.push(format!(
@@ -66,7 +62,7 @@ pub fn connect(settings: &ServerSettings) -> Result<Conn, Error> {
         .tcp_connect_timeout(Some(ANSWER_TIMEOUT))
         .read_timeout(Some(ANSWER_TIMEOUT))
         .write_timeout(Some(ANSWER_TIMEOUT));
-    Conn::new(options).map_err(|error| {
+    let mut conn = Conn::new(options).map_err(|error| {
         let why = sentence(&error);
         let is_tls = matches!(
             &error,
@@ -78,8 +74,47 @@ pub fn connect(settings: &ServerSettings) -> Result<Conn, Error> {
         } else {
             ""
         };
-        format!("cannot connect to the database: {why}{hint}").into()
-    })
+        format!("cannot connect to the database: {why}{hint}")
+    })?;
+    set_isolation(&mut conn).map_err(failed("set up the session"))?;
+    Ok(conn)
+}
+
+/// A reader of READ COMMITTED takes no locks between rows, which writers would wait for. With a
+/// binary log of statements the server refuses to delete at that level (error 1665); a row that is
+/// deleted by its primary key locks nothing but itself at the next level, too.
+fn set_isolation(conn: &mut Conn) -> ::mysql::Result<()> {
+    let settings: Vec<(String, String)> =
+        conn.query("SHOW SESSION VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format')")?;
+    let is = |name: &str, value: &str| {
+        settings
+            .iter()
+            .any(|(known, set)| known == name && set.eq_ignore_ascii_case(value))
+    };
+    let level = if is("log_bin", "ON") && is("binlog_format", "STATEMENT") {
+        "REPEATABLE READ"
+    } else {
+        "READ COMMITTED"
+    };
+    conn.query_drop(format!("SET SESSION TRANSACTION ISOLATION LEVEL {level}"))
+}
+
+/// Does `work` between the statement `begin` and a commit. The library's own transactions panic
+/// when the connection is lost at their beginning.
+fn in_transaction<T>(
+    conn: &mut Conn,
+    begin: &str,
+    work: impl FnOnce(&mut Conn) -> ::mysql::Result<T>,
+) -> ::mysql::Result<T> {
+    conn.query_drop(begin)?;
+    let result = work(conn);
+    match &result {
+        Ok(_) => conn.query_drop("COMMIT")?,
+        Err(::mysql::Error::MySqlError(_)) => conn.query_drop("ROLLBACK")?,
+        // The connection is lost, and the transaction with it.
+        Err(_) => {}
+    }
+    result
 }
 
 /// An error's own words, without the names of Rust's types.

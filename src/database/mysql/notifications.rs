@@ -1,12 +1,12 @@
 //! The table of notifications in MariaDB and MySQL.
 
+use ::mysql::Conn;
 use ::mysql::prelude::Queryable;
-use ::mysql::{Conn, TxOpts};
 
 use super::super::options::ReadOptions;
 use super::super::settings::ServerSettings;
 use super::super::table::{BATCH_ROWS, Row, Table};
-use super::{UTC, connect, failed, now, row as row_of};
+use super::{UTC, connect, failed, in_transaction, now, row as row_of};
 use crate::update::BugId;
 use crate::work::Error;
 
@@ -94,7 +94,9 @@ impl Table for Notifications {
             .map_err(failed("read the table of notifications"))
     }
 
-    /// Row by row: `IN (…)` would scan the table, and wait for each open edit.
+    /// Row by row: `IN (…)` would scan the table, and wait for each open edit. (The library's
+    /// `exec_batch` is refused over TLS: it uses MariaDB's bulk command without having announced
+    /// it.)
     fn delete(&mut self, rows: &[Row]) -> Result<(), Error> {
         let result = if self.is_in_place {
             // Not in one transaction: the row of an open edit must not make the locks on all others
@@ -102,24 +104,19 @@ impl Table for Notifications {
             let mut delete = |row: &Row| self.conn.exec_drop(&self.delete, (row.id, &row.delta_ts));
             rows.iter().try_for_each(&mut delete)
         } else {
-            self.conn
-                .start_transaction(TxOpts::default())
-                .and_then(|mut transaction| {
-                    transaction.exec_batch(&self.delete, rows.iter().map(|row| (row.id,)))?;
-                    transaction.commit()
-                })
+            in_transaction(&mut self.conn, "START TRANSACTION", |conn| {
+                rows.iter()
+                    .try_for_each(|row| conn.exec_drop(&self.delete, (row.id,)))
+            })
         };
         result.map_err(failed("delete from the table of notifications"))
     }
 
     fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
-        let result = self
-            .conn
-            .start_transaction(TxOpts::default())
-            .and_then(|mut transaction| {
-                transaction.exec_batch(&self.insert, bugs.iter().map(|bug| (bug.get(),)))?;
-                transaction.commit()
-            });
+        let result = in_transaction(&mut self.conn, "START TRANSACTION", |conn| {
+            bugs.iter()
+                .try_for_each(|bug| conn.exec_drop(&self.insert, (bug.get(),)))
+        });
         result.map_err(failed("write to the table of notifications"))
     }
 
