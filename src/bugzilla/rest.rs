@@ -4,9 +4,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use ureq::http::Response;
 use ureq::{Agent, Body};
@@ -31,6 +32,12 @@ const SHORT_PAGE_BUGS: usize = 50;
 
 /// How many bugs an answer may have. Where more have changed, that is a gap.
 const BUGS_MAX: usize = 200_000;
+
+/// How long the zones of Bugzilla's machines are taken for what they were.
+const AHEAD_KNOWN_FOR: Duration = Duration::from_secs(600);
+
+/// Zones are a quarter of an hour apart at least; clocks, less.
+const AHEAD_MIN_SECONDS: i64 = 600;
 
 /// How large a page may be: a bug takes some 60 bytes.
 const PAGE_BYTES_MAX: u64 = 1024 * 1024;
@@ -115,6 +122,7 @@ impl Settings {
         Ok(Box::new(Rest {
             settings: self.clone(),
             agent: config.build().new_agent(),
+            ahead: None,
         }))
     }
 }
@@ -129,6 +137,8 @@ impl fmt::Display for Settings {
 struct Rest {
     settings: Settings,
     agent: Agent,
+    /// What [`Rest::ahead`] has found, and when.
+    ahead: Option<(Instant, i64)>,
 }
 
 /// What is asked of `Bug.search`.
@@ -193,44 +203,83 @@ impl Page {
 }
 
 impl Rest {
-    /// The bugs of a page, and Bugzilla's time.
-    fn search(&self, page: Page) -> Result<(Vec<Update>, i64), Error> {
-        let since = format!("{}Z", When::from_unix_seconds(page.since));
-        match &self.settings.key {
-            None => {
-                let mut url = self.settings.url.join("rest/bug")?;
-                url.query_pairs_mut()
-                    .append_pair("last_change_time", &since)
-                    .append_pair("include_fields", "id,last_change_time")
-                    .append_pair("order", page.order)
-                    .append_pair("limit", &page.limit.to_string())
-                    .append_pair("offset", &page.offset.to_string());
-                let response = self.agent.get(url.as_str()).call();
-                let (body, now) = read(response)?;
-                let bugs: Bugs = serde_json::from_slice(&body).map_err(|_| refused(&body))?;
-                Ok((bugs.updates(), now))
-            }
-            Some(key) => {
-                let url = self.settings.url.join("jsonrpc.cgi")?;
-                let question = json!({"id": 1, "method": "Bug.search", "params": [{
-                    "Bugzilla_api_key": key.read()?, "last_change_time": since,
-                    "include_fields": ["id", "last_change_time"],
-                    "order": page.order, "limit": page.limit, "offset": page.offset}]});
-                let request = self
-                    .agent
-                    .post(url.as_str())
-                    .content_type("application/json");
-                let (body, now) = read(request.send(question.to_string().as_bytes()))?;
-                let answer: RpcAnswer =
-                    serde_json::from_slice(&body).map_err(|_| refused(&body))?;
-                let bugs = answer.result.ok_or_else(|| refused(&body))?;
-                Ok((bugs.updates(), now))
-            }
+    /// The bugs of a page, and Bugzilla's time, to be read as that of a bug is.
+    fn search(&mut self, page: Page) -> Result<(Vec<Update>, i64), Error> {
+        let ahead = self.ahead();
+        let (bugs, now): (Bugs, i64) = self.call(
+            "rest/bug",
+            "Bug.search",
+            json!({
+                "last_change_time": format!("{}Z", When::from_unix_seconds(page.since)),
+                "include_fields": "id,last_change_time", "order": page.order,
+                "limit": page.limit, "offset": page.offset,
+            }),
+        )?;
+        Ok((bugs.updates(), now + ahead))
+    }
+
+    /// How far Bugzilla's database is ahead of its web server, in seconds. Bugzilla takes the times
+    /// of both for times in the same zone, so that each change seems to be that far ahead, too.
+    fn ahead(&mut self) -> i64 {
+        if let Some((at, ahead)) = self.ahead
+            && at.elapsed() < AHEAD_KNOWN_FOR
+        {
+            return ahead;
         }
+        // Where this is refused and the search is not, both are taken for well set up.
+        let Ok((time, now)) = self.call::<Time>("rest/time", "Bugzilla.time", json!({})) else {
+            return 0;
+        };
+        let db_time = time.db_time.parse::<When>();
+        let ahead = db_time.map_or(0, |db_time| db_time.unix_seconds() - now);
+        // Less is what an answer takes.
+        let ahead = if ahead.abs() < AHEAD_MIN_SECONDS {
+            0
+        } else {
+            ahead
+        };
+        self.ahead = Some((Instant::now(), ahead));
+        ahead
+    }
+
+    /// Calls a method: without a key by its resource, and with one by JSON-RPC. Returns the result
+    /// and the web server's time.
+    fn call<T: DeserializeOwned>(
+        &self,
+        resource: &str,
+        method: &str,
+        mut parameters: Value,
+    ) -> Result<(T, i64), Error> {
+        let Some(key) = &self.settings.key else {
+            let mut url = self.settings.url.join(resource)?;
+            for (name, value) in parameters.as_object().into_iter().flatten() {
+                let text = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
+                url.query_pairs_mut().append_pair(name, &text);
+            }
+            let (body, now) = read(self.agent.get(url.as_str()).call())?;
+            let result = serde_json::from_slice(&body).map_err(|_| refused(&body))?;
+            return Ok((result, now));
+        };
+        parameters["Bugzilla_api_key"] = key.read()?.into();
+        // What REST splits, JSON-RPC takes as a list.
+        if let Some(fields) = parameters["include_fields"].as_str() {
+            parameters["include_fields"] = fields.split(',').collect();
+        }
+        let question = json!({"id": 1, "method": method, "params": [parameters]});
+        let url = self.settings.url.join("jsonrpc.cgi")?;
+        let request = self
+            .agent
+            .post(url.as_str())
+            .content_type("application/json");
+        let (body, now) = read(request.send(question.to_string().as_bytes()))?;
+        let answer: RpcAnswer<T> = serde_json::from_slice(&body).map_err(|_| refused(&body))?;
+        Ok((answer.result.ok_or_else(|| refused(&body))?, now))
     }
 }
 
-/// An answer's body, and Bugzilla's time.
+/// An answer's body, and the web server's time.
 fn read(response: Result<Response<Body>, ureq::Error>) -> Result<(Vec<u8>, i64), Error> {
     let mut response = response.map_err(|error| format!("cannot reach it: {error}"))?;
     let status = response.status();
@@ -275,8 +324,13 @@ fn http_date(text: &str) -> Option<i64> {
 }
 
 #[derive(Deserialize)]
-struct RpcAnswer {
-    result: Option<Bugs>,
+struct RpcAnswer<T> {
+    result: Option<T>,
+}
+
+#[derive(Deserialize)]
+struct Time {
+    db_time: String,
 }
 
 #[derive(Deserialize)]
@@ -303,5 +357,186 @@ impl Bug {
             bug: BugId::new(self.id)?,
             when: When::from_unix_seconds(when.unix_seconds()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc::{self, Receiver};
+    use std::thread;
+
+    use super::*;
+
+    const DATE: &str = "Thu, 26 Nov 2026 20:00:00 GMT";
+    const TIME: &str = "2026-11-26T20:00:00";
+
+    fn seconds(time: &str) -> i64 {
+        time.parse::<When>().unwrap().unix_seconds()
+    }
+
+    /// A Bugzilla that gives these answers, status and body, one for each connection. Returns its
+    /// address and what it is asked, head and body.
+    fn bugzilla(answers: &[(u16, String)]) -> (String, Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/bugs", listener.local_addr().unwrap());
+        let (asked, questions) = mpsc::channel();
+        let answers = answers.to_vec();
+        thread::spawn(move || {
+            for (status, body) in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let (mut question, mut length) = (String::new(), 0);
+                loop {
+                    let start = question.len();
+                    reader.read_line(&mut question).unwrap();
+                    let line = question[start..].to_ascii_lowercase();
+                    if let Some(value) = line.strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                    if line.trim().is_empty() {
+                        break;
+                    }
+                }
+                let mut content = vec![0; length];
+                reader.read_exact(&mut content).unwrap();
+                question.push_str(std::str::from_utf8(&content).unwrap());
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\nDate: {DATE}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                    body.len()
+                );
+                stream.write_all((head + &body).as_bytes()).unwrap();
+                let _ = asked.send(question);
+            }
+        });
+        (address, questions)
+    }
+
+    fn time(db_time: &str) -> (u16, String) {
+        (
+            200,
+            json!({"db_time": format!("{db_time}Z"), "web_time": "x"}).to_string(),
+        )
+    }
+
+    /// A page of bugs with these ids, each a second later than the one before.
+    fn bugs(ids: std::ops::Range<u32>) -> Value {
+        let bugs: Vec<_> = ids
+            .map(|id| {
+                let when = When::from_unix_seconds(seconds(TIME) - 5_000 + i64::from(id));
+                json!({"id": id, "last_change_time": format!("{when}Z")})
+            })
+            .collect();
+        json!({"bugs": bugs})
+    }
+
+    fn asker(address: &str) -> Box<dyn Asker> {
+        Settings::parse(address).unwrap().asker().unwrap()
+    }
+
+    #[test]
+    fn bugs_are_asked_for_page_by_page_until_a_short_one() {
+        let (address, questions) = bugzilla(&[
+            time(TIME),
+            (200, bugs(1..1_001).to_string()),
+            (200, bugs(1_001..1_050).to_string()),
+        ]);
+        let found = asker(&address)
+            .ask(Since::Time(seconds("2026-11-26T18:00:00")))
+            .unwrap();
+        assert_eq!(
+            (found.updates.len(), found.now, found.is_whole),
+            (1_049, seconds(TIME), true)
+        );
+        let questions: Vec<_> = questions.iter().collect();
+        assert!(
+            questions[0].starts_with("GET /bugs/rest/time HTTP"),
+            "{}",
+            questions[0]
+        );
+        for (question, offset) in questions[1..].iter().zip([0, 1_000]) {
+            assert!(question.starts_with("GET /bugs/rest/bug?"), "{question}");
+            for part in [
+                "last_change_time=2026-11-26T18%3A00%3A00Z",
+                "include_fields=id%2Clast_change_time",
+                "limit=1000",
+                &format!("offset={offset}"),
+            ] {
+                assert!(question.contains(part), "{part}: {question}");
+            }
+        }
+    }
+
+    #[test]
+    fn more_bugs_than_were_asked_for_are_the_newest() {
+        let (address, _questions) = bugzilla(&[time(TIME), (200, bugs(1..4).to_string())]);
+        let found = asker(&address).ask(Since::Newest(2)).unwrap();
+        assert_eq!((found.updates.len(), found.is_whole), (2, false));
+    }
+
+    #[test]
+    fn a_key_stands_in_the_body_and_in_no_address() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("key");
+        std::fs::write(&key, "secret\n").unwrap();
+        let answer = |result: Value| {
+            (
+                200,
+                json!({"error": null, "id": 1, "result": result}).to_string(),
+            )
+        };
+        let (address, questions) = bugzilla(&[
+            answer(json!({"db_time": "2026-11-26T20:00:03Z"})),
+            answer(bugs(1..3)),
+        ]);
+        let mut asker = asker(&format!("{address}#sees=all&key_file={}", key.display()));
+        let found = asker.ask(Since::Time(0)).unwrap();
+        assert_eq!((found.updates.len(), found.now), (2, seconds(TIME)));
+        for (question, method) in questions.iter().zip(["Bugzilla.time", "Bug.search"]) {
+            let (head, body) = question.split_once("\r\n\r\n").unwrap();
+            assert!(
+                head.starts_with("POST /bugs/jsonrpc.cgi HTTP") && !head.contains("secret"),
+                "{head}"
+            );
+            let body: Value = serde_json::from_str(body).unwrap();
+            assert_eq!(
+                (&body["method"], &body["params"][0]["Bugzilla_api_key"]),
+                (&json!(method), &json!("secret"))
+            );
+        }
+    }
+
+    #[test]
+    fn the_time_is_read_as_the_bugs_are_where_the_database_has_another_zone_than_the_web_server() {
+        let (address, _questions) =
+            bugzilla(&[time("2026-11-26T18:00:01"), (200, bugs(1..2).to_string())]);
+        let found = asker(&address).ask(Since::Time(0)).unwrap();
+        assert_eq!(found.now, seconds("2026-11-26T18:00:01"));
+    }
+
+    #[test]
+    fn what_bugzilla_refuses_is_said_in_its_words() {
+        for (status, body, said) in [
+            (
+                401,
+                json!({"error": true, "message": "You must log in."}).to_string(),
+                "it refused: You must log in.",
+            ),
+            (
+                200,
+                json!({"error": {"message": "No."}, "result": null}).to_string(),
+                "it refused: No.",
+            ),
+            (
+                200,
+                "<html>".to_owned(),
+                "it did not answer as Bugzilla's REST interface does",
+            ),
+        ] {
+            let (address, _questions) = bugzilla(&[time(TIME), (status, body)]);
+            let why = asker(&address).ask(Since::Time(0)).unwrap_err().to_string();
+            assert!(why.contains(said), "{why}");
+        }
     }
 }

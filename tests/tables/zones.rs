@@ -47,6 +47,28 @@ for_each_engine! {
     }
 }
 
+/// What is asked for is bounded by the database's time: it must be as wrong as the bugs' times.
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn the_databases_time_is_read_as_that_of_a_bug_that_changes_now_whatever_zone_is_named() {
+    for engine in [Engine::Mysql, Engine::Postgres] {
+        let database = Database::new(ServerKind::shared(engine));
+        for options in ["", "tz=UTC", "tz=+05:30", "tz=-09:30"] {
+            let mut session = database.session();
+            session.must("UPDATE bugs SET delta_ts = LOCALTIMESTAMP WHERE bug_id = 1");
+            let url = database.url("root", options);
+            let (_, when) = Reading::start(&url).take(1).remove(0);
+            let address: bugzfeed::database::Database = url.parse().unwrap();
+            let now = address.table().unwrap().now().unwrap();
+            let difference = when.parse::<When>().unwrap().unix_seconds() - now;
+            assert!(
+                difference.abs() < 600,
+                "{engine:?} {options}: {difference} s"
+            );
+        }
+    }
+}
+
 #[test]
 #[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
 fn mariadbs_own_zone_is_that_of_its_sessions() {

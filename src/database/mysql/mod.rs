@@ -143,9 +143,12 @@ fn row((bug_id, delta_ts, utc): (Option<i64>, Option<String>, Option<String>)) -
     }
 }
 
-/// The database's time (UTC, Unix seconds).
+/// The database's time (UTC, Unix seconds), read as `delta_ts` is: Bugzilla writes that in the
+/// server's zone, and `tz=` may call it another.
 fn now(conn: &mut Conn) -> Result<i64, Error> {
-    let now = conn.query_first("SELECT CAST(UNIX_TIMESTAMP() AS SIGNED)");
+    let now = conn.query_first(
+        "SELECT CAST(UNIX_TIMESTAMP(CONVERT_TZ(NOW(), @@session.time_zone, @@global.time_zone)) AS SIGNED)",
+    );
     let now: Option<i64> = now.map_err(failed("ask for the time"))?;
     now.ok_or_else(|| "the database does not tell the time".into())
 }

@@ -122,9 +122,12 @@ fn row(row: &SqlRow, first: usize) -> Result<Row, ::postgres::Error> {
     })
 }
 
-/// The database's time (UTC, Unix seconds).
+/// The database's time (UTC, Unix seconds), read as `delta_ts` is: Bugzilla writes that in the zone
+/// that the server gives to a session, and `tz=` may call it another.
 fn now(client: &mut Client) -> Result<i64, Error> {
-    let row = client.query_one("SELECT floor(extract(epoch FROM now()))::bigint", &[]);
+    let row = client.query_one(
+        "SELECT floor(extract(epoch FROM (now() AT TIME ZONE (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone')) \
+                                         AT TIME ZONE current_setting('TimeZone')))::bigint", &[]);
     row.and_then(|row| row.try_get(0))
         .map_err(failed("ask for the time"))
 }

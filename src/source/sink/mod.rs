@@ -335,6 +335,16 @@ mod tests {
     }
 
     #[test]
+    fn a_time_that_is_ahead_of_now_is_not_one_on_its_way() {
+        let mut test = Test::new(Some(Sees::All), &kept(60, &[]));
+        test.sink.connected().unwrap();
+        test.answer(found(now(), &[]));
+        test.sent();
+        test.answer(found(now(), &[(1, now() + 9 * 3_600)]));
+        assert_eq!(test.sent(), "1");
+    }
+
+    #[test]
     fn more_than_the_history_holds_is_a_gap_and_no_flood() {
         let mut test = Test::new(Some(Sees::All), &kept(60, &[]));
         test.sink.connected().unwrap();

@@ -256,8 +256,11 @@ impl State {
             true => i64::MAX,
             false => found.now - ON_ITS_WAY_SECONDS,
         };
+        // A time that is ahead of now is not young: some clock or zone is wrong.
+        let ahead = found.now + ON_ITS_WAY_SECONDS;
         let is_lacking = |update: &Update| {
-            update.when.unix_seconds() <= until && !self.seen.contains(&pair(update))
+            let seconds = update.when.unix_seconds();
+            (seconds <= until || seconds > ahead) && !self.seen.contains(&pair(update))
         };
         let lacking: Vec<Update> = found.updates.into_iter().filter(is_lacking).collect();
         let source = &self.feed.source;
