@@ -19,6 +19,9 @@ use crate::work::{self, Error, Health, Stop, Supervised};
 /// its CPU time, which an answer over HTTP costs, is a hundredth of that.
 const ASK_EVERY: Duration = Duration::from_secs(50);
 
+/// How long a source that has begun to read is left alone before Bugzilla is asked.
+const SETTLING: Duration = Duration::from_millis(300);
+
 /// Who is asked, as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -131,14 +134,18 @@ impl Supervised for CatchUp {
             if stop.is_requested() {
                 return Ok(());
             }
-            if let Some((question, since)) = self.shared.question() {
-                if !self.health.has_worked_for(Duration::ZERO) && !self.can_ask()? {
-                    return Ok(self.shared.cannot_ask()?);
-                }
-                let found = self.asker.ask(since)?;
-                self.shared.made_good(question, since, found)?;
-                self.health.working();
+            // What waits for the source need not come from Bugzilla.
+            if stop.wait(SETTLING) {
+                return Ok(());
             }
+            while bell.try_recv().is_ok() {}
+            if !self.health.has_worked_for(Duration::ZERO) && !self.can_ask()? {
+                return Ok(self.shared.cannot_ask()?);
+            }
+            let (question, since) = self.shared.question();
+            let found = self.asker.ask(since)?;
+            self.shared.made_good(question, since, found)?;
+            self.health.working();
         }
     }
 

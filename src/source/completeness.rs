@@ -24,8 +24,8 @@ pub struct Completeness {
     is_reading: bool,
     /// Whether Bugzilla has answered since the source began to read.
     has_answer: bool,
-    /// Counts losses: an answer to a question from before a loss is no answer.
-    losses: u64,
+    /// Counts losses and beginnings: a question from before proves nothing about what came after.
+    epoch: u64,
     gap: Gap,
     /// Updates up to this time, in Unix seconds, may be missing.
     floor: i64,
@@ -61,7 +61,7 @@ impl Completeness {
             can_ask,
             is_reading: false,
             has_answer: false,
-            losses: 0,
+            epoch: 0,
             gap: match floor {
                 Some(_) => Gap::None,
                 None => Gap::Found { until: None },
@@ -78,9 +78,13 @@ impl Completeness {
     }
 
     /// The source reads: it gets all updates from now on, and has reported what it has missed.
-    pub fn reads(&mut self, now: Instant) {
+    /// Returns whether it did not before.
+    pub fn reads(&mut self, now: Instant) -> bool {
+        let begins = !self.is_reading;
         self.is_reading = true;
+        self.epoch += u64::from(begins);
         self.settle(now);
+        begins
     }
 
     /// Updates were lost, none after `until` (Unix seconds, by the database's clock), if that is
@@ -98,15 +102,15 @@ impl Completeness {
         self.floor = self.floor.max(floor);
     }
 
-    /// A question to Bugzilla that is worth an answer, if the source reads.
-    pub fn question(&self) -> Option<Question> {
-        self.is_reading.then_some(Question(self.losses))
+    /// A question to Bugzilla. While the source does not read, the answer proves nothing.
+    pub fn question(&self) -> Question {
+        Question(self.epoch)
     }
 
     /// Bugzilla has answered, and what was missing has been handed on. `floor` is the time up to
     /// which even Bugzilla's answer leaves something out, in Unix seconds.
     pub fn answered(&mut self, question: Question, floor: Option<i64>) {
-        if !self.can_ask || !self.is_reading || question.0 != self.losses {
+        if !self.can_ask || !self.is_reading || question.0 != self.epoch {
             return;
         }
         self.has_answer = true;
@@ -117,18 +121,13 @@ impl Completeness {
         }
     }
 
-    /// Bugzilla has answered for the first time, with all that changed after `floor` (Unix seconds),
-    /// which nobody can have been promised before.
+    /// Bugzilla has answered for the first time, with all that changed after `floor` (Unix seconds).
     pub fn filled(&mut self, question: Question, floor: i64) {
-        let is_known = self.gap == Gap::None;
+        self.floor = match self.gap {
+            Gap::None => self.floor.min(floor),
+            Gap::Found { .. } | Gap::Ending { .. } => floor,
+        };
         self.answered(question, None);
-        if self.has_answer {
-            self.floor = if is_known {
-                self.floor.min(floor)
-            } else {
-                floor
-            };
-        }
     }
 
     /// It turns out that nobody can be asked.
@@ -173,7 +172,7 @@ impl Completeness {
 
     fn lose(&mut self) {
         self.has_answer = false;
-        self.losses += 1;
+        self.epoch += 1;
     }
 
     /// A gap of a feed that can ask nobody ends when its source reads.
@@ -261,15 +260,16 @@ mod tests {
     fn a_feed_that_can_ask_is_in_doubt_until_it_has_been_answered_and_has_no_gap_then() {
         let now = Instant::now();
         let mut feed = Completeness::new(None, true);
-        assert_eq!(feed.question(), None);
-        feed.reads(now);
-        let question = feed.question().unwrap();
+        feed.answered(feed.question(), None);
         assert_eq!(feed.promise(), Promise::InDoubt);
-        feed.answered(question, None);
+        assert!(feed.reads(now));
+        assert!(!feed.reads(now));
+        assert_eq!(feed.promise(), Promise::InDoubt);
+        feed.answered(feed.question(), None);
         assert_eq!(feed.promise(), Promise::After(i64::MIN));
         feed.missed(None, now);
         assert_eq!(feed.promise(), Promise::InDoubt);
-        feed.answered(feed.question().unwrap(), None);
+        feed.answered(feed.question(), None);
         assert_eq!(feed.promise(), Promise::After(i64::MIN));
         assert!(!feed.take_gap());
     }
@@ -279,10 +279,12 @@ mod tests {
         let now = Instant::now();
         let mut feed = Completeness::new(Some(0), true);
         feed.reads(now);
-        let early = feed.question().unwrap();
+        let early = feed.question();
         feed.stopped_reading();
+        let in_between = feed.question();
         feed.reads(now);
         feed.answered(early, None);
+        feed.answered(in_between, None);
         assert_eq!(feed.promise(), Promise::InDoubt);
     }
 
@@ -290,7 +292,7 @@ mod tests {
     fn what_even_an_answer_leaves_out_is_a_gap() {
         let mut feed = Completeness::new(Some(0), true);
         feed.reads(Instant::now());
-        feed.answered(feed.question().unwrap(), Some(900));
+        feed.answered(feed.question(), Some(900));
         assert_eq!(feed.promise(), Promise::After(900));
         assert!(feed.take_gap());
     }

@@ -44,7 +44,12 @@ struct Running<'a> {
 
 impl Supervised for Running<'_> {
     fn run(&mut self, stop: &Stop) -> Result<(), Error> {
-        self.source.run(&mut self.sink, stop)
+        let result = self.source.run(&mut self.sink, stop);
+        if result.is_err() {
+            // Until it is connected again, updates may be missed.
+            self.sink.doubt()?;
+        }
+        result
     }
 
     fn health(&mut self) -> &mut Health {

@@ -161,8 +161,8 @@ impl Shared {
         (ring, bell)
     }
 
-    /// What the catch-up is to ask, if the source reads; it hands the question back with the answer.
-    pub(super) fn question(&self) -> Option<(Question, Since)> {
+    /// What the catch-up is to ask; it hands the question back with the answer.
+    pub(super) fn question(&self) -> (Question, Since) {
         self.lock().question()
     }
 
@@ -271,7 +271,7 @@ mod tests {
 
         /// Bugzilla answers the question that is due.
         fn answer(&self, found: Found) -> Since {
-            let (question, since) = self.sink.shared.question().expect("a question");
+            let (question, since) = self.sink.shared.question();
             self.sink.shared.made_good(question, since, found).unwrap();
             since
         }
@@ -292,7 +292,6 @@ mod tests {
     #[test]
     fn the_first_answer_fills_the_history_and_leaves_no_doubt() {
         let mut test = Test::new(Some(Sees::All), &Kept::default());
-        assert!(test.sink.shared.question().is_none());
         test.sink.connected().unwrap();
         assert_eq!(test.sent(), "");
         let since = test.answer(found(now(), &[(7, 1_000), (8, 2_000)]));
@@ -373,12 +372,24 @@ mod tests {
     fn an_answer_that_was_under_way_when_the_source_failed_ends_no_doubt() {
         let mut test = Test::new(Some(Sees::All), &kept(60, &[]));
         test.sink.connected().unwrap();
-        let (question, since) = test.sink.shared.question().unwrap();
+        let (question, since) = test.sink.shared.question();
         test.sink.doubt().unwrap();
         let late = found(now(), &[(2, now() - 20)]);
         test.sink.shared.made_good(question, since, late).unwrap();
         assert_eq!(test.sent(), "2");
-        assert!(test.sink.shared.question().is_none());
+        assert_eq!(test.sent(), "");
+    }
+
+    #[test]
+    fn while_the_source_does_not_read_bugzillas_answers_go_out_and_prove_nothing() {
+        let mut test = Test::new(Some(Sees::All), &Kept::default());
+        test.answer(found(now(), &[(7, 1_000)]));
+        assert_eq!(test.sent(), "+7");
+        test.answer(found(now(), &[(8, now())]));
+        assert_eq!(test.sent(), "8");
+        test.sink.connected().unwrap();
+        test.answer(found(now(), &[(8, now())]));
+        assert_eq!(test.sent(), "all");
     }
 
     #[test]

@@ -104,8 +104,9 @@ impl State {
     }
 
     pub(super) fn reads(&mut self) -> Result<(), Closed> {
-        self.completeness.reads(Instant::now());
-        self.ring();
+        if self.completeness.reads(Instant::now()) {
+            self.ring();
+        }
         self.report()
     }
 
@@ -143,10 +144,9 @@ impl State {
         self.bell = Some(bell);
     }
 
-    /// What is to be asked, and from when on; nothing while the source does not read.
-    pub(super) fn question(&self) -> Option<(Question, Since)> {
-        let question = self.completeness.question()?;
-        Some((question, self.since()))
+    /// What is to be asked, and from when on.
+    pub(super) fn question(&self) -> (Question, Since) {
+        (self.completeness.question(), self.since())
     }
 
     /// There is nobody to ask.
