@@ -133,7 +133,7 @@ impl Subscriptions {
     }
 
     /// The clients that are subscribed to a bug, each once; ascending after
-    /// [`Subscriptions::sort`].
+    /// `Subscriptions::sort`.
     pub fn subscribers(&self, bug: BugId) -> impl Iterator<Item = ClientId> {
         let (one, crowd) = match self.subscribers.get(&bug) {
             None => (None, [].as_slice()),
