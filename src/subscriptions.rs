@@ -188,8 +188,8 @@ impl Subscriptions {
         }
     }
 
-    /// Gives back memory that was needed for more clients and bugs than there are now. Costs as
-    /// much as there were.
+    /// Gives back memory that was needed for more clients and bugs than there are now. The cost is
+    /// proportional to the earlier size.
     pub(crate) fn shrink(&mut self) {
         while let Some(Own::Nothing) = self.own.last() {
             self.own.pop();

@@ -71,7 +71,7 @@ fn check(address: &Address, engine: Option<Engine>) -> Result<(), Failure> {
     )))
 }
 
-/// Nobody needs to read the whole of it.
+/// A reader that closes the pipe early is no failure.
 fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Unavailable(format!(
