@@ -26,7 +26,7 @@ pub struct Hub {
     history: History,
     /// How many a client may have.
     subscriptions_max: usize,
-    /// What the source vouches for. A feed is in doubt from its birth.
+    /// What the source has proven. A new feed is in doubt.
     promise: Promise,
 }
 

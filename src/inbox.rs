@@ -5,7 +5,7 @@
 //! arrives. While it is full the source waits, so a slow loop slows the sources down and nothing is
 //! lost.
 //!
-//! A source that clients post to has a [`PostInbox`], which its thread waits for. While that is
+//! A source that clients post to has a `PostInbox`, which its thread waits for. While that is
 //! full the loop does not wait: the post is refused, and the client posts it again later.
 
 use std::fmt;

@@ -1,4 +1,26 @@
-//! Pushes Bugzilla changes to WebSocket clients.
+//! bugzfeed pushes Bugzilla's changes to WebSocket clients. This crate is the inside of the program
+//! of that name, and no library for others: what is public is so for its tests and benches.
+//!
+//! # The path of an update
+//!
+//! A row in a database, or a message of a broker → [`source`] reads it, in a thread of its own →
+//! `source::sink` keeps it in the history file (`source::history_file`) and hands it on →
+//! [`inbox`], the only door to the loop → [`server`] publishes it → [`hub`] remembers it and finds
+//! who wants it → `turn` writes it once for all of them → one write to the socket of each client.
+//!
+//! # The rooms
+//!
+//! - What all speak of: [`update`], [`moment`], [`post`], [`promise`], `duration`, `failure`.
+//! - One feed, without any I/O: [`protocol`], [`subscriptions`], [`history`], [`hub`].
+//! - Bytes of clients, without any I/O: [`frame`], [`http`], `page`, `turn`.
+//! - All clients, with the stream and the time passed in: [`connection`], [`server`].
+//! - The loop: `reactor`, [`inbox`], `memory`.
+//! - Where updates come from: [`source`], by [`database`], `amqp`, `pulse` and [`bugzilla`].
+//! - Where else they go to: `relay`.
+//! - The command line: [`command`], with [`schema`], `bench` and [`client`].
+//! - What many need: [`work`], `address`, `tls`, `machine`, `allocator`, `logging`.
+//!
+//! docs/architecture.md says which room may name which others, and why things are as they are.
 
 mod address;
 mod allocator;

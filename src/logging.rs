@@ -46,8 +46,8 @@ pub fn start(level: LevelFilter) -> io::Result<Log> {
         .set_time_format_rfc3339()
         .set_thread_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Debug)
-        // It warns at each look for an exchange that does not exist yet; what matters of what it
-        // says is said by the source.
+        // amiquip warns each time that an exchange does not exist yet. The source logs what matters
+        // of that.
         .add_filter_ignore_str("amiquip")
         .build();
     WriteLogger::init(
@@ -91,7 +91,7 @@ fn write_lines(waiting: &Receiver<Vec<u8>>) {
             b""
         };
         shows_progress = progress.is_some_and(|line| !line.is_empty());
-        // Nobody can be told that stderr is gone.
+        // When stderr is gone, nothing is left to report it to.
         if stderr
             .write_all(&[clear, progress.unwrap_or(&line)].concat())
             .is_err()

@@ -1,8 +1,8 @@
 //! How many connections the memory is good for, the kernel's share included: a socket costs the
 //! kernel some 4 KB, fifty times what it costs this process, so that a small machine runs out of
 //! memory long before it runs out of files, and is then brought down by the kernel's out-of-memory
-//! killer. So do packets, as long as they are on their way. Looks while connections come and
-//! packets go, more often the less is left; an idle server never looks.
+//! killer. Packets cost the kernel memory, too, until they have arrived. The memory is read while
+//! connections come and packets go, the more often the less is left; an idle server never reads it.
 
 use log::{info, warn};
 
@@ -28,7 +28,7 @@ const PACKET_BYTES: u64 = 2 * 1024;
 const PACKETS_PER_LOOK: usize = 8;
 
 /// How long to wait, in milliseconds, when no more packets may be sent for now. The kernel does not
-/// tell when those that are on their way have arrived.
+/// report when packets have arrived.
 pub const PACKETS_INTERVAL: u32 = 5;
 
 /// Bounds of the memory that is left alone by default, in bytes.
@@ -138,8 +138,8 @@ impl Budget {
     }
 
     fn log(&mut self, available: u64) {
-        // Near the reserve, what newcomers cost for a moment would make it short and not short in
-        // turn.
+        // Near the reserve, the passing costs of newcomers would make the memory short and not
+        // short in turn.
         let enough = if self.is_short {
             self.reserve.saturating_mul(2)
         } else {

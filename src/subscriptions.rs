@@ -133,7 +133,7 @@ impl Subscriptions {
     }
 
     /// The clients that are subscribed to a bug, each once; ascending after
-    /// [`Subscriptions::sort`].
+    /// `Subscriptions::sort`.
     pub fn subscribers(&self, bug: BugId) -> impl Iterator<Item = ClientId> {
         let (one, crowd) = match self.subscribers.get(&bug) {
             None => (None, [].as_slice()),
@@ -188,8 +188,8 @@ impl Subscriptions {
         }
     }
 
-    /// Gives back memory that was needed for more clients and bugs than there are now. Costs as
-    /// much as there were.
+    /// Gives back memory that was needed for more clients and bugs than there are now. The cost is
+    /// proportional to the earlier size.
     pub(crate) fn shrink(&mut self) {
         while let Some(Own::Nothing) = self.own.last() {
             self.own.pop();

@@ -1,5 +1,5 @@
-//! What the user of the command line sees: the start-up line, where one can listen, and how each
-//! wrong setting is told, with which exit code.
+//! What the user of the command line sees: the start-up line, where one can listen, and the
+//! error text and the exit code of each wrong setting.
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! The client's side of the upgrade from HTTP to WebSocket. Knows no socket, only bytes in and out.
 //!
-//! tungstenite's own would do, but gives away the rest of the answer when a server rejects the
-//! request, and with it the server's words.
+//! tungstenite's own handshake discards the rest of the answer when a server rejects the request,
+//! and with it the server's explanation.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -109,7 +109,7 @@ fn receive<S: Read>(stream: &mut S, received: &mut Vec<u8>) -> io::Result<usize>
     Ok(count)
 }
 
-/// The body only explains; what can't be had of it is left out.
+/// The body only explains the status, so what cannot be read of it is left out.
 fn read_body<S: Read>(stream: &mut S, head: &Head, body: &mut Vec<u8>) {
     let length = head
         .header("content-length")

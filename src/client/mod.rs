@@ -136,7 +136,7 @@ impl Client {
         Ok(self.socket.send(Frame::text(command))?)
     }
 
-    /// Asks the server for a sign of life.
+    /// Pings the server.
     ///
     /// # Errors
     /// When the connection has ended.
@@ -168,8 +168,8 @@ impl Client {
         }
     }
 
-    /// Says goodbye, and waits up to a second for the server's: with unread messages, hanging up at
-    /// once could overtake ours.
+    /// Sends a Close frame, and waits up to a second for the server's. Closing a socket with unread
+    /// messages resets the connection, which could overtake our Close frame.
     pub fn close(mut self) {
         let deadline = Instant::now() + GOODBYE_TIMEOUT;
         // A connection that is lost already is closed as well.

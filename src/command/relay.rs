@@ -24,7 +24,7 @@ use crate::work::unix_now;
 /// How often a terminal shows how much is left.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// From how many waiting changes on that is worth a line.
+/// The number of waiting changes from which on a terminal shows progress.
 const PROGRESS_MIN: u64 = 1_000;
 
 /// Settings of `bugzfeed relay`.
@@ -66,7 +66,7 @@ pub struct Options {
     log: LevelFilter,
 }
 
-/// Relays until a signal ends it, or prints how a relay gets on.
+/// Relays until a signal ends it, or prints the status of a relay.
 ///
 /// # Errors
 /// When a setting is wrong, or another relay is at work.
@@ -81,7 +81,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
     } = options;
     if status {
         let text = relay::status(&backlog, unix_now())?;
-        // A reader that has seen enough is no failure.
+        // A reader that closes the pipe early is no failure.
         let _ = io::stdout().write_all(text.as_bytes());
         return Ok(());
     }

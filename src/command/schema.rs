@@ -116,7 +116,7 @@ fn advice(engine: Engine, findings: &Findings) -> String {
     advice
 }
 
-/// Nobody needs to read the whole of it.
+/// A reader that closes the pipe early is no failure.
 fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Unavailable(format!(

@@ -1,8 +1,8 @@
 //! One client's connection: its state between two events. Generic over the stream; knows no poll,
 //! no hub, no other client.
 //!
-//! A client between two messages owns nothing but [`Connection`], 32 bytes. Everything else hangs
-//! on [`Unfinished`], which owns memory only while a head, a frame or a message is incomplete, or
+//! A client between two messages owns nothing but `Connection`, 32 bytes. Everything else hangs
+//! on `Unfinished`, which owns memory only while a head, a frame or a message is incomplete, or
 //! while the kernel refuses bytes.
 
 mod close;

@@ -3,13 +3,8 @@
 
 use httparse::{Header, Request, Status};
 
-use super::Refusal;
-
-/// The longest head that is read, in bytes.
-pub(super) const BYTES_MAX: usize = 8 * 1024;
-
-/// More header fields than this are refused; browsers send some 20.
-pub(super) const FIELDS_MAX: usize = 100;
+use super::limits::HEAD_BYTES_MAX;
+use super::refusal::Refusal;
 
 /// The head of one request, with its fields in the caller's buffer.
 pub(super) struct Head<'fields, 'bytes> {
@@ -30,11 +25,11 @@ impl<'fields, 'bytes> Head<'fields, 'bytes> {
     /// mistake can be asked for even after a refusal.
     pub(super) fn parse(&mut self, bytes: &'bytes [u8]) -> Result<bool, Refusal> {
         match self.request.parse(bytes) {
-            Ok(Status::Complete(head_bytes)) if head_bytes <= BYTES_MAX => {
+            Ok(Status::Complete(head_bytes)) if head_bytes <= HEAD_BYTES_MAX => {
                 self.bytes = head_bytes;
                 Ok(true)
             }
-            Ok(Status::Partial) if bytes.len() < BYTES_MAX => Ok(false),
+            Ok(Status::Partial) if bytes.len() < HEAD_BYTES_MAX => Ok(false),
             Ok(Status::Complete(_) | Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
                 Err(Refusal::HeadTooLarge)
             }

@@ -3,6 +3,7 @@
 //! no socket, no client, no clock.
 
 mod head;
+mod limits;
 mod refusal;
 mod response;
 mod route;
@@ -13,7 +14,8 @@ mod webhook;
 
 use std::ops::Range;
 
-use head::{FIELDS_MAX, Head};
+use head::Head;
+use limits::FIELDS_MAX;
 use route::Route;
 
 pub(crate) use refusal::Refusal;
@@ -101,7 +103,7 @@ fn dispatch(
         | Route::Feed {
             page: Some(page), ..
         } if !is_upgrade => {
-            response::write_page(response, page, is_head);
+            response::write_page(response, page.content_type, &page.body, is_head);
             Ok(Outcome::Answered)
         }
         Route::Page(_) | Route::Feed { .. } | Route::Webhook(_) => Err(Refusal::NotFound),

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use super::head::{BYTES_MAX, FIELDS_MAX};
+use super::limits::{BODY_BYTES_MAX, FIELDS_MAX, HEAD_BYTES_MAX};
 use super::response;
-use super::webhook::BODY_BYTES_MAX;
 
 /// Why a request gets nothing but a status and a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +28,7 @@ pub(crate) enum Refusal {
     BodyTooLarge,
     /// Another version of WebSocket than 13 was asked for.
     UpgradeRequired,
-    /// The head is longer than [`BYTES_MAX`], or has too many fields.
+    /// The head is longer than [`HEAD_BYTES_MAX`], or has too many fields.
     HeadTooLarge,
     /// The server has as many connections as it takes.
     Full,
@@ -104,7 +103,7 @@ impl fmt::Display for Refusal {
             Refusal::UpgradeRequired => f.write_str("This server speaks WebSocket version 13."),
             Refusal::HeadTooLarge => write!(
                 f,
-                "The request's head is larger than {BYTES_MAX} bytes or {FIELDS_MAX} fields."
+                "The request's head is larger than {HEAD_BYTES_MAX} bytes or {FIELDS_MAX} fields."
             ),
             Refusal::Full => {
                 f.write_str("The server has as many connections as it takes; try again later.")

@@ -5,8 +5,6 @@ use std::io::Write as _;
 
 use tungstenite::handshake::derive_accept_key;
 
-use super::Page;
-
 /// The page needs nothing from elsewhere, and nobody may frame it.
 const PAGE_FIELDS: &str = "Cache-Control: no-cache\r\n\
     X-Content-Type-Options: nosniff\r\n\
@@ -16,10 +14,7 @@ const PAGE_FIELDS: &str = "Cache-Control: no-cache\r\n\
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n";
 
 /// Writes a page; the response to a HEAD has no body.
-pub(super) fn write_page(response: &mut Vec<u8>, page: &Page, is_head: bool) {
-    let Page {
-        content_type, body, ..
-    } = page;
+pub(super) fn write_page(response: &mut Vec<u8>, content_type: &str, body: &str, is_head: bool) {
     write(response, "200 OK", PAGE_FIELDS, content_type, body, is_head);
 }
 

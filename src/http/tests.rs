@@ -1,6 +1,6 @@
 //! What each request gets, from its bytes to the bytes of the response.
 
-use super::head::BYTES_MAX;
+use super::limits::HEAD_BYTES_MAX;
 use super::*;
 
 fn site() -> Site {
@@ -172,7 +172,7 @@ fn a_malformed_upgrade_is_refused() {
 
 #[test]
 fn an_endless_head_is_refused() {
-    let long = format!("GET /?{} HTTP/1.1\r\n", "x".repeat(BYTES_MAX));
+    let long = format!("GET /?{} HTTP/1.1\r\n", "x".repeat(HEAD_BYTES_MAX));
     assert!(
         answered(&site(), &long, false)
             .1

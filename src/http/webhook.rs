@@ -5,11 +5,9 @@ use std::fmt;
 use subtle::ConstantTimeEq as _;
 
 use super::head::Head;
+use super::limits::BODY_BYTES_MAX;
 use super::{Outcome, Refusal};
 use crate::update::FeedId;
-
-/// The largest body of a post, in bytes; the messages of Bugzilla are smaller.
-pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// A path that takes POST requests of those who know a key.
 pub struct Webhook {

@@ -9,7 +9,7 @@ const REPLAY_SILENCE_MS = 2_000;
 const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 30_000;
 // A connection that lived for so long was a good one. Forgetting earlier failures sooner would let a server that
-// accepts and closes at once be called twice a second, for ever.
+// accepts and closes at once get two connections a second, for ever.
 const STEADY_MS = 10_000;
 // Before the first update only this device's clock says where to resume. It may be a little ahead of Bugzilla's.
 const CLOCK_MARGIN_MS = 60_000;
@@ -41,7 +41,7 @@ let openedAt = 0;
 let failures = 0;
 let retryAt = 0;
 let retryTimer = 0;
-// Commands without a reply, oldest first. The server replies in order, and that is all that ties a reply to a command.
+// Commands without a reply, oldest first. Only the order, which the server keeps, ties a reply to its command.
 let unanswered = [];
 
 // Where to resume: the newest `when` seen, and until there is one, where watching began.
@@ -91,7 +91,7 @@ function closed(event) {
   openedAt = 0;
   retryAt = performance.now() + Math.random() * Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** failures);
   failures += 1;
-  // A server that goes away says so with 1001, and comes back. Any other reason is something to know.
+  // A server that stops closes with 1001, and comes back. Any other reason is worth showing.
   if (event.reason && event.code !== 1001) addNotice(`The server closed the connection: ${event.reason}`);
   waitToReconnect();
 }
@@ -106,7 +106,7 @@ function waitToReconnect() {
   retryTimer = setTimeout(waitToReconnect, left % 1000 || 1000);
 }
 
-// The network or the reader is back: no reason to sit out the rest of a wait.
+// The network or the reader is back: the rest of the wait is skipped.
 function retryNow() {
   if (socket === null) connect();
 }
@@ -326,7 +326,7 @@ function subscriptionItem(bug) {
   button.addEventListener("click", () => {
     const place = sortedSubscriptions().indexOf(bug);
     unsubscribe([bug]);
-    // The button is gone: its neighbour takes the focus, so that the keyboard keeps its place.
+    // The button is gone: its neighbour takes the focus, so that keyboard users keep their place.
     const buttons = element("subscriptions").querySelectorAll("button");
     (buttons[Math.min(place, buttons.length - 1)] ?? element("bugs")).focus();
   });
@@ -349,12 +349,12 @@ function submitForm(event) {
   event.target.reset();
 }
 
-// Bug numbers as people have them at hand: typed, copied from a sentence, or as an address. With what is none, if anything.
+// Bug numbers as people have them at hand: typed, copied from a sentence, or as an address; and the first word that is none.
 function parseBugs(text) {
   const bugs = new Set();
   let wrong = null;
   for (const word of text.replace(/\bbugs?[\s#:]*(?=\d)/gi, "").split(/\s+/)) {
-    // In attachment.cgi?id= stands an attachment's number.
+    // The number in attachment.cgi?id= is an attachment's, not a bug's.
     const address = word.match(/^(?!.*attachment\.cgi).*[?&](?:bug_)?id=([^&#]+)/i);
     const numbers = address ? address[1].replace(/%2c/gi, ",") : word;
     for (const number of numbers.split(/[,;]/).filter(Boolean)) {
@@ -393,7 +393,7 @@ function showFieldError(field, text) {
 }
 
 // The fragment is the subscriptions: at load, and whenever somebody edits it or follows a link to this page. Of a link that was
-// damaged on its way, what can be read is taken.
+// damaged on its way, the readable part is taken.
 function readFragment() {
   const { bugs, wrong } = parseBugs(location.hash.slice(1).replace(/%2c|%20/gi, " "));
   showFieldError("bugs", bugsError(wrong));

@@ -70,7 +70,7 @@ impl Feed {
         self.wait_for(|feed| (!feed.is_in_doubt).then_some(()));
     }
 
-    /// How many gaps were told that nobody has waited for.
+    /// How many gaps were reported that no test has waited for.
     pub fn gaps(&self) -> usize {
         self.gaps
     }

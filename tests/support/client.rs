@@ -1,5 +1,5 @@
-//! A client that says exactly the bytes it is told to, good or bad, and shows exactly those that
-//! come. Written from RFC 6455 alone, so that it shares no fault with the server.
+//! A client that sends exactly the bytes that a test passes to it, valid or not, and returns exactly
+//! those that come. Written from RFC 6455 alone, so that it shares no fault with the server.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
@@ -167,7 +167,7 @@ impl Client {
         self.try_send(bytes).unwrap();
     }
 
-    /// Sends bytes to a server that may have turned away already.
+    /// Sends bytes to a server that may have closed the connection already.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         match &mut self.socket {
             Socket::Tcp(stream) => stream.write_all(bytes.as_ref()),

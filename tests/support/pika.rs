@@ -1,5 +1,5 @@
-//! Another library's view of a broker: Python's pika, told what to do line by line. Knows nothing
-//! of bugzfeed.
+//! Another library's view of a broker: Python's pika, which carries out a command per line. Knows
+//! nothing of bugzfeed.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

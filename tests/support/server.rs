@@ -267,7 +267,7 @@ impl Drop for Program {
     }
 }
 
-/// Asks again and again until `found` has an answer: for what no event tells of.
+/// Asks again and again until `found` has an answer: for what no event announces.
 pub fn wait_until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {

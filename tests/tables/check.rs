@@ -261,8 +261,8 @@ fn a_definer_without_rights_of_its_own_or_existence_is_named_and_the_script_mend
     comment(&mut *database.session(), 1, "2026-11-20 15:50:32");
 }
 
-/// An account that may do nothing but read the table sees neither triggers nor accounts, and is
-/// told so.
+/// An account that may do nothing but read the table sees neither triggers nor accounts, and
+/// the check says so.
 #[test]
 #[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
 fn a_check_by_an_account_that_may_see_little_says_so() {

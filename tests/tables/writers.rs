@@ -13,7 +13,7 @@ use crate::support::server::wait_until;
 
 const WRITERS: u32 = 8;
 
-/// Bugs of one writer; each is edited once, so that each edit can be told from all others.
+/// Bugs of one writer; each is edited once, so that each edit can be distinguished from all others.
 const BUGS: u32 = 150;
 
 /// A bug that is filed when all writers have ended.

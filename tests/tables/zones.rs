@@ -85,7 +85,7 @@ fn mariadbs_own_zone_is_that_of_its_sessions() {
         refusal.contains("Unknown or incorrect time zone: 'Europe/Berlin'"),
         "{refusal}"
     );
-    // What the administrator is told to do in MariaDB's manual.
+    // As MariaDB's manual asks the administrator to.
     let mut zones = Command::new("mariadb-tzinfo-to-sql");
     zones.args(["/usr/share/zoneinfo/Europe/Berlin", "Europe/Berlin"]);
     root.must("USE mysql");

@@ -111,7 +111,7 @@ impl Side {
             outcome.counts.foreign,
         );
         fault(
-            "told that history does not reach back".to_owned(),
+            "replies that history does not reach back".to_owned(),
             outcome.tally.incomplete,
         );
     }

@@ -152,9 +152,9 @@ impl<'a> Watch<'a> {
         })
     }
 
-    /// Subscribes to all bugs at once. The reply to `version` behind it tells where the missed
-    /// updates end: replies come in the order of the commands, and what was missed follows at once
-    /// on the reply to `subscribe`.
+    /// Subscribes to all bugs at once. The reply to `version` behind it marks the end of the
+    /// missed updates: replies come in the order of the commands, and the missed updates follow the
+    /// reply to `subscribe` at once.
     fn subscribe(&mut self, client: &mut Client) -> Result<(), Interruption> {
         let bugs = self
             .bugs
@@ -173,8 +173,8 @@ impl<'a> Watch<'a> {
         Ok(client.send(r#"{"command":"version"}"#)?)
     }
 
-    /// Handles what comes, until no more is wanted. A connection that fell silent is asked for a
-    /// sign of life.
+    /// Handles what comes, until no more is wanted. A silent connection is
+    /// pinged.
     fn follow(&mut self, client: &mut Client) -> Result<(), Interruption> {
         let silence_max = self.options.silence_max;
         let mut is_asked = false;
@@ -295,7 +295,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Says something on stderr. Nobody can be told that it can't be written to.
+/// Writes a warning to stderr. When that fails, nothing is left to report it to.
 fn warn(text: &str) {
     let _ = writeln!(io::stderr(), "bugzfeed: {text}");
 }

@@ -58,7 +58,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Tells the URL from the bugs.
+    /// Separates the URL from the bugs.
     ///
     /// # Errors
     /// When there is no bug, or a second URL.

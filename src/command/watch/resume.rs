@@ -10,8 +10,8 @@ use crate::update::{Update, When};
 const SHOWN_MAX: usize = 10_000;
 
 /// How far this machine's clock may be ahead of Bugzilla's database, in seconds, before an update
-/// can be lost: one that came after the very first connection was lost, when no update had told the
-/// database's time.
+/// can be lost: one that came after the very first connection was lost, before any update had
+/// shown the database's time.
 const CLOCK_AHEAD_SECONDS_MAX: i64 = 60;
 
 /// How far an update's time may lie ahead of this machine's clock, in seconds, to be a time to

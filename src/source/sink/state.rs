@@ -266,7 +266,7 @@ impl State {
         let source = &self.feed.source;
         if !found.is_whole || lacking.len() > self.feed.updates_max {
             warn!(
-                "{source}: more changes were missed than the history holds ({}); clients that ask for them are told so",
+                "{source}: more changes were missed than the history holds ({}); clients that ask for them get \"complete\":false",
                 self.feed.updates_max
             );
             self.seen.extend(lacking.iter().map(pair));
@@ -334,7 +334,7 @@ impl State {
         }
         if self.completeness.take_gap() {
             warn!(
-                "updates from {} may have been missed up to now: {}; clients that ask for them are told so",
+                "updates from {} may have been missed up to now: {}; clients that ask for them get \"complete\":false",
                 self.feed.source, self.gap_reason
             );
             self.inbox.send(Notice::Gap { feed: self.feed.id })?;
