@@ -117,12 +117,7 @@ pub fn bind(
 ) -> Result<String, Error> {
     let Some((queue, marker)) = settings.queue_name().zip(settings.marker_name()) else {
         gap.get_or_insert(Gap::NewConnection);
-        let queue = format!(
-            "queue/{}/bugzfeed-{:016x}{:016x}",
-            settings.user,
-            fastrand::u64(..),
-            fastrand::u64(..)
-        );
+        let queue = random_queue(settings, "bugzfeed");
         declare_queue(session, settings, &queue, false)?;
         bind_queue(session, settings, &queue)?;
         return Ok(queue);
@@ -195,6 +190,61 @@ pub fn check(
         *gap = Some(Gap::QueueFull);
     }
     Ok(())
+}
+
+/// Declares a queue of this connection's own, of length 1, for what the relay announces. Returns
+/// `None` where the user may not have it.
+pub fn declare_announcements(
+    session: &mut Session,
+    settings: &Settings,
+) -> Result<Option<String>, Error> {
+    let queue = random_queue(settings, "announcements");
+    let settings = Settings {
+        messages_max: 1,
+        ..settings.clone()
+    };
+    Ok(declare_queue(session, &settings, &queue, false)
+        .is_ok()
+        .then_some(queue))
+}
+
+/// Binds that queue, where the relay's exchange exists. Returns whether it does.
+pub fn bind_announcements(
+    session: &mut Session,
+    settings: &Settings,
+    queue: &str,
+) -> Result<bool, Error> {
+    let exchange = settings.announcements_name();
+    let bound = attempt(session, |channel| {
+        channel.queue_bind(queue, &*exchange, "", FieldTable::new())
+    })?;
+    Ok(bound.is_ok())
+}
+
+/// Declares the relay's exchange for announcements.
+pub fn declare_announcer(session: &mut Session, settings: &Settings) -> Result<bool, Error> {
+    let exchange = settings.announcements_name();
+    let options = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    let declared = attempt(session, |channel| {
+        channel
+            .exchange_declare(ExchangeType::Fanout, &*exchange, options)
+            .map(drop)
+    })?;
+    if let Err(why) = &declared {
+        warn!(
+            "{settings}: cannot announce on {exchange} how far this relay is, so that servers notice less of what they miss: {why}"
+        );
+    }
+    Ok(declared.is_ok())
+}
+
+/// A name that no other queue has.
+fn random_queue(settings: &Settings, of: &str) -> String {
+    let (user, a, b) = (&settings.user, fastrand::u64(..), fastrand::u64(..));
+    format!("queue/{user}/{of}-{a:016x}{b:016x}")
 }
 
 fn declare_queue(

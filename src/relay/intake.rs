@@ -4,6 +4,8 @@
 //!
 //! A crash at any point repeats changes, and never loses one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -29,8 +31,8 @@ pub struct Intake {
     /// Wake the destinations' threads.
     pub bells: Vec<SyncSender<()>>,
     pub ends: Sender<End>,
-    /// Whether the claim on the table was ever had.
-    pub has_claimed: bool,
+    /// Whether the claim on the table was ever had; the destinations wait for it.
+    pub has_claimed: Arc<AtomicBool>,
 }
 
 impl Supervised for Intake {
@@ -49,7 +51,7 @@ impl Supervised for Intake {
     /// Another relay that is at work ends one that is starting. One that has been at work waits
     /// until the database notices that its own connection has gone.
     fn is_final(&mut self, error: &Error) -> bool {
-        let is_other = error.is::<Claimed>() && !self.has_claimed;
+        let is_other = error.is::<Claimed>() && !self.has_claimed.load(Ordering::Relaxed);
         if is_other {
             // There is no receiver any more when the relay is about to end anyway.
             let _ = self.ends.send(End::Failed(Failure::Unavailable(format!(
@@ -93,7 +95,8 @@ impl Intake {
                 return Err(Claimed.into());
             }
         }
-        self.has_claimed = true;
+        self.has_claimed.store(true, Ordering::Relaxed);
+        self.ring();
         Ok(())
     }
 

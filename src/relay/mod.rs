@@ -20,6 +20,8 @@ mod webhook;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,7 +33,7 @@ use self::intake::Intake;
 use self::outlet::Outlet;
 use crate::database::{Database, OpenTable, Reader};
 use crate::failure::Failure;
-use crate::work::{self, FileLock, Health, Stop, Threads};
+use crate::work::{self, Backoff, FileLock, Health, Stop, Threads};
 
 pub use self::address::Address;
 use self::destination::Destination;
@@ -46,6 +48,10 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 /// see whether a relay has it.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(1);
 
+/// The pauses between attempts to reach a destination.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
 /// What a relay is to do.
 #[derive(Debug)]
 pub struct Settings {
@@ -55,7 +61,7 @@ pub struct Settings {
     pub to: Vec<Address>,
     /// The file that keeps them in between.
     pub backlog: PathBuf,
-    /// How long a destination that has failed is left alone.
+    /// How long a destination is left alone that does not take a change for now.
     pub pauses: Pauses,
 }
 
@@ -76,6 +82,7 @@ pub struct Relay {
     backlog: Backlog,
     destinations: Vec<Key>,
     bells: Vec<SyncSender<()>>,
+    is_claimed: Arc<AtomicBool>,
     threads: Threads,
     ends: Receiver<End>,
     end: Sender<End>,
@@ -105,6 +112,7 @@ impl Relay {
             backlog,
             destinations: keys.clone(),
             bells: Vec::new(),
+            is_claimed: Arc::default(),
             threads: Threads::default(),
             ends,
             end,
@@ -173,7 +181,9 @@ impl Relay {
             bell,
             stop: stop.clone(),
             ends: self.end.clone(),
+            backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
             pauses: settings.pauses.clone(),
+            is_claimed: self.is_claimed.clone(),
             state: outlet::OutletState::default(),
         };
         self.bells.push(ring);
@@ -193,7 +203,7 @@ impl Relay {
             destinations: self.destinations.clone(),
             bells: self.bells.clone(),
             ends: self.end.clone(),
-            has_claimed: false,
+            has_claimed: self.is_claimed.clone(),
         };
         let stop = Stop::default();
         let seen = stop.clone();

@@ -100,6 +100,7 @@ impl Publisher {
             }
             Address::Amqp(settings) => Ok(Publisher::Amqp(Box::new(amqp::Publisher::new(
                 settings.clone(),
+                Duration::ZERO,
             )))),
             Address::Http(settings) => http::Poster::open(settings).map(Publisher::Http),
             Address::Lines(address) => connect(address).map(Publisher::Lines),
@@ -120,11 +121,15 @@ impl Publisher {
                         when: when.parse().ok()?,
                     })
                 };
-                let updates: Vec<Update> = changes.iter().filter_map(update).collect();
-                let (_, result) = publisher.publish(&updates, &Stop::default(), &mut |_| ());
+                let messages: Vec<_> = changes
+                    .iter()
+                    .filter_map(update)
+                    .map(amqp::Message::from)
+                    .collect();
+                let (_, result) = publisher.publish(&messages, &Stop::default(), &mut |_| ());
                 result.map_err(|trouble| {
                     io::Error::other(match trouble {
-                        amqp::PublishError::Refused(why) => why,
+                        amqp::PublishError::Refused(why) | amqp::PublishError::NotTaken(why) => why,
                         amqp::PublishError::Failed(error) => error.to_string(),
                     })
                 })
