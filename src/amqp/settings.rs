@@ -142,6 +142,7 @@ impl Settings {
         let names = [
             Some(self.exchange.clone()),
             Some(self.announcements_name()),
+            self.lost_names().map(|(_, queue)| queue),
             self.queue_name(),
             self.marker_name(),
             Some(self.vhost.clone()),
@@ -171,6 +172,22 @@ impl Settings {
         self.queue
             .as_ref()
             .map(|label| format!("exchange/{}/{label}/bound-to/{}", self.user, self.exchange))
+    }
+
+    /// The name of an exchange, and of a queue bound to it, for what falls out of the queue.
+    pub(crate) fn lost_names(&self) -> Option<(String, String)> {
+        self.queue.as_ref().map(|label| {
+            let user = &self.user;
+            (
+                format!("exchange/{user}/{label}/lost"),
+                format!("queue/{user}/{label}/lost"),
+            )
+        })
+    }
+
+    /// The name of an exchange that nobody makes: it says which history has read the queue last.
+    pub(crate) fn reader_name(&self, id: &str) -> String {
+        format!("exchange/{}/read-by/{id}", self.user)
     }
 
     /// The name of the exchange on which a relay announces how far it is: below the exchange of the

@@ -42,6 +42,9 @@ const SAME_GAP: Duration = Duration::from_secs(30);
 /// The note that says which numbered messages have been delivered.
 const STREAMS: &str = "streams";
 
+/// The note that says what the marker is to say.
+const READER: &str = "reader";
+
 /// The queue, read by [`super::supervise`].
 #[derive(Debug)]
 pub struct Queue {
@@ -56,6 +59,8 @@ pub struct Queue {
     /// What is noted of `streams`.
     noted: String,
     is_in_doubt: bool,
+    /// Whether the marker says that this connection reads.
+    is_marked: bool,
     /// How many messages were dropped, by reason.
     dropped: HashMap<Unusable, u64>,
 }
@@ -88,6 +93,7 @@ impl Queue {
             streams: None,
             noted: String::new(),
             is_in_doubt: true,
+            is_marked: false,
             dropped: HashMap::new(),
         }
     }
@@ -112,7 +118,11 @@ impl Queue {
         if !self.wait_for_exchange(session, sink, stop)? {
             return Ok(());
         }
-        let queue = topology::bind(session, &self.settings, &mut self.gap)?;
+        let reader = sink.note(READER);
+        let queue = topology::bind(session, &self.settings, reader.as_deref(), &mut self.gap)?;
+        if self.streams.is_none() {
+            topology::compare(session, &self.settings, &queue)?;
+        }
         let channel = session.channel()?;
         let hang_up = session.hang_up();
         let consumer = consume(&channel, &queue, self.settings.prefetch, session)?;
@@ -128,6 +138,7 @@ impl Queue {
         loop {
             if checked.elapsed() >= CHECK_EVERY {
                 topology::check(session, &channel, &queue, &self.settings, &mut self.gap)?;
+                topology::find_lost(session, &self.settings, &mut self.gap)?;
                 announcements.bind(session, &self.settings)?;
                 checked = Instant::now();
             }
@@ -286,6 +297,7 @@ impl Queue {
             self.streams = Some(Streams::read(Some(&self.noted)));
         }
         self.streams().connected(Instant::now());
+        self.is_marked = false;
     }
 
     fn streams(&mut self) -> &mut Streams {
@@ -317,7 +329,11 @@ impl Queue {
         match (self.is_in_doubt, is_in_doubt) {
             (false, true) => self.doubt(sink)?,
             (true, false) => {
-                topology::mark(session, &self.settings)?;
+                if !std::mem::replace(&mut self.is_marked, true)
+                    && let Some(reader) = topology::mark(session, &self.settings)?
+                {
+                    sink.deliver_with_notes(Vec::new(), &[(READER, reader)])?;
+                }
                 self.is_in_doubt = false;
                 sink.connected()?;
             }
