@@ -80,6 +80,7 @@ pub enum End {
 pub struct Relay {
     _claim: FileLock,
     backlog: Backlog,
+    file: PathBuf,
     destinations: Vec<Key>,
     bells: Vec<SyncSender<()>>,
     is_claimed: Arc<AtomicBool>,
@@ -102,14 +103,17 @@ impl Relay {
         let to = settings.open_destinations()?;
         let claim = settings.claim()?;
         let (end, ends) = mpsc::channel();
+        backlog::examine(&settings.backlog).map_err(|error| settings.cannot_use_backlog(&error))?;
         let mut backlog = settings.open_backlog(Commit::Durable)?;
         let names: Vec<String> = to.iter().map(|(name, _)| name.clone()).collect();
         let keys = backlog
             .enroll(&names)
+            .and_then(|keys| backlog.begin().map(|()| keys))
             .map_err(|error| settings.cannot_use_backlog(&error))?;
         let mut relay = Self {
             _claim: claim,
             backlog,
+            file: settings.backlog.clone(),
             destinations: keys.clone(),
             bells: Vec::new(),
             is_claimed: Arc::default(),
@@ -160,6 +164,16 @@ impl Relay {
         if !self.threads.join_within(STOP_PATIENCE) {
             warn!(
                 "the database or a destination did not answer in time; what it has not confirmed is sent again at the next start"
+            );
+        }
+        if let Err(error) = self.backlog.end() {
+            warn!("cannot close the backlog (setting --backlog): {error}");
+        }
+        drop(self.backlog);
+        if let Err(error) = backlog::put_back(&self.file) {
+            warn!(
+                "cannot put the backlog {} back (setting --backlog): {error}",
+                self.file.display()
             );
         }
     }

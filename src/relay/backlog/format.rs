@@ -53,6 +53,32 @@ pub fn prepare(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     }
 }
 
+/// Whether a relay has not ended as it should.
+pub fn was_left_open(database: &Connection) -> rusqlite::Result<bool> {
+    if !has_table(database, "push_format")? {
+        return Ok(false);
+    }
+    database.query_row("SELECT is_open FROM push_format", [], |row| row.get(0))
+}
+
+/// Notes whether a relay is at work.
+pub fn set_open(database: &Connection, is_open: bool) -> rusqlite::Result<()> {
+    database
+        .execute("UPDATE push_format SET is_open = ?1", [is_open])
+        .map(drop)
+}
+
+/// Begins new streams for all destinations, which lets their receivers know that they may have
+/// missed some changes.
+pub fn begin_all_streams(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut select = transaction.prepare("SELECT id FROM push_destination")?;
+    let ids = select.query_map([], |row| row.get(0))?;
+    for id in ids.collect::<rusqlite::Result<Vec<_>>>()? {
+        begin_stream(transaction, id)?;
+    }
+    Ok(())
+}
+
 /// Makes a destination known and in use. One that is new, that was not in use, or for which a relay
 /// of the version before has appended changes begins a new stream: its receivers may have missed
 /// some.

@@ -8,12 +8,15 @@
 //! Each destination has a stream ([`Number`]): the transaction that appends a change numbers it.
 
 mod format;
+mod guard;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
+use self::guard::Place;
+pub use self::guard::{examine, put_back};
 use crate::amqp::{Announcement, Number};
 use crate::update::{BugId, Update};
 use crate::work::FileLock;
@@ -33,6 +36,7 @@ pub struct Key(i64);
 #[derive(Debug)]
 pub struct Backlog {
     database: Connection,
+    place: Place,
 }
 
 /// A change that waits for a destination.
@@ -95,7 +99,8 @@ impl Backlog {
         let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
         format::prepare(&transaction)?;
         transaction.commit()?;
-        Ok(Self { database })
+        let place = Place::now(file);
+        Ok(Self { database, place })
     }
 
     /// Opens a file that is there, to look at it while a relay may use it.
@@ -109,7 +114,42 @@ impl Backlog {
         database
             .query_row("SELECT 1 FROM push_destination LIMIT 1", [], |_| Ok(()))
             .optional()?;
-        Ok(Self { database })
+        let place = Place::now(file);
+        Ok(Self { database, place })
+    }
+
+    /// Notes that a relay begins, so that the file itself says it and not only its log: a log that is
+    /// missing at the next start was deleted.
+    ///
+    /// # Errors
+    /// When SQLite cannot write.
+    pub fn begin(&self) -> rusqlite::Result<()> {
+        format::set_open(&self.database, true)?;
+        self.database
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+
+    /// Notes that the relay ends as it should.
+    ///
+    /// # Errors
+    /// When SQLite cannot write.
+    pub fn end(&self) -> rusqlite::Result<()> {
+        format::set_open(&self.database, false)
+    }
+
+    /// Whether the file and its log are still those that were opened.
+    pub fn is_in_place(&self) -> bool {
+        self.place.is_unchanged()
+    }
+
+    /// Saves all changes beside the file, for [`put_back`].
+    ///
+    /// # Errors
+    /// When SQLite cannot read or write.
+    pub fn rescue(&self) -> rusqlite::Result<()> {
+        // The copy has no log, which then must not look like one that was deleted.
+        self.end()?;
+        self.place.rescue(&self.database)
     }
 
     /// Makes the destinations known that are in use from now on, and forgets others for which
@@ -330,6 +370,8 @@ pub fn claim(backlog: &Path) -> std::io::Result<Option<FileLock>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::update::When;
 
@@ -501,6 +543,77 @@ mod tests {
         let after = numbers(&backlog, one);
         assert_ne!(after[0].0, before[0].0);
         assert_eq!((after[0].1, after[1].1), (1, 2));
+    }
+
+    #[test]
+    fn a_file_that_is_deleted_or_replaced_or_whose_log_is_deleted_is_noticed_and_rescued() {
+        let replace = |file: &Path| {
+            fs::copy(file, file.with_extension("copy")).unwrap();
+            fs::rename(file.with_extension("copy"), file).unwrap();
+        };
+        let delete = |file: &Path| fs::remove_file(file).unwrap();
+        let delete_log = |file: &Path| fs::remove_file(file.with_extension("db-wal")).unwrap();
+        for harm in [&delete as &dyn Fn(&Path), &delete_log, &replace] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("backlog.db");
+            let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
+            let [one] = enroll(&mut backlog, ["one"]);
+            backlog.begin().unwrap();
+            backlog.append(&[update(1)], &[one], 0).unwrap();
+            assert!(backlog.is_in_place());
+            harm(&file);
+            assert!(!backlog.is_in_place());
+            backlog.append(&[update(2)], &[one], 0).unwrap();
+            let before = numbers(&backlog, one);
+            backlog.rescue().unwrap();
+            drop(backlog);
+            put_back(&file).unwrap();
+            examine(&file).unwrap();
+            let backlog = Backlog::open(&file, Commit::Durable).unwrap();
+            assert_eq!(numbers(&backlog, one), before);
+            assert_eq!(bugs(&backlog, one, 0), [1, 2]);
+        }
+    }
+
+    #[test]
+    fn a_log_that_was_deleted_after_a_crash_begins_new_streams() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("backlog.db");
+        let mut streams = Vec::new();
+        for is_log_deleted in [false, false, true] {
+            if is_log_deleted {
+                fs::remove_file(file.with_extension("db-wal")).unwrap();
+            }
+            examine(&file).unwrap();
+            let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
+            let [one] = enroll(&mut backlog, ["one"]);
+            backlog.begin().unwrap();
+            backlog.append(&[update(1)], &[one], 0).unwrap();
+            streams.push(backlog.announcement(one, 0).unwrap().sent.stream);
+            std::mem::forget(backlog);
+        }
+        assert_eq!(streams[0], streams[1]);
+        assert_ne!(streams[1], streams[2]);
+    }
+
+    #[test]
+    fn a_corrupt_file_is_moved_aside_and_a_new_one_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("backlog.db");
+        let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
+        let [one] = enroll(&mut backlog, ["one"]);
+        backlog.append(&vec![update(1); 1_000], &[one], 0).unwrap();
+        let before = backlog.announcement(one, 0).unwrap().sent.stream;
+        drop(backlog);
+        let mut bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle..].fill(0xff);
+        fs::write(&file, bytes).unwrap();
+        examine(&file).unwrap();
+        assert!(folder.path().join("backlog.db.corrupt").exists());
+        let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
+        let [one] = enroll(&mut backlog, ["one"]);
+        assert_ne!(backlog.announcement(one, 0).unwrap().sent.stream, before);
     }
 
     #[test]
