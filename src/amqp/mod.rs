@@ -5,6 +5,7 @@
 mod confirms;
 mod connect;
 mod notify;
+mod number;
 mod outgoing;
 mod publisher;
 mod session;
@@ -14,6 +15,8 @@ mod stream;
 pub(crate) mod topology;
 
 pub use notify::notify;
+pub(crate) use number::{Announcement, Number};
+pub(crate) use outgoing::Message;
 pub use publisher::{PublishError, Publisher};
 pub(crate) use session::{Ended, Session};
 pub use settings::Settings;

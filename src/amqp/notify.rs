@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use amiquip::Confirm;
 
 use super::confirms::Confirms;
-use super::outgoing::Outgoing;
+use super::outgoing::{Message, Outgoing};
 use super::session::{Ended, Session};
 use super::settings::Settings;
 use crate::update::{BugId, Update, When};
@@ -44,13 +44,11 @@ fn publish(session: &mut Session, settings: &Settings, bugs: &[BugId]) -> Result
     let mut due: BTreeSet<BugId> = bugs.iter().copied().collect();
     let give_up = Instant::now() + LISTENER_TIMEOUT;
     loop {
-        let updates: Vec<Update> = due
-            .into_iter()
-            .map(|bug| Update {
-                bug,
-                when: when.clone(),
-            })
-            .collect();
+        let update = |bug| Update {
+            bug,
+            when: when.clone(),
+        };
+        let updates: Vec<Message> = due.into_iter().map(update).map(Message::from).collect();
         let confirms = outgoing
             .send(settings, &updates)
             .map_err(|error| session.error(error))?;

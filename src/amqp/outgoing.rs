@@ -5,12 +5,31 @@ use amiquip::{AmqpProperties, Channel, Confirm, Publish, Return};
 use crossbeam_channel::Receiver;
 
 use super::confirms::Confirms;
+use super::number::{Announcement, Number};
 use super::session::Session;
 use super::settings::Settings;
-use super::topology::declare_exchange;
+use super::topology::{declare_announcer, declare_exchange};
 use crate::pulse;
 use crate::update::Update;
 use crate::work::{Error, unix_now};
+
+/// What is published.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The change.
+    pub update: Update,
+    /// Its place in a relay's stream, if it has one.
+    pub number: Option<Number>,
+}
+
+impl From<Update> for Message {
+    fn from(update: Update) -> Self {
+        Self {
+            update,
+            number: None,
+        }
+    }
+}
 
 /// An open channel. Whoever holds it holds the session's [`super::connect::HangUp`], too, and drops
 /// that first.
@@ -22,6 +41,8 @@ pub struct Outgoing {
     pub confirms: Receiver<Confirm>,
     /// What no queue took. The broker returns a message before it confirms it.
     pub returns: Receiver<Return>,
+    /// Where announcements are published; none where the user may not.
+    announcing: Option<Channel>,
     /// How many messages were published on the channel; the broker counts them, too.
     published: u64,
 }
@@ -59,20 +80,53 @@ impl Outgoing {
             why_blocked,
             confirms,
             returns,
+            announcing: None,
             published: 0,
         })
     }
 
-    /// Publishes updates. Returns what takes note of the broker's confirms.
+    /// Gets ready to announce, where the user may.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub fn open_announcing(
+        &mut self,
+        session: &mut Session,
+        settings: &Settings,
+    ) -> Result<(), Error> {
+        if declare_announcer(session, settings)? {
+            self.announcing = Some(session.channel()?);
+        }
+        Ok(())
+    }
+
+    /// Announces, where the user may.
+    ///
+    /// # Errors
+    /// When the channel was closed: the connection has ended, or the exchange was deleted.
+    pub fn announce(
+        &self,
+        settings: &Settings,
+        announcement: &Announcement,
+    ) -> amiquip::Result<()> {
+        let Some(channel) = &self.announcing else {
+            return Ok(());
+        };
+        let text = announcement.to_string();
+        let message = Publish::new(text.as_bytes(), "");
+        channel.basic_publish(settings.announcements_name(), message)
+    }
+
+    /// Publishes messages. Returns what takes note of the broker's confirms.
     ///
     /// # Errors
     /// When the channel was closed.
-    pub fn send(&mut self, settings: &Settings, updates: &[Update]) -> amiquip::Result<Confirms> {
-        for update in updates {
-            publish(&self.channel, settings, update)?;
+    pub fn send(&mut self, settings: &Settings, messages: &[Message]) -> amiquip::Result<Confirms> {
+        for message in messages {
+            publish(&self.channel, settings, message)?;
         }
-        let confirms = Confirms::new(self.published + 1, updates.len());
-        self.published += updates.len() as u64;
+        let confirms = Confirms::new(self.published + 1, messages.len());
+        self.published += messages.len() as u64;
         Ok(confirms)
     }
 
@@ -83,13 +137,17 @@ impl Outgoing {
     }
 }
 
-/// Publishes an update, which is returned when no queue takes it.
-fn publish(channel: &Channel, settings: &Settings, update: &Update) -> amiquip::Result<()> {
+/// Publishes a message, which is returned when no queue takes it.
+fn publish(channel: &Channel, settings: &Settings, message: &Message) -> amiquip::Result<()> {
     const PERSISTENT: u8 = 2;
+    let update = &message.update;
     let body = pulse::write(update, &settings.exchange, unix_now());
-    let properties = AmqpProperties::default()
+    let mut properties = AmqpProperties::default()
         .with_content_type("application/json".to_owned())
         .with_delivery_mode(PERSISTENT);
+    if let Some(number) = &message.number {
+        properties = properties.with_message_id(number.to_string());
+    }
     let message = Publish {
         mandatory: true,
         ..Publish::with_properties(body.as_bytes(), update.bug.to_string(), properties)

@@ -12,12 +12,16 @@ const EXCHANGE: &str = "exchange/bugzilla/simple";
 /// The longest name that AMQP can carry, in bytes.
 const NAME_BYTES_MAX: usize = 255;
 
+/// How long what no queue takes waits unless the address says otherwise.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// A heartbeat above it would leave a dead connection unnoticed for more than a minute.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(30);
 
 const ACCEPTED: &str =
     "amqp://USER:PASSWORD@HOST[:PORT]/VHOST?exchange=NAME&queue=LABEL, or amqps:// for TLS";
-const OPTIONS: &str = "exchange, queue, max_length, prefetch, heartbeat, password_file and cacert";
+const OPTIONS: &str =
+    "exchange, queue, max_length, prefetch, heartbeat, patience, password_file and cacert";
 
 /// How to reach a broker, and what to read from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub struct Settings {
     /// How many messages the broker sends ahead.
     pub(crate) prefetch: u16,
     pub(crate) heartbeat: Duration,
+    /// How long what no queue takes waits, for whoever publishes.
+    pub(crate) patience: Duration,
     /// Certificates that are believed in place of the system's.
     pub(crate) ca_file: Option<PathBuf>,
 }
@@ -66,6 +72,7 @@ impl Settings {
             messages_max: 100_000,
             prefetch: 500,
             heartbeat: HEARTBEAT_MAX,
+            patience: PATIENCE,
             ca_file: None,
         };
         read_options(&url.options, OPTIONS, |name, value| match name {
@@ -99,6 +106,7 @@ impl Settings {
             "max_length" => self.messages_max = number(value, 1, i32::MAX as u32)?,
             "prefetch" => self.prefetch = number(value, 1, u16::MAX.into())? as u16,
             "heartbeat" => self.heartbeat = heartbeat(value)?,
+            "patience" => self.patience = crate::duration::parse(value)?,
             "cacert" => self.ca_file = Some(value.into()),
             _ => return Ok(false),
         }
@@ -133,6 +141,8 @@ impl Settings {
         }
         let names = [
             Some(self.exchange.clone()),
+            Some(self.announcements_name()),
+            self.lost_names().map(|(_, queue)| queue),
             self.queue_name(),
             self.marker_name(),
             Some(self.vhost.clone()),
@@ -162,6 +172,28 @@ impl Settings {
         self.queue
             .as_ref()
             .map(|label| format!("exchange/{}/{label}/bound-to/{}", self.user, self.exchange))
+    }
+
+    /// The name of an exchange, and of a queue bound to it, for what falls out of the queue.
+    pub(crate) fn lost_names(&self) -> Option<(String, String)> {
+        self.queue.as_ref().map(|label| {
+            let user = &self.user;
+            (
+                format!("exchange/{user}/{label}/lost"),
+                format!("queue/{user}/{label}/lost"),
+            )
+        })
+    }
+
+    /// The name of an exchange that nobody makes: it says which history has read the queue last.
+    pub(crate) fn reader_name(&self, id: &str) -> String {
+        format!("exchange/{}/read-by/{id}", self.user)
+    }
+
+    /// The name of the exchange on which a relay announces how far it is: below the exchange of the
+    /// messages, so that who may make the one may make the other.
+    pub(crate) fn announcements_name(&self) -> String {
+        format!("{}/announce", self.exchange)
     }
 
     /// Whether the exchange is the user's own, who may and should declare it.
@@ -250,6 +282,7 @@ mod tests {
                 messages_max: 100_000,
                 prefetch: 500,
                 heartbeat: Duration::from_secs(30),
+                patience: Duration::from_secs(600),
                 ca_file: None,
             }
         );

@@ -7,15 +7,24 @@
 use std::collections::HashMap;
 use std::io;
 
+use super::number::NUMBER_BYTES_MAX;
+
 /// Type, channel and size in front of a frame's payload; one byte stands behind it.
 const HEAD_BYTES: usize = 7;
 const END_BYTES: usize = 1;
 
+/// The flag of the property `message-id`, and the places of those before it that are no short
+/// strings.
+const MESSAGE_ID: u16 = 1 << 7;
+const HEADERS: u32 = 13;
+const DELIVERY_MODE: u32 = 12;
+const PRIORITY: u32 = 11;
+
 /// The largest frame that is accepted from a broker; amiquip agrees to 128 KiB at most.
 const FRAME_BYTES_MAX: usize = 1 << 20;
 
-/// Passes AMQP frames on, without messages' properties, without bytes that are not ASCII in routing
-/// keys, and with bodies cut off.
+/// Passes AMQP frames on, without messages' properties except the short `message-id` that a number
+/// is, without bytes that are not ASCII in routing keys, and with bodies cut off.
 #[derive(Debug)]
 pub struct Sieve {
     body_bytes_max: u64,
@@ -74,11 +83,14 @@ impl Sieve {
             .fold(0, |size, &byte| size << 8 | u64::from(byte))
             .min(self.body_bytes_max);
         self.body_bytes_left.insert(channel, size);
-        let no_properties = [0, 0];
+        let properties = match frame.get(19..frame.len() - END_BYTES).and_then(message_id) {
+            Some(id) => [&MESSAGE_ID.to_be_bytes()[..], &[id.len() as u8], id].concat(),
+            None => vec![0, 0],
+        };
         push_frame(
             2,
             channel,
-            &[class_and_weight, &size.to_be_bytes(), &no_properties].concat(),
+            &[class_and_weight, &size.to_be_bytes(), &properties].concat(),
             out,
         );
     }
@@ -95,6 +107,41 @@ impl Sieve {
             push_frame(3, channel, &body[..passed], out);
         }
     }
+}
+
+/// The property `message-id`, if it is printable ASCII and no longer than a number. `properties`
+/// are the flags (2), of which the highest stands for the first property, and what they announce.
+fn message_id(properties: &[u8]) -> Option<&[u8]> {
+    let (flags, mut rest) = properties.split_first_chunk()?;
+    let flags = u16::from_be_bytes(*flags);
+    // The lowest flag announces further flags.
+    if flags & MESSAGE_ID == 0 || flags & 1 != 0 {
+        return None;
+    }
+    let is_there = |property: &u32| flags >> property & 1 != 0;
+    // From content-type (15) to expiration (8), all of which may stand in front of it.
+    for property in (8..=15).rev().filter(is_there) {
+        let length = match property {
+            HEADERS => {
+                let (size, behind) = rest.split_first_chunk()?;
+                rest = behind;
+                usize::try_from(u32::from_be_bytes(*size)).ok()?
+            }
+            DELIVERY_MODE | PRIORITY => 1,
+            _ => short_string(&mut rest)?,
+        };
+        rest = rest.get(length..)?;
+    }
+    let length = short_string(&mut rest)?;
+    let id = rest.get(..length)?;
+    (length <= NUMBER_BYTES_MAX && id.iter().all(u8::is_ascii_graphic)).then_some(id)
+}
+
+/// Takes the length off the front of a short string.
+fn short_string(rest: &mut &[u8]) -> Option<usize> {
+    let (&length, behind) = rest.split_first()?;
+    *rest = behind;
+    Some(length.into())
 }
 
 /// The frame that starts here, if all of it has arrived.
@@ -237,6 +284,33 @@ mod tests {
         .concat();
         for chunk in 1..arrived.len() {
             assert_eq!(sieved(&arrived, chunk), expected, "in chunks of {chunk}");
+        }
+    }
+
+    #[test]
+    fn of_the_properties_a_short_message_id_alone_is_passed_on() {
+        let all_before = [
+            &[0b1111_1111, 0b1100_0000][..],
+            b"\x03a/b\x01c\0\0\0\x02\xff\xff\x02\x05\x01d\x01e\x01f",
+            b"\x06a0/17/\0\0\0\0\0\0\0\0",
+        ]
+        .concat();
+        let number = [&[0, 0x80][..], b"\x06a0/17/"].concat();
+        let long = [&[0, 0x80, 200][..], &[b'x'; 200]].concat();
+        let nothing = vec![0, 0];
+        for (came, passed) in [
+            (&all_before, &number),
+            (&number, &number),
+            (&long, &nothing),
+            (&b"\0\x80\x02a\xff".to_vec(), &nothing),
+            (&b"\0\x81\x01a".to_vec(), &nothing),
+            (&b"\x20\x80\xff\xff\xff\xff\x01a".to_vec(), &nothing),
+        ] {
+            let sieved = sieved(&content_header(1, 4, came), 1_000);
+            assert_eq!(sieved, content_header(1, 4, passed), "{came:?}");
+        }
+        for end in 2..all_before.len() {
+            sieved(&content_header(1, 4, &all_before[..end]), 1_000);
         }
     }
 

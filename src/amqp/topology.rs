@@ -12,7 +12,12 @@
 //!
 //! AMQP cannot be asked about a restart or a binding. So there is a **marker**: an exchange that
 //! nobody uses, declared when the queue has been bound, deleted when the exchange is found missing,
-//! and not durable, so that a restart ends it.
+//! and not durable, so that a restart ends it. It carries the name of its reader, which changes with
+//! each connection and is kept with the history: another reader in between, or a history from a
+//! copy, does not know it.
+//!
+//! What falls out of a queue that we have made goes to a queue of length 1 beside it, whatever
+//! bounds the first: in it, it is a known loss.
 
 use std::fmt;
 
@@ -40,6 +45,10 @@ pub enum Gap {
     NoMarker,
     /// The queue was full.
     QueueFull,
+    /// Messages have fallen out of the queue.
+    Overflow,
+    /// The queue was read by another server, or by this one with another history.
+    OtherReader,
 }
 
 impl fmt::Display for Gap {
@@ -53,6 +62,10 @@ impl fmt::Display for Gap {
             Gap::NoExchange => "the exchange did not exist",
             Gap::NoMarker => "the broker was restarted, or the queue was not bound",
             Gap::QueueFull => "the queue was full (option max_length)",
+            Gap::Overflow => {
+                "messages have fallen out of the queue: it was full, or a policy bounds them"
+            }
+            Gap::OtherReader => "somebody else has read the queue, or the history is a copy",
         })
     }
 }
@@ -110,19 +123,16 @@ pub fn declare_exchange(
 
 /// Makes sure that the queue exists and is bound, and returns its name. Messages that are published
 /// from now on are in it.
+/// `reader` is what [`mark`] has returned last, if the history knows it.
 pub fn bind(
     session: &mut Session,
     settings: &Settings,
+    reader: Option<&str>,
     gap: &mut Option<Gap>,
 ) -> Result<String, Error> {
     let Some((queue, marker)) = settings.queue_name().zip(settings.marker_name()) else {
         gap.get_or_insert(Gap::NewConnection);
-        let queue = format!(
-            "queue/{}/bugzfeed-{:016x}{:016x}",
-            settings.user,
-            fastrand::u64(..),
-            fastrand::u64(..)
-        );
+        let queue = random_queue(settings, "bugzfeed");
         declare_queue(session, settings, &queue, false)?;
         bind_queue(session, settings, &queue)?;
         return Ok(queue);
@@ -140,6 +150,7 @@ pub fn bind(
         Ok(_) => {}
         Err(ChannelException { code: 404, .. }) => {
             gap.get_or_insert(Gap::NoQueue);
+            declare_lost(session, settings)?;
             declare_queue(session, settings, &queue, true)?;
         }
         Err(exception) => return Err(exception.into()),
@@ -150,24 +161,124 @@ pub fn bind(
     .is_err()
     {
         gap.get_or_insert(Gap::NoMarker);
+    } else if let Some(reader) = reader
+        && declare_marker(session, settings, &marker, reader)?.is_err()
+    {
+        gap.get_or_insert(Gap::OtherReader);
     }
     bind_queue(session, settings, &queue)?;
+    find_lost(session, settings, gap)?;
     Ok(queue)
 }
 
-/// Declares the marker. The queue is bound by then, and a gap that was found has been reported.
-pub fn mark(session: &mut Session, settings: &Settings) -> Result<(), Error> {
-    if let Some(marker) = settings.marker_name() {
-        let options = ExchangeDeclareOptions::default();
-        if let Err(why) = attempt(session, |channel| {
-            channel
-                .exchange_declare(ExchangeType::Fanout, &*marker, options)
-                .map(drop)
-        })? {
+/// Declares the marker anew. The queue is bound by then, and a gap that was found has been reported.
+/// Returns what is to be noted in the history: the marker says the same, and so who has read last.
+pub fn mark(session: &mut Session, settings: &Settings) -> Result<Option<String>, Error> {
+    let Some(marker) = settings.marker_name() else {
+        return Ok(None);
+    };
+    let reader = format!("{:016x}", fastrand::u64(..));
+    // It may not be there.
+    let _ = attempt(session, |channel| {
+        channel.exchange_declare_passive(&*marker)?.delete(false)
+    })?;
+    match declare_marker(session, settings, &marker, &reader)? {
+        Ok(()) => Ok(Some(reader)),
+        Err(why) => {
             warn!(
                 "{settings}: without the exchange {marker}, each connection counts as one that may have missed updates: {why}"
             );
+            Ok(None)
         }
+    }
+}
+
+/// Declares the marker with the name of its reader in the argument `alternate-exchange`. RabbitMQ
+/// refuses it where the marker is there with another one, and asks for no such exchange.
+fn declare_marker(
+    session: &mut Session,
+    settings: &Settings,
+    marker: &str,
+    reader: &str,
+) -> Result<Result<(), ChannelException>, Error> {
+    let mut arguments = FieldTable::new();
+    arguments.insert(
+        "alternate-exchange".to_owned(),
+        AmqpValue::LongString(settings.reader_name(reader)),
+    );
+    let options = ExchangeDeclareOptions {
+        arguments,
+        ..ExchangeDeclareOptions::default()
+    };
+    attempt(session, |channel| {
+        channel
+            .exchange_declare(ExchangeType::Fanout, marker, options)
+            .map(drop)
+    })
+}
+
+/// Declares where the broker puts what falls out of the queue. One message of it is enough.
+fn declare_lost(session: &mut Session, settings: &Settings) -> Result<(), Error> {
+    let Some((exchange, queue)) = settings.lost_names() else {
+        return Ok(());
+    };
+    let options = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    attempt(session, |channel| {
+        channel
+            .exchange_declare(ExchangeType::Fanout, &*exchange, options)
+            .map(drop)
+    })??;
+    let mut arguments = FieldTable::new();
+    arguments.insert("x-max-length".to_owned(), AmqpValue::LongInt(1));
+    let options = QueueDeclareOptions {
+        durable: true,
+        arguments,
+        ..QueueDeclareOptions::default()
+    };
+    attempt(session, |channel| {
+        channel.queue_declare(&*queue, options).map(drop)
+    })??;
+    Ok(attempt(session, |channel| {
+        channel.queue_bind(&*queue, &*exchange, "", FieldTable::new())
+    })??)
+}
+
+/// Looks whether anything has fallen out of the queue. One that was made by somebody else, or by an
+/// earlier version, does not say so.
+pub fn find_lost(
+    session: &mut Session,
+    settings: &Settings,
+    gap: &mut Option<Gap>,
+) -> Result<(), Error> {
+    let Some((_, queue)) = settings.lost_names() else {
+        return Ok(());
+    };
+    let purged = attempt(session, |channel| {
+        let lost = channel.queue_declare_passive(&*queue)?;
+        match lost.declared_message_count() {
+            Some(0) | None => Ok(0),
+            Some(_) => lost.purge(),
+        }
+    })?;
+    if purged.is_ok_and(|count| count > 0) {
+        gap.get_or_insert(Gap::Overflow);
+    }
+    Ok(())
+}
+
+/// Warns of a queue that was made with other arguments, which it keeps.
+pub fn compare(session: &mut Session, settings: &Settings, queue: &str) -> Result<(), Error> {
+    if settings.queue.is_some()
+        && let Err(why) = try_declare_queue(session, settings, queue, true)?
+        && why.code == 406
+    {
+        warn!(
+            "{settings}: the queue is not as asked for, and cannot be changed: {}; rabbitmqctl delete_queue {queue} ends it, with what it holds, and it is made anew",
+            why.message
+        );
     }
     Ok(())
 }
@@ -182,7 +293,10 @@ pub fn check(
     gap: &mut Option<Gap>,
 ) -> Result<(), Error> {
     if let Err(error) = channel.queue_bind(queue, &*settings.exchange, "#", FieldTable::new()) {
-        *gap = Some(Gap::NoExchange);
+        // A connection that has ended says nothing about the exchange.
+        if matches!(error, amiquip::Error::ServerClosedChannel { code: 404, .. }) {
+            *gap = Some(Gap::NoExchange);
+        }
         return Err(session.error(error));
     }
     let declared = channel
@@ -197,12 +311,76 @@ pub fn check(
     Ok(())
 }
 
+/// Declares a queue of this connection's own, of length 1, for what the relay announces. Returns
+/// `None` where the user may not have it.
+pub fn declare_announcements(
+    session: &mut Session,
+    settings: &Settings,
+) -> Result<Option<String>, Error> {
+    let queue = random_queue(settings, "announcements");
+    let settings = Settings {
+        messages_max: 1,
+        ..settings.clone()
+    };
+    Ok(declare_queue(session, &settings, &queue, false)
+        .is_ok()
+        .then_some(queue))
+}
+
+/// Binds that queue, where the relay's exchange exists. Returns whether it does.
+pub fn bind_announcements(
+    session: &mut Session,
+    settings: &Settings,
+    queue: &str,
+) -> Result<bool, Error> {
+    let exchange = settings.announcements_name();
+    let bound = attempt(session, |channel| {
+        channel.queue_bind(queue, &*exchange, "", FieldTable::new())
+    })?;
+    Ok(bound.is_ok())
+}
+
+/// Declares the relay's exchange for announcements.
+pub fn declare_announcer(session: &mut Session, settings: &Settings) -> Result<bool, Error> {
+    let exchange = settings.announcements_name();
+    let options = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    let declared = attempt(session, |channel| {
+        channel
+            .exchange_declare(ExchangeType::Fanout, &*exchange, options)
+            .map(drop)
+    })?;
+    if let Err(why) = &declared {
+        warn!(
+            "{settings}: cannot announce on {exchange} how far this relay is, so that servers notice less of what they miss: {why}"
+        );
+    }
+    Ok(declared.is_ok())
+}
+
+/// A name that no other queue has.
+fn random_queue(settings: &Settings, of: &str) -> String {
+    let (user, a, b) = (&settings.user, fastrand::u64(..), fastrand::u64(..));
+    format!("queue/{user}/{of}-{a:016x}{b:016x}")
+}
+
 fn declare_queue(
     session: &mut Session,
     settings: &Settings,
     queue: &str,
     is_durable: bool,
 ) -> Result<(), Error> {
+    Ok(try_declare_queue(session, settings, queue, is_durable)??)
+}
+
+fn try_declare_queue(
+    session: &mut Session,
+    settings: &Settings,
+    queue: &str,
+    is_durable: bool,
+) -> Result<Result<(), ChannelException>, Error> {
     let mut arguments = FieldTable::new();
     arguments.insert(
         "x-max-length".to_owned(),
@@ -212,15 +390,19 @@ fn declare_queue(
         "x-overflow".to_owned(),
         AmqpValue::LongString("drop-head".to_owned()),
     );
+    if let Some((exchange, _)) = settings.lost_names().filter(|_| is_durable) {
+        let exchange = AmqpValue::LongString(exchange);
+        arguments.insert("x-dead-letter-exchange".to_owned(), exchange);
+    }
     let options = QueueDeclareOptions {
         durable: is_durable,
         exclusive: !is_durable,
         auto_delete: !is_durable,
         arguments,
     };
-    Ok(attempt(session, |channel| {
+    attempt(session, |channel| {
         channel.queue_declare(queue, options).map(drop)
-    })??)
+    })
 }
 
 fn bind_queue(session: &mut Session, settings: &Settings, queue: &str) -> Result<(), Error> {

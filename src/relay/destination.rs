@@ -1,6 +1,7 @@
 //! What a destination can do, and why it cannot. Knows no kind of destination.
 
-use crate::update::Update;
+use super::backlog::Entry;
+use crate::amqp::Announcement;
 use crate::work::Stop;
 
 /// A place that changes are sent to, one batch after the other, by a blocking thread of its own.
@@ -22,10 +23,18 @@ pub trait Destination: Send {
     /// must wait, it passes the reason to `waiting`.
     fn send(
         &mut self,
-        updates: &[Update],
+        changes: &[Entry],
         stop: &Stop,
         waiting: &mut dyn FnMut(&str),
     ) -> (usize, Result<(), SendError>);
+
+    /// Whether those behind the destination are to know how far it is.
+    fn is_announced_to(&self) -> bool {
+        false
+    }
+
+    /// Lets those behind the destination know how far it is, if it is connected.
+    fn announce(&mut self, _announcement: &Announcement) {}
 
     /// Says goodbye, in a moment at most: the stop was requested.
     fn close(&mut self) {}
@@ -36,8 +45,12 @@ pub trait Destination: Send {
 pub enum SendError {
     /// The destination will never take this one.
     Refused(String),
-    /// It may work later: whatever is not known to be for good.
+    /// The destination could not be reached, or broke off: it may be back at any moment.
     Failed(String),
+    /// The destination was reached, and does not take this one for now.
+    PutOff(String),
+    /// Nobody is there who would get it, or who gets it does not take it for now.
+    NotTaken(String),
     /// Nobody reads what this program prints, so that it has nothing left to do.
     NobodyReads,
 }

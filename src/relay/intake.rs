@@ -4,6 +4,8 @@
 //!
 //! A crash at any point repeats changes, and never loses one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -29,8 +31,8 @@ pub struct Intake {
     /// Wake the destinations' threads.
     pub bells: Vec<SyncSender<()>>,
     pub ends: Sender<End>,
-    /// Whether the claim on the table was ever had.
-    pub has_claimed: bool,
+    /// Whether the claim on the table was ever had; the destinations wait for it.
+    pub has_claimed: Arc<AtomicBool>,
 }
 
 impl Supervised for Intake {
@@ -49,7 +51,17 @@ impl Supervised for Intake {
     /// Another relay that is at work ends one that is starting. One that has been at work waits
     /// until the database notices that its own connection has gone.
     fn is_final(&mut self, error: &Error) -> bool {
-        let is_other = error.is::<Claimed>() && !self.has_claimed;
+        if error.is::<BacklogMoved>() {
+            let rescued = match self.backlog.rescue() {
+                Ok(()) => "what was in it is put back".to_owned(),
+                Err(error) => format!("what was in it is lost: {error}"),
+            };
+            let _ = self.ends.send(End::Failed(Failure::Unavailable(format!(
+                "{error}; {rescued}."
+            ))));
+            return true;
+        }
+        let is_other = error.is::<Claimed>() && !self.has_claimed.load(Ordering::Relaxed);
         if is_other {
             // There is no receiver any more when the relay is about to end anyway.
             let _ = self.ends.send(End::Failed(Failure::Unavailable(format!(
@@ -77,6 +89,9 @@ impl Intake {
             // What is in the backlog can be sent, whatever becomes of the row.
             self.ring();
         }
+        if !self.backlog.is_in_place() {
+            return Err(BacklogMoved.into());
+        }
         self.reader.delete(batch)?;
         self.health.working();
         if is_full {
@@ -93,7 +108,8 @@ impl Intake {
                 return Err(Claimed.into());
             }
         }
-        self.has_claimed = true;
+        self.has_claimed.store(true, Ordering::Relaxed);
+        self.ring();
         Ok(())
     }
 
@@ -104,6 +120,18 @@ impl Intake {
         }
     }
 }
+
+/// What was written to the backlog is in no file that a start would find.
+#[derive(Debug)]
+struct BacklogMoved;
+
+impl std::fmt::Display for BacklogMoved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the backlog (setting --backlog) or its log was deleted or replaced while this relay used it, which therefore ends")
+    }
+}
+
+impl std::error::Error for BacklogMoved {}
 
 /// Another relay has the claim on the table.
 #[derive(Debug)]

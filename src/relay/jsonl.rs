@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::backlog::Entry;
 use super::destination::{Destination, SendError};
 use crate::update::Update;
 use crate::work::Stop;
@@ -68,12 +69,13 @@ impl Destination for Lines {
 
     fn send(
         &mut self,
-        updates: &[Update],
+        changes: &[Entry],
         _: &Stop,
         _: &mut dyn FnMut(&str),
     ) -> (usize, Result<(), SendError>) {
         let mut lines = Vec::new();
-        for Update { bug, when } in updates {
+        for change in changes {
+            let Update { bug, when } = &change.update;
             let line = Line {
                 bug: bug.get(),
                 when: when.to_string(),
@@ -84,10 +86,10 @@ impl Destination for Lines {
         let written = match &self.0 {
             Settings::Stdout => print(&lines),
             Settings::File(file) => append(file, &lines)
-                .map_err(|error| SendError::Failed(format!("cannot write: {error}"))),
+                .map_err(|error| SendError::PutOff(format!("cannot write: {error}"))),
         };
         match written {
-            Ok(()) => (updates.len(), Ok(())),
+            Ok(()) => (changes.len(), Ok(())),
             // Some lines may be there; they come again.
             Err(trouble) => (0, Err(trouble)),
         }
@@ -101,7 +103,7 @@ fn print(lines: &[u8]) -> Result<(), SendError> {
         .and_then(|()| stdout.flush())
         .map_err(|error| match error.kind() {
             ErrorKind::BrokenPipe => SendError::NobodyReads,
-            _ => SendError::Failed(format!("cannot write: {error}")),
+            _ => SendError::PutOff(format!("cannot write: {error}")),
         })
 }
 
@@ -138,6 +140,7 @@ fn is_torn(file: &mut File) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amqp::Number;
     use crate::update::{BugId, When};
 
     #[test]
@@ -145,11 +148,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("out.jsonl");
         let mut lines = Lines::new(Settings::File(file.clone()));
-        let updates = [1, 2].map(|bug| Update {
-            bug: BugId::new(bug).unwrap(),
-            when: When::from_unix_seconds(0),
+        let updates = [1, 2].map(|bug| Entry {
+            id: 0,
+            update: Update {
+                bug: BugId::new(bug).unwrap(),
+                when: When::from_unix_seconds(0),
+            },
+            number: Number {
+                stream: "a".to_owned(),
+                number: 1,
+                newest: None,
+            },
         });
-        let mut send = |updates: &[Update]| lines.send(updates, &Stop::default(), &mut |_| {});
+        let mut send = |updates: &[Entry]| lines.send(updates, &Stop::default(), &mut |_| {});
         assert_eq!(send(&updates), (2, Ok(())));
         let both = "{\"bug\":1,\"when\":\"1970-01-01T00:00:00\"}\n{\"bug\":2,\"when\":\"1970-01-01T00:00:00\"}\n";
         assert_eq!(fs::read_to_string(&file).unwrap(), both);
@@ -161,6 +172,6 @@ mod tests {
         );
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        assert!(matches!(send(&updates), (0, Err(SendError::Failed(_)))));
+        assert!(matches!(send(&updates), (0, Err(SendError::PutOff(_)))));
     }
 }

@@ -20,6 +20,8 @@ mod webhook;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,7 +33,7 @@ use self::intake::Intake;
 use self::outlet::Outlet;
 use crate::database::{Database, OpenTable, Reader};
 use crate::failure::Failure;
-use crate::work::{self, FileLock, Health, Stop, Threads};
+use crate::work::{self, Backoff, FileLock, Health, Stop, Threads};
 
 pub use self::address::Address;
 use self::destination::Destination;
@@ -46,6 +48,10 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 /// see whether a relay has it.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(1);
 
+/// The pauses between attempts to reach a destination.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
 /// What a relay is to do.
 #[derive(Debug)]
 pub struct Settings {
@@ -55,7 +61,7 @@ pub struct Settings {
     pub to: Vec<Address>,
     /// The file that keeps them in between.
     pub backlog: PathBuf,
-    /// How long a destination that has failed is left alone.
+    /// How long a destination is left alone that does not take a change for now.
     pub pauses: Pauses,
 }
 
@@ -74,8 +80,10 @@ pub enum End {
 pub struct Relay {
     _claim: FileLock,
     backlog: Backlog,
+    file: PathBuf,
     destinations: Vec<Key>,
     bells: Vec<SyncSender<()>>,
+    is_claimed: Arc<AtomicBool>,
     threads: Threads,
     ends: Receiver<End>,
     end: Sender<End>,
@@ -95,16 +103,20 @@ impl Relay {
         let to = settings.open_destinations()?;
         let claim = settings.claim()?;
         let (end, ends) = mpsc::channel();
+        backlog::examine(&settings.backlog).map_err(|error| settings.cannot_use_backlog(&error))?;
         let mut backlog = settings.open_backlog(Commit::Durable)?;
         let names: Vec<String> = to.iter().map(|(name, _)| name.clone()).collect();
         let keys = backlog
             .enroll(&names)
+            .and_then(|keys| backlog.begin().map(|()| keys))
             .map_err(|error| settings.cannot_use_backlog(&error))?;
         let mut relay = Self {
             _claim: claim,
             backlog,
+            file: settings.backlog.clone(),
             destinations: keys.clone(),
             bells: Vec::new(),
+            is_claimed: Arc::default(),
             threads: Threads::default(),
             ends,
             end,
@@ -154,6 +166,16 @@ impl Relay {
                 "the database or a destination did not answer in time; what it has not confirmed is sent again at the next start"
             );
         }
+        if let Err(error) = self.backlog.end() {
+            warn!("cannot close the backlog (setting --backlog): {error}");
+        }
+        drop(self.backlog);
+        if let Err(error) = backlog::put_back(&self.file) {
+            warn!(
+                "cannot put the backlog {} back (setting --backlog): {error}",
+                self.file.display()
+            );
+        }
     }
 
     fn add_outlet(
@@ -173,7 +195,9 @@ impl Relay {
             bell,
             stop: stop.clone(),
             ends: self.end.clone(),
+            backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
             pauses: settings.pauses.clone(),
+            is_claimed: self.is_claimed.clone(),
             state: outlet::OutletState::default(),
         };
         self.bells.push(ring);
@@ -193,7 +217,7 @@ impl Relay {
             destinations: self.destinations.clone(),
             bells: self.bells.clone(),
             ends: self.end.clone(),
-            has_claimed: false,
+            has_claimed: self.is_claimed.clone(),
         };
         let stop = Stop::default();
         let seen = stop.clone();

@@ -2,8 +2,10 @@
 //! arrived. Owns what happens when that fails: a pause, or the end of a change that nobody will
 //! ever take. Knows no other destination, and no table.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
@@ -11,8 +13,9 @@ use super::End;
 use super::backlog::{Backlog, Entry, Key};
 use super::destination::{Destination, SendError};
 use super::pauses::Pauses;
+use crate::amqp::Announcement;
 use crate::update::Update;
-use crate::work::{Panicked, Stop, catch_panic, unix_now};
+use crate::work::{Backoff, Panicked, Stop, catch_panic, unix_now};
 
 /// How long a backlog file that fails is left alone.
 const BACKLOG_PAUSE: Duration = Duration::from_secs(1);
@@ -28,9 +31,20 @@ pub struct Outlet {
     pub bell: Receiver<()>,
     pub stop: Stop,
     pub ends: Sender<End>,
+    /// After failures to reach the destination.
+    pub backoff: Backoff,
+    /// After refusals of a change.
     pub pauses: Pauses,
+    /// Whether the relay has the claim on the table.
+    pub is_claimed: Arc<AtomicBool>,
     pub state: OutletState,
 }
+
+/// How often those behind a destination are to hear how far it is.
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(2);
+
+/// How long a change that nobody takes is kept back before it is sent again.
+const NOT_TAKEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How well it goes.
 #[derive(Debug, Default)]
@@ -41,6 +55,8 @@ pub struct OutletState {
     logged: Option<String>,
     /// Whether it was logged that the backlog file fails.
     is_backlog_failing: bool,
+    /// When it was announced last how far the destination is.
+    announced: Option<Instant>,
 }
 
 /// What an attempt has come to.
@@ -60,23 +76,75 @@ enum Step {
 impl Outlet {
     /// Sends until the stop is requested.
     pub fn run(mut self) {
+        // Another relay, which has the claim, may send changes of the same stream.
+        while !self.is_claimed.load(Ordering::Relaxed) && !self.stop.is_requested() {
+            // It rings when the claim is there, too.
+            let _ = self.bell.recv();
+        }
         while !self.stop.is_requested() {
             let step = self.step();
             self.log_backlog(step.as_ref().err());
+            self.announce_now_and_then();
             match step.unwrap_or(Step::Pause(BACKLOG_PAUSE)) {
                 Step::Next => {}
-                Step::Idle => drop(self.bell.recv()),
-                Step::Pause(pause) => drop(self.stop.wait(pause)),
+                Step::Idle => self.wait_for_changes(),
+                Step::Pause(pause) => self.rest(pause),
                 Step::IdlePause(pause) => {
                     if self.bell.recv_timeout(pause).is_ok() {
                         self.pauses.reset();
+                        self.backoff.reset();
                     }
                 }
                 Step::End => break,
             }
         }
         if self.stop.is_requested() {
+            self.announce(true);
             self.destination.close();
+        }
+    }
+
+    /// Waits until the backlog has grown, or it is time to announce.
+    fn wait_for_changes(&mut self) {
+        if self.destination.is_announced_to() {
+            // What ends the wait matters no more than what comes next.
+            let _ = self.bell.recv_timeout(ANNOUNCE_EVERY);
+        } else {
+            let _ = self.bell.recv();
+        }
+    }
+
+    /// Leaves the destination alone, but for announcements.
+    fn rest(&mut self, pause: Duration) {
+        let end = Instant::now() + pause;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if self.stop.wait(left.min(ANNOUNCE_EVERY)) || left.is_zero() {
+                return;
+            }
+            self.announce_now_and_then();
+        }
+    }
+
+    fn announce_now_and_then(&mut self) {
+        let is_due = |announced: Instant| announced.elapsed() >= ANNOUNCE_EVERY;
+        if self.state.announced.is_none_or(is_due) {
+            self.announce(false);
+        }
+    }
+
+    /// Lets those behind the destination know how far it is.
+    fn announce(&mut self, is_end: bool) {
+        if !self.destination.is_announced_to() {
+            return;
+        }
+        // A backlog that fails is logged with the next step.
+        if let Ok(announcement) = self.backlog.announcement(self.key, self.state.done) {
+            self.destination.announce(&Announcement {
+                is_end,
+                ..announcement
+            });
+            self.state.announced = Some(Instant::now());
         }
     }
 
@@ -112,8 +180,20 @@ impl Outlet {
                 )?;
                 Ok(Step::Next)
             }
-            Err(SendError::Failed(_)) if self.stop.is_requested() => Ok(Step::End),
-            Err(SendError::Failed(why)) => self.fail(why).map(Step::Pause),
+            Err(SendError::Failed(_) | SendError::PutOff(_) | SendError::NotTaken(_))
+                if self.stop.is_requested() =>
+            {
+                Ok(Step::End)
+            }
+            Err(SendError::Failed(why)) => {
+                let pause = self.backoff.next_pause(fastrand::f64());
+                self.fail(why, pause).map(Step::Pause)
+            }
+            Err(SendError::PutOff(why)) => {
+                let pause = self.pauses.next_pause();
+                self.fail(why, pause).map(Step::Pause)
+            }
+            Err(SendError::NotTaken(why)) => self.fail(why, NOT_TAKEN_PAUSE).map(Step::Pause),
             Err(SendError::NobodyReads) => {
                 // There is no receiver any more when the relay is about to end anyway.
                 let _ = self.ends.send(End::NobodyReads);
@@ -128,15 +208,20 @@ impl Outlet {
         match connected.unwrap_or_else(|panicked| Err(panicked.into())) {
             _ if self.stop.is_requested() => Ok(Step::End),
             Ok(()) => self.work().map(|()| Step::Idle),
-            Err(SendError::Failed(why) | SendError::Refused(why)) => {
-                self.fail(why).map(Step::IdlePause)
+            Err(
+                SendError::Failed(why)
+                | SendError::Refused(why)
+                | SendError::PutOff(why)
+                | SendError::NotTaken(why),
+            ) => {
+                let pause = self.backoff.next_pause(fastrand::f64());
+                self.fail(why, pause).map(Step::IdlePause)
             }
             Err(SendError::NobodyReads) => Ok(Step::End),
         }
     }
 
     fn send(&mut self, batch: &[Entry]) -> (usize, Result<(), SendError>) {
-        let updates: Vec<Update> = batch.iter().map(|waiting| waiting.update.clone()).collect();
         let (name, backlog, key, logged) = (
             &self.name,
             &mut self.backlog,
@@ -152,7 +237,7 @@ impl Outlet {
             }
         };
         let (destination, stop) = (&mut self.destination, &self.stop);
-        let sent = catch_panic(|| destination.send(&updates, stop, &mut wait));
+        let sent = catch_panic(|| destination.send(batch, stop, &mut wait));
         sent.unwrap_or_else(|panicked| (0, Err(panicked.into())))
     }
 
@@ -165,6 +250,7 @@ impl Outlet {
 
     fn work(&mut self) -> rusqlite::Result<()> {
         self.pauses.reset();
+        self.backoff.reset();
         if self.state.logged.take().is_some() {
             info!("{}: works again", self.name);
             self.backlog.note_success(self.key)?;
@@ -173,16 +259,12 @@ impl Outlet {
     }
 
     /// Notes a failure, and returns how long to wait. It is logged once per reason.
-    fn fail(&mut self, why: String) -> rusqlite::Result<Duration> {
-        let pause = self.pauses.next_pause();
+    fn fail(&mut self, why: String, pause: Duration) -> rusqlite::Result<Duration> {
         let next_attempt = unix_now().saturating_add_unsigned(pause.as_secs());
         if self.state.logged.as_ref() == Some(&why) {
             debug!("{}: still: {why}; trying again in {pause:?}", self.name);
         } else {
-            warn!(
-                "{}: {why}; trying again in {pause:?}, and then less and less often, until it works",
-                self.name
-            );
+            warn!("{}: {why}; trying again until it works", self.name);
         }
         self.backlog
             .note_error(self.key, &why, unix_now(), Some(next_attempt))?;

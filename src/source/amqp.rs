@@ -6,12 +6,13 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use amiquip::{Channel, Consumer, ConsumerMessage, ConsumerOptions, Delivery};
-use crossbeam_channel::select;
-use log::{debug, warn};
+use crossbeam_channel::{Receiver, select};
+use log::{debug, info, warn};
 
+use super::streams::{Loss, Reason, Streams};
 use super::{Sink, Source};
 use crate::amqp::topology::{self, Gap};
-use crate::amqp::{Ended, Session, Settings};
+use crate::amqp::{Ended, Number, Session, Settings};
 use crate::pulse::{self, Unreadable};
 use crate::update::Update;
 use crate::work::{Error, Stop};
@@ -27,12 +28,39 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// that its exchange was deleted.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 
+/// How often it is seen whether what is in doubt has become known.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long messages may be on their way that were announced, without any of them arriving; and how
+/// long where the queue is one that may lack them.
+const ON_THE_WAY_MAX: Duration = Duration::from_secs(60);
+const GAP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How soon after a gap a stream that is not known is no further gap.
+const SAME_GAP: Duration = Duration::from_secs(30);
+
+/// The note that says which numbered messages have been delivered.
+const STREAMS: &str = "streams";
+
+/// The note that says what the marker is to say.
+const READER: &str = "reader";
+
 /// The queue, read by [`super::supervise`].
 #[derive(Debug)]
 pub struct Queue {
     settings: Settings,
-    /// Why updates may be missing, until [`Sink::missed`] has reported it.
+    /// Why updates may be missing, until [`Sink::missed`] has reported it, or the relay's numbers
+    /// have proven that none are.
     gap: Option<Gap>,
+    /// When a gap was reported last.
+    gap_reported: Option<Instant>,
+    /// Which numbered messages have come; read from the history's notes at the first connection.
+    streams: Option<Streams>,
+    /// What is noted of `streams`.
+    noted: String,
+    is_in_doubt: bool,
+    /// Whether the marker says that this connection reads.
+    is_marked: bool,
     /// How many messages were dropped, by reason.
     dropped: HashMap<Unusable, u64>,
 }
@@ -61,6 +89,11 @@ impl Queue {
         Self {
             settings,
             gap: None,
+            gap_reported: None,
+            streams: None,
+            noted: String::new(),
+            is_in_doubt: true,
+            is_marked: false,
             dropped: HashMap::new(),
         }
     }
@@ -68,10 +101,10 @@ impl Queue {
 
 impl Source for Queue {
     fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
-        sink.doubt()?;
+        self.doubt(sink)?;
         let mut session = Session::open(&self.settings, stop)?;
         if let Err(error) = self.read(&mut session, sink, stop) {
-            sink.doubt()?;
+            self.doubt(sink)?;
             return Err(session.why(error));
         }
         // All is acknowledged; what becomes of the farewell matters no more.
@@ -85,21 +118,28 @@ impl Queue {
         if !self.wait_for_exchange(session, sink, stop)? {
             return Ok(());
         }
-        let queue = topology::bind(session, &self.settings, &mut self.gap)?;
+        let reader = sink.note(READER);
+        let queue = topology::bind(session, &self.settings, reader.as_deref(), &mut self.gap)?;
+        if self.streams.is_none() {
+            topology::compare(session, &self.settings, &queue)?;
+        }
         let channel = session.channel()?;
         let hang_up = session.hang_up();
         let consumer = consume(&channel, &queue, self.settings.prefetch, session)?;
-        // Dropped before the consumer, whose own end would wait for the broker's answer.
+        let announcing = session.channel()?;
+        let mut announcements = Announcements::listen(&announcing, session, &self.settings)?;
+        // Dropped before the consumers, whose own end would wait for the broker's answer.
         let hang_up_first = session.hang_up();
-        self.report_gap(sink)?;
-        topology::mark(session, &self.settings)?;
-        sink.connected()?;
+        self.begin(sink);
+        self.settle(session, sink)?;
+        sink.health().working();
         let stopped = session.end_gently(stop);
         let mut checked = Instant::now();
         loop {
             if checked.elapsed() >= CHECK_EVERY {
                 topology::check(session, &channel, &queue, &self.settings, &mut self.gap)?;
-                self.report_gap(sink)?;
+                topology::find_lost(session, &self.settings, &mut self.gap)?;
+                announcements.bind(session, &self.settings)?;
                 checked = Instant::now();
             }
             select! {
@@ -107,9 +147,14 @@ impl Queue {
                     let first = first.map_err(|_| Ended)?;
                     self.take(std::iter::once(first).chain(consumer.receiver().try_iter()), session, &channel, sink)?;
                 }
+                recv(announcements.receiver()) -> message => {
+                    let message = message.map_err(|_| Ended)?;
+                    self.hear(message, session, &announcing, sink)?;
+                }
                 recv(stopped) -> _ => break,
-                default(CHECK_EVERY.saturating_sub(checked.elapsed())) => {}
+                default(SETTLE_EVERY) => {}
             }
+            self.settle(session, sink)?;
         }
         hang_up_first.let_be();
         hang_up.let_be();
@@ -149,25 +194,20 @@ impl Queue {
         for message in messages.take(BATCH_MESSAGES_MAX) {
             match message {
                 ConsumerMessage::Delivery(delivery) => {
-                    updates.extend(self.update(&delivery));
+                    if let Some(update) = self.update(&delivery) {
+                        self.number(&delivery, sink)?;
+                        updates.push(update);
+                    }
                     last = Some(delivery);
                 }
                 ConsumerMessage::ServerCancelled => {
                     self.gap = Some(Gap::QueueDeleted);
                     end = Some("the queue was deleted".into());
                 }
-                ConsumerMessage::ServerClosedChannel(error)
-                | ConsumerMessage::ServerClosedConnection(error) => {
-                    end = Some(session.error(error));
-                }
-                ConsumerMessage::ClientCancelled
-                | ConsumerMessage::ClientClosedChannel
-                | ConsumerMessage::ClientClosedConnection => {
-                    end = Some(Ended.into());
-                }
+                other => end = Some(why_ended(other, session)),
             }
         }
-        sink.deliver(updates)?;
+        self.deliver(updates, sink)?;
         if let Some(end) = end {
             return Err(end);
         }
@@ -177,6 +217,49 @@ impl Queue {
                 .map_err(|error| session.error(error)),
             None => Ok(()),
         }
+    }
+
+    /// Hands updates over, with the numbers that they have come to.
+    fn deliver(&mut self, updates: Vec<Update>, sink: &mut Sink) -> Result<(), Error> {
+        let note = self.streams().note();
+        if note == self.noted {
+            sink.deliver(updates)?;
+        } else {
+            sink.deliver_with_notes(updates, &[(STREAMS, note.clone())])?;
+            self.noted = note;
+        }
+        Ok(())
+    }
+
+    /// Takes the number of a message. What is lost is reported before the number is noted.
+    fn number(&mut self, delivery: &Delivery, sink: &mut Sink) -> Result<(), Error> {
+        let now = Instant::now();
+        let id = delivery.properties.message_id().as_deref();
+        let loss = match id.and_then(|id| id.parse::<Number>().ok()) {
+            Some(number) => self.streams().arrived(&number, now),
+            None => self.streams().arrived_without_number(now),
+        };
+        self.report_loss(loss, sink)
+    }
+
+    /// Takes an announcement.
+    fn hear(
+        &mut self,
+        message: ConsumerMessage,
+        session: &Session,
+        channel: &Channel,
+        sink: &mut Sink,
+    ) -> Result<(), Error> {
+        let ConsumerMessage::Delivery(delivery) = message else {
+            return Err(why_ended(message, session));
+        };
+        let text = std::str::from_utf8(&delivery.body).unwrap_or_default();
+        if let Ok(announcement) = text.parse() {
+            let loss = self.streams().announced(&announcement, Instant::now());
+            self.report_loss(loss, sink)?;
+            self.deliver(Vec::new(), sink)?;
+        }
+        delivery.ack(channel).map_err(|error| session.error(error))
     }
 
     /// The update in a message. A message without one is counted and dropped: it would be no better
@@ -207,12 +290,142 @@ impl Queue {
         None
     }
 
-    fn report_gap(&mut self, sink: &mut Sink) -> Result<(), Error> {
+    /// A connection begins to read.
+    fn begin(&mut self, sink: &Sink) {
+        if self.streams.is_none() {
+            self.noted = sink.note(STREAMS).unwrap_or_default();
+            self.streams = Some(Streams::read(Some(&self.noted)));
+        }
+        self.streams().connected(Instant::now());
+        self.is_marked = false;
+    }
+
+    fn streams(&mut self) -> &mut Streams {
+        self.streams.get_or_insert_default()
+    }
+
+    /// Reports what is known by now: that updates are missing, that they may be, or that none are.
+    fn settle(&mut self, session: &mut Session, sink: &mut Sink) -> Result<(), Error> {
+        let now = Instant::now();
+        let patience = if self.gap.is_some() {
+            GAP_PATIENCE
+        } else {
+            ON_THE_WAY_MAX
+        };
+        let loss = self.streams().tick(now, patience);
+        self.report_loss(loss, sink)?;
         if let Some(gap) = self.gap {
-            sink.missed(&gap.to_string(), None)?;
-            self.gap = None;
+            if self.streams().have_proven(now) {
+                info!(
+                    "{}: {gap}, but the relay's numbers show that nothing is missing",
+                    self.settings
+                );
+                self.gap = None;
+            } else if !self.streams().can_prove() {
+                self.report_gap(gap, sink)?;
+            }
+        }
+        let is_in_doubt = self.gap.is_some() || self.streams().is_in_doubt(now);
+        match (self.is_in_doubt, is_in_doubt) {
+            (false, true) => self.doubt(sink)?,
+            (true, false) => {
+                if !std::mem::replace(&mut self.is_marked, true)
+                    && let Some(reader) = topology::mark(session, &self.settings)?
+                {
+                    sink.deliver_with_notes(Vec::new(), &[(READER, reader)])?;
+                }
+                self.is_in_doubt = false;
+                sink.connected()?;
+            }
+            (true, true) | (false, false) => {}
         }
         Ok(())
+    }
+
+    fn doubt(&mut self, sink: &Sink) -> Result<(), Error> {
+        self.is_in_doubt = true;
+        Ok(sink.doubt()?)
+    }
+
+    fn report_gap(&mut self, gap: Gap, sink: &Sink) -> Result<(), Error> {
+        sink.missed(&gap.to_string(), None)?;
+        (self.gap, self.gap_reported) = (None, Some(Instant::now()));
+        Ok(())
+    }
+
+    /// Reports a loss that the numbers show, unless it is what was reported a moment ago: with a
+    /// queue that was made anew, each stream is one that is not known.
+    fn report_loss(&mut self, loss: Option<Loss>, sink: &Sink) -> Result<(), Error> {
+        let is_reported = self
+            .gap_reported
+            .is_some_and(|reported| reported.elapsed() < SAME_GAP);
+        match loss {
+            Some(loss) if !(is_reported && loss.reason == Reason::Unknown) => {
+                sink.missed(&loss.reason.to_string(), loss.until)?;
+                self.gap_reported = Some(Instant::now());
+            }
+            Some(_) | None => {}
+        }
+        Ok(())
+    }
+}
+
+/// What the relay announces, as far as it does and may be heard.
+struct Announcements<'a> {
+    queue: Option<String>,
+    is_bound: bool,
+    consumer: Option<Consumer<'a>>,
+    none: Receiver<ConsumerMessage>,
+}
+
+impl<'a> Announcements<'a> {
+    fn listen(
+        channel: &'a Channel,
+        session: &mut Session,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
+        let queue = topology::declare_announcements(session, settings)?;
+        let consumer = match &queue {
+            // One at a time: meanwhile the queue keeps the newest.
+            Some(queue) => Some(consume(channel, queue, 1, session)?),
+            None => None,
+        };
+        let mut announcements = Self {
+            queue,
+            is_bound: false,
+            consumer,
+            none: crossbeam_channel::never(),
+        };
+        announcements.bind(session, settings)?;
+        Ok(announcements)
+    }
+
+    /// Binds the queue as soon as there is something to bind it to.
+    fn bind(&mut self, session: &mut Session, settings: &Settings) -> Result<(), Error> {
+        if let (Some(queue), false) = (&self.queue, self.is_bound) {
+            self.is_bound = topology::bind_announcements(session, settings, queue)?;
+        }
+        Ok(())
+    }
+
+    fn receiver(&self) -> &Receiver<ConsumerMessage> {
+        match &self.consumer {
+            Some(consumer) => consumer.receiver(),
+            None => &self.none,
+        }
+    }
+}
+
+/// Why nothing more comes from a queue.
+fn why_ended(message: ConsumerMessage, session: &Session) -> Error {
+    match message {
+        ConsumerMessage::ServerClosedChannel(error)
+        | ConsumerMessage::ServerClosedConnection(error) => session.error(error),
+        ConsumerMessage::Delivery(_)
+        | ConsumerMessage::ServerCancelled
+        | ConsumerMessage::ClientCancelled
+        | ConsumerMessage::ClientClosedChannel
+        | ConsumerMessage::ClientClosedConnection => Ended.into(),
     }
 }
 

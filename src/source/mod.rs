@@ -8,6 +8,7 @@ mod completeness;
 mod history_file;
 mod poller;
 mod sink;
+mod streams;
 mod watcher;
 mod webhook;
 

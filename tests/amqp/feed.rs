@@ -1,12 +1,13 @@
 //! A source in its thread, seen from the loop's side of the inbox. Knows no broker.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bugzfeed::inbox::{self, Inbox, Notice};
 use bugzfeed::promise::Promise;
-use bugzfeed::source::{self, Address, Kept, Sink};
+use bugzfeed::source::{self, Address, HistoryFile, Kept, Sink};
 use bugzfeed::update::FeedId;
 use bugzfeed::work::Stop;
 use mio::{Events, Poll, Token};
@@ -26,6 +27,11 @@ pub struct Feed {
 
 impl Feed {
     pub fn open(address: &str) -> Self {
+        Self::open_with(address, None)
+    }
+
+    /// The same with a history in this file.
+    pub fn open_with(address: &str, history: Option<&Path>) -> Self {
         let address: Address = address.parse().unwrap();
         let poll = Poll::new().unwrap();
         let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
@@ -35,7 +41,14 @@ impl Feed {
             updates_max: 1_000,
             catch_up: None,
         };
-        let sink = Sink::new(feed, None, &Kept::default(), sender);
+        let (file, kept) = match history {
+            Some(history) => {
+                let (file, kept) = HistoryFile::open(history, "/", &feed.source, 1_000).unwrap();
+                (Some(file), kept)
+            }
+            None => (None, Kept::default()),
+        };
+        let sink = Sink::new(feed, file, &kept, sender);
         let stop = Stop::default();
         let (mut source, _) = address.open();
         let thread = {
@@ -67,6 +80,16 @@ impl Feed {
     /// its queue, and then until it knows that it misses no more.
     pub fn gap(&mut self) {
         self.wait_for(|feed| (feed.gaps > 0).then(|| feed.gaps -= 1));
+        self.wait_for(|feed| (!feed.is_in_doubt).then_some(()));
+    }
+
+    /// Waits until it is not known whether anything is missing.
+    pub fn doubt(&mut self) {
+        self.wait_for(|feed| feed.is_in_doubt.then_some(()));
+    }
+
+    /// Waits until that is known.
+    pub fn whole(&mut self) {
         self.wait_for(|feed| (!feed.is_in_doubt).then_some(()));
     }
 

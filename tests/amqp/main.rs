@@ -5,6 +5,7 @@ mod feed;
 mod log;
 mod messages;
 mod notify;
+mod numbers;
 mod queue;
 mod refusals;
 mod serve;

@@ -127,6 +127,7 @@ fn a_flood_arrives_in_order_and_is_acknowledged() {
     feed.close();
     // What had been handed over is not sent again.
     let mut feed = Feed::open(&(broker.url("guest", "flood") + "&queue=flood"));
+    feed.gap();
     pika.publish("flood", 30_000, WHEN);
     assert_eq!(feed.update().0, 30_000);
     assert_eq!(feed.gaps(), 0);

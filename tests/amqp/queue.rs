@@ -6,7 +6,7 @@ use crate::WHEN;
 use crate::feed::{Feed, until};
 use crate::log;
 use crate::support::pika::Pika;
-use crate::support::rabbitmq;
+use crate::support::rabbitmq::{self, Broker};
 
 #[test]
 #[ignore = "needs RabbitMQ: run tests/run"]
@@ -22,6 +22,8 @@ fn a_queue_with_a_label_keeps_what_is_published_while_nobody_reads_it() {
     feed.close();
     pika.publish("kept", 2, WHEN);
     let mut feed = Feed::open(&address);
+    // That of a server without a history, and no other.
+    feed.gap();
     assert_eq!(feed.bugs(1), [2]);
     assert_eq!(feed.gaps(), 0);
 }
@@ -161,4 +163,84 @@ fn an_exchange_that_is_deleted_under_a_quiet_feed_is_noticed() {
     feed.gap();
     pika.publish("exchange/others/gone", 1, WHEN);
     assert_eq!(feed.bugs(1), [1]);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn another_reader_in_between_is_a_known_gap_and_a_plain_restart_is_none() {
+    log::keep();
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("readers");
+    let folder = tempfile::tempdir().unwrap();
+    let address = broker.url("guest", "readers") + "&queue=readers";
+    let open = |history: &str| Feed::open_with(&address, Some(&folder.path().join(history)));
+    let mut feed = open("one");
+    feed.gap();
+    feed.close();
+    feed = open("one");
+    feed.whole();
+    feed.close();
+    let said = log::said("=readers", Level::Info, "reading updates");
+    assert!(
+        !said.iter().any(|line| line.contains("somebody else")),
+        "{said:?}"
+    );
+    feed = open("two");
+    feed.gap();
+    pika.publish("readers", 1, WHEN);
+    assert_eq!(feed.bugs(1), [1]);
+    feed.close();
+    feed = open("one");
+    feed.gap();
+    log::said("=readers", Level::Info, "somebody else has read the queue");
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn what_a_policy_lets_fall_out_of_the_queue_is_a_known_gap() {
+    log::keep();
+    let broker = Broker::start();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("bounded");
+    let address = broker.url("guest", "bounded") + "&queue=bounded";
+    let mut feed = Feed::open(&address);
+    feed.gap();
+    feed.close();
+    broker.ctl(&[
+        "set_policy",
+        "short",
+        "^queue/guest/bounded$",
+        r#"{"max-length":2}"#,
+    ]);
+    for bug in 1..=5 {
+        pika.publish("bounded", bug, WHEN);
+    }
+    let mut feed = Feed::open(&address);
+    feed.gap();
+    assert_eq!(feed.bugs(2), [4, 5]);
+    log::said(
+        "=bounded",
+        Level::Info,
+        "messages have fallen out of the queue",
+    );
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_queue_that_has_another_length_than_asked_for_is_reported_with_the_command_that_ends_it() {
+    log::keep();
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("longer");
+    let address = broker.url("guest", "longer") + "&queue=longer&max_length=";
+    Feed::open(&format!("{address}3")).gap();
+    let mut feed = Feed::open(&format!("{address}5"));
+    feed.gap();
+    let said = log::warned("=longer", "x-max-length");
+    assert!(
+        said.iter()
+            .any(|line| line.contains("rabbitmqctl delete_queue queue/guest/longer ends it")),
+        "{said:?}"
+    );
 }

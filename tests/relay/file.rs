@@ -53,6 +53,41 @@ fn a_destination_that_is_down_all_the_time_costs_the_others_nothing_and_gets_eve
 }
 
 #[test]
+fn a_relay_whose_backlog_is_deleted_or_replaced_ends_and_the_next_one_sends_what_was_in_it() {
+    for harm in [
+        "rm bugzfeed-relay.db",
+        "rm bugzfeed-relay.db-wal",
+        "rm bugzfeed-relay.db*",
+        "cp bugzfeed-relay.db x && mv x bugzfeed-relay.db",
+    ] {
+        let place = Place::new();
+        fs::create_dir(place.file("down")).unwrap();
+        let relay = place.relay(&["jsonl:down"]);
+        place.table().record([1, 2]);
+        wait_until("they are taken", || {
+            (place.table().rows() == 0).then_some(())
+        });
+        let harmed = Command::new("sh")
+            .args(["-c", harm])
+            .current_dir(place.path())
+            .status();
+        assert!(harmed.unwrap().success());
+        place.table().record([3]);
+        let (status, log) = relay.wait();
+        assert_eq!(status.code(), Some(69), "{harm}: {log}");
+        assert!(
+            log.contains("was deleted or replaced while this relay used it, which therefore ends; what was in it is put back"),
+            "{harm}: {log}"
+        );
+        fs::remove_dir(place.file("down")).unwrap();
+        let relay = place.relay(&["jsonl:down"]);
+        place.drained();
+        assert_eq!(place.lines("down")[..3], [1, 2, 3], "{harm}");
+        terminate(relay);
+    }
+}
+
+#[test]
 fn a_long_backlog_goes_out_in_order() {
     let place = Place::new();
     let bugs: Vec<u32> = (1..=5_000).collect();

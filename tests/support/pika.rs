@@ -45,6 +45,11 @@ impl Pika {
         self.tell(json!({"do": "declare", "exchange": exchange}));
     }
 
+    /// Declares an exchange for announcements, as a relay does: fanout, durable.
+    pub fn declare_announcer(&mut self, exchange: &str) {
+        self.tell(json!({"do": "declare", "exchange": exchange, "kind": "fanout"}));
+    }
+
     /// Deletes an exchange.
     pub fn delete_exchange(&mut self, exchange: &str) {
         self.tell(json!({"do": "delete_exchange", "exchange": exchange}));
@@ -64,6 +69,11 @@ impl Pika {
     /// Publishes any text.
     pub fn publish_body(&mut self, exchange: &str, body: &str) {
         self.tell(json!({"do": "publish", "exchange": exchange, "body": body}));
+    }
+
+    /// Publishes any text with a `message-id`.
+    pub fn publish_with_id(&mut self, exchange: &str, body: &str, id: &str) {
+        self.tell(json!({"do": "publish", "exchange": exchange, "body": body, "id": id}));
     }
 
     /// Publishes many updates, numbered by their bugs, without waiting for each.
@@ -94,7 +104,7 @@ impl Pika {
         self.tell(json!({"do": "listen", "exchange": exchange}));
     }
 
-    /// Waits for a message: its body, routing key, content type and delivery mode.
+    /// Waits for a message: its body, routing key, content type, delivery mode and `message-id`.
     pub fn get(&mut self) -> Value {
         self.tell(json!({"do": "get"}))
     }

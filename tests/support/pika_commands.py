@@ -66,8 +66,8 @@ class Commands:
         self.confirmed.confirm_delivery()
         self.queue = None
 
-    def declare(self, exchange):
-        self.channel.exchange_declare(exchange, "topic", durable=True)
+    def declare(self, exchange, kind="topic"):
+        self.channel.exchange_declare(exchange, kind, durable=True)
 
     def delete_exchange(self, exchange):
         self.channel.exchange_delete(exchange)
@@ -75,8 +75,8 @@ class Commands:
     def delete_queue(self, queue):
         self.channel.queue_delete(queue)
 
-    def publish(self, exchange, body, headers=None, key="1234"):
-        properties = pika.BasicProperties(content_type="application/json", delivery_mode=2, headers=headers)
+    def publish(self, exchange, body, headers=None, key="1234", id=None):
+        properties = pika.BasicProperties(content_type="application/json", delivery_mode=2, headers=headers, message_id=id)
         self.confirmed.basic_publish(exchange, key, body, properties)
 
     def publish_many(self, exchange, first, end, when):
@@ -120,6 +120,7 @@ class Commands:
             "routing_key": method.routing_key,
             "content_type": properties.content_type,
             "delivery_mode": properties.delivery_mode,
+            "message_id": properties.message_id,
         }
 
     def count(self, queue):

@@ -10,6 +10,7 @@ use ureq::http::StatusCode;
 use ureq::{Agent, Body, http::Response};
 
 pub use self::settings::Settings;
+use super::backlog::Entry;
 use super::destination::{Destination, SendError};
 use crate::update::Update;
 use crate::work::Stop;
@@ -64,19 +65,19 @@ impl Destination for Webhook {
 
     fn send(
         &mut self,
-        updates: &[Update],
+        changes: &[Entry],
         stop: &Stop,
         _: &mut dyn FnMut(&str),
     ) -> (usize, Result<(), SendError>) {
-        for (count, update) in updates.iter().enumerate() {
+        for (count, change) in changes.iter().enumerate() {
             if stop.is_requested() {
                 return (count, Ok(()));
             }
-            if let Err(trouble) = self.post(update) {
+            if let Err(trouble) = self.post(&change.update) {
                 return (count, Err(trouble));
             }
         }
-        (updates.len(), Ok(()))
+        (changes.len(), Ok(()))
     }
 }
 
@@ -126,7 +127,7 @@ fn verdict(mut response: Response<Body>) -> Result<(), SendError> {
     Err(if status.is_client_error() && !may_pass {
         SendError::Refused(why)
     } else {
-        SendError::Failed(why)
+        SendError::PutOff(why)
     })
 }
 

@@ -82,7 +82,7 @@ impl Inlet {
                 open_table(file).map(Self::Sqlite).map_err(io::Error::other)
             }
             InletAddress::Amqp(settings) => {
-                let publisher = amqp::Publisher::new(settings.clone());
+                let publisher = amqp::Publisher::new(settings.clone(), Duration::ZERO);
                 Ok(Self::Amqp(Box::new(publisher)))
             }
             InletAddress::Http(address) => Poster::open(address).map(Self::Http),
@@ -138,11 +138,15 @@ fn send(publisher: &mut amqp::Publisher, changes: &[Change]) -> io::Result<()> {
             when: when.parse().ok()?,
         })
     };
-    let updates: Vec<Update> = changes.iter().filter_map(update).collect();
-    let (_, result) = publisher.publish(&updates, &Stop::default(), &mut |_| ());
+    let messages: Vec<_> = changes
+        .iter()
+        .filter_map(update)
+        .map(amqp::Message::from)
+        .collect();
+    let (_, result) = publisher.publish(&messages, &Stop::default(), &mut |_| ());
     result.map_err(|trouble| {
         io::Error::other(match trouble {
-            amqp::PublishError::Refused(why) => why,
+            amqp::PublishError::Refused(why) | amqp::PublishError::NotTaken(why) => why,
             amqp::PublishError::Failed(error) => error.to_string(),
         })
     })
