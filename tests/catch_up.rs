@@ -176,9 +176,11 @@ fn over_http_bugzilla_is_asked_by_its_stock_interface() {
     let mut client = server.connect();
     assert!(subscribe(&mut client, 7, changed - 1_000));
     assert_eq!(client.hear(), update(7, changed));
+    let requests = rest.requests.lock().unwrap();
+    assert_eq!(requests[0], "GET /bugzilla/rest/time HTTP/1.1");
     assert_eq!(
-        rest.requests.lock().unwrap()[0],
-        "GET /bugzilla/rest/bug?last_change_time=1970-01-01T00%3A00%3A00Z&include_fields=id%2Clast_change_time&order=changeddate+DESC%2Cbug_id+DESC&limit=1000&offset=0 HTTP/1.1"
+        requests[1],
+        "GET /bugzilla/rest/bug?include_fields=id%2Clast_change_time&last_change_time=1970-01-01T00%3A00%3A00Z&limit=1000&offset=0&order=changeddate+DESC%2Cbug_id+DESC HTTP/1.1"
     );
 }
 

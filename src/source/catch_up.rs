@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use log::info;
+use log::{info, warn};
 
 use super::sink::{Shared, Sink};
 use crate::bugzilla::{Asker, Sees, rest};
@@ -105,9 +105,16 @@ impl CatchUp {
     fn can_ask(&mut self) -> Result<bool, Error> {
         match self.asker.can_ask()? {
             true => Ok(true),
+            false if self.is_optional && says_bugzilla(self.health.name()) => {
+                warn!(
+                    "{}: there is no table bugs: is this Bugzilla's own file? It is in data/db in Bugzilla's folder, and called as the database in localconfig",
+                    self.health.name()
+                );
+                Ok(false)
+            }
             false if self.is_optional => {
                 info!(
-                    "{}: this account cannot read bug_id and delta_ts in the table bugs, so what gets lost is reported to clients and not made good",
+                    "{}: there is no table bugs of which this account can read bug_id and delta_ts, so what gets lost is reported to clients and not made good",
                     self.health.name()
                 );
                 Ok(false)
@@ -115,6 +122,16 @@ impl CatchUp {
             false => Err("this account cannot read bug_id and delta_ts in the table bugs, or there is no such table; GRANT SELECT (bug_id, delta_ts) ON bugs".into()),
         }
     }
+}
+
+/// Whether this is an SQLite file where Bugzilla keeps its own, or that is called like it.
+fn says_bugzilla(name: &str) -> bool {
+    let Some(file) = name.strip_prefix("sqlite:") else {
+        return false;
+    };
+    let file = file.split('?').next().unwrap_or_default();
+    let parts: Vec<&str> = file.split('/').collect();
+    parts.ends_with(&["bugs"]) || parts.windows(2).any(|pair| pair == ["data", "db"])
 }
 
 impl Supervised for CatchUp {

@@ -1,10 +1,13 @@
 //! The scripts that `bugzfeed schema` prints: run once more they mend what is missing and lose
 //! nothing, and Bugzilla's edits never fail for them.
 
+use std::process::Command;
+
 use bugzfeed::schema::Engine;
 
 use crate::check::{bugzfeed, check};
 use crate::database::{Database, ServerKind, comment, edit};
+use crate::support::server::Program;
 
 /// What `bugzfeed schema` prints.
 fn printed(arguments: &[&str]) -> String {
@@ -76,6 +79,38 @@ for_each_engine! {
         assert!(said.contains("changes that were not read yet") && said.contains('2'), "{said}");
         assert_eq!(database.run_script(&removal).unwrap(), "");
     }
+}
+
+#[test]
+fn a_file_that_is_called_like_bugzillas_and_holds_no_bugs_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for (source, said) in [
+        ("sqlite:bugs", "is this Bugzilla's own file?"),
+        ("sqlite:bugzfeed.db", "there is no table bugs of which"),
+    ] {
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--history", "none"];
+        let arguments = [&arguments[..], &["--source", source]].concat();
+        Program::start(folder.path(), &arguments).wait_for_line(said);
+    }
+}
+
+#[test]
+fn a_change_that_makes_a_new_file_says_so_since_no_server_reads_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let notify = || {
+        let mut notify = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
+        notify.args(["notify", "1234"]).current_dir(folder.path());
+        let output = notify.env_remove("BUGZFEED_SOURCE").output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = notify();
+    let file = folder.path().join("bugzfeed.db");
+    assert!(
+        said.contains(&format!("made {}", file.display())) && said.contains("--source"),
+        "{said}"
+    );
+    assert_eq!(notify(), "");
 }
 
 /// On PostgreSQL, an edit runs with whatever rights and search path its session has.

@@ -1,0 +1,94 @@
+//! What Bugzilla answers over HTTP: its body, its time, and its words where it refuses. Knows no
+//! question.
+
+use serde::Deserialize;
+use serde_json::Value;
+use ureq::Body;
+use ureq::http::Response;
+
+use crate::update::{BugId, Update, When};
+use crate::work::{Error, unix_now};
+
+/// How large a page may be: a bug takes some 60 bytes.
+const PAGE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// An answer's body, and the web server's time.
+pub(super) fn read(response: Result<Response<Body>, ureq::Error>) -> Result<(Vec<u8>, i64), Error> {
+    let mut response = response.map_err(|error| format!("cannot reach it: {error}"))?;
+    let status = response.status();
+    let body = response
+        .body_mut()
+        .with_config()
+        .limit(PAGE_BYTES_MAX)
+        .read_to_vec()
+        .map_err(|error| format!("its answer broke off: {error}"))?;
+    if status.is_redirection() {
+        let place = response.headers().get("location");
+        let place = place
+            .and_then(|place| place.to_str().ok())
+            .unwrap_or("elsewhere");
+        return Err(format!("it answered {status}, to {place}; name that address").into());
+    }
+    if !status.is_success() {
+        return Err(format!("it answered {status}: {}", refused(&body)).into());
+    }
+    let date = response.headers().get("date");
+    let now = date.and_then(|date| date.to_str().ok()).and_then(http_date);
+    Ok((body, now.unwrap_or_else(unix_now)))
+}
+
+/// What Bugzilla says in place of an answer.
+pub(super) fn refused(body: &[u8]) -> String {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let message = value["message"]
+        .as_str()
+        .or(value["error"]["message"].as_str());
+    match message {
+        Some(message) => format!("it refused: {}", message.escape_debug()),
+        None => "it did not answer as Bugzilla's REST interface does".to_owned(),
+    }
+}
+
+/// Unix seconds of a `Date` header field (RFC 9110, section 5.6.7).
+fn http_date(text: &str) -> Option<i64> {
+    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc2822)
+        .ok()
+        .map(time::OffsetDateTime::unix_timestamp)
+}
+
+#[derive(Deserialize)]
+pub(super) struct RpcAnswer<T> {
+    pub(super) result: Option<T>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Time {
+    pub(super) db_time: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Bugs {
+    bugs: Vec<Bug>,
+}
+
+#[derive(Deserialize)]
+struct Bug {
+    id: u32,
+    last_change_time: String,
+}
+
+impl Bugs {
+    pub(super) fn updates(self) -> Vec<Update> {
+        self.bugs.into_iter().filter_map(Bug::update).collect()
+    }
+}
+
+impl Bug {
+    fn update(self) -> Option<Update> {
+        let when: When = self.last_change_time.parse().ok()?;
+        Some(Update {
+            bug: BugId::new(self.id)?,
+            when: When::from_unix_seconds(when.unix_seconds()),
+        })
+    }
+}
