@@ -269,6 +269,40 @@ pub fn find_lost(
     Ok(())
 }
 
+/// Makes sure that messages can come from the exchange, as far as the user may ask for its type.
+///
+/// # Errors
+/// When it is of a type that sends nothing to a queue that wants all messages.
+pub fn check_type(session: &mut Session, settings: &Settings) -> Result<(), Error> {
+    let options = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    let declared = attempt(session, |channel| {
+        channel
+            .exchange_declare(ExchangeType::Topic, &*settings.exchange, options)
+            .map(drop)
+    })?;
+    match declared {
+        Err(why) if why.code == 406 && why.message.contains("current is 'direct'") => Err(format!(
+            "the exchange {} is of the type direct, from which nothing comes; accepted are topic and fanout",
+            settings.exchange
+        )
+        .into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Whether anybody reads from a queue.
+pub fn is_read(session: &mut Session, queue: &str) -> Result<bool, Error> {
+    let readers = attempt(session, |channel| {
+        Ok(channel
+            .queue_declare_passive(queue)?
+            .declared_consumer_count())
+    })?;
+    Ok(readers.is_ok_and(|readers| readers != Some(0)))
+}
+
 /// Warns of a queue that was made with other arguments, which it keeps.
 pub fn compare(session: &mut Session, settings: &Settings, queue: &str) -> Result<(), Error> {
     if settings.queue.is_some()

@@ -59,6 +59,8 @@ pub struct Queue {
     /// What is noted of `streams`.
     noted: String,
     is_in_doubt: bool,
+    /// Whether the queue was compared with what is asked for.
+    has_compared: bool,
     /// Whether the marker says that this connection reads.
     is_marked: bool,
     /// How many messages were dropped, by reason.
@@ -94,6 +96,7 @@ impl Queue {
             noted: String::new(),
             is_in_doubt: true,
             is_marked: false,
+            has_compared: false,
             dropped: HashMap::new(),
         }
     }
@@ -101,6 +104,21 @@ impl Queue {
 
 impl Source for Queue {
     fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
+        loop {
+            match self.run_once(sink, stop) {
+                // A server that takes over from another one need not wait longer than this.
+                Err(error) if error.is::<Taken>() => sink.down(&error.to_string()),
+                result => return result,
+            }
+            if stop.wait(LOOK_EVERY) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn run_once(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
         self.doubt(sink)?;
         let mut session = Session::open(&self.settings, stop)?;
         if let Err(error) = self.read(&mut session, sink, stop) {
@@ -120,12 +138,21 @@ impl Queue {
         }
         let reader = sink.note(READER);
         let queue = topology::bind(session, &self.settings, reader.as_deref(), &mut self.gap)?;
-        if self.streams.is_none() {
+        if !std::mem::replace(&mut self.has_compared, true) {
             topology::compare(session, &self.settings, &queue)?;
         }
         let channel = session.channel()?;
         let hang_up = session.hang_up();
-        let consumer = consume(&channel, &queue, self.settings.prefetch, session)?;
+        let consumer = match consume(&channel, &queue, self.settings.prefetch, session) {
+            Err(error) if error.is::<Taken>() && !topology::is_read(session, &queue)? => {
+                return Err(format!(
+                    "the broker lets nobody read {queue} alone, which nobody reads: was it made with x-single-active-consumer? rabbitmqctl delete_queue {queue} ends it, and it is made anew"
+                )
+                .into());
+            }
+            result => result?,
+        };
+        topology::check_type(session, &self.settings)?;
         let announcing = session.channel()?;
         let mut announcements = Announcements::listen(&announcing, session, &self.settings)?;
         // Dropped before the consumers, whose own end would wait for the broker's answer.
@@ -370,6 +397,22 @@ impl Queue {
     }
 }
 
+/// Somebody else reads from the queue.
+#[derive(Debug)]
+struct Taken(String);
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "another server reads from {}, or this one does over a connection whose end the broker has not noticed yet; give each server its own queue=LABEL",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for Taken {}
+
 /// What the relay announces, as far as it does and may be heard.
 struct Announcements<'a> {
     queue: Option<String>,
@@ -449,9 +492,7 @@ fn consume<'a>(
         .map_err(|error| match error {
             amiquip::Error::ServerClosedChannel {
                 code: 403, message, ..
-            } if message.contains("exclusive") => {
-                format!("another server reads from {queue}; give each its own queue=LABEL").into()
-            }
+            } if message.contains("exclusive") => Taken(queue.to_owned()).into(),
             error => session.error(error),
         })
 }

@@ -244,3 +244,53 @@ fn a_queue_that_has_another_length_than_asked_for_is_reported_with_the_command_t
         "{said:?}"
     );
 }
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn an_exchange_from_which_nothing_comes_is_named() {
+    log::keep();
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare_of_type("direct", "direct");
+    let _feed = Feed::open(&(broker.url("guest", "direct") + "&queue=direct"));
+    log::warned(
+        "=direct",
+        "the exchange direct is of the type direct, from which nothing comes",
+    );
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_queue_that_others_read_as_well_is_named() {
+    log::keep();
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("single");
+    pika.declare_queue(
+        "queue/guest/single",
+        "x-single-active-consumer",
+        true.into(),
+    );
+    let _feed = Feed::open(&(broker.url("guest", "single") + "&queue=single"));
+    log::warned("=single", "x-single-active-consumer");
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_server_takes_a_queue_over_as_soon_as_the_one_before_has_gone() {
+    log::keep();
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("rolling");
+    let address = broker.url("guest", "rolling") + "&queue=rolling";
+    let mut before = Feed::open(&address);
+    before.gap();
+    let mut after = Feed::open(&address);
+    log::warned("=rolling", "another server reads from queue/guest/rolling");
+    // Many pauses of a backoff that grows would be over by then.
+    log::said("=rolling", Level::Debug, "still: another server reads");
+    before.close();
+    after.gap();
+    pika.publish("rolling", 1, WHEN);
+    assert_eq!(after.bugs(1), [1]);
+}

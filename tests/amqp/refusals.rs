@@ -65,7 +65,7 @@ fn two_servers_with_the_same_queue_are_told_apart() {
     let other = Feed::open(&address);
     log::warned(
         "queue=twice",
-        "another server reads from queue/guest/twice; give each its own queue=LABEL",
+        "another server reads from queue/guest/twice, or",
     );
     other.close();
 }

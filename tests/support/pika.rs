@@ -50,6 +50,16 @@ impl Pika {
         self.tell(json!({"do": "declare", "exchange": exchange, "kind": "fanout"}));
     }
 
+    /// Declares a durable exchange of another type.
+    pub fn declare_of_type(&mut self, exchange: &str, kind: &str) {
+        self.tell(json!({"do": "declare", "exchange": exchange, "kind": kind}));
+    }
+
+    /// Declares a durable queue with an argument.
+    pub fn declare_queue(&mut self, queue: &str, argument: &str, value: Value) {
+        self.tell(json!({"do": "declare_queue", "queue": queue, "arguments": {argument: value}}));
+    }
+
     /// Deletes an exchange.
     pub fn delete_exchange(&mut self, exchange: &str) {
         self.tell(json!({"do": "delete_exchange", "exchange": exchange}));

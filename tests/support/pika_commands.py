@@ -69,6 +69,9 @@ class Commands:
     def declare(self, exchange, kind="topic"):
         self.channel.exchange_declare(exchange, kind, durable=True)
 
+    def declare_queue(self, queue, arguments):
+        self.channel.queue_declare(queue, durable=True, arguments=arguments)
+
     def delete_exchange(self, exchange):
         self.channel.exchange_delete(exchange)
 

@@ -1,4 +1,4 @@
-//! The streams' cases, and a seeded walk through all that a broker can do to them.
+//! What numbers prove, one rule at a time, and all of them against seeded losses.
 
 use super::*;
 

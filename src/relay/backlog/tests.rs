@@ -1,0 +1,323 @@
+//! What the backlog keeps, numbers and survives.
+
+use std::fs;
+
+use super::*;
+use crate::update::When;
+
+fn update(bug: u32) -> Update {
+    Update {
+        bug: BugId::new(bug).unwrap(),
+        when: When::from_unix_seconds(0),
+    }
+}
+
+fn numbers(backlog: &Backlog, destination: Key) -> Vec<(String, u64)> {
+    let waiting = backlog.first(destination, 0, 100).unwrap();
+    waiting
+        .into_iter()
+        .map(|waiting| (waiting.number.stream, waiting.number.number))
+        .collect()
+}
+
+fn bugs(backlog: &Backlog, destination: Key, after: i64) -> Vec<u32> {
+    backlog
+        .first(destination, after, 100)
+        .unwrap()
+        .iter()
+        .map(|waiting| waiting.update.bug.get())
+        .collect()
+}
+
+fn enroll<const N: usize>(backlog: &mut Backlog, names: [&str; N]) -> [Key; N] {
+    backlog
+        .enroll(&names.map(str::to_owned))
+        .unwrap()
+        .try_into()
+        .unwrap()
+}
+
+#[test]
+fn each_destination_has_its_own_changes_in_order_and_loses_only_those_that_are_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backlog");
+    let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
+    let [one, two] = enroll(&mut backlog, ["one", "two"]);
+    backlog
+        .append(&[update(3), update(1)], &[one, two], 100)
+        .unwrap();
+    backlog.append(&[update(3)], &[one], 200).unwrap();
+    // A killed process closes nothing.
+    std::mem::forget(backlog);
+    let mut backlog = Backlog::open(&file, Commit::Fast).unwrap();
+    assert_eq!(enroll(&mut backlog, ["two", "one"]), [two, one]);
+    assert_eq!(
+        (bugs(&backlog, one, 0), bugs(&backlog, two, 0)),
+        (vec![3, 1, 3], vec![3, 1])
+    );
+    let second = backlog.first(one, 0, 2).unwrap()[1].id;
+    assert_eq!(bugs(&backlog, one, second), [3]);
+    backlog.delete(one, second).unwrap();
+    assert_eq!(
+        (bugs(&backlog, one, 0), bugs(&backlog, two, 0)),
+        (vec![3], vec![3, 1])
+    );
+    assert_eq!(
+        (backlog.depth(one).unwrap(), backlog.depth(two).unwrap()),
+        (1, 2)
+    );
+}
+
+#[test]
+fn each_destination_numbers_its_changes_and_says_how_far_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backlog");
+    let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
+    let [one, two] = enroll(&mut backlog, ["one", "two"]);
+    let at = |seconds| Update {
+        when: When::from_unix_seconds(seconds),
+        ..update(1)
+    };
+    backlog
+        .append(&[at(50), at(40), at(90_000)], &[one], 100)
+        .unwrap();
+    std::mem::forget(backlog);
+    let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
+    backlog.append(&[at(60)], &[one, two], 100).unwrap();
+    let waiting = backlog.first(one, 0, 9).unwrap();
+    let numbers: Vec<_> = waiting
+        .iter()
+        .map(|entry| (entry.number.number, entry.number.newest))
+        .collect();
+    // The time of tomorrow is not believed.
+    assert_eq!(
+        numbers,
+        [(1, Some(50)), (2, Some(50)), (3, Some(50)), (4, Some(60))]
+    );
+    assert_ne!(
+        waiting[0].number.stream,
+        backlog.first(two, 0, 1).unwrap()[0].number.stream
+    );
+    let said = |backlog: &Backlog, after| {
+        let said = backlog.announcement(one, after).unwrap();
+        (said.sent.number, said.given)
+    };
+    assert_eq!(said(&backlog, 0), (0, 4));
+    assert_eq!(said(&backlog, waiting[1].id), (2, 4));
+    backlog.delete(one, waiting[3].id).unwrap();
+    assert_eq!(said(&backlog, 0), (4, 4));
+}
+
+#[test]
+fn a_destination_that_was_not_in_use_begins_a_new_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::open(&folder.path().join("backlog"), Commit::Durable).unwrap();
+    let [one] = enroll(&mut backlog, ["one"]);
+    backlog.append(&[update(1), update(2)], &[one], 0).unwrap();
+    let before = numbers(&backlog, one);
+    enroll(&mut backlog, ["one"]);
+    assert_eq!(numbers(&backlog, one), before);
+    enroll(&mut backlog, ["two"]);
+    enroll(&mut backlog, ["one"]);
+    let after = numbers(&backlog, one);
+    assert_ne!(after[0].0, before[0].0);
+    assert_eq!((after[0].1, after[1].1), (1, 2));
+}
+
+#[test]
+fn a_file_of_the_last_version_goes_on_and_one_of_a_newer_version_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backlog");
+    let database = Connection::open(&file).unwrap();
+    database
+        .execute_batch(
+            "CREATE TABLE push_destination (
+                 id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, is_in_use INTEGER NOT NULL, error TEXT, error_at INTEGER,
+                 next_attempt INTEGER);
+             CREATE TABLE push_backlog (
+                 id INTEGER PRIMARY KEY AUTOINCREMENT, destination INTEGER NOT NULL REFERENCES push_destination (id),
+                 bug_id INTEGER NOT NULL, delta_ts TEXT NOT NULL, since INTEGER NOT NULL);
+             INSERT INTO push_destination VALUES (1, 'one', 1, NULL, NULL, NULL), (2, 'two', 1, NULL, NULL, NULL);
+             INSERT INTO push_backlog VALUES
+                 (3, 1, 7, '1970-01-01T00:01:40', 0), (4, 2, 7, '1970-01-01T00:01:40', 0), (5, 1, 8, '1970-01-01T00:01:30', 0);",
+        )
+        .unwrap();
+    let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
+    let [one, two] = enroll(&mut backlog, ["one", "two"]);
+    backlog.append(&[update(9)], &[one], 0).unwrap();
+    let waiting = backlog.first(one, 0, 9).unwrap();
+    let of_one: Vec<_> = waiting
+        .iter()
+        .map(|entry| (entry.update.bug.get(), entry.number.number))
+        .collect();
+    assert_eq!(of_one, [(7, 1), (8, 2), (9, 3)]);
+    assert_eq!(waiting[2].number.newest, Some(100));
+    assert_eq!(numbers(&backlog, two)[0].1, 1);
+    database
+        .execute("UPDATE push_format SET version = 3", [])
+        .unwrap();
+    let refused = Backlog::open(&file, Commit::Durable).unwrap_err();
+    assert!(refused.to_string().contains("a newer one"), "{refused}");
+}
+
+#[test]
+fn what_a_relay_of_the_last_version_appends_in_between_is_numbered_in_a_new_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::open(&folder.path().join("backlog"), Commit::Durable).unwrap();
+    let [one] = enroll(&mut backlog, ["one"]);
+    backlog.append(&[update(1)], &[one], 0).unwrap();
+    let before = numbers(&backlog, one);
+    let append = "INSERT INTO push_backlog (destination, bug_id, delta_ts, since) VALUES (1, 2, '1970-01-01T00:00:00', 0)";
+    backlog.database.execute(append, []).unwrap();
+    enroll(&mut backlog, ["one"]);
+    let after = numbers(&backlog, one);
+    assert_ne!(after[0].0, before[0].0);
+    assert_eq!((after[0].1, after[1].1), (1, 2));
+}
+
+#[test]
+fn a_file_that_is_deleted_or_replaced_or_whose_log_is_deleted_is_noticed_and_rescued() {
+    let replace = |file: &Path| {
+        fs::copy(file, file.with_extension("copy")).unwrap();
+        fs::rename(file.with_extension("copy"), file).unwrap();
+    };
+    let delete = |file: &Path| fs::remove_file(file).unwrap();
+    let delete_log = |file: &Path| fs::remove_file(file.with_extension("db-wal")).unwrap();
+    for harm in [&delete as &dyn Fn(&Path), &delete_log, &replace] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("backlog.db");
+        let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
+        let [one] = enroll(&mut backlog, ["one"]);
+        backlog.begin().unwrap();
+        backlog.append(&[update(1)], &[one], 0).unwrap();
+        assert!(backlog.is_in_place());
+        harm(&file);
+        assert!(!backlog.is_in_place());
+        backlog.append(&[update(2)], &[one], 0).unwrap();
+        let before = numbers(&backlog, one);
+        backlog.rescue().unwrap();
+        drop(backlog);
+        put_back(&file).unwrap();
+        examine(&file).unwrap();
+        let backlog = Backlog::open(&file, Commit::Durable).unwrap();
+        assert_eq!(numbers(&backlog, one), before);
+        assert_eq!(bugs(&backlog, one, 0), [1, 2]);
+    }
+}
+
+#[test]
+fn a_log_that_was_deleted_after_a_crash_begins_new_streams() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backlog.db");
+    let mut streams = Vec::new();
+    for is_log_deleted in [false, false, true] {
+        if is_log_deleted {
+            fs::remove_file(file.with_extension("db-wal")).unwrap();
+        }
+        examine(&file).unwrap();
+        let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
+        let [one] = enroll(&mut backlog, ["one"]);
+        backlog.begin().unwrap();
+        backlog.append(&[update(1)], &[one], 0).unwrap();
+        streams.push(backlog.announcement(one, 0).unwrap().sent.stream);
+        std::mem::forget(backlog);
+    }
+    assert_eq!(streams[0], streams[1]);
+    assert_ne!(streams[1], streams[2]);
+}
+
+#[test]
+fn a_corrupt_file_is_moved_aside_and_a_new_one_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backlog.db");
+    let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
+    let [one] = enroll(&mut backlog, ["one"]);
+    backlog.append(&vec![update(1); 1_000], &[one], 0).unwrap();
+    let before = backlog.announcement(one, 0).unwrap().sent.stream;
+    drop(backlog);
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..].fill(0xff);
+    fs::write(&file, bytes).unwrap();
+    examine(&file).unwrap();
+    assert!(folder.path().join("backlog.db.corrupt").exists());
+    let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
+    let [one] = enroll(&mut backlog, ["one"]);
+    assert_ne!(backlog.announcement(one, 0).unwrap().sent.stream, before);
+}
+
+#[test]
+fn a_durable_commit_waits_for_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (full, normal) = (2, 1);
+    for (commit, synchronous) in [(Commit::Durable, full), (Commit::Fast, normal)] {
+        let backlog = Backlog::open(&folder.path().join("backlog"), commit).unwrap();
+        let get = |name: &str| {
+            backlog
+                .database
+                .query_row(&format!("PRAGMA {name}"), [], |row| {
+                    row.get::<_, rusqlite::types::Value>(0)
+                })
+        };
+        assert_eq!(get("synchronous").unwrap(), synchronous.into());
+        assert_eq!(get("journal_mode").unwrap(), "wal".to_owned().into());
+    }
+}
+
+#[test]
+fn a_destination_that_is_in_use_no_more_is_known_as_long_as_changes_wait_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::open(&folder.path().join("backlog"), Commit::Durable).unwrap();
+    let [one, _] = enroll(&mut backlog, ["one", "two"]);
+    backlog.append(&[update(1)], &[one], 100).unwrap();
+    enroll(&mut backlog, ["three"]);
+    let names = |backlog: &Backlog| {
+        backlog
+            .status()
+            .unwrap()
+            .into_iter()
+            .map(|known| (known.name, known.is_in_use))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(&backlog),
+        [("one".to_owned(), false), ("three".to_owned(), true)]
+    );
+    assert_eq!(enroll(&mut backlog, ["one"]), [one]);
+    assert_eq!(names(&backlog), [("one".to_owned(), true)]);
+    assert_eq!(bugs(&backlog, one, 0), [1]);
+}
+
+#[test]
+fn the_status_names_depth_age_error_and_the_next_attempt() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backlog");
+    Backlog::look(&file).unwrap_err();
+    let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
+    let [one, two] = enroll(&mut backlog, ["one", "two"]);
+    backlog.append(&[update(1)], &[two], 100).unwrap();
+    backlog.append(&[update(2)], &[two], 200).unwrap();
+    backlog.note_error(two, "no route", 150, Some(160)).unwrap();
+    backlog.note_error(one, "gone", 150, Some(160)).unwrap();
+    backlog.note_success(one).unwrap();
+    let known = |name: &str, error: &str| Status {
+        name: name.to_owned(),
+        is_in_use: true,
+        depth: 0,
+        oldest: None,
+        error: Some((error.to_owned(), 150)),
+        next_attempt: None,
+    };
+    assert_eq!(
+        Backlog::look(&file).unwrap().status().unwrap(),
+        [
+            known("one", "gone"),
+            Status {
+                depth: 2,
+                oldest: Some(100),
+                next_attempt: Some(160),
+                ..known("two", "no route")
+            }
+        ]
+    );
+}
