@@ -2,7 +2,10 @@
 //! notifications in them, and Bugzilla's own tables. Knows no feed, and nobody who reads.
 
 mod asker;
+mod bookmark;
 pub(crate) mod bugs;
+mod claim;
+mod flaws;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 mod options;
@@ -18,6 +21,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub(crate) use claim::Claimed;
 pub(crate) use options::{Mode, ReadOptions};
 pub(crate) use reader::{OpenTable, Reader};
 #[cfg(any(feature = "mysql", feature = "postgres"))]

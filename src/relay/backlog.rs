@@ -24,7 +24,8 @@ const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS push_backlog (
         id INTEGER PRIMARY KEY AUTOINCREMENT, destination INTEGER NOT NULL REFERENCES push_destination (id),
         bug_id INTEGER NOT NULL, delta_ts TEXT NOT NULL, since INTEGER NOT NULL);
-    CREATE INDEX IF NOT EXISTS push_backlog_order ON push_backlog (destination, id);";
+    CREATE INDEX IF NOT EXISTS push_backlog_order ON push_backlog (destination, id);
+    CREATE TABLE IF NOT EXISTS push_bookmark (id INTEGER PRIMARY KEY CHECK (id = 1), note TEXT NOT NULL);";
 
 /// A destination's key in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,8 +134,8 @@ impl Backlog {
         Ok(keys)
     }
 
-    /// Adds changes behind all others for each of the destinations: all of them, or none. `now` is
-    /// the time in Unix seconds.
+    /// Adds changes behind all others for each of the destinations, and notes the row of the source
+    /// that was taken last: all of it, or nothing. `now` is the time in Unix seconds.
     ///
     /// # Errors
     /// When SQLite cannot write; nothing was added then.
@@ -143,10 +144,16 @@ impl Backlog {
         updates: &[Update],
         destinations: &[Key],
         now: i64,
+        bookmark: Option<&str>,
     ) -> rusqlite::Result<()> {
         let transaction = self
             .database
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if let Some(bookmark) = bookmark {
+            transaction
+                .prepare_cached("REPLACE INTO push_bookmark VALUES (1, ?1)")?
+                .execute([bookmark])?;
+        }
         {
             let mut insert =
                 transaction.prepare_cached("INSERT INTO push_backlog (destination, bug_id, delta_ts, since) VALUES (?1, ?2, ?3, ?4)")?;
@@ -162,6 +169,17 @@ impl Backlog {
             }
         }
         transaction.commit()
+    }
+
+    /// The row of the source that was taken last, as it was noted.
+    ///
+    /// # Errors
+    /// When SQLite cannot read.
+    pub fn bookmark(&self) -> rusqlite::Result<Option<String>> {
+        let select = "SELECT note FROM push_bookmark";
+        self.database
+            .query_row(select, [], |row| row.get(0))
+            .optional()
     }
 
     /// The first `max` changes that wait for a destination behind the one with the id `after`, in
@@ -320,12 +338,13 @@ mod tests {
         let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
         let [one, two] = enroll(&mut backlog, ["one", "two"]);
         backlog
-            .append(&[update(3), update(1)], &[one, two], 100)
+            .append(&[update(3), update(1)], &[one, two], 100, Some("7 1 x"))
             .unwrap();
-        backlog.append(&[update(3)], &[one], 200).unwrap();
+        backlog.append(&[update(3)], &[one], 200, None).unwrap();
         // A killed process closes nothing.
         std::mem::forget(backlog);
         let mut backlog = Backlog::open(&file, Commit::Fast).unwrap();
+        assert_eq!(backlog.bookmark().unwrap().as_deref(), Some("7 1 x"));
         assert_eq!(enroll(&mut backlog, ["two", "one"]), [two, one]);
         assert_eq!(
             (bugs(&backlog, one, 0), bugs(&backlog, two, 0)),
@@ -367,7 +386,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut backlog = Backlog::open(&folder.path().join("backlog"), Commit::Durable).unwrap();
         let [one, _] = enroll(&mut backlog, ["one", "two"]);
-        backlog.append(&[update(1)], &[one], 100).unwrap();
+        backlog.append(&[update(1)], &[one], 100, None).unwrap();
         enroll(&mut backlog, ["three"]);
         let names = |backlog: &Backlog| {
             backlog
@@ -393,8 +412,8 @@ mod tests {
         Backlog::look(&file).unwrap_err();
         let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
         let [one, two] = enroll(&mut backlog, ["one", "two"]);
-        backlog.append(&[update(1)], &[two], 100).unwrap();
-        backlog.append(&[update(2)], &[two], 200).unwrap();
+        backlog.append(&[update(1)], &[two], 100, None).unwrap();
+        backlog.append(&[update(2)], &[two], 200, None).unwrap();
         backlog.note_error(two, "no route", 150, Some(160)).unwrap();
         backlog.note_error(one, "gone", 150, Some(160)).unwrap();
         backlog.note_success(one).unwrap();

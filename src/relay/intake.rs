@@ -5,18 +5,15 @@
 //! A crash at any point repeats changes, and never loses one.
 
 use std::sync::mpsc::{Sender, SyncSender};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use log::warn;
 
 use super::End;
 use super::backlog::{Backlog, Key};
-use crate::database::Reader;
+use crate::database::{Claimed, Reader};
 use crate::failure::Failure;
 use crate::work::{Error, Health, Stop, Supervised, unix_now};
-
-/// How long a relay that is starting waits for the claim: the database may not know yet that the
-/// one before has gone.
-const CLAIM_PATIENCE: Duration = Duration::from_secs(2);
-const CLAIM_EVERY: Duration = Duration::from_millis(100);
 
 /// The way in, for a thread of its own.
 pub struct Intake {
@@ -29,15 +26,17 @@ pub struct Intake {
     /// Wake the destinations' threads.
     pub bells: Vec<SyncSender<()>>,
     pub ends: Sender<End>,
-    /// Whether the claim on the table was ever had.
-    pub has_claimed: bool,
 }
 
 impl Supervised for Intake {
     /// Takes changes over one connection.
     fn run(&mut self, stop: &Stop) -> Result<(), Error> {
         self.reader.connect()?;
-        self.claim(stop)?;
+        let health = &mut self.health;
+        if !self.reader.claim(stop, |why| health.failing(why))? {
+            return Ok(());
+        }
+        self.reader.resume(self.backlog.bookmark()?.as_deref());
         while !self.take(stop)? {}
         Ok(())
     }
@@ -46,10 +45,9 @@ impl Supervised for Intake {
         &mut self.health
     }
 
-    /// Another relay that is at work ends one that is starting. One that has been at work waits
-    /// until the database notices that its own connection has gone.
+    /// Another reader that is at work ends one that is starting.
     fn is_final(&mut self, error: &Error) -> bool {
-        let is_other = error.is::<Claimed>() && !self.has_claimed;
+        let is_other = error.is::<Claimed>();
         if is_other {
             // There is no receiver any more when the relay is about to end anyway.
             let _ = self.ends.send(End::Failed(Failure::Unavailable(format!(
@@ -66,11 +64,18 @@ impl Intake {
     fn take(&mut self, stop: &Stop) -> Result<bool, Error> {
         let mut batch = self.reader.read()?;
         let is_full = batch.is_full;
+        if let Some(reason) = batch.gap {
+            warn!("changes may be missing: {reason}");
+        }
         let updates = std::mem::take(&mut batch.updates);
         if !updates.is_empty() {
-            let appended = self
-                .backlog
-                .append(&updates, &self.destinations, unix_now());
+            let bookmark = batch.bookmark.as_ref().map(ToString::to_string);
+            let appended = self.backlog.append(
+                &updates,
+                &self.destinations,
+                unix_now(),
+                bookmark.as_deref(),
+            );
             appended.map_err(|error| {
                 format!("cannot write the backlog (setting --backlog): {error}")
             })?;
@@ -86,17 +91,6 @@ impl Intake {
         }
     }
 
-    fn claim(&mut self, stop: &Stop) -> Result<(), Error> {
-        let give_up = Instant::now() + CLAIM_PATIENCE;
-        while !self.reader.table()?.claim()? {
-            if Instant::now() >= give_up || stop.wait(CLAIM_EVERY) {
-                return Err(Claimed.into());
-            }
-        }
-        self.has_claimed = true;
-        Ok(())
-    }
-
     fn ring(&self) {
         for bell in &self.bells {
             // A bell that rings already rings for this as well.
@@ -104,15 +98,3 @@ impl Intake {
         }
     }
 }
-
-/// Another relay has the claim on the table.
-#[derive(Debug)]
-struct Claimed;
-
-impl std::fmt::Display for Claimed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("another relay takes changes from this table, and there must be only one: each would get a part of them")
-    }
-}
-
-impl std::error::Error for Claimed {}

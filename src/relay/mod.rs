@@ -55,6 +55,8 @@ pub struct Settings {
     pub to: Vec<Address>,
     /// The file that keeps them in between.
     pub backlog: PathBuf,
+    /// Whether it waits while another server or relay has the table.
+    pub is_standby: bool,
     /// How long a destination that has failed is left alone.
     pub pauses: Pauses,
 }
@@ -187,13 +189,12 @@ impl Relay {
     ) -> Result<(), Failure> {
         let mut intake = Intake {
             health: Health::new("taking changes from", settings.from.to_string()),
-            reader: Reader::new(open),
+            reader: Reader::new(open, settings.is_standby),
             poll,
             backlog: settings.open_backlog(Commit::Durable)?,
             destinations: self.destinations.clone(),
             bells: self.bells.clone(),
             ends: self.end.clone(),
-            has_claimed: false,
         };
         let stop = Stop::default();
         let seen = stop.clone();
@@ -252,6 +253,11 @@ impl Settings {
             opened.push((name, destination));
         }
         Ok(opened)
+    }
+
+    /// Whether another relay uses the backlog.
+    pub fn is_backlog_in_use(&self) -> bool {
+        matches!(backlog::claim(&self.backlog), Ok(None))
     }
 
     fn claim(&self) -> Result<FileLock, Failure> {

@@ -28,10 +28,11 @@ pub enum Address {
 }
 
 impl Address {
-    /// The source behind this address, not yet connected, and where it takes posts, if it does.
-    pub fn open(&self) -> (Box<dyn Source>, Option<SyncSender<Post>>) {
+    /// The source behind this address, not yet connected, and where it takes posts, if it does. A
+    /// standby waits while another server or relay has a table of notifications.
+    pub fn open(&self, is_standby: bool) -> (Box<dyn Source>, Option<SyncSender<Post>>) {
         match self {
-            Address::Database(database) => (read(database.clone()), None),
+            Address::Database(database) => (read(database.clone(), is_standby), None),
             Address::Amqp(settings) => (Box::new(Queue::new(settings.clone())), None),
             Address::Webhook(_) => {
                 let (source, posts) = Webhook::new();
@@ -56,12 +57,13 @@ impl Address {
 }
 
 /// The source that reads a database as its options say.
-fn read(database: Database) -> Box<dyn Source> {
+fn read(database: Database, is_standby: bool) -> Box<dyn Source> {
     let options = database.options().clone();
     match options.mode {
         Mode::Table => Box::new(Poller::new(
             Box::new(move || database.table()),
             options.poll,
+            is_standby,
         )),
         Mode::Bugs => Box::new(Watcher::new(
             Box::new(move || database.bugs()),

@@ -16,6 +16,7 @@ pub use catch_up::{Address as CatchUpAddress, CatchUp};
 pub use history_file::{HistoryFile, Kept, OpenError, claim};
 pub use sink::{Feed, Sink};
 
+use crate::database::Claimed;
 use crate::inbox::Closed;
 use crate::work::{self, Error, Health, Stop, Supervised};
 
@@ -32,14 +33,25 @@ pub trait Source: Send {
 
 /// Runs a source until `stop` is requested or the loop is gone, and starts it again after each
 /// failure.
-pub fn supervise(source: &mut dyn Source, sink: Sink, stop: &Stop) {
-    work::supervise(&mut Running { source, sink }, stop);
+///
+/// # Errors
+/// When another server or relay reads what only one may read.
+pub fn supervise(source: &mut dyn Source, sink: Sink, stop: &Stop) -> Result<(), String> {
+    let mut running = Running {
+        source,
+        sink,
+        refusal: None,
+    };
+    work::supervise(&mut running, stop);
+    running.refusal.map_or(Ok(()), Err)
 }
 
 /// A source and what it reads into.
 struct Running<'a> {
     source: &'a mut dyn Source,
     sink: Sink,
+    /// Why the source was not allowed to read.
+    refusal: Option<String>,
 }
 
 impl Supervised for Running<'_> {
@@ -52,7 +64,10 @@ impl Supervised for Running<'_> {
     }
 
     fn is_final(&mut self, error: &Error) -> bool {
-        error.is::<Closed>()
+        if error.is::<Claimed>() {
+            self.refusal = Some(format!("{}: {error}", self.sink.health().name()));
+        }
+        error.is::<Closed>() || self.refusal.is_some()
     }
 }
 
@@ -87,7 +102,7 @@ mod tests {
         };
         let sink = Sink::new(feed, None, &Kept::default(), sender);
         let mut script = Script(steps.into_iter());
-        supervise(&mut script, sink, &Stop::default());
+        supervise(&mut script, sink, &Stop::default()).unwrap();
         assert_eq!(script.0.len(), 0);
     }
 

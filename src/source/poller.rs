@@ -6,6 +6,9 @@ use super::{Sink, Source};
 use crate::database::{OpenTable, Reader};
 use crate::work::{Error, Stop};
 
+/// The note that says which row was handed over last.
+const BOOKMARK: &str = "bookmark";
+
 /// The source that hands over what a table holds.
 pub struct Poller {
     reader: Reader,
@@ -13,10 +16,11 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// A source that looks into the table after each `poll`.
-    pub fn new(open: OpenTable, poll: Duration) -> Self {
+    /// A source that looks into the table after each `poll`. A standby waits while another reader
+    /// has the table.
+    pub fn new(open: OpenTable, poll: Duration, is_standby: bool) -> Self {
         Self {
-            reader: Reader::new(open),
+            reader: Reader::new(open, is_standby),
             poll,
         }
     }
@@ -26,25 +30,49 @@ impl Source for Poller {
     fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
         sink.doubt()?;
         self.reader.connect()?;
-        if !sink.has_history() {
-            let now = self.reader.table()?.now()?;
-            sink.missed("there is no history from before", Some(now))?;
+        if !self.reader.claim(stop, |why| sink.down(why))? {
+            return Ok(());
         }
-        loop {
-            let mut batch = self.reader.read()?;
-            let is_full = batch.is_full;
-            sink.deliver(std::mem::take(&mut batch.updates))?;
-            self.reader.delete(batch)?;
-            // Only now all that it takes is known to work.
-            sink.connected()?;
-            let is_stopped = if is_full {
-                stop.is_requested()
-            } else {
-                self.reader.table()?.wait(self.poll, stop)?
-            };
-            if is_stopped {
-                return Ok(());
+        self.reader.resume(sink.note(BOOKMARK).as_deref());
+        let mut no_history = (!sink.has_history()).then_some("there is no history from before");
+        while !self.look(sink, stop, no_history.take())? {}
+        if !sink.keeps_notes() {
+            // The next start could not tell that the row was handed over.
+            self.reader.clear()?;
+        }
+        Ok(())
+    }
+}
+
+impl Poller {
+    /// Hands over what is there, and waits for more; returns whether the stop was requested.
+    /// `no_history` says why changes from before may be missing whatever the table holds.
+    fn look(
+        &mut self,
+        sink: &mut Sink,
+        stop: &Stop,
+        no_history: Option<&str>,
+    ) -> Result<bool, Error> {
+        let mut batch = self.reader.read()?;
+        if let Some(reason) = no_history.or(batch.gap) {
+            let now = self.reader.table()?.now()?;
+            sink.missed(reason, Some(now))?;
+        }
+        let updates = std::mem::take(&mut batch.updates);
+        match &batch.bookmark {
+            Some(bookmark) => {
+                sink.deliver_with_notes(updates, &[(BOOKMARK, bookmark.to_string())])?;
             }
+            None => sink.deliver(updates)?,
+        }
+        let is_full = batch.is_full;
+        self.reader.delete(batch)?;
+        // Only now all that it takes is known to work.
+        sink.connected()?;
+        if is_full {
+            Ok(stop.is_requested())
+        } else {
+            self.reader.table()?.wait(self.poll, stop)
         }
     }
 }

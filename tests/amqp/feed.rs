@@ -37,10 +37,10 @@ impl Feed {
         };
         let sink = Sink::new(feed, None, &Kept::default(), sender);
         let stop = Stop::default();
-        let (mut source, _) = address.open();
+        let (mut source, _) = address.open(false);
         let thread = {
             let stop = stop.clone();
-            thread::spawn(move || source::supervise(&mut *source, sink, &stop))
+            thread::spawn(move || source::supervise(&mut *source, sink, &stop).unwrap())
         };
         Self {
             poll,

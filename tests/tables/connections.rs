@@ -54,7 +54,7 @@ for_each_engine! {
         assert_eq!(client.ask(r#"{"command":"subscribe","bugs":[1]}"#), r#"{"command":"subscribe","result":"ok","bugs":[1]}"#);
         comment(&mut *database.session(), 1, "2026-11-20 15:50:32");
         assert_eq!(client.hear(), r#"{"command":"update","bug":1,"when":"2026-11-20T15:50:32"}"#);
-        wait_until("the table is empty", || (database.rows_left() == "0").then_some(()));
+        wait_until("all rows but the last are deleted", || (database.rows_left() == "1").then_some(()));
         assert!(server.end(Signal::TERM).success());
     }
 
@@ -110,8 +110,8 @@ fn documented_rights_are_enough(engine: Engine) {
         code == Some(69) && said.contains("cannot write to the table of notifications"),
         "{code:?} {said}"
     );
-    wait_until("the table is empty", || {
-        (database.rows_left() == "0").then_some(())
+    wait_until("all rows but the last are deleted", || {
+        (database.rows_left() == "1").then_some(())
     });
 
     let server = Server::start(&["--source", &database.url("poller:wrong%21", "")]);
@@ -268,7 +268,7 @@ fn more_than_one_batch_is_read(database: &Database, url: &str) {
     session.must("COMMIT");
     let mut reading = Reading::start(url);
     reading.take(1_100);
-    comment(session, 1, "2026-11-20 15:50:33");
+    session.must("INSERT INTO push_notify (bug_id, delta_ts) VALUES (1, '2026-11-20 15:50:33')");
     assert_eq!(reading.take(1)[0].0, 1);
     reading.stop();
     assert_eq!(database.rows_left(), "0");

@@ -26,5 +26,6 @@ mod check;
 mod connections;
 mod database;
 mod edits;
+mod readers;
 mod writers;
 mod zones;

@@ -22,8 +22,9 @@ use crate::work::Error;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `delta_ts` in UTC. Each session has the zone that the server calls its own, unless `tz=` says
-/// otherwise.
-const UTC: &str = "to_char(delta_ts::timestamp AT TIME ZONE current_setting('TimeZone') AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS')";
+/// otherwise. A time that no update can have is none: some of them make a conversion fail, and so
+/// the whole query, and a year before Christ would lose that.
+const UTC: &str = "CASE WHEN delta_ts::timestamp BETWEEN '0001-01-02' AND '9999-12-30' THEN to_char(delta_ts::timestamp AT TIME ZONE current_setting('TimeZone') AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS') END";
 
 /// Connects to the database.
 ///
