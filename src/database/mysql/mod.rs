@@ -20,6 +20,9 @@ use crate::work::Error;
 /// How long the server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// "Unknown column", "Table doesn't exist", "SELECT command denied … for table" and "… for column".
+const CANNOT_READ: [u16; 4] = [1054, 1146, 1142, 1143];
+
 /// `delta_ts` in UTC. Each session has the zone that the server calls its own, unless `tz=` says
 /// otherwise.
 const UTC: &str =

@@ -1,10 +1,9 @@
 //! Asks a PostgreSQL which bugs have changed.
 
 use ::postgres::Client;
-use ::postgres::error::SqlState;
 
 use super::bugs::rows;
-use super::{UTC, connect, failed};
+use super::{UTC, cannot_read, connect, failed};
 use crate::database::asker::Ask;
 use crate::database::settings::ServerSettings;
 use crate::database::table::Row;
@@ -30,14 +29,7 @@ impl Ask for BugsAsker {
     fn can_ask(&mut self) -> Result<bool, Error> {
         match self.0.query(&format!("{} LIMIT 0", columns()), &[]) {
             Ok(_) => Ok(true),
-            Err(error)
-                if matches!(
-                    error.code(),
-                    Some(&SqlState::UNDEFINED_TABLE | &SqlState::INSUFFICIENT_PRIVILEGE)
-                ) =>
-            {
-                Ok(false)
-            }
+            Err(error) if cannot_read(&error) => Ok(false),
             Err(error) => Err(failed("read the table bugs")(error)),
         }
     }

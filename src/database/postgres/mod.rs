@@ -8,6 +8,7 @@ mod tls;
 use std::time::Duration;
 
 use ::postgres::config::SslMode;
+use ::postgres::error::SqlState;
 use ::postgres::{Client, Config, NoTls, Row as SqlRow};
 
 pub(super) use self::asker::BugsAsker;
@@ -77,8 +78,9 @@ pub fn connect(settings: &ServerSettings) -> Result<Client, Error> {
 
 /// What a session begins with.
 fn session(zone: &Zone) -> String {
+    // Times are read as text, which has a style of its own in each session.
     let limits = format!(
-        "SET statement_timeout = '{}s'; SET lock_timeout = '2s'",
+        "SET DateStyle = 'ISO, YMD'; SET statement_timeout = '{}s'; SET lock_timeout = '2s'",
         ANSWER_TIMEOUT.as_secs()
     );
     match zone {
@@ -121,6 +123,18 @@ fn row(row: &SqlRow, first: usize) -> Result<Row, ::postgres::Error> {
             .unwrap_or_default(),
         utc: row.try_get(first + 2)?,
     })
+}
+
+/// Whether there is no such table or column, or the account may not read it.
+fn cannot_read(error: &::postgres::Error) -> bool {
+    matches!(
+        error.code(),
+        Some(
+            &SqlState::UNDEFINED_TABLE
+                | &SqlState::UNDEFINED_COLUMN
+                | &SqlState::INSUFFICIENT_PRIVILEGE
+        )
+    )
 }
 
 /// The database's time (UTC, Unix seconds).
