@@ -21,6 +21,8 @@ pub struct Intake {
     pub reader: Reader,
     /// The pause between two looks into the table.
     pub poll: Duration,
+    /// The longest pause after failures.
+    pub pause_max: Duration,
     pub backlog: Backlog,
     pub destinations: Vec<Key>,
     /// Wake the destinations' threads.
@@ -56,6 +58,10 @@ impl Supervised for Intake {
             ))));
         }
         is_other
+    }
+
+    fn pause_max(&self) -> Duration {
+        self.pause_max
     }
 }
 

@@ -191,6 +191,7 @@ impl Relay {
             health: Health::new("taking changes from", settings.from.to_string()),
             reader: Reader::new(open, settings.is_standby),
             poll,
+            pause_max: settings.from.pause_max(),
             backlog: settings.open_backlog(Commit::Durable)?,
             destinations: self.destinations.clone(),
             bells: self.bells.clone(),

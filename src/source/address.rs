@@ -60,11 +60,7 @@ impl Address {
 fn read(database: Database, is_standby: bool) -> Box<dyn Source> {
     let options = database.options().clone();
     match options.mode {
-        Mode::Table => Box::new(Poller::new(
-            Box::new(move || database.table()),
-            options.poll,
-            is_standby,
-        )),
+        Mode::Table => Box::new(Poller::new(&database, is_standby)),
         Mode::Bugs => Box::new(Watcher::new(
             Box::new(move || database.bugs()),
             options.poll,

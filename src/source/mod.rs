@@ -16,6 +16,8 @@ pub use catch_up::{Address as CatchUpAddress, CatchUp};
 pub use history_file::{HistoryFile, Kept, OpenError, claim};
 pub use sink::{Feed, Sink};
 
+use std::time::Duration;
+
 use crate::database::Claimed;
 use crate::inbox::Closed;
 use crate::work::{self, Error, Health, Stop, Supervised};
@@ -29,6 +31,11 @@ pub trait Source: Send {
     /// # Errors
     /// Anything that ends the connection. The caller waits and runs the source again.
     fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error>;
+
+    /// The longest pause after failures.
+    fn pause_max(&self) -> Duration {
+        Duration::from_secs(30)
+    }
 }
 
 /// Runs a source until `stop` is requested or the loop is gone, and starts it again after each
@@ -68,6 +75,10 @@ impl Supervised for Running<'_> {
             self.refusal = Some(format!("{}: {error}", self.sink.health().name()));
         }
         error.is::<Closed>() || self.refusal.is_some()
+    }
+
+    fn pause_max(&self) -> Duration {
+        self.source.pause_max()
     }
 }
 

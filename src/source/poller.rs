@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Sink, Source};
-use crate::database::{OpenTable, Reader};
+use crate::database::{Database, Reader};
 use crate::work::{Error, Stop};
 
 /// The note that says which row was handed over last.
@@ -13,15 +13,17 @@ const BOOKMARK: &str = "bookmark";
 pub struct Poller {
     reader: Reader,
     poll: Duration,
+    pause_max: Duration,
 }
 
 impl Poller {
-    /// A source that looks into the table after each `poll`. A standby waits while another reader
-    /// has the table.
-    pub fn new(open: OpenTable, poll: Duration, is_standby: bool) -> Self {
+    /// A source that reads the table of notifications of a database. A standby waits while another
+    /// reader has the table.
+    pub fn new(database: &Database, is_standby: bool) -> Self {
         Self {
-            reader: Reader::new(open, is_standby),
-            poll,
+            reader: Reader::new(database.open_table(), is_standby),
+            poll: database.options().poll,
+            pause_max: database.pause_max(),
         }
     }
 }
@@ -41,6 +43,10 @@ impl Source for Poller {
             self.reader.clear()?;
         }
         Ok(())
+    }
+
+    fn pause_max(&self) -> Duration {
+        self.pause_max
     }
 }
 
