@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bugzfeed::schema::Engine;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::database::{Database, Reading, ServerKind, comment};
 use crate::support::mariadb::MariaDb;
@@ -304,4 +304,39 @@ fn tls_to_mariadb_is_spoken_and_verified() {
 #[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
 fn tls_to_postgresql_is_spoken_and_verified() {
     tls_is_spoken_and_verified(Engine::Postgres);
+}
+
+/// A backend that was stopped acknowledges what it gets, and answers nothing.
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn a_backend_of_postgresql_that_hangs_is_noticed() {
+    let database = Database::new(ServerKind::own(Engine::Postgres));
+    for mode in ["table", "bugs"] {
+        let url = database.url("root", &format!("poll=5ms&mode={mode}"));
+        let server = Server::start(&["--catch-up", "none", "--source", &url]);
+        server.program().wait_for_line("reading updates from");
+        let backend = database
+            .session()
+            .get("SELECT pid FROM pg_stat_activity WHERE application_name = 'bugzfeed'");
+        let backend = Pid::from_raw(backend.parse().unwrap()).unwrap();
+        kill_process(backend, Signal::STOP).unwrap();
+        let line = server
+            .program()
+            .wait_for_line("trying again until it works");
+        assert!(line.contains("has not answered within 12 s"), "{line}");
+        kill_process(backend, Signal::CONT).unwrap();
+        let mut client = server.connect();
+        client.ask(r#"{"command":"subscribe","bugs":[1]}"#);
+        comment(
+            &mut *database.session(),
+            1,
+            if mode == "table" {
+                "2035-11-20 15:50:32"
+            } else {
+                "2035-11-20 15:50:33"
+            },
+        );
+        assert!(client.hear().contains(r#""bug":1"#));
+        assert!(server.end(Signal::TERM).success());
+    }
 }

@@ -6,6 +6,7 @@ use ::postgres::{Client, GenericClient, IsolationLevel};
 use super::super::bugs::{Bugs, LARGEST, Largest, Look, LookFrom, touched_since};
 use super::super::settings::ServerSettings;
 use super::super::table::Row;
+use super::watched::Watched;
 use super::{UTC, cannot_read, connect, failed, row as row_of};
 use crate::work::Error;
 
@@ -15,10 +16,14 @@ pub(crate) struct BugsTables {
     has_ids: bool,
 }
 
-impl Bugs for BugsTables {
+impl Bugs for Watched<BugsTables> {
     fn look(&mut self, from: &LookFrom) -> Result<Look, Error> {
-        self.try_look(from)
-            .map_err(failed("read Bugzilla's tables"))
+        let from = from.clone();
+        self.ask(move |tables| {
+            tables
+                .try_look(&from)
+                .map_err(failed("read Bugzilla's tables"))
+        })
     }
 }
 
@@ -27,7 +32,12 @@ impl BugsTables {
     ///
     /// # Errors
     /// When that fails.
-    pub(crate) fn open(settings: &ServerSettings) -> Result<Self, Error> {
+    pub(crate) fn open(settings: &ServerSettings) -> Result<Watched<Self>, Error> {
+        let settings = settings.clone();
+        Watched::open(move || Self::connect(&settings))
+    }
+
+    fn connect(settings: &ServerSettings) -> Result<Self, Error> {
         let mut client = connect(settings)?;
         let has_ids = match client.query_one(LARGEST, &[]) {
             Ok(_) => true,

@@ -4,6 +4,7 @@ mod asker;
 mod bugs;
 mod notifications;
 mod tls;
+mod watched;
 
 use std::time::Duration;
 

@@ -8,7 +8,8 @@ use ::postgres::{Client, Row as SqlRow, Statement};
 
 use super::super::settings::ServerSettings;
 use super::super::table::{BATCH_ROWS, CLAIM_TIMEOUT, Row, Table};
-use super::{UTC, connect, failed, now, row as row_of, sentence};
+use super::watched::Watched;
+use super::{ANSWER_TIMEOUT, UTC, connect, failed, now, row as row_of, sentence};
 use crate::update::BugId;
 use crate::work::{Error, Stop};
 
@@ -35,13 +36,26 @@ pub(crate) struct Notifications {
     claim_timeout: Duration,
 }
 
+/// The table, whose answers are waited for with a limit.
+pub(crate) struct WatchedTable {
+    table: Watched<Notifications>,
+    is_in_place: bool,
+}
+
 impl Notifications {
     /// Opens the table.
     ///
     /// # Errors
     /// When the database cannot be reached, or the account may not read the table and delete from
     /// it.
-    pub(crate) fn open(settings: &ServerSettings) -> Result<Self, Error> {
+    pub(crate) fn open(settings: &ServerSettings) -> Result<WatchedTable, Error> {
+        let settings = settings.clone();
+        let mut table = Watched::open(move || Self::connect(&settings))?;
+        let is_in_place = table.ask(|table: &mut Self| Ok(table.is_in_place))?;
+        Ok(WatchedTable { table, is_in_place })
+    }
+
+    fn connect(settings: &ServerSettings) -> Result<Self, Error> {
         let (mut client, options) = (connect(settings)?, &settings.options);
         let table = options.table.quoted('"');
         // An account that may not delete is better known now than after the first update.
@@ -112,7 +126,51 @@ fn row(row: &SqlRow) -> Result<Row, ::postgres::Error> {
     })
 }
 
-impl Table for Notifications {
+impl Table for WatchedTable {
+    fn read(&mut self) -> Result<Vec<Row>, Error> {
+        self.table.ask(Notifications::read)
+    }
+
+    fn delete(&mut self, rows: &[Row]) -> Result<usize, Error> {
+        let rows = rows.to_vec();
+        self.table.ask(move |table| table.delete(&rows))
+    }
+
+    fn find(&mut self, id: i64) -> Result<Option<Row>, Error> {
+        self.table.ask(move |table| table.find(id))
+    }
+
+    fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
+        let bugs = bugs.to_vec();
+        self.table.ask(move |table| table.insert(&bugs))
+    }
+
+    fn now(&mut self) -> Result<i64, Error> {
+        self.table.ask(|table| now(&mut table.client))
+    }
+
+    fn claim(&mut self) -> Result<bool, Error> {
+        self.table.ask(Notifications::claim)
+    }
+
+    fn holder(&mut self) -> Option<String> {
+        self.table.ask(|table| Ok(table.holder())).ok().flatten()
+    }
+
+    fn is_in_place(&self) -> bool {
+        self.is_in_place
+    }
+
+    fn wait(&mut self, poll: Duration, stop: &Stop) -> Result<bool, Error> {
+        let stop = stop.clone();
+        self.table
+            .ask_within(poll.saturating_add(ANSWER_TIMEOUT), move |table| {
+                table.wait(poll, &stop)
+            })
+    }
+}
+
+impl Notifications {
     fn read(&mut self) -> Result<Vec<Row>, Error> {
         let rows = self
             .client
@@ -158,10 +216,6 @@ impl Table for Notifications {
         insert().map_err(failed("write to the table of notifications"))
     }
 
-    fn now(&mut self) -> Result<i64, Error> {
-        now(&mut self.client)
-    }
-
     fn claim(&mut self) -> Result<bool, Error> {
         let claim = format!("SELECT pg_try_advisory_lock({})", self.lock);
         // A host that is gone closes no connection: the server has to miss it. Servers before
@@ -202,10 +256,6 @@ impl Table for Notifications {
             holder += &format!(" from {host}");
         }
         Some(holder)
-    }
-
-    fn is_in_place(&self) -> bool {
-        self.is_in_place
     }
 
     fn wait(&mut self, poll: Duration, stop: &Stop) -> Result<bool, Error> {
