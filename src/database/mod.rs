@@ -26,7 +26,7 @@ pub(crate) use options::{Mode, ReadOptions};
 pub(crate) use reader::{OpenTable, Reader};
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) use settings::ServerSettings;
-pub use table::{Row, Table};
+pub use table::{Row, Table, Triggers};
 
 use crate::bugzilla::Asker;
 use crate::work::Error;

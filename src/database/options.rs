@@ -60,6 +60,11 @@ impl Default for ReadOptions {
 }
 
 impl ReadOptions {
+    /// Whether the table is the one that `bugzfeed schema` makes, and so its triggers are, too.
+    pub fn is_own_table(&self) -> bool {
+        self.table.schema().is_none() && self.table.unqualified() == "push_notify"
+    }
+
     /// Sets the option `name`; returns whether it is one of those that each database has.
     ///
     /// # Errors

@@ -2,15 +2,19 @@
 //! once. Knows no database.
 
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
-use log::warn;
+use log::{info, warn};
 
 use super::bookmark::Bookmark;
 use super::claim;
 use super::flaws::Flaws;
-use super::table::{BATCH_ROWS, Row, Table};
+use super::table::{BATCH_ROWS, Row, Table, Triggers};
 use crate::update::{BugId, Update};
 use crate::work::{Error, Stop};
+
+/// How often the triggers are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 /// What is read from a table at once, to be handed over and then deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub struct Reader {
     has_undeleted: bool,
     has_warned: bool,
     flaws: Flaws,
+    /// What was found when the triggers were looked at, and when.
+    triggers: Option<(Triggers, Instant)>,
 }
 
 impl Reader {
@@ -63,6 +69,7 @@ impl Reader {
             has_undeleted: false,
             has_warned: false,
             flaws: Flaws::default(),
+            triggers: None,
         }
     }
 
@@ -115,6 +122,7 @@ impl Reader {
     /// # Errors
     /// When there is no connection, or the database does not answer.
     pub fn read(&mut self) -> Result<Batch, Error> {
+        self.look_at_triggers()?;
         let mut rows = self.table()?.read()?;
         let is_full = rows.len() > BATCH_ROWS;
         let is_in_place = self.table()?.is_in_place();
@@ -195,6 +203,34 @@ impl Reader {
             && bookmark.marks(&row)
         {
             self.table()?.delete(&[row])?;
+        }
+        Ok(())
+    }
+
+    /// Without its triggers a table stays empty, as if nobody edited anything. What is found is
+    /// logged once.
+    fn look_at_triggers(&mut self) -> Result<(), Error> {
+        let known = self.triggers.map(|(triggers, _)| triggers);
+        if self
+            .triggers
+            .is_some_and(|(_, looked)| looked.elapsed() < LOOK_EVERY)
+        {
+            return Ok(());
+        }
+        let found = self.table()?.triggers()?;
+        self.triggers = Some((found, Instant::now()));
+        match found {
+            _ if known == Some(found) => {}
+            Triggers::Missing => warn!(
+                "the triggers on the table bugs that record changes are missing or switched off: no edit is noticed (bugzfeed schema --check says more)"
+            ),
+            Triggers::Hidden => info!(
+                "this account may not see the triggers on the table bugs: that they are missing or switched off would not be noticed"
+            ),
+            Triggers::Intact if known == Some(Triggers::Missing) => {
+                info!("the triggers on the table bugs are there again");
+            }
+            Triggers::Intact => {}
         }
         Ok(())
     }
@@ -340,6 +376,10 @@ mod tests {
 
         fn holder(&mut self) -> Option<String> {
             None
+        }
+
+        fn triggers(&mut self) -> Result<Triggers, Error> {
+            Ok(Triggers::Intact)
         }
 
         fn is_in_place(&self) -> bool {

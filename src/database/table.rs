@@ -63,6 +63,12 @@ pub trait Table: Send {
     /// row may stay in it then.
     fn is_in_place(&self) -> bool;
 
+    /// Whether the triggers that fill the table are there and switched on.
+    ///
+    /// # Errors
+    /// When the database does not answer, or refuses.
+    fn triggers(&mut self) -> Result<Triggers, Error>;
+
     /// Waits for `poll`, until something may be there to read, or until `stop` is requested;
     /// returns whether it was.
     ///
@@ -103,6 +109,27 @@ impl Row {
             bug,
             when: When::from_unix_seconds(when.unix_seconds()),
         })
+    }
+}
+
+/// What is known of the triggers that fill the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Triggers {
+    /// There is nothing to say.
+    Intact,
+    /// One of them, or both.
+    Missing,
+    /// The account may not see them.
+    Hidden,
+}
+
+impl Triggers {
+    /// What is known when so many of the two are switched on.
+    pub(super) fn of(active: i64) -> Self {
+        match active {
+            2.. => Triggers::Intact,
+            _ => Triggers::Missing,
+        }
     }
 }
 

@@ -70,6 +70,20 @@ for_each_engine! {
         assert!(said.contains("mode=bugs has no table") && !said.contains("secret"), "{said}");
     }
 
+    fn triggers_that_are_dropped_while_serving_are_noticed(engine) {
+        let database = Database::new(ServerKind::own(engine));
+        let server = Server::start(&["--source", &database.url("root", "poll=5ms")]);
+        server.program().wait_for_line("reading updates from");
+        let drop = match engine {
+            Engine::Postgres => "ALTER TABLE bugs DISABLE TRIGGER push_notify_update",
+            _ => "DROP TRIGGER push_notify_update",
+        };
+        assert!(!server.program().log().contains("missing or switched off"));
+        database.session().must(drop);
+        server.program().wait_for_line("are missing or switched off: no edit is noticed");
+        assert!(server.end(Signal::TERM).success());
+    }
+
     fn a_table_can_have_another_name(engine) {
         let database = Database::new(ServerKind::shared(engine));
         database.session().must("ALTER TABLE push_notify RENAME TO changes_2");

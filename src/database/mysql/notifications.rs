@@ -7,7 +7,7 @@ use ::mysql::{Conn, Value};
 
 use super::super::options::ReadOptions;
 use super::super::settings::ServerSettings;
-use super::super::table::{BATCH_ROWS, CLAIM_TIMEOUT, Row, Table, text};
+use super::super::table::{BATCH_ROWS, CLAIM_TIMEOUT, Row, Table, Triggers, text};
 use super::{UTC, connect, failed, in_transaction, now, row as row_of};
 use crate::update::BugId;
 use crate::work::Error;
@@ -24,6 +24,7 @@ pub(crate) struct Notifications {
     /// SQL for the name that is locked to claim the table.
     lock: String,
     claim_timeout: Duration,
+    is_own_table: bool,
 }
 
 /// The columns of a row.
@@ -79,6 +80,7 @@ impl Notifications {
             ),
             is_in_place,
             lock: lock(options),
+            is_own_table: options.is_own_table(),
             claim_timeout: CLAIM_TIMEOUT.max(options.poll.saturating_mul(2)),
         })
     }
@@ -171,6 +173,33 @@ impl Table for Notifications {
             .and_then(|()| self.conn.query_first(claim));
         let got = got.map_err(failed("lock the table of notifications"))?;
         Ok(got.flatten() == Some(1))
+    }
+
+    fn triggers(&mut self) -> Result<Triggers, Error> {
+        let triggers = "SELECT COUNT(*) FROM information_schema.triggers \
+             WHERE trigger_schema = DATABASE() AND event_object_table = 'bugs' AND trigger_name IN ('push_notify_insert', 'push_notify_update')";
+        let rights = "SELECT COUNT(*) FROM (\
+             SELECT grantee FROM information_schema.user_privileges WHERE privilege_type = 'TRIGGER' \
+             UNION ALL SELECT grantee FROM information_schema.schema_privileges WHERE privilege_type = 'TRIGGER' AND DATABASE() LIKE table_schema \
+             UNION ALL SELECT grantee FROM information_schema.table_privileges WHERE privilege_type = 'TRIGGER' AND table_schema = DATABASE() AND table_name = 'bugs') AS rights \
+             WHERE grantee = CONCAT('\\'', SUBSTRING_INDEX(CURRENT_USER(), '@', 1), '\\'@\\'', SUBSTRING_INDEX(CURRENT_USER(), '@', -1), '\\'')";
+        let bugs = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'bugs'";
+        let mut count = |select: &str| -> Result<i64, Error> {
+            let count: Option<i64> = self
+                .conn
+                .query_first(select)
+                .map_err(failed("look at the triggers"))?;
+            Ok(count.unwrap_or(0))
+        };
+        Ok(if !self.is_own_table || count(triggers)? == 2 {
+            Triggers::Intact
+        } else if count(rights)? == 0 {
+            Triggers::Hidden
+        } else if count(bugs)? == 0 {
+            Triggers::Intact
+        } else {
+            Triggers::Missing
+        })
     }
 
     /// An account sees its own connections; others only with the right PROCESS.

@@ -7,7 +7,7 @@ use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::{Client, Row as SqlRow, Statement};
 
 use super::super::settings::ServerSettings;
-use super::super::table::{BATCH_ROWS, CLAIM_TIMEOUT, Row, Table};
+use super::super::table::{BATCH_ROWS, CLAIM_TIMEOUT, Row, Table, Triggers};
 use super::watched::Watched;
 use super::{ANSWER_TIMEOUT, UTC, connect, failed, now, row as row_of, sentence};
 use crate::update::BugId;
@@ -34,6 +34,7 @@ pub(crate) struct Notifications {
     /// SQL for the number that is locked to claim the table, in two halves.
     lock: String,
     claim_timeout: Duration,
+    is_own_table: bool,
 }
 
 /// The table, whose answers are waited for with a limit.
@@ -104,6 +105,7 @@ impl Notifications {
             is_in_place,
             // The number "bugz" and the table's; it counts within the database.
             lock: format!("(1651861370::bigint << 32) + '{table}'::regclass::oid::bigint"),
+            is_own_table: options.is_own_table(),
             claim_timeout: CLAIM_TIMEOUT.max(options.poll.saturating_mul(2)),
         })
     }
@@ -151,6 +153,10 @@ impl Table for WatchedTable {
 
     fn claim(&mut self) -> Result<bool, Error> {
         self.table.ask(Notifications::claim)
+    }
+
+    fn triggers(&mut self) -> Result<Triggers, Error> {
+        self.table.ask(Notifications::triggers)
     }
 
     fn holder(&mut self) -> Option<String> {
@@ -233,6 +239,21 @@ impl Notifications {
             .and_then(|()| self.client.query_one(&claim, &[]))
             .and_then(|row| row.try_get(0));
         locked.map_err(failed("lock the table of notifications"))
+    }
+
+    fn triggers(&mut self) -> Result<Triggers, Error> {
+        let select = "SELECT to_regclass('bugs') IS NULL, \
+             (SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass('bugs') AND tgenabled IN ('O', 'A') \
+              AND tgname IN ('push_notify_insert', 'push_notify_update'))";
+        let row = self.client.query_one(select, &[]);
+        let found: Result<(bool, i64), _> =
+            row.and_then(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+        let (has_no_bugs, triggers) = found.map_err(failed("look at the triggers"))?;
+        Ok(if has_no_bugs || !self.is_own_table {
+            Triggers::Intact
+        } else {
+            Triggers::of(triggers)
+        })
     }
 
     fn holder(&mut self) -> Option<String> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, TransactionBehavior, params};
 
 use super::super::options::ReadOptions;
-use super::super::table::{BATCH_ROWS, Row, Table};
+use super::super::table::{BATCH_ROWS, Row, Table, Triggers};
 use super::{FileSettings, LOCK_WAIT, cannot_open, local, row as row_of, utc};
 use crate::update::BugId;
 use crate::work::{Error, FileLock, unix_now};
@@ -23,6 +23,7 @@ pub(crate) struct Notifications {
     claim_file: PathBuf,
     claim: Option<FileLock>,
     is_in_place: bool,
+    is_own_table: bool,
     file: PathBuf,
     /// Device and inode of the file that is open.
     identity: (u64, u64),
@@ -90,6 +91,7 @@ impl Notifications {
             claim_file: claim_file.into(),
             claim: None,
             is_in_place,
+            is_own_table: options.is_own_table(),
             identity: identity(&settings.file)?,
             file: settings.file.clone(),
         })
@@ -186,6 +188,21 @@ impl Table for Notifications {
             claim.sign()?;
         }
         Ok(self.claim.is_some())
+    }
+
+    fn triggers(&mut self) -> Result<Triggers, Error> {
+        let select = "SELECT count(*) FILTER (WHERE type = 'table'), count(*) FILTER (WHERE type = 'trigger' AND name LIKE 'push\\_notify\\_%' ESCAPE '\\') \
+             FROM sqlite_master WHERE tbl_name = 'bugs' COLLATE NOCASE";
+        let (tables, triggers): (i64, i64) = self
+            .database
+            .query_row(select, [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .map_err(cannot_read)?;
+        // Our own file has no other table.
+        Ok(if tables == 0 || !self.is_own_table {
+            Triggers::Intact
+        } else {
+            Triggers::of(triggers)
+        })
     }
 
     fn holder(&mut self) -> Option<String> {
