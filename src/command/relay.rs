@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use log::LevelFilter;
+use log::{LevelFilter, warn};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
@@ -23,6 +23,9 @@ use crate::work::unix_now;
 
 /// How often a terminal shows how much is left.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// How often a standby looks whether the backlog is free.
+const BACKLOG_EVERY: Duration = Duration::from_secs(1);
 
 /// The number of waiting changes from which on a terminal shows progress.
 const PROGRESS_MIN: u64 = 1_000;
@@ -44,6 +47,10 @@ pub struct Options {
         default_value = "bugzfeed-relay.db"
     )]
     backlog: PathBuf,
+    /// Wait while another server or relay takes changes from the table, or uses the backlog, and
+    /// take over when it has gone
+    #[arg(long, env = "BUGZFEED_WAIT")]
+    wait: bool,
     /// Print what waits for each destination, what went wrong last, and when it is tried again
     #[arg(long)]
     status: bool,
@@ -75,6 +82,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
         from,
         to,
         backlog,
+        wait,
         status,
         retry: pauses,
         log,
@@ -97,6 +105,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
             from,
             to,
             backlog,
+            is_standby: wait,
             pauses,
         },
         &log,
@@ -109,6 +118,9 @@ fn relay(settings: &relay::Settings, log: &Log) -> Result<(), Failure> {
     let cannot_watch = |error| Failure::Unavailable(format!("cannot watch for signals: {error}."));
     // Before anything is on its way: a signal must not end the program in the middle of it.
     let signals = watch_signals().map_err(cannot_watch)?;
+    if settings.is_standby && !wait_for_backlog(settings, &signals).map_err(cannot_watch)? {
+        return Ok(());
+    }
     let relay = Relay::start(settings)?;
     end_by_signal(signals, relay.end()).map_err(cannot_watch)?;
     let to: Vec<String> = settings.to.iter().map(ToString::to_string).collect();
@@ -145,6 +157,26 @@ fn end_by_signal(mut received: UnixStream, end: Sender<End>) -> io::Result<()> {
             }
         })?;
     Ok(())
+}
+
+/// Waits while another relay uses the backlog; returns false when a signal ends that.
+fn wait_for_backlog(settings: &relay::Settings, signals: &UnixStream) -> io::Result<bool> {
+    let mut has_said = false;
+    signals.set_read_timeout(Some(BACKLOG_EVERY))?;
+    while settings.is_backlog_in_use() {
+        if !has_said {
+            has_said = true;
+            warn!(
+                "another relay uses the backlog {}; waiting until it has gone",
+                settings.backlog.display()
+            );
+        }
+        if (&*signals).read_exact(&mut [0]).is_ok() {
+            return Ok(false);
+        }
+    }
+    signals.set_read_timeout(None)?;
+    Ok(true)
 }
 
 /// Waits for the relay's end, and meanwhile shows on a terminal how much is left.

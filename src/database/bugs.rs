@@ -19,7 +19,7 @@ pub trait Bugs: Send {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LookFrom {
     /// The newest `delta_ts` found so far, without a time zone; none at the first look, which
-    /// begins at the database's own time.
+    /// begins at the newest of all. A time that lies ahead of the database's own counts as that.
     pub newest: Option<String>,
     /// How long before that.
     pub window: Duration,
@@ -41,6 +41,8 @@ pub struct Largest {
 pub struct Look {
     /// The database's time, without a time zone.
     pub now: String,
+    /// The database's time (UTC, Unix seconds).
+    pub utc_now: i64,
     /// Bugs with a `delta_ts` in the window, by `delta_ts`.
     pub in_window: Vec<Row>,
     /// Bugs with activity or a comment above the largest ids that were found before.

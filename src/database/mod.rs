@@ -2,7 +2,10 @@
 //! notifications in them, and Bugzilla's own tables. Knows no feed, and nobody who reads.
 
 mod asker;
+mod bookmark;
 pub(crate) mod bugs;
+mod claim;
+mod flaws;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 mod options;
@@ -18,11 +21,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub(crate) use claim::Claimed;
 pub(crate) use options::{Mode, ReadOptions};
 pub(crate) use reader::{OpenTable, Reader};
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) use settings::ServerSettings;
-pub use table::{Row, Table};
+pub use table::{Row, Table, Triggers};
 
 use crate::bugzilla::Asker;
 use crate::work::Error;
@@ -77,12 +81,26 @@ impl Database {
         })
     }
 
+    /// How to open the table of notifications.
+    pub(crate) fn open_table(&self) -> OpenTable {
+        let database = self.clone();
+        Box::new(move || database.table())
+    }
+
     /// How to open the table of notifications, and the pause between two looks into it; none with
     /// `mode=bugs`.
     pub(crate) fn notifications(&self) -> Option<(OpenTable, Duration)> {
         let ReadOptions { mode, poll, .. } = *self.options();
-        let database = self.clone();
-        (mode == Mode::Table).then(|| (Box::new(move || database.table()) as OpenTable, poll))
+        (mode == Mode::Table).then(|| (self.open_table(), poll))
+    }
+
+    /// The longest pause after failures: to try a local file again costs nobody anything.
+    pub(crate) fn pause_max(&self) -> Duration {
+        match self {
+            Database::Sqlite(_) => Duration::from_secs(1),
+            #[cfg(any(feature = "mysql", feature = "postgres"))]
+            _ => Duration::from_secs(30),
+        }
     }
 
     /// Opens Bugzilla's own tables.
@@ -150,5 +168,16 @@ impl fmt::Display for Database {
             #[cfg(feature = "postgres")]
             Database::Postgres(settings) => settings.fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_file_is_tried_again_within_a_second() {
+        let database: Database = "sqlite:x".parse().unwrap();
+        assert_eq!(database.pause_max(), Duration::from_secs(1));
     }
 }

@@ -60,6 +60,11 @@ impl Default for ReadOptions {
 }
 
 impl ReadOptions {
+    /// Whether the table is the one that `bugzfeed schema` makes, and so its triggers are, too.
+    pub fn is_own_table(&self) -> bool {
+        self.table == Self::default().table
+    }
+
     /// Sets the option `name`; returns whether it is one of those that each database has.
     ///
     /// # Errors
@@ -181,7 +186,6 @@ impl TableName {
     }
 
     /// The name without its schema.
-    #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub fn unqualified(&self) -> &str {
         self.0.rsplit('.').next().unwrap_or(&self.0)
     }

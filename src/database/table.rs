@@ -9,20 +9,32 @@ use crate::work::{Error, Stop};
 /// How many rows are read at once; a full batch is followed by the next without a pause.
 pub const BATCH_ROWS: usize = 500;
 
+/// How long a server keeps the claim of a host that is gone, unless the pauses between two looks
+/// are longer than half of that.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(super) const CLAIM_TIMEOUT: Duration = Duration::from_secs(40);
+
 /// One connection to a table of notifications.
 pub trait Table: Send {
-    /// The rows with the lowest ids, at most `BATCH_ROWS` of them, ascending.
+    /// The rows with the lowest ids, ascending: a batch at most, and one more, since one of them
+    /// may be the bookmark.
     ///
     /// # Errors
     /// When the database does not answer, or refuses.
     fn read(&mut self) -> Result<Vec<Row>, Error>;
 
     /// Deletes these rows and no other: ids commit out of order, so "all up to the last" would take
-    /// rows that were never read.
+    /// rows that were never read. Returns how many were there and are gone.
     ///
     /// # Errors
     /// When the database does not answer, or refuses. Some or all of the rows may be gone then.
-    fn delete(&mut self, rows: &[Row]) -> Result<(), Error>;
+    fn delete(&mut self, rows: &[Row]) -> Result<usize, Error>;
+
+    /// The row with this key, if there is one.
+    ///
+    /// # Errors
+    /// When the database does not answer, or refuses.
+    fn find(&mut self, id: i64) -> Result<Option<Row>, Error>;
 
     /// Records that bugs changed just now, in one transaction.
     ///
@@ -36,17 +48,26 @@ pub trait Table: Send {
     /// When the database does not answer.
     fn now(&mut self) -> Result<i64, Error>;
 
-    /// Claims what the table holds for this connection, for as long as it lasts: two relays would
-    /// each hand over a part of it. Returns false when another connection has claimed it.
+    /// Claims what the table holds for this connection, for as long as it lasts: two readers would
+    /// each hand over a part of it. The database gives the claim up within a minute when this host
+    /// is gone. Returns false when another connection has claimed the table.
     ///
     /// # Errors
     /// When the database does not answer, or refuses.
     fn claim(&mut self) -> Result<bool, Error>;
 
-    /// Whether one edit can leave several rows, of which the last is the one that counts.
-    fn has_surplus_rows(&self) -> bool {
-        false
-    }
+    /// Who has claimed the table, as far as the database tells.
+    fn holder(&mut self) -> Option<String>;
+
+    /// Whether the table is the original's: it has one row per bug, which each edit writes anew. No
+    /// row may stay in it then.
+    fn is_in_place(&self) -> bool;
+
+    /// Whether the triggers that fill the table are there and switched on.
+    ///
+    /// # Errors
+    /// When the database does not answer, or refuses.
+    fn triggers(&mut self) -> Result<Triggers, Error>;
 
     /// Waits for `poll`, until something may be there to read, or until `stop` is requested;
     /// returns whether it was.
@@ -74,12 +95,55 @@ pub struct Row {
 impl Row {
     /// The update that the row records, if it records one.
     pub fn update(&self) -> Option<Update> {
-        let bug = u32::try_from(self.bug_id).ok().and_then(BugId::new)?;
+        self.judge().ok()
+    }
+
+    /// The update that the row records, or why it records none.
+    pub(crate) fn judge(&self) -> Result<Update, Flaw> {
+        let bug = u32::try_from(self.bug_id).ok().and_then(BugId::new);
+        let bug = bug.ok_or(Flaw::Bug)?;
         // Bugzilla writes a space where its REST interface, and so every client, has a T.
-        let when = self.utc.as_ref()?.parse::<When>().ok()?;
-        Some(Update {
+        let when = self.utc.as_ref().and_then(|utc| utc.parse::<When>().ok());
+        let when = when.ok_or(Flaw::Time)?;
+        Ok(Update {
             bug,
             when: When::from_unix_seconds(when.unix_seconds()),
         })
     }
+}
+
+/// What is known of the triggers that fill the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Triggers {
+    /// There is nothing to say.
+    Intact,
+    /// One of them, or both.
+    Missing,
+    /// The account may not see them.
+    Hidden,
+}
+
+impl Triggers {
+    /// What is known when so many of the two are switched on.
+    pub(super) fn of(active: i64) -> Self {
+        match active {
+            2.. => Triggers::Intact,
+            _ => Triggers::Missing,
+        }
+    }
+}
+
+/// Why a row records no update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// Its `bug_id` is none.
+    Bug,
+    /// Its `delta_ts` is no time.
+    Time,
+}
+
+/// Text that a database holds, whatever bytes it is made of: what is not UTF-8 is judged like any
+/// other row.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

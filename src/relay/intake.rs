@@ -7,18 +7,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use log::warn;
 
 use super::End;
 use super::backlog::{Backlog, Key};
-use crate::database::Reader;
+use crate::database::{Claimed, Reader};
 use crate::failure::Failure;
 use crate::work::{Error, Health, Stop, Supervised, unix_now};
-
-/// How long a relay that is starting waits for the claim: the database may not know yet that the
-/// one before has gone.
-const CLAIM_PATIENCE: Duration = Duration::from_secs(2);
-const CLAIM_EVERY: Duration = Duration::from_millis(100);
 
 /// The way in, for a thread of its own.
 pub struct Intake {
@@ -26,6 +23,8 @@ pub struct Intake {
     pub reader: Reader,
     /// The pause between two looks into the table.
     pub poll: Duration,
+    /// The longest pause after failures.
+    pub pause_max: Duration,
     pub backlog: Backlog,
     pub destinations: Vec<Key>,
     /// Wake the destinations' threads.
@@ -39,7 +38,13 @@ impl Supervised for Intake {
     /// Takes changes over one connection.
     fn run(&mut self, stop: &Stop) -> Result<(), Error> {
         self.reader.connect()?;
-        self.claim(stop)?;
+        let health = &mut self.health;
+        if !self.reader.claim(stop, |why| health.failing(why))? {
+            return Ok(());
+        }
+        self.has_claimed.store(true, Ordering::Relaxed);
+        self.ring();
+        self.reader.resume(self.backlog.bookmark()?.as_deref());
         while !self.take(stop)? {}
         Ok(())
     }
@@ -48,8 +53,7 @@ impl Supervised for Intake {
         &mut self.health
     }
 
-    /// Another relay that is at work ends one that is starting. One that has been at work waits
-    /// until the database notices that its own connection has gone.
+    /// Another reader that is at work ends one that is starting.
     fn is_final(&mut self, error: &Error) -> bool {
         if error.is::<BacklogMoved>() {
             let rescued = match self.backlog.rescue() {
@@ -61,7 +65,7 @@ impl Supervised for Intake {
             ))));
             return true;
         }
-        let is_other = error.is::<Claimed>() && !self.has_claimed.load(Ordering::Relaxed);
+        let is_other = error.is::<Claimed>();
         if is_other {
             // There is no receiver any more when the relay is about to end anyway.
             let _ = self.ends.send(End::Failed(Failure::Unavailable(format!(
@@ -71,6 +75,10 @@ impl Supervised for Intake {
         }
         is_other
     }
+
+    fn pause_max(&self) -> Duration {
+        self.pause_max
+    }
 }
 
 impl Intake {
@@ -78,14 +86,21 @@ impl Intake {
     fn take(&mut self, stop: &Stop) -> Result<bool, Error> {
         let mut batch = self.reader.read()?;
         let is_full = batch.is_full;
+        if let Some(reason) = batch.gap {
+            warn!("changes may be missing: {reason}; servers are told so");
+            let skipped = self.backlog.skip_numbers(&self.destinations);
+            skipped.map_err(cannot_write)?;
+        }
         let updates = std::mem::take(&mut batch.updates);
         if !updates.is_empty() {
-            let appended = self
-                .backlog
-                .append(&updates, &self.destinations, unix_now());
-            appended.map_err(|error| {
-                format!("cannot write the backlog (setting --backlog): {error}")
-            })?;
+            let bookmark = batch.bookmark.as_ref().map(ToString::to_string);
+            let appended = self.backlog.append(
+                &updates,
+                &self.destinations,
+                unix_now(),
+                bookmark.as_deref(),
+            );
+            appended.map_err(cannot_write)?;
             // What is in the backlog can be sent, whatever becomes of the row.
             self.ring();
         }
@@ -101,24 +116,16 @@ impl Intake {
         }
     }
 
-    fn claim(&mut self, stop: &Stop) -> Result<(), Error> {
-        let give_up = Instant::now() + CLAIM_PATIENCE;
-        while !self.reader.table()?.claim()? {
-            if Instant::now() >= give_up || stop.wait(CLAIM_EVERY) {
-                return Err(Claimed.into());
-            }
-        }
-        self.has_claimed.store(true, Ordering::Relaxed);
-        self.ring();
-        Ok(())
-    }
-
     fn ring(&self) {
         for bell in &self.bells {
             // A bell that rings already rings for this as well.
             let _ = bell.try_send(());
         }
     }
+}
+
+fn cannot_write(error: rusqlite::Error) -> Error {
+    format!("cannot write the backlog (setting --backlog): {error}").into()
 }
 
 /// What was written to the backlog is in no file that a start would find.
@@ -132,15 +139,3 @@ impl std::fmt::Display for BacklogMoved {
 }
 
 impl std::error::Error for BacklogMoved {}
-
-/// Another relay has the claim on the table.
-#[derive(Debug)]
-struct Claimed;
-
-impl std::fmt::Display for Claimed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("another relay takes changes from this table, and there must be only one: each would get a part of them")
-    }
-}
-
-impl std::error::Error for Claimed {}

@@ -61,6 +61,8 @@ pub struct Settings {
     pub to: Vec<Address>,
     /// The file that keeps them in between.
     pub backlog: PathBuf,
+    /// Whether it waits while another server or relay has the table.
+    pub is_standby: bool,
     /// How long a destination is left alone that does not take a change for now.
     pub pauses: Pauses,
 }
@@ -211,8 +213,9 @@ impl Relay {
     ) -> Result<(), Failure> {
         let mut intake = Intake {
             health: Health::new("taking changes from", settings.from.to_string()),
-            reader: Reader::new(open),
+            reader: Reader::new(open, settings.is_standby),
             poll,
+            pause_max: settings.from.pause_max(),
             backlog: settings.open_backlog(Commit::Durable)?,
             destinations: self.destinations.clone(),
             bells: self.bells.clone(),
@@ -276,6 +279,11 @@ impl Settings {
             opened.push((name, destination));
         }
         Ok(opened)
+    }
+
+    /// Whether another relay uses the backlog.
+    pub fn is_backlog_in_use(&self) -> bool {
+        matches!(backlog::claim(&self.backlog), Ok(None))
     }
 
     fn claim(&self) -> Result<FileLock, Failure> {

@@ -39,13 +39,15 @@ BEGIN
 END//
 
 -- An edit ends with "UPDATE bugs SET delta_ts = …". Within one second it sets the value that is there already, so that nothing changes at
--- all: that is recorded, too. Only columns that each Bugzilla has are named, since a trigger that names one that was dropped makes every
--- edit fail. (The edit of a custom field therefore leaves two rows, of which bugzfeed takes the last.)
+-- all: that is recorded, too, but only for the bugs of the last ten minutes, since votes, a renamed value of a custom field and sanitycheck.cgi
+-- change nothing that is named here, either. Only columns that each Bugzilla has are named, since a trigger that names one that was dropped
+-- makes every edit fail. (The edit of a custom field can therefore leave two rows, of which bugzfeed takes the last.)
 /*!50700 DROP TRIGGER IF EXISTS push_notify_update */ //
 CREATE /*M! OR REPLACE */ TRIGGER push_notify_update AFTER UPDATE ON bugs FOR EACH ROW
 BEGIN
     IF NOT (NEW.delta_ts <=> OLD.delta_ts) OR (
-        NEW.bug_id <=> OLD.bug_id
+        NEW.delta_ts >= LOCALTIMESTAMP - INTERVAL 10 MINUTE
+        AND NEW.bug_id <=> OLD.bug_id
         AND NEW.assigned_to <=> OLD.assigned_to
         AND NEW.bug_file_loc <=> OLD.bug_file_loc
         AND NEW.bug_severity <=> OLD.bug_severity

@@ -27,10 +27,11 @@ pub enum Address {
 }
 
 impl Address {
-    /// The source behind this address, not yet connected, and where it takes posts, if it does.
-    pub fn open(&self) -> (Box<dyn Source>, Option<PostSender>) {
+    /// The source behind this address, not yet connected, and where it takes posts, if it does. A
+    /// standby waits while another server or relay has a table of notifications.
+    pub fn open(&self, is_standby: bool) -> (Box<dyn Source>, Option<PostSender>) {
         match self {
-            Address::Database(database) => (read(database.clone()), None),
+            Address::Database(database) => (read(database.clone(), is_standby), None),
             Address::Amqp(settings) => (Box::new(Queue::new(settings.clone())), None),
             Address::Webhook(settings) => {
                 let (source, posts) = Webhook::new(settings);
@@ -55,13 +56,10 @@ impl Address {
 }
 
 /// The source that reads a database as its options say.
-fn read(database: Database) -> Box<dyn Source> {
+fn read(database: Database, is_standby: bool) -> Box<dyn Source> {
     let options = database.options().clone();
     match options.mode {
-        Mode::Table => Box::new(Poller::new(
-            Box::new(move || database.table()),
-            options.poll,
-        )),
+        Mode::Table => Box::new(Poller::new(&database, is_standby)),
         Mode::Bugs => Box::new(Watcher::new(
             Box::new(move || database.bugs()),
             options.poll,

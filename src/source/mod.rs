@@ -17,6 +17,9 @@ pub use catch_up::{Address as CatchUpAddress, CatchUp};
 pub use history_file::{HistoryFile, Kept, OpenError, claim};
 pub use sink::{Feed, Sink};
 
+use std::time::Duration;
+
+use crate::database::Claimed;
 use crate::inbox::Closed;
 use crate::work::{self, Error, Health, Stop, Supervised};
 
@@ -29,18 +32,34 @@ pub trait Source: Send {
     /// # Errors
     /// Anything that ends the connection. The caller waits and runs the source again.
     fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error>;
+
+    /// The longest pause after failures.
+    fn pause_max(&self) -> Duration {
+        Duration::from_secs(30)
+    }
 }
 
 /// Runs a source until `stop` is requested or the loop is gone, and starts it again after each
 /// failure.
-pub fn supervise(source: &mut dyn Source, sink: Sink, stop: &Stop) {
-    work::supervise(&mut Running { source, sink }, stop);
+///
+/// # Errors
+/// When another server or relay reads what only one may read.
+pub fn supervise(source: &mut dyn Source, sink: Sink, stop: &Stop) -> Result<(), String> {
+    let mut running = Running {
+        source,
+        sink,
+        refusal: None,
+    };
+    work::supervise(&mut running, stop);
+    running.refusal.map_or(Ok(()), Err)
 }
 
 /// A source and what it reads into.
 struct Running<'a> {
     source: &'a mut dyn Source,
     sink: Sink,
+    /// Why the source was not allowed to read.
+    refusal: Option<String>,
 }
 
 impl Supervised for Running<'_> {
@@ -58,7 +77,14 @@ impl Supervised for Running<'_> {
     }
 
     fn is_final(&mut self, error: &Error) -> bool {
-        error.is::<Closed>()
+        if error.is::<Claimed>() {
+            self.refusal = Some(format!("{}: {error}", self.sink.health().name()));
+        }
+        error.is::<Closed>() || self.refusal.is_some()
+    }
+
+    fn pause_max(&self) -> Duration {
+        self.source.pause_max()
     }
 }
 
@@ -95,7 +121,7 @@ mod tests {
         };
         let sink = Sink::new(feed, None, &Kept::default(), sender);
         let mut script = Script(steps.into_iter());
-        supervise(&mut script, sink, &Stop::default());
+        supervise(&mut script, sink, &Stop::default()).unwrap();
         assert_eq!(script.0.len(), 0);
     }
 
@@ -113,14 +139,17 @@ mod tests {
         ]);
         supervised(vec![|_, _| Err(Closed.into())]);
     }
+
     #[test]
     fn rows_of_a_table_are_deleted_after_their_updates_were_delivered() {
         let folder = tempfile::tempdir().unwrap();
         let address = format!("sqlite:{}", folder.path().join("b.db").display());
         let database: Database = address.parse().unwrap();
         let mut table = database.table().unwrap();
-        table.insert(&[BugId::new(7).unwrap()]).unwrap();
-        let (open, pause) = database.notifications().unwrap();
+        // The last one stays as a bookmark.
+        for bug in [7, 8] {
+            table.insert(&[BugId::new(bug).unwrap()]).unwrap();
+        }
         let poll = Poll::new().unwrap();
         let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
         let feed = Feed {
@@ -133,8 +162,8 @@ mod tests {
         sink.begins(0).unwrap();
         // The loop is gone: nothing can be delivered.
         drop(inbox);
-        let mut poller = Poller::new(open, pause);
+        let mut poller = Poller::new(&database, false);
         assert!(poller.run(&mut sink, &Stop::default()).is_err());
-        assert_eq!(table.read().unwrap().len(), 1);
+        assert_eq!(table.read().unwrap().len(), 2);
     }
 }

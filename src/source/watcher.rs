@@ -44,7 +44,7 @@ impl Memory {
     fn learn(&mut self, look: Look) -> Vec<Update> {
         let is_first = self.from.newest.is_none();
         let mut updates = Vec::new();
-        let mut newest = self.from.newest.take().unwrap_or(look.now);
+        let mut newest = self.from.newest.take().as_deref().and_then(seconds);
         let found = look
             .in_window
             .iter()
@@ -59,16 +59,22 @@ impl Memory {
             if (is_new || was_touched) && reported.insert(update.bug) {
                 updates.push(update);
             }
-            if seconds(&newest).is_none_or(|newest| newest < local) {
-                newest.clone_from(&row.delta_ts);
-            }
+            newest = newest.max(Some(local));
         }
-        if let Some(newest) = seconds(&newest) {
-            let oldest = newest - (self.window + SLACK).as_secs() as i64;
-            self.seen.retain(|_, local| *local >= oldest);
-        }
+        // One time far ahead must not move the window away from all others.
+        let now = seconds(&look.now);
+        let newest = match (newest, now) {
+            (Some(newest), Some(now)) => newest.min(now),
+            (newest, now) => newest.or(now).unwrap_or_default(),
+        };
+        let oldest = newest - (self.window + SLACK).as_secs().cast_signed();
+        self.seen.retain(|_, local| *local >= oldest);
         self.from = LookFrom {
-            newest: Some(newest),
+            newest: Some(
+                When::from_unix_seconds(newest)
+                    .to_string()
+                    .replace('T', " "),
+            ),
             window: self.window,
             largest: look.largest.or(self.from.largest),
         };
@@ -101,14 +107,17 @@ impl Watcher {
 
 impl Source for Watcher {
     fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
+        sink.doubt()?;
         let mut bugs = (self.open)()?;
         loop {
             let is_first = self.memory.from.newest.is_none();
             let look = bugs.look(&self.memory.from)?;
+            let utc_now = look.utc_now;
             sink.deliver(self.memory.learn(look))?;
             if is_first {
                 // What changed while this program did not run is not known.
-                sink.missed("what changed before bugzfeed started is not known", None)?;
+                let reason = "what changed before bugzfeed started is not known";
+                sink.missed(reason, Some(utc_now))?;
             }
             sink.connected()?;
             if stop.wait(self.poll) {
@@ -134,9 +143,14 @@ mod tests {
     }
 
     fn look(in_window: &[(i64, &str)], touched: &[(i64, &str)]) -> Look {
+        look_at("12:00:10", in_window, touched)
+    }
+
+    fn look_at(now: &str, in_window: &[(i64, &str)], touched: &[(i64, &str)]) -> Look {
         let rows = |rows: &[(i64, &str)]| rows.iter().map(|(bug, time)| row(*bug, time)).collect();
         Look {
-            now: "2026-11-20 12:00:00".to_owned(),
+            now: format!("2026-11-20 {now}"),
+            utc_now: 0,
             in_window: rows(in_window),
             touched: rows(touched),
             largest: None,
@@ -204,7 +218,21 @@ mod tests {
             [3]
         );
         assert_eq!(memory.seen.len(), 3);
-        assert_eq!(learned(&mut memory, &[(4, "12:32:00")], &[]), [4]);
+        let later = look_at("12:32:10", &[(4, "12:32:00")], &[]);
+        assert_eq!(memory.learn(later).len(), 1);
         assert_eq!(memory.seen.len(), 3);
+    }
+
+    #[test]
+    fn a_time_far_ahead_is_reported_once_and_moves_the_window_for_nobody() {
+        let mut memory = Memory::new(Duration::from_secs(60));
+        learned(&mut memory, &[(1, "12:00:05")], &[]);
+        let ahead = [(1, "12:00:05"), (2, "23:00:00")];
+        assert_eq!(learned(&mut memory, &ahead, &[]), [2]);
+        assert_eq!(learned(&mut memory, &ahead, &[]), [0; 0]);
+        assert_eq!(memory.from.newest.as_deref(), Some("2026-11-20 12:00:10"));
+        let corrected = [(1, "12:00:05"), (2, "12:00:06")];
+        assert_eq!(learned(&mut memory, &corrected, &[]), [2]);
+        assert_eq!(learned(&mut memory, &corrected, &[]), [0; 0]);
     }
 }

@@ -1,8 +1,8 @@
 //! A lock on a file, held until it is dropped or its process ends, however it ends. Knows nothing
 //! of what it protects.
 
-use std::fs::{File, TryLockError};
-use std::io;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
 use std::path::Path;
 
 /// A lock that is held.
@@ -10,7 +10,7 @@ use std::path::Path;
 pub struct FileLock {
     /// The system ends the lock with the file. The file itself stays: whoever removed it could
     /// remove that of the next one.
-    _file: File,
+    file: File,
 }
 
 impl FileLock {
@@ -22,10 +22,25 @@ impl FileLock {
     pub fn take(path: &Path) -> io::Result<Option<Self>> {
         let file = File::options().create(true).append(true).open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    /// Writes into the file who holds the lock.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn sign(&self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        (&self.file).write_all(format!("process {}", std::process::id()).as_bytes())
+    }
+
+    /// Who has signed the file at `path` last.
+    pub fn signature(path: &Path) -> Option<String> {
+        let text = fs::read_to_string(path).ok()?;
+        (!text.is_empty()).then_some(text)
     }
 }
 

@@ -24,12 +24,17 @@ pub trait Supervised {
 
     /// Whether the work is over after this failure, and not to be begun again.
     fn is_final(&mut self, error: &Error) -> bool;
+
+    /// The longest pause after failures. What others use, too, is left alone for half a minute.
+    fn pause_max(&self) -> Duration {
+        Duration::from_secs(30)
+    }
 }
 
 /// Does the work until `stop` is requested or a failure is final, and begins it again after each
-/// other failure: within 0.2 s at first, within 30 s at most.
+/// other failure: within 0.2 s at first, and within [`Supervised::pause_max`] at most.
 pub fn supervise(work: &mut dyn Supervised, stop: &Stop) {
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+    let mut backoff = Backoff::new(Duration::from_millis(200), work.pause_max());
     while let Err(error) = run_once(work, stop) {
         if stop.is_requested() || work.is_final(&error) {
             break;

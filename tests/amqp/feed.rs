@@ -50,10 +50,10 @@ impl Feed {
         };
         let sink = Sink::new(feed, file, &kept, sender);
         let stop = Stop::default();
-        let (mut source, _) = address.open();
+        let (mut source, _) = address.open(false);
         let thread = {
             let stop = stop.clone();
-            thread::spawn(move || source::supervise(&mut *source, sink, &stop))
+            thread::spawn(move || source::supervise(&mut *source, sink, &stop).unwrap())
         };
         Self {
             poll,

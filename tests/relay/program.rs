@@ -69,8 +69,19 @@ impl Place {
     /// Waits until nothing waits for anybody: neither in the table nor in the backlog.
     pub fn drained(&self) {
         let table = self.table();
-        wait_until("the table is empty", || (table.rows() == 0).then_some(()));
+        wait_until(
+            "all rows but the last are deleted, and that is taken",
+            || (table.ids() == self.bookmark()).then_some(()),
+        );
         self.backlog_drained();
+    }
+
+    /// The key of the row that was taken last, if there is one.
+    fn bookmark(&self) -> Vec<i64> {
+        let backlog = rusqlite::Connection::open(self.file("bugzfeed-relay.db")).unwrap();
+        let select = "SELECT CAST(substr(note, 1, instr(note, ' ')) AS INTEGER) FROM push_bookmark";
+        let bookmark = backlog.query_row(select, [], |row| row.get(0));
+        bookmark.into_iter().collect()
     }
 
     /// Waits until everything in the backlog has arrived.

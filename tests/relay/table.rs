@@ -42,6 +42,13 @@ impl Table {
         transaction.commit().unwrap();
     }
 
+    /// The keys of all rows.
+    pub fn ids(&self) -> Vec<i64> {
+        let mut select = self.0.prepare("SELECT id FROM push_notify").unwrap();
+        let ids = select.query_map([], |row| row.get(0)).unwrap();
+        ids.map(Result::unwrap).collect()
+    }
+
     /// How many rows there are.
     pub fn rows(&self) -> i64 {
         self.0

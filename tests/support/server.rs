@@ -267,9 +267,14 @@ impl Drop for Program {
     }
 }
 
-/// Asks again and again until `found` has an answer: for what no event announces.
-pub fn wait_until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+/// Asks again and again until `found` has an answer: for what no event tells of.
+pub fn wait_until<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
+    wait_within(PATIENCE, what, found)
+}
+
+/// The same, with a patience of its own.
+pub fn wait_within<T>(patience: Duration, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(answer) = found() {
             return answer;

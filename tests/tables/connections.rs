@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bugzfeed::schema::Engine;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::database::{Database, Reading, ServerKind, comment};
 use crate::support::mariadb::MariaDb;
@@ -54,7 +54,7 @@ for_each_engine! {
         assert_eq!(client.ask(r#"{"command":"subscribe","bugs":[1]}"#), r#"{"command":"subscribe","result":"ok","bugs":[1]}"#);
         comment(&mut *database.session(), 1, "2026-11-20 15:50:32");
         assert_eq!(client.hear(), r#"{"command":"update","bug":1,"when":"2026-11-20T15:50:32"}"#);
-        wait_until("the table is empty", || (database.rows_left() == "0").then_some(()));
+        wait_until("all rows but the last are deleted", || (database.rows_left() == "1").then_some(()));
         assert!(server.end(Signal::TERM).success());
     }
 
@@ -68,6 +68,20 @@ for_each_engine! {
         let (code, said) = bugzfeed(&["notify", "7", "--source", &database.url("root:secret", "mode=bugs")]);
         assert_eq!(code, Some(69));
         assert!(said.contains("mode=bugs has no table") && !said.contains("secret"), "{said}");
+    }
+
+    fn triggers_that_are_dropped_while_serving_are_noticed(engine) {
+        let database = Database::new(ServerKind::own(engine));
+        let server = Server::start(&["--source", &database.url("root", "poll=5ms")]);
+        server.program().wait_for_line("reading updates from");
+        let drop = match engine {
+            Engine::Postgres => "ALTER TABLE bugs DISABLE TRIGGER push_notify_update",
+            _ => "DROP TRIGGER push_notify_update",
+        };
+        assert!(!server.program().log().contains("missing or switched off"));
+        database.session().must(drop);
+        server.program().wait_for_line("are missing or switched off: no edit is noticed");
+        assert!(server.end(Signal::TERM).success());
     }
 
     fn a_table_can_have_another_name(engine) {
@@ -110,8 +124,8 @@ fn documented_rights_are_enough(engine: Engine) {
         code == Some(69) && said.contains("cannot write to the table of notifications"),
         "{code:?} {said}"
     );
-    wait_until("the table is empty", || {
-        (database.rows_left() == "0").then_some(())
+    wait_until("all rows but the last are deleted", || {
+        (database.rows_left() == "1").then_some(())
     });
 
     let server = Server::start(&["--source", &database.url("poller:wrong%21", "")]);
@@ -268,7 +282,7 @@ fn more_than_one_batch_is_read(database: &Database, url: &str) {
     session.must("COMMIT");
     let mut reading = Reading::start(url);
     reading.take(1_100);
-    comment(session, 1, "2026-11-20 15:50:33");
+    session.must("INSERT INTO push_notify (bug_id, delta_ts) VALUES (1, '2026-11-20 15:50:33')");
     assert_eq!(reading.take(1)[0].0, 1);
     reading.stop();
     assert_eq!(database.rows_left(), "0");
@@ -304,4 +318,39 @@ fn tls_to_mariadb_is_spoken_and_verified() {
 #[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
 fn tls_to_postgresql_is_spoken_and_verified() {
     tls_is_spoken_and_verified(Engine::Postgres);
+}
+
+/// A backend that was stopped acknowledges what it gets, and answers nothing.
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn a_backend_of_postgresql_that_hangs_is_noticed() {
+    let database = Database::new(ServerKind::own(Engine::Postgres));
+    for mode in ["table", "bugs"] {
+        let url = database.url("root", &format!("poll=5ms&mode={mode}"));
+        let server = Server::start(&["--catch-up", "none", "--source", &url]);
+        server.program().wait_for_line("reading updates from");
+        let backend = database
+            .session()
+            .get("SELECT pid FROM pg_stat_activity WHERE application_name = 'bugzfeed'");
+        let backend = Pid::from_raw(backend.parse().unwrap()).unwrap();
+        kill_process(backend, Signal::STOP).unwrap();
+        let line = server
+            .program()
+            .wait_for_line("trying again until it works");
+        assert!(line.contains("has not answered within 12 s"), "{line}");
+        kill_process(backend, Signal::CONT).unwrap();
+        let mut client = server.connect();
+        client.ask(r#"{"command":"subscribe","bugs":[1]}"#);
+        comment(
+            &mut *database.session(),
+            1,
+            if mode == "table" {
+                "2035-11-20 15:50:32"
+            } else {
+                "2035-11-20 15:50:33"
+            },
+        );
+        assert!(client.hear().contains(r#""bug":1"#));
+        assert!(server.end(Signal::TERM).success());
+    }
 }

@@ -356,8 +356,8 @@ impl Reading {
             catch_up: None,
         };
         let sink = Sink::new(feed, None, &Kept::default(), sender);
-        let mut source = address.open().0;
-        let source = thread::spawn(move || supervise(&mut *source, sink, &seen));
+        let mut source = address.open(false).0;
+        let source = thread::spawn(move || supervise(&mut *source, sink, &seen).unwrap());
         Self {
             inbox,
             poll: RefCell::new(poll),
@@ -365,6 +365,15 @@ impl Reading {
             source: Some(source),
             received: Vec::new(),
             has_gap: false,
+        }
+    }
+
+    /// Waits until the source says that updates may have been missed.
+    pub fn expect_gap(&mut self) {
+        let deadline = Instant::now() + 2 * PATIENCE;
+        while !std::mem::take(&mut self.has_gap) {
+            assert!(Instant::now() < deadline, "waited in vain for a gap");
+            self.wait(Duration::from_millis(100));
         }
     }
 

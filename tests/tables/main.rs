@@ -28,5 +28,6 @@ mod connections;
 mod database;
 mod edits;
 mod install;
+mod readers;
 mod writers;
 mod zones;

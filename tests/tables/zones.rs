@@ -14,7 +14,9 @@ use crate::support::unprivileged::run;
 
 /// The time that arrives for `2026-07-01 12:00:00`, read with these options.
 fn arrives(database: &Database, options: &str) -> String {
-    comment(&mut *database.session(), 1, "2026-07-01 12:00:00");
+    database
+        .session()
+        .must("INSERT INTO push_notify (bug_id, delta_ts) VALUES (1, '2026-07-01 12:00:00')");
     Reading::start(&database.url("root", options))
         .take(1)
         .remove(0)

@@ -44,6 +44,9 @@ pub struct Options {
         value_parser = Discreet(parse_catch_up)
     )]
     pub(super) catch_up: Vec<(String, Option<CatchUpAddress>)>,
+    /// Wait while another server or relay reads a table of changes, and take over when it has gone
+    #[arg(long, env = "BUGZFEED_WAIT")]
+    pub(super) wait: bool,
     /// SQLite file that keeps the history over a restart, or none
     #[arg(
         long,

@@ -3,14 +3,11 @@
 use ::mysql::Conn;
 use ::mysql::prelude::Queryable;
 
-use super::{UTC, connect, failed, row};
+use super::{CANNOT_READ, UTC, connect, failed, row};
 use crate::database::asker::Ask;
 use crate::database::settings::ServerSettings;
 use crate::database::table::Row;
 use crate::work::Error;
-
-/// "Table doesn't exist", "SELECT command denied … for table" and "… for column".
-const CANNOT_READ: [u16; 3] = [1146, 1142, 1143];
 
 pub(crate) struct BugsAsker(Conn);
 

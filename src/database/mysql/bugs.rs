@@ -5,7 +5,7 @@ use ::mysql::prelude::Queryable;
 
 use super::super::bugs::{Bugs, LARGEST, Largest, Look, LookFrom, touched_since};
 use super::super::settings::ServerSettings;
-use super::{UTC, connect, failed, in_transaction, row};
+use super::{CANNOT_READ, UTC, connect, failed, in_transaction, row};
 use crate::work::Error;
 
 /// Bugzilla's own tables.
@@ -31,7 +31,11 @@ impl BugsTables {
         // What belongs together is read from one snapshot.
         conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             .map_err(failed("set up the session"))?;
-        let has_ids = conn.query_first::<(i64, i64), _>(LARGEST).is_ok();
+        let has_ids = match conn.query_first::<(i64, i64), _>(LARGEST) {
+            Ok(_) => true,
+            Err(::mysql::Error::MySqlError(error)) if CANNOT_READ.contains(&error.code) => false,
+            Err(error) => return Err(failed("read Bugzilla's tables")(error)),
+        };
         if !has_ids {
             log::info!(
                 "bugs_activity.id and longdescs.comment_id cannot be read: a second edit within one second will not be noticed"
@@ -52,14 +56,15 @@ impl BugsTables {
 
 fn look(conn: &mut Conn, from: &LookFrom, has_ids: bool) -> ::mysql::Result<Look> {
     let columns = format!("SELECT CAST(bug_id AS SIGNED), CAST(delta_ts AS CHAR), {UTC} FROM bugs");
-    let now: Option<String> = conn.query_first("SELECT CAST(NOW() AS CHAR)")?;
-    let now = now.unwrap_or_default();
+    let now = "SELECT CAST(NOW() AS CHAR), CAST(UNIX_TIMESTAMP() AS SIGNED)";
+    let (now, utc_now): (String, i64) = conn.query_first(now)?.unwrap_or_default();
     let in_window = conn.exec_map(
         format!(
-            "{columns} WHERE delta_ts >= LEAST(CAST(? AS DATETIME), NOW()) - INTERVAL {} SECOND ORDER BY delta_ts, bug_id",
+            "{columns} WHERE delta_ts >= LEAST(COALESCE(CAST(? AS DATETIME), (SELECT MAX(delta_ts) FROM bugs), NOW()), NOW()) - INTERVAL {} SECOND \
+             ORDER BY delta_ts, bug_id",
             from.window.as_secs()
         ),
-        (from.newest.as_ref().unwrap_or(&now),),
+        (from.newest.as_ref(),),
         row,
     )?;
     let largest = if has_ids {
@@ -76,6 +81,7 @@ fn look(conn: &mut Conn, from: &LookFrom, has_ids: bool) -> ::mysql::Result<Look
     };
     Ok(Look {
         now,
+        utc_now,
         in_window,
         touched,
         largest,

@@ -14,11 +14,14 @@ pub(super) use self::bugs::BugsTables;
 pub(super) use self::notifications::Notifications;
 use super::options::{Zone, offset_text};
 use super::settings::{ServerSettings, Tls};
-use super::table::Row;
+use super::table::{Row, text};
 use crate::work::Error;
 
 /// How long the server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// "Unknown column", "Table doesn't exist", "SELECT command denied … for table" and "… for column".
+const CANNOT_READ: [u16; 4] = [1054, 1146, 1142, 1143];
 
 /// `delta_ts` in UTC. Each session has the zone that the server calls its own, unless `tz=` says
 /// otherwise.
@@ -134,12 +137,12 @@ fn failed(what: &'static str) -> impl Fn(::mysql::Error) -> Error {
 }
 
 /// A row from the columns `bug_id`, `delta_ts` and the latter in UTC.
-fn row((bug_id, delta_ts, utc): (Option<i64>, Option<String>, Option<String>)) -> Row {
+fn row((bug_id, delta_ts, utc): (Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>)) -> Row {
     Row {
         id: 0,
         bug_id: bug_id.unwrap_or(0),
-        delta_ts: delta_ts.unwrap_or_default(),
-        utc,
+        delta_ts: text(&delta_ts.unwrap_or_default()),
+        utc: utc.as_deref().map(text),
     }
 }
 

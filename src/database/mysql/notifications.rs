@@ -1,11 +1,13 @@
 //! The table of notifications in MariaDB and MySQL.
 
-use ::mysql::Conn;
+use std::time::Duration;
+
 use ::mysql::prelude::Queryable;
+use ::mysql::{Conn, Value};
 
 use super::super::options::ReadOptions;
 use super::super::settings::ServerSettings;
-use super::super::table::{BATCH_ROWS, Row, Table};
+use super::super::table::{BATCH_ROWS, CLAIM_TIMEOUT, Row, Table, Triggers, text};
 use super::{UTC, connect, failed, in_transaction, now, row as row_of};
 use crate::update::BugId;
 use crate::work::Error;
@@ -14,11 +16,33 @@ use crate::work::Error;
 pub(crate) struct Notifications {
     conn: Conn,
     select: String,
+    find: String,
     delete: String,
     insert: String,
     /// The original's table: one row per bug, which each edit writes anew.
     is_in_place: bool,
-    claim: String,
+    /// SQL for the name that is locked to claim the table.
+    lock: String,
+    claim_timeout: Duration,
+    is_own_table: bool,
+}
+
+/// The columns of a row.
+type Columns = (i64, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+fn row((id, bug_id, delta_ts, utc): Columns) -> Row {
+    Row {
+        id,
+        ..row_of((bug_id, delta_ts, utc))
+    }
+}
+
+/// An id as the column has it: one above 2^63 was read as a negative number.
+fn key(id: i64) -> Value {
+    match id {
+        0.. => Value::Int(id),
+        _ => Value::UInt(id.cast_unsigned()),
+    }
 }
 
 impl Notifications {
@@ -43,32 +67,34 @@ impl Notifications {
         } else {
             ("id = ?", "")
         };
+        let select = format!(
+            "SELECT CAST(id AS SIGNED), CAST(bug_id AS SIGNED), CAST(delta_ts AS CHAR), {UTC} FROM {table}"
+        );
         Ok(Self {
             conn,
-            select: format!(
-                "SELECT CAST(id AS SIGNED), CAST(bug_id AS SIGNED), CAST(delta_ts AS CHAR), {UTC} FROM {table} ORDER BY id LIMIT {BATCH_ROWS}"
-            ),
+            find: format!("{select} WHERE id = ?"),
+            select: format!("{select} ORDER BY id LIMIT {}", BATCH_ROWS + 1),
             delete: format!("DELETE FROM {table} WHERE {condition}"),
             insert: format!(
                 "INSERT INTO {table} (bug_id, delta_ts) VALUES (?, NOW()){at_duplicate}"
             ),
             is_in_place,
-            claim: claim(options),
+            lock: lock(options),
+            is_own_table: options.is_own_table(),
+            claim_timeout: CLAIM_TIMEOUT.max(options.poll.saturating_mul(2)),
         })
     }
 }
 
-/// Locks a name that belongs to the table, and ends with the connection. Names count for the whole
-/// server, and have 64 characters.
-fn claim(options: &ReadOptions) -> String {
+/// SQL for a name that belongs to the table. Names count for the whole server, and have 64
+/// characters.
+fn lock(options: &ReadOptions) -> String {
     let schema = options
         .table
         .schema()
         .map_or("DATABASE()".to_owned(), |schema| format!("'{schema}'"));
     let table = options.table.unqualified();
-    format!(
-        "SELECT GET_LOCK(CONCAT('bugzfeed relay ', LEFT(SHA2(CONCAT({schema}, '.{table}'), 256), 40)), 0)"
-    )
+    format!("CONCAT('bugzfeed relay ', LEFT(SHA2(CONCAT({schema}, '.{table}'), 256), 40))")
 }
 
 /// Whether the table is the original's, with a unique index on `bug_id` alone.
@@ -84,11 +110,6 @@ fn has_one_row_per_bug(conn: &mut Conn, options: &ReadOptions) -> ::mysql::Resul
 
 impl Table for Notifications {
     fn read(&mut self) -> Result<Vec<Row>, Error> {
-        type Columns = (i64, Option<i64>, Option<String>, Option<String>);
-        let row = |(id, bug_id, delta_ts, utc): Columns| Row {
-            id,
-            ..row_of((bug_id, delta_ts, utc))
-        };
         self.conn
             .query_map(&self.select, row)
             .map_err(failed("read the table of notifications"))
@@ -97,19 +118,34 @@ impl Table for Notifications {
     /// Row by row: `IN (…)` would scan the table, and wait for each open edit. (The library's
     /// `exec_batch` is refused over TLS: it uses MariaDB's bulk command without having announced
     /// it.)
-    fn delete(&mut self, rows: &[Row]) -> Result<(), Error> {
+    fn delete(&mut self, rows: &[Row]) -> Result<usize, Error> {
+        let mut deleted = 0;
         let result = if self.is_in_place {
             // Not in one transaction: the row of an open edit must not make the locks on all others
             // last.
-            let mut delete = |row: &Row| self.conn.exec_drop(&self.delete, (row.id, &row.delta_ts));
-            rows.iter().try_for_each(&mut delete)
+            rows.iter().try_for_each(|row| {
+                self.conn
+                    .exec_drop(&self.delete, (key(row.id), &row.delta_ts))?;
+                deleted += self.conn.affected_rows();
+                Ok(())
+            })
         } else {
             in_transaction(&mut self.conn, "START TRANSACTION", |conn| {
-                rows.iter()
-                    .try_for_each(|row| conn.exec_drop(&self.delete, (row.id,)))
+                rows.iter().try_for_each(|row| {
+                    conn.exec_drop(&self.delete, (key(row.id),))?;
+                    deleted += conn.affected_rows();
+                    Ok(())
+                })
             })
         };
-        result.map_err(failed("delete from the table of notifications"))
+        result.map_err(failed("delete from the table of notifications"))?;
+        Ok(deleted as usize)
+    }
+
+    fn find(&mut self, id: i64) -> Result<Option<Row>, Error> {
+        let found = self.conn.exec_first(&self.find, (key(id),));
+        let found = found.map_err(failed("read the table of notifications"))?;
+        Ok(found.map(row))
     }
 
     fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
@@ -125,16 +161,68 @@ impl Table for Notifications {
     }
 
     fn claim(&mut self) -> Result<bool, Error> {
-        let got: Option<Option<i64>> = self
+        // A host that is gone closes no connection: the server has to miss it.
+        let timeout = format!(
+            "SET SESSION wait_timeout = {}",
+            self.claim_timeout.as_secs()
+        );
+        let claim = format!("SELECT GET_LOCK({}, 0)", self.lock);
+        let got: ::mysql::Result<Option<Option<i64>>> = self
             .conn
-            .query_first(&self.claim)
-            .map_err(failed("lock the table of notifications"))?;
+            .query_drop(timeout)
+            .and_then(|()| self.conn.query_first(claim));
+        let got = got.map_err(failed("lock the table of notifications"))?;
         Ok(got.flatten() == Some(1))
     }
 
-    /// MySQL's triggers cannot tell the edit of a custom field from the second edit within a
-    /// second.
-    fn has_surplus_rows(&self) -> bool {
-        true
+    fn triggers(&mut self) -> Result<Triggers, Error> {
+        let triggers = "SELECT COUNT(*) FROM information_schema.triggers \
+             WHERE trigger_schema = DATABASE() AND event_object_table = 'bugs' AND trigger_name IN ('push_notify_insert', 'push_notify_update')";
+        let rights = "SELECT COUNT(*) FROM (\
+             SELECT grantee FROM information_schema.user_privileges WHERE privilege_type = 'TRIGGER' \
+             UNION ALL SELECT grantee FROM information_schema.schema_privileges WHERE privilege_type = 'TRIGGER' AND DATABASE() LIKE table_schema \
+             UNION ALL SELECT grantee FROM information_schema.table_privileges WHERE privilege_type = 'TRIGGER' AND table_schema = DATABASE() AND table_name = 'bugs') AS rights \
+             WHERE grantee = CONCAT('\\'', SUBSTRING_INDEX(CURRENT_USER(), '@', 1), '\\'@\\'', SUBSTRING_INDEX(CURRENT_USER(), '@', -1), '\\'')";
+        let bugs = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'bugs'";
+        let mut count = |select: &str| -> Result<i64, Error> {
+            let count: Option<i64> = self
+                .conn
+                .query_first(select)
+                .map_err(failed("look at the triggers"))?;
+            Ok(count.unwrap_or(0))
+        };
+        Ok(if !self.is_own_table || count(triggers)? == 2 {
+            Triggers::Intact
+        } else if count(rights)? == 0 {
+            Triggers::Hidden
+        } else if count(bugs)? == 0 {
+            Triggers::Intact
+        } else {
+            Triggers::Missing
+        })
+    }
+
+    /// An account sees its own connections; others only with the right PROCESS.
+    fn holder(&mut self) -> Option<String> {
+        let select = format!("SELECT CAST(IS_USED_LOCK({}) AS SIGNED)", self.lock);
+        let id: i64 = self.conn.query_first(select).ok().flatten().flatten()?;
+        let who: Option<(Vec<u8>, Vec<u8>)> = self
+            .conn
+            .exec_first(
+                "SELECT user, host FROM information_schema.processlist WHERE id = ?",
+                (id,),
+            )
+            .ok()
+            .flatten();
+        Some(match who {
+            Some((user, host)) => {
+                format!("connection {id} of {} from {}", text(&user), text(&host))
+            }
+            None => format!("connection {id}"),
+        })
+    }
+
+    fn is_in_place(&self) -> bool {
+        self.is_in_place
     }
 }

@@ -1,10 +1,10 @@
 //! Asks a PostgreSQL which bugs have changed.
 
 use ::postgres::Client;
-use ::postgres::error::SqlState;
 
 use super::bugs::rows;
-use super::{UTC, connect, failed};
+use super::watched::Watched;
+use super::{UTC, cannot_read, connect, failed};
 use crate::database::asker::Ask;
 use crate::database::settings::ServerSettings;
 use crate::database::table::Row;
@@ -17,8 +17,9 @@ impl BugsAsker {
     ///
     /// # Errors
     /// When that fails.
-    pub(crate) fn open(settings: &ServerSettings) -> Result<Self, Error> {
-        Ok(Self(connect(settings)?))
+    pub(crate) fn open(settings: &ServerSettings) -> Result<Watched<Self>, Error> {
+        let settings = settings.clone();
+        Watched::open(move || Ok(Self(connect(&settings)?)))
     }
 }
 
@@ -26,18 +27,30 @@ fn columns() -> String {
     format!("SELECT bug_id::bigint, delta_ts::text, {UTC} FROM bugs")
 }
 
-impl Ask for BugsAsker {
+impl Ask for Watched<BugsAsker> {
+    fn can_ask(&mut self) -> Result<bool, Error> {
+        self.ask(BugsAsker::can_ask)
+    }
+
+    fn newest(&mut self, rows_max: usize) -> Result<Vec<Row>, Error> {
+        self.ask(move |asker| asker.newest(rows_max))
+    }
+
+    fn changed(&mut self, since: &str, rows_max: usize) -> Result<Vec<Row>, Error> {
+        let since = since.to_owned();
+        self.ask(move |asker| asker.changed(&since, rows_max))
+    }
+
+    fn now(&mut self) -> Result<i64, Error> {
+        self.ask(|asker| super::now(&mut asker.0))
+    }
+}
+
+impl BugsAsker {
     fn can_ask(&mut self) -> Result<bool, Error> {
         match self.0.query(&format!("{} LIMIT 0", columns()), &[]) {
             Ok(_) => Ok(true),
-            Err(error)
-                if matches!(
-                    error.code(),
-                    Some(&SqlState::UNDEFINED_TABLE | &SqlState::INSUFFICIENT_PRIVILEGE)
-                ) =>
-            {
-                Ok(false)
-            }
+            Err(error) if cannot_read(&error) => Ok(false),
             Err(error) => Err(failed("read the table bugs")(error)),
         }
     }
@@ -59,9 +72,5 @@ impl Ask for BugsAsker {
         );
         rows(&mut self.0, &select, &[&since, &(rows_max as i64)])
             .map_err(failed("read the table bugs"))
-    }
-
-    fn now(&mut self) -> Result<i64, Error> {
-        super::now(&mut self.0)
     }
 }

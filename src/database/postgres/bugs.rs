@@ -6,7 +6,8 @@ use ::postgres::{Client, GenericClient, IsolationLevel};
 use super::super::bugs::{Bugs, LARGEST, Largest, Look, LookFrom, touched_since};
 use super::super::settings::ServerSettings;
 use super::super::table::Row;
-use super::{UTC, connect, failed, row as row_of};
+use super::watched::Watched;
+use super::{UTC, cannot_read, connect, failed, row as row_of};
 use crate::work::Error;
 
 /// Bugzilla's own tables.
@@ -15,10 +16,14 @@ pub(crate) struct BugsTables {
     has_ids: bool,
 }
 
-impl Bugs for BugsTables {
+impl Bugs for Watched<BugsTables> {
     fn look(&mut self, from: &LookFrom) -> Result<Look, Error> {
-        self.try_look(from)
-            .map_err(failed("read Bugzilla's tables"))
+        let from = from.clone();
+        self.ask(move |tables| {
+            tables
+                .try_look(&from)
+                .map_err(failed("read Bugzilla's tables"))
+        })
     }
 }
 
@@ -27,9 +32,18 @@ impl BugsTables {
     ///
     /// # Errors
     /// When that fails.
-    pub(crate) fn open(settings: &ServerSettings) -> Result<Self, Error> {
+    pub(crate) fn open(settings: &ServerSettings) -> Result<Watched<Self>, Error> {
+        let settings = settings.clone();
+        Watched::open(move || Self::connect(&settings))
+    }
+
+    fn connect(settings: &ServerSettings) -> Result<Self, Error> {
         let mut client = connect(settings)?;
-        let has_ids = client.query_one(LARGEST, &[]).is_ok();
+        let has_ids = match client.query_one(LARGEST, &[]) {
+            Ok(_) => true,
+            Err(error) if cannot_read(&error) => false,
+            Err(error) => return Err(failed("read Bugzilla's tables")(error)),
+        };
         if !has_ids {
             log::info!(
                 "bugs_activity.id and longdescs.comment_id cannot be read: a second edit within one second will not be noticed"
@@ -47,18 +61,17 @@ impl BugsTables {
             .isolation_level(IsolationLevel::RepeatableRead)
             .read_only(true);
         let mut transaction = snapshot.start()?;
-        let now: String = transaction
-            .query_one("SELECT LOCALTIMESTAMP(0)::text", &[])?
-            .try_get(0)?;
+        let now = transaction.query_one(
+            "SELECT LOCALTIMESTAMP(0)::text, floor(extract(epoch FROM now()))::bigint",
+            &[],
+        )?;
+        let (now, utc_now) = (now.try_get(0)?, now.try_get(1)?);
         let in_window = format!(
-            "{columns} WHERE delta_ts >= LEAST($1::text::timestamp, LOCALTIMESTAMP) - INTERVAL '{} seconds' ORDER BY bugs.delta_ts, bugs.bug_id",
+            "{columns} WHERE delta_ts >= LEAST(COALESCE($1::text::timestamp, (SELECT MAX(delta_ts) FROM bugs)), LOCALTIMESTAMP) - INTERVAL '{} seconds' \
+             ORDER BY bugs.delta_ts, bugs.bug_id",
             from.window.as_secs()
         );
-        let in_window = rows(
-            &mut transaction,
-            &in_window,
-            &[from.newest.as_ref().unwrap_or(&now)],
-        )?;
+        let in_window = rows(&mut transaction, &in_window, &[&from.newest])?;
         let largest = match self.has_ids {
             true => {
                 let row = transaction.query_one(
@@ -86,6 +99,7 @@ impl BugsTables {
         transaction.commit()?;
         Ok(Look {
             now,
+            utc_now,
             in_window,
             touched,
             largest,

@@ -4,10 +4,12 @@ mod asker;
 mod bugs;
 mod notifications;
 mod tls;
+mod watched;
 
 use std::time::Duration;
 
 use ::postgres::config::SslMode;
+use ::postgres::error::SqlState;
 use ::postgres::{Client, Config, NoTls, Row as SqlRow};
 
 pub(super) use self::asker::BugsAsker;
@@ -22,8 +24,9 @@ use crate::work::Error;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `delta_ts` in UTC. Each session has the zone that the server calls its own, unless `tz=` says
-/// otherwise.
-const UTC: &str = "to_char(delta_ts::timestamp AT TIME ZONE current_setting('TimeZone') AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS')";
+/// otherwise. A time that no update can have is none: some of them make a conversion fail, and so
+/// the whole query, and a year before Christ would lose that.
+const UTC: &str = "CASE WHEN delta_ts::timestamp BETWEEN '0001-01-02' AND '9999-12-30' THEN to_char(delta_ts::timestamp AT TIME ZONE current_setting('TimeZone') AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS') END";
 
 /// Connects to the database.
 ///
@@ -76,8 +79,9 @@ pub fn connect(settings: &ServerSettings) -> Result<Client, Error> {
 
 /// What a session begins with.
 fn session(zone: &Zone) -> String {
+    // Times are read as text, which has a style of its own in each session.
     let limits = format!(
-        "SET statement_timeout = '{}s'; SET lock_timeout = '2s'",
+        "SET DateStyle = 'ISO, YMD'; SET statement_timeout = '{}s'; SET lock_timeout = '2s'",
         ANSWER_TIMEOUT.as_secs()
     );
     match zone {
@@ -120,6 +124,18 @@ fn row(row: &SqlRow, first: usize) -> Result<Row, ::postgres::Error> {
             .unwrap_or_default(),
         utc: row.try_get(first + 2)?,
     })
+}
+
+/// Whether there is no such table or column, or the account may not read it.
+fn cannot_read(error: &::postgres::Error) -> bool {
+    matches!(
+        error.code(),
+        Some(
+            &SqlState::UNDEFINED_TABLE
+                | &SqlState::UNDEFINED_COLUMN
+                | &SqlState::INSUFFICIENT_PRIVILEGE
+        )
+    )
 }
 
 /// The database's time (UTC, Unix seconds), read as `delta_ts` is: Bugzilla writes that in the zone

@@ -2,22 +2,28 @@
 
 use std::time::{Duration, Instant};
 
+use ::postgres::error::SqlState;
 use ::postgres::fallible_iterator::FallibleIterator;
-use ::postgres::{Client, Statement};
+use ::postgres::{Client, Row as SqlRow, Statement};
 
 use super::super::settings::ServerSettings;
-use super::super::table::{BATCH_ROWS, Row, Table};
-use super::{UTC, connect, failed, now, row as row_of, sentence};
+use super::super::table::{BATCH_ROWS, CLAIM_TIMEOUT, Row, Table, Triggers};
+use super::watched::Watched;
+use super::{ANSWER_TIMEOUT, UTC, connect, failed, now, row as row_of, sentence};
 use crate::update::BugId;
 use crate::work::{Error, Stop};
 
 /// How long a wait for notifications may keep the program from stopping: nothing else can end it.
 const STOP_DELAY: Duration = Duration::from_millis(250);
 
+/// Makes the server notice within half a minute that this host is gone.
+const KEEPALIVE: &str = "SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '30s'";
+
 /// The table of notifications.
 pub(crate) struct Notifications {
     client: Client,
     select: Statement,
+    find: Statement,
     delete: Statement,
     insert: String,
     /// What the triggers notify; the same name as the table's.
@@ -25,7 +31,16 @@ pub(crate) struct Notifications {
     is_listening: bool,
     /// The original's table: one row per bug, which each edit writes anew.
     is_in_place: bool,
-    claim: String,
+    /// SQL for the number that is locked to claim the table, in two halves.
+    lock: String,
+    claim_timeout: Duration,
+    is_own_table: bool,
+}
+
+/// The table, whose answers are waited for with a limit.
+pub(crate) struct WatchedTable {
+    table: Watched<Notifications>,
+    is_in_place: bool,
 }
 
 impl Notifications {
@@ -34,7 +49,14 @@ impl Notifications {
     /// # Errors
     /// When the database cannot be reached, or the account may not read the table and delete from
     /// it.
-    pub(crate) fn open(settings: &ServerSettings) -> Result<Self, Error> {
+    pub(crate) fn open(settings: &ServerSettings) -> Result<WatchedTable, Error> {
+        let settings = settings.clone();
+        let mut table = Watched::open(move || Self::connect(&settings))?;
+        let is_in_place = table.ask(|table: &mut Self| Ok(table.is_in_place))?;
+        Ok(WatchedTable { table, is_in_place })
+    }
+
+    fn connect(settings: &ServerSettings) -> Result<Self, Error> {
         let (mut client, options) = (connect(settings)?, &settings.options);
         let table = options.table.quoted('"');
         // An account that may not delete is better known now than after the first update.
@@ -50,12 +72,15 @@ impl Notifications {
             ),
             false => ("id = ANY($1::bigint[])", ""),
         };
-        let select = format!(
-            "SELECT id::bigint, bug_id::bigint, delta_ts::text, {UTC} FROM {table} ORDER BY {table}.id LIMIT {BATCH_ROWS}"
-        );
-        let select = client
-            .prepare(&select)
-            .map_err(failed("read the table of notifications"))?;
+        let columns =
+            format!("SELECT id::bigint, bug_id::bigint, delta_ts::text, {UTC} FROM {table}");
+        let mut select = |rest: &str| {
+            client
+                .prepare(&format!("{columns} {rest}"))
+                .map_err(failed("read the table of notifications"))
+        };
+        let find = select("WHERE id = $1::bigint")?;
+        let select = select(&format!("ORDER BY {table}.id LIMIT {}", BATCH_ROWS + 1))?;
         let delete = client
             .prepare(&format!("DELETE FROM {table} WHERE {condition}"))
             .map_err(failed("delete from the table of notifications"))?;
@@ -70,6 +95,7 @@ impl Notifications {
         Ok(Self {
             client,
             select,
+            find,
             delete,
             insert: format!(
                 "INSERT INTO {table} (bug_id, delta_ts) SELECT bug_id, LOCALTIMESTAMP(0) FROM unnest($1::int[]) AS bug_id{at_duplicate}"
@@ -77,11 +103,10 @@ impl Notifications {
             channel,
             is_listening: listening.is_ok(),
             is_in_place,
-            // The number "bugz" and the table's; it counts within the database, and ends with the
-            // connection.
-            claim: format!(
-                "SELECT pg_try_advisory_lock((1651861370::bigint << 32) + '{table}'::regclass::oid::bigint)"
-            ),
+            // The number "bugz" and the table's; it counts within the database.
+            lock: format!("(1651861370::bigint << 32) + '{table}'::regclass::oid::bigint"),
+            is_own_table: options.is_own_table(),
+            claim_timeout: CLAIM_TIMEOUT.max(options.poll.saturating_mul(2)),
         })
     }
 }
@@ -96,38 +121,94 @@ fn has_one_row_per_bug(client: &mut Client, table: &str) -> Result<bool, ::postg
     row.try_get(0)
 }
 
-impl Table for Notifications {
+fn row(row: &SqlRow) -> Result<Row, ::postgres::Error> {
+    Ok(Row {
+        id: row.try_get(0)?,
+        ..row_of(row, 1)?
+    })
+}
+
+impl Table for WatchedTable {
+    fn read(&mut self) -> Result<Vec<Row>, Error> {
+        self.table.ask(Notifications::read)
+    }
+
+    fn delete(&mut self, rows: &[Row]) -> Result<usize, Error> {
+        let rows = rows.to_vec();
+        self.table.ask(move |table| table.delete(&rows))
+    }
+
+    fn find(&mut self, id: i64) -> Result<Option<Row>, Error> {
+        self.table.ask(move |table| table.find(id))
+    }
+
+    fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
+        let bugs = bugs.to_vec();
+        self.table.ask(move |table| table.insert(&bugs))
+    }
+
+    fn now(&mut self) -> Result<i64, Error> {
+        self.table.ask(|table| now(&mut table.client))
+    }
+
+    fn claim(&mut self) -> Result<bool, Error> {
+        self.table.ask(Notifications::claim)
+    }
+
+    fn triggers(&mut self) -> Result<Triggers, Error> {
+        self.table.ask(Notifications::triggers)
+    }
+
+    fn holder(&mut self) -> Option<String> {
+        self.table.ask(|table| Ok(table.holder())).ok().flatten()
+    }
+
+    fn is_in_place(&self) -> bool {
+        self.is_in_place
+    }
+
+    fn wait(&mut self, poll: Duration, stop: &Stop) -> Result<bool, Error> {
+        let stop = stop.clone();
+        self.table
+            .ask_within(poll.saturating_add(ANSWER_TIMEOUT), move |table| {
+                table.wait(poll, &stop)
+            })
+    }
+}
+
+impl Notifications {
     fn read(&mut self) -> Result<Vec<Row>, Error> {
         let rows = self
             .client
             .query(&self.select, &[])
             .map_err(failed("read the table of notifications"))?;
-        let rows: Result<Vec<Row>, _> = rows
-            .iter()
-            .map(|row| {
-                Ok(Row {
-                    id: row.try_get(0)?,
-                    ..row_of(row, 1)?
-                })
-            })
-            .collect();
+        let rows: Result<Vec<Row>, _> = rows.iter().map(row).collect();
         rows.map_err(failed("read the table of notifications"))
     }
 
-    fn delete(&mut self, rows: &[Row]) -> Result<(), Error> {
+    fn delete(&mut self, rows: &[Row]) -> Result<usize, Error> {
         let result = if self.is_in_place {
             // Not in one transaction: the row of an open edit must not make the locks on all others
             // last.
-            rows.iter().try_for_each(|row| {
-                self.client
-                    .execute(&self.delete, &[&row.id, &row.delta_ts])
-                    .map(drop)
+            rows.iter().try_fold(0, |deleted, row| {
+                let more = self
+                    .client
+                    .execute(&self.delete, &[&row.id, &row.delta_ts])?;
+                Ok(deleted + more)
             })
         } else {
             let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-            self.client.execute(&self.delete, &[&ids]).map(drop)
+            self.client.execute(&self.delete, &[&ids])
         };
-        result.map_err(failed("delete from the table of notifications"))
+        let deleted = result.map_err(failed("delete from the table of notifications"))?;
+        Ok(deleted as usize)
+    }
+
+    fn find(&mut self, id: i64) -> Result<Option<Row>, Error> {
+        self.client
+            .query_opt(&self.find, &[&id])
+            .and_then(|found| found.as_ref().map(row).transpose())
+            .map_err(failed("read the table of notifications"))
     }
 
     fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
@@ -141,16 +222,61 @@ impl Table for Notifications {
         insert().map_err(failed("write to the table of notifications"))
     }
 
-    fn now(&mut self) -> Result<i64, Error> {
-        now(&mut self.client)
-    }
-
     fn claim(&mut self) -> Result<bool, Error> {
-        let locked = self
-            .client
-            .query_one(&self.claim, &[])
+        let claim = format!("SELECT pg_try_advisory_lock({})", self.lock);
+        // A host that is gone closes no connection: the server has to miss it. Servers before
+        // version 14 know no limit for an idle session, and miss a host by its silence alone.
+        let idle = format!(
+            "SET idle_session_timeout = '{}s'",
+            self.claim_timeout.as_secs()
+        );
+        let set = match self.client.batch_execute(&idle) {
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => Ok(()),
+            set => set,
+        };
+        let locked = set
+            .and_then(|()| self.client.batch_execute(KEEPALIVE))
+            .and_then(|()| self.client.query_one(&claim, &[]))
             .and_then(|row| row.try_get(0));
         locked.map_err(failed("lock the table of notifications"))
+    }
+
+    fn triggers(&mut self) -> Result<Triggers, Error> {
+        let select = "SELECT to_regclass('bugs') IS NULL, \
+             (SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass('bugs') AND tgenabled IN ('O', 'A') \
+              AND tgname IN ('push_notify_insert', 'push_notify_update'))";
+        let row = self.client.query_one(select, &[]);
+        let found: Result<(bool, i64), _> =
+            row.and_then(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+        let (has_no_bugs, triggers) = found.map_err(failed("look at the triggers"))?;
+        Ok(if has_no_bugs || !self.is_own_table {
+            Triggers::Intact
+        } else {
+            Triggers::of(triggers)
+        })
+    }
+
+    fn holder(&mut self) -> Option<String> {
+        let who = format!(
+            "SELECT l.pid, a.usename::text, host(a.client_addr) \
+             FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid, (SELECT {} AS key) k \
+             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
+                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                 AND l.classid::bigint = k.key >> 32 AND l.objid::bigint = k.key & 4294967295",
+            self.lock
+        );
+        let row = self.client.query_opt(&who, &[]).ok().flatten()?;
+        let pid: i32 = row.try_get(0).ok()?;
+        let user: Option<String> = row.try_get(1).ok()?;
+        let host: Option<String> = row.try_get(2).ok()?;
+        let mut holder = format!("process {pid} of the database");
+        if let Some(user) = user {
+            holder += &format!(", of {user}");
+        }
+        if let Some(host) = host {
+            holder += &format!(" from {host}");
+        }
+        Some(holder)
     }
 
     fn wait(&mut self, poll: Duration, stop: &Stop) -> Result<bool, Error> {

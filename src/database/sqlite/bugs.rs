@@ -1,11 +1,11 @@
 //! Bugzilla's own tables in SQLite.
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::super::bugs::{Bugs, LARGEST, Largest, Look, LookFrom, touched_since};
 use super::super::table::Row;
 use super::{FileSettings, LOCK_WAIT, cannot_open, local, row as row_of, utc};
-use crate::work::Error;
+use crate::work::{Error, unix_now};
 
 /// Bugzilla's own tables.
 pub(crate) struct BugsTables {
@@ -42,23 +42,13 @@ impl BugsTables {
         );
         let now: String =
             transaction.query_row(&format!("SELECT {}", self.local), [], |row| row.get(0))?;
-        // A Bugzilla before 5.0 has no ids there.
-        let largest = transaction
-            .query_row(LARGEST, [], |row| {
-                Ok(Largest {
-                    activity: row.get(0)?,
-                    comment: row.get(1)?,
-                })
-            })
-            .ok();
-        let newest = from
-            .newest
-            .as_deref()
-            .map_or(now.as_str(), |newest| newest.min(&now));
+        let largest = largest(&transaction)?;
         let window = format!("-{} seconds", from.window.as_secs());
-        let in_window =
-            format!("{columns} WHERE delta_ts >= datetime(?1, ?2) ORDER BY delta_ts, bug_id");
-        let in_window = rows(&transaction, &in_window, params![newest, window])?;
+        // What is no time sorts behind all that are.
+        let in_window = format!(
+            "{columns} WHERE delta_ts >= datetime(min(coalesce(?1, (SELECT max(delta_ts) FROM bugs), ?3), ?3), ?2) ORDER BY delta_ts, bug_id"
+        );
+        let in_window = rows(&transaction, &in_window, params![from.newest, window, now])?;
         let touched = match (from.largest, largest) {
             (Some(before), Some(largest)) if before != largest => rows(
                 &transaction,
@@ -69,10 +59,26 @@ impl BugsTables {
         };
         Ok(Look {
             now,
+            utc_now: unix_now(),
             in_window,
             touched,
             largest,
         })
+    }
+}
+
+/// None where there are no such tables: a Bugzilla before 5.0 has no ids in them.
+fn largest(database: &Connection) -> rusqlite::Result<Option<Largest>> {
+    let largest = database.query_row(LARGEST, [], |row| {
+        Ok(Largest {
+            activity: row.get(0)?,
+            comment: row.get(1)?,
+        })
+    });
+    match largest {
+        // The statement makes no sense in this file.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => Ok(None),
+        largest => largest.map(Some),
     }
 }
 

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::Row as SqlRow;
+use rusqlite::types::ValueRef;
 
 pub(super) use self::asker::BugsAsker;
 pub(super) use self::bugs::BugsTables;
 pub(super) use self::notifications::Notifications;
 use super::options::{self, Mode, ReadOptions, Zone, offset_text};
-use super::table::Row;
+use super::table::{Row, text};
 use crate::address::read_options;
 use crate::work::Error;
 
@@ -102,11 +103,18 @@ fn local(zone: &Zone) -> String {
 
 /// A row from the columns `bug_id`, `delta_ts` and the latter in UTC.
 fn row(row: &SqlRow<'_>, first: usize) -> rusqlite::Result<Row> {
+    let bytes = |column| -> rusqlite::Result<Option<String>> {
+        // Text need not be UTF-8, and may be a blob.
+        Ok(match row.get_ref(column)? {
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(text(bytes)),
+            _ => None,
+        })
+    };
     Ok(Row {
         id: 0,
         bug_id: row.get::<_, Option<i64>>(first)?.unwrap_or(0),
-        delta_ts: row.get::<_, Option<String>>(first + 1)?.unwrap_or_default(),
-        utc: row.get(first + 2)?,
+        delta_ts: bytes(first + 1)?.unwrap_or_default(),
+        utc: bytes(first + 2)?,
     })
 }
 

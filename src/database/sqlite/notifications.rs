@@ -1,10 +1,13 @@
 //! The table of notifications in SQLite.
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, TransactionBehavior, params};
 
-use super::super::table::{BATCH_ROWS, Row, Table};
+use super::super::options::ReadOptions;
+use super::super::table::{BATCH_ROWS, Row, Table, Triggers};
 use super::{FileSettings, LOCK_WAIT, cannot_open, local, row as row_of, utc};
 use crate::update::BugId;
 use crate::work::{Error, FileLock, unix_now};
@@ -13,11 +16,17 @@ use crate::work::{Error, FileLock, unix_now};
 pub(crate) struct Notifications {
     database: Connection,
     select: String,
+    find: String,
     delete: String,
     insert: String,
     /// SQLite has no lock that outlives a transaction, and does not hinder Bugzilla.
     claim_file: PathBuf,
     claim: Option<FileLock>,
+    is_in_place: bool,
+    is_own_table: bool,
+    file: PathBuf,
+    /// Device and inode of the file that is open.
+    identity: (u64, u64),
 }
 
 impl Notifications {
@@ -69,47 +78,87 @@ impl Notifications {
             .map_err(|error| format!("cannot find the file: {error}"))?
             .into_os_string();
         claim_file.push(".relay-lock");
+        let is_in_place = has_one_row_per_bug(&database, options).map_err(cannot_open)?;
+        let select = format!(
+            "SELECT id, CAST(bug_id AS INTEGER), CAST(delta_ts AS TEXT), {utc} FROM {table}"
+        );
         Ok(Self {
             database,
-            select: format!(
-                "SELECT id, CAST(bug_id AS INTEGER), CAST(delta_ts AS TEXT), {utc} FROM {table} ORDER BY id LIMIT {BATCH_ROWS}"
-            ),
+            find: format!("{select} WHERE id = ?1"),
+            select: format!("{select} ORDER BY id LIMIT {}", BATCH_ROWS + 1),
             delete: format!("DELETE FROM {table} WHERE id = ?1"),
             insert: format!("INSERT INTO {table} (bug_id, delta_ts) VALUES (?1, {local})"),
             claim_file: claim_file.into(),
             claim: None,
+            is_in_place,
+            is_own_table: options.is_own_table(),
+            identity: identity(&settings.file)?,
+            file: settings.file.clone(),
         })
     }
+
+    /// A file that was moved away can be read and written without end, and nobody else would see
+    /// it.
+    fn expect_same_file(&self) -> Result<(), Error> {
+        if identity(&self.file)? == self.identity {
+            Ok(())
+        } else {
+            Err("the file was replaced by another one".into())
+        }
+    }
+}
+
+fn identity(file: &Path) -> Result<(u64, u64), Error> {
+    let metadata = fs::metadata(file).map_err(|error| format!("cannot find the file: {error}"))?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Whether the table has a unique index on `bug_id` alone, as the original's.
+fn has_one_row_per_bug(database: &Connection, options: &ReadOptions) -> rusqlite::Result<bool> {
+    let find = "SELECT EXISTS (SELECT 1 FROM pragma_index_list(?1) AS i WHERE i.\"unique\" \
+         AND (SELECT group_concat(lower(name)) FROM pragma_index_info(i.name)) = 'bug_id')";
+    database.query_row(find, [options.table.unqualified()], |row| row.get(0))
+}
+
+fn row(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
+    Ok(Row {
+        id: row.get(0)?,
+        ..row_of(row, 1)?
+    })
 }
 
 impl Table for Notifications {
     fn read(&mut self) -> Result<Vec<Row>, Error> {
-        let mut select = self.database.prepare_cached(&self.select)?;
-        let rows = select
-            .query_map([], |row| {
-                Ok(Row {
-                    id: row.get(0)?,
-                    ..row_of(row, 1)?
-                })
-            })?
-            .collect::<Result<_, _>>();
-        rows.map_err(|error| format!("cannot read the table of notifications: {error}").into())
+        self.expect_same_file()?;
+        let select = |database: &Connection| {
+            let mut select = database.prepare_cached(&self.select)?;
+            select.query_map([], row)?.collect::<Result<_, _>>()
+        };
+        select(&self.database).map_err(cannot_read)
     }
 
-    fn delete(&mut self, rows: &[Row]) -> Result<(), Error> {
+    fn find(&mut self, id: i64) -> Result<Option<Row>, Error> {
+        let found = self.database.query_row(&self.find, [id], row);
+        found.optional().map_err(cannot_read)
+    }
+
+    fn delete(&mut self, rows: &[Row]) -> Result<usize, Error> {
+        self.expect_same_file()?;
         let delete = |database: &mut Connection, statement: &str| {
             // The SELECT is over: a read lock that was to become a write lock would fail at once
             // when Bugzilla writes.
             let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut deleted = 0;
             {
                 let mut delete = transaction.prepare_cached(statement)?;
                 for row in rows {
-                    delete.execute([row.id])?;
+                    deleted += delete.execute([row.id])?;
                 }
             }
-            transaction.commit()
+            transaction.commit()?;
+            Ok(deleted)
         };
-        delete(&mut self.database, &self.delete).map_err(|error| {
+        delete(&mut self.database, &self.delete).map_err(|error: rusqlite::Error| {
             format!("cannot delete from the table of notifications: {error}").into()
         })
     }
@@ -135,6 +184,36 @@ impl Table for Notifications {
             self.claim = taken
                 .map_err(|error| format!("cannot lock {}: {error}", self.claim_file.display()))?;
         }
+        if let Some(claim) = &self.claim {
+            claim.sign()?;
+        }
         Ok(self.claim.is_some())
     }
+
+    fn triggers(&mut self) -> Result<Triggers, Error> {
+        let select = "SELECT count(*) FILTER (WHERE type = 'table'), count(*) FILTER (WHERE type = 'trigger' AND name LIKE 'push\\_notify\\_%' ESCAPE '\\') \
+             FROM sqlite_master WHERE tbl_name = 'bugs' COLLATE NOCASE";
+        let (tables, triggers): (i64, i64) = self
+            .database
+            .query_row(select, [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .map_err(cannot_read)?;
+        // Our own file has no other table.
+        Ok(if tables == 0 || !self.is_own_table {
+            Triggers::Intact
+        } else {
+            Triggers::of(triggers)
+        })
+    }
+
+    fn holder(&mut self) -> Option<String> {
+        FileLock::signature(&self.claim_file)
+    }
+
+    fn is_in_place(&self) -> bool {
+        self.is_in_place
+    }
+}
+
+fn cannot_read(error: rusqlite::Error) -> Error {
+    format!("cannot read the table of notifications: {error}").into()
 }

@@ -29,7 +29,8 @@ const NUMBERS: &str = "
 
 const FORMAT: &str = "
     CREATE TABLE push_format (version INTEGER NOT NULL, is_open INTEGER NOT NULL);
-    INSERT INTO push_format VALUES (2, 0);";
+    INSERT INTO push_format VALUES (2, 0);
+    CREATE TABLE push_bookmark (id INTEGER PRIMARY KEY CHECK (id = 1), note TEXT NOT NULL);";
 
 /// Makes the tables where they are not there, and those of the version before like those of this
 /// one.

@@ -174,8 +174,8 @@ impl Backlog {
         Ok(keys)
     }
 
-    /// Adds changes behind all others for each of the destinations: all of them, or none. `now` is
-    /// the time in Unix seconds.
+    /// Adds changes behind all others for each of the destinations, and notes the row of the source
+    /// that was taken last: all of it, or nothing. `now` is the time in Unix seconds.
     ///
     /// # Errors
     /// When SQLite cannot write; nothing was added then.
@@ -184,10 +184,16 @@ impl Backlog {
         updates: &[Update],
         destinations: &[Key],
         now: i64,
+        bookmark: Option<&str>,
     ) -> rusqlite::Result<()> {
         let transaction = self
             .database
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if let Some(bookmark) = bookmark {
+            transaction
+                .prepare_cached("REPLACE INTO push_bookmark VALUES (1, ?1)")?
+                .execute([bookmark])?;
+        }
         for &Key(destination) in destinations {
             let mut stream = format::stream(&transaction, destination)?;
             let mut insert = transaction.prepare_cached("INSERT INTO push_backlog (destination, bug_id, delta_ts, since, number, newest) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
@@ -213,6 +219,30 @@ impl Backlog {
             ])?;
         }
         transaction.commit()
+    }
+
+    /// Skips a number of each destination's stream: its receivers may have missed some changes.
+    ///
+    /// # Errors
+    /// When SQLite cannot write.
+    pub fn skip_numbers(&mut self, destinations: &[Key]) -> rusqlite::Result<()> {
+        let skip = "UPDATE push_destination SET number = number + 1 WHERE id = ?1";
+        let mut skip = self.database.prepare_cached(skip)?;
+        for &Key(destination) in destinations {
+            skip.execute([destination])?;
+        }
+        Ok(())
+    }
+
+    /// The row of the source that was taken last, as it was noted.
+    ///
+    /// # Errors
+    /// When SQLite cannot read.
+    pub fn bookmark(&self) -> rusqlite::Result<Option<String>> {
+        let select = "SELECT note FROM push_bookmark";
+        self.database
+            .query_row(select, [], |row| row.get(0))
+            .optional()
     }
 
     /// The first `max` changes that wait for a destination behind the one with the id `after`, in

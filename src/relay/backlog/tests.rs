@@ -44,9 +44,9 @@ fn each_destination_has_its_own_changes_in_order_and_loses_only_those_that_are_d
     let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
     let [one, two] = enroll(&mut backlog, ["one", "two"]);
     backlog
-        .append(&[update(3), update(1)], &[one, two], 100)
+        .append(&[update(3), update(1)], &[one, two], 100, None)
         .unwrap();
-    backlog.append(&[update(3)], &[one], 200).unwrap();
+    backlog.append(&[update(3)], &[one], 200, None).unwrap();
     // A killed process closes nothing.
     std::mem::forget(backlog);
     let mut backlog = Backlog::open(&file, Commit::Fast).unwrap();
@@ -79,11 +79,11 @@ fn each_destination_numbers_its_changes_and_says_how_far_it_is() {
         ..update(1)
     };
     backlog
-        .append(&[at(50), at(40), at(90_000)], &[one], 100)
+        .append(&[at(50), at(40), at(90_000)], &[one], 100, None)
         .unwrap();
     std::mem::forget(backlog);
     let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
-    backlog.append(&[at(60)], &[one, two], 100).unwrap();
+    backlog.append(&[at(60)], &[one, two], 100, None).unwrap();
     let waiting = backlog.first(one, 0, 9).unwrap();
     let numbers: Vec<_> = waiting
         .iter()
@@ -113,7 +113,9 @@ fn a_destination_that_was_not_in_use_begins_a_new_stream() {
     let folder = tempfile::tempdir().unwrap();
     let mut backlog = Backlog::open(&folder.path().join("backlog"), Commit::Durable).unwrap();
     let [one] = enroll(&mut backlog, ["one"]);
-    backlog.append(&[update(1), update(2)], &[one], 0).unwrap();
+    backlog
+        .append(&[update(1), update(2)], &[one], 0, None)
+        .unwrap();
     let before = numbers(&backlog, one);
     enroll(&mut backlog, ["one"]);
     assert_eq!(numbers(&backlog, one), before);
@@ -144,7 +146,7 @@ fn a_file_of_the_last_version_goes_on_and_one_of_a_newer_version_is_refused() {
         .unwrap();
     let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
     let [one, two] = enroll(&mut backlog, ["one", "two"]);
-    backlog.append(&[update(9)], &[one], 0).unwrap();
+    backlog.append(&[update(9)], &[one], 0, None).unwrap();
     let waiting = backlog.first(one, 0, 9).unwrap();
     let of_one: Vec<_> = waiting
         .iter()
@@ -165,7 +167,7 @@ fn what_a_relay_of_the_last_version_appends_in_between_is_numbered_in_a_new_stre
     let folder = tempfile::tempdir().unwrap();
     let mut backlog = Backlog::open(&folder.path().join("backlog"), Commit::Durable).unwrap();
     let [one] = enroll(&mut backlog, ["one"]);
-    backlog.append(&[update(1)], &[one], 0).unwrap();
+    backlog.append(&[update(1)], &[one], 0, None).unwrap();
     let before = numbers(&backlog, one);
     let append = "INSERT INTO push_backlog (destination, bug_id, delta_ts, since) VALUES (1, 2, '1970-01-01T00:00:00', 0)";
     backlog.database.execute(append, []).unwrap();
@@ -189,11 +191,11 @@ fn a_file_that_is_deleted_or_replaced_or_whose_log_is_deleted_is_noticed_and_res
         let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
         let [one] = enroll(&mut backlog, ["one"]);
         backlog.begin().unwrap();
-        backlog.append(&[update(1)], &[one], 0).unwrap();
+        backlog.append(&[update(1)], &[one], 0, None).unwrap();
         assert!(backlog.is_in_place());
         harm(&file);
         assert!(!backlog.is_in_place());
-        backlog.append(&[update(2)], &[one], 0).unwrap();
+        backlog.append(&[update(2)], &[one], 0, None).unwrap();
         let before = numbers(&backlog, one);
         backlog.rescue().unwrap();
         drop(backlog);
@@ -218,7 +220,7 @@ fn a_log_that_was_deleted_after_a_crash_begins_new_streams() {
         let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
         let [one] = enroll(&mut backlog, ["one"]);
         backlog.begin().unwrap();
-        backlog.append(&[update(1)], &[one], 0).unwrap();
+        backlog.append(&[update(1)], &[one], 0, None).unwrap();
         streams.push(backlog.announcement(one, 0).unwrap().sent.stream);
         std::mem::forget(backlog);
     }
@@ -232,7 +234,9 @@ fn a_corrupt_file_is_moved_aside_and_a_new_one_begins() {
     let file = folder.path().join("backlog.db");
     let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
     let [one] = enroll(&mut backlog, ["one"]);
-    backlog.append(&vec![update(1); 1_000], &[one], 0).unwrap();
+    backlog
+        .append(&vec![update(1); 1_000], &[one], 0, None)
+        .unwrap();
     let before = backlog.announcement(one, 0).unwrap().sent.stream;
     drop(backlog);
     let mut bytes = fs::read(&file).unwrap();
@@ -269,7 +273,7 @@ fn a_destination_that_is_in_use_no_more_is_known_as_long_as_changes_wait_for_it(
     let folder = tempfile::tempdir().unwrap();
     let mut backlog = Backlog::open(&folder.path().join("backlog"), Commit::Durable).unwrap();
     let [one, _] = enroll(&mut backlog, ["one", "two"]);
-    backlog.append(&[update(1)], &[one], 100).unwrap();
+    backlog.append(&[update(1)], &[one], 100, None).unwrap();
     enroll(&mut backlog, ["three"]);
     let names = |backlog: &Backlog| {
         backlog
@@ -295,8 +299,8 @@ fn the_status_names_depth_age_error_and_the_next_attempt() {
     Backlog::look(&file).unwrap_err();
     let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
     let [one, two] = enroll(&mut backlog, ["one", "two"]);
-    backlog.append(&[update(1)], &[two], 100).unwrap();
-    backlog.append(&[update(2)], &[two], 200).unwrap();
+    backlog.append(&[update(1)], &[two], 100, None).unwrap();
+    backlog.append(&[update(2)], &[two], 200, None).unwrap();
     backlog.note_error(two, "no route", 150, Some(160)).unwrap();
     backlog.note_error(one, "gone", 150, Some(160)).unwrap();
     backlog.note_success(one).unwrap();

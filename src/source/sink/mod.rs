@@ -108,6 +108,11 @@ impl Sink {
         self.shared.lock().note(name)
     }
 
+    /// Whether notes are kept for after a restart.
+    pub fn keeps_notes(&self) -> bool {
+        self.shared.lock().keeps_notes()
+    }
+
     /// Whether what was delivered last is kept, or was not to be kept at all.
     pub fn is_keeping(&self) -> bool {
         self.shared.lock().is_keeping()

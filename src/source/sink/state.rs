@@ -132,6 +132,10 @@ impl State {
         self.notes.get(name).cloned()
     }
 
+    pub(super) fn keeps_notes(&self) -> bool {
+        self.file.is_some()
+    }
+
     pub(super) fn is_keeping(&self) -> bool {
         self.is_keeping
     }
