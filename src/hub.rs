@@ -7,7 +7,8 @@ use crate::protocol::{self, Command, ErrorReply};
 use crate::subscriptions::{ClientId, Subscriptions};
 use crate::update::{BugId, Update};
 
-/// How far `since` may lie ahead of our clock and of all updates, in seconds, and be believed.
+/// How far `since` may lie ahead of what is known of the database's clock, in seconds, and be
+/// believed.
 const AHEAD_SECONDS_MAX: i64 = 60;
 
 /// The circumstances under which a message arrived.
@@ -28,6 +29,8 @@ pub struct Hub {
     subscriptions_max: usize,
     /// What the source has proven. A new feed is in doubt.
     promise: Promise,
+    /// How far the database's clock is ahead of this machine's, in seconds, if that is known.
+    database_ahead: Option<i64>,
 }
 
 impl Hub {
@@ -38,6 +41,7 @@ impl Hub {
             history,
             subscriptions_max,
             promise: Promise::InDoubt,
+            database_ahead: None,
         }
     }
 
@@ -91,12 +95,7 @@ impl Hub {
             return send(&text);
         }
         self.subscriptions.subscribe(client, bugs);
-        // A time that lies ahead says nothing about what its owner has seen.
-        let ahead = self
-            .history
-            .watermark()
-            .max(now)
-            .saturating_add(AHEAD_SECONDS_MAX);
+        let ahead = self.credible_until(now);
         let complete = since.map(|since| since <= ahead && self.is_complete(since));
         let since = since.map(|since| if since <= ahead { since } else { i64::MIN });
         self.list(&mut text, "subscribe", client, complete);
@@ -110,6 +109,17 @@ impl Hub {
                 protocol::write_update(&mut text, missed);
                 send(&text);
             }
+        }
+    }
+
+    /// The largest `since` (Unix seconds) that a client can have seen: one that lies further ahead
+    /// says nothing about what its owner knows. Where the database's clock is known, a time ahead of
+    /// it that this feed has not seen is from before that clock was put back.
+    fn credible_until(&self, now: i64) -> i64 {
+        let seen = self.history.watermark();
+        match self.database_ahead {
+            Some(ahead) => seen.max(now.saturating_add(ahead + AHEAD_SECONDS_MAX)),
+            None => seen.max(now).saturating_add(AHEAD_SECONDS_MAX),
         }
     }
 
@@ -151,6 +161,17 @@ impl Hub {
         }
     }
 
+    /// Sets how far the database's clock is ahead of this machine's, in seconds.
+    pub fn set_database_clock(&mut self, ahead: i64) {
+        self.database_ahead = Some(ahead);
+    }
+
+    /// To be called when clients are closed since updates were missed: whatever newer ones they have
+    /// got meanwhile, they are not answered with true when they come back.
+    pub fn close_gap(&mut self) {
+        self.history.raise_floor(self.history.watermark());
+    }
+
     /// Whether it will be known soon if updates are missing.
     pub fn is_in_doubt(&self) -> bool {
         self.promise == Promise::InDoubt
@@ -179,5 +200,63 @@ impl Hub {
     /// Panics where the feed's state contradicts itself; for tests.
     pub fn check_invariants(&self) {
         self.subscriptions.check_invariants();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::update::When;
+
+    const NOW: i64 = 1_900_000_000;
+
+    /// A hub that is whole, with an update of bug 1 of this time.
+    fn hub(seconds: i64) -> Hub {
+        let mut hub = Hub::new(History::new(10, i64::MIN), 10);
+        hub.promise(Promise::After(i64::MIN));
+        let when = When::from_unix_seconds(seconds);
+        let bug = BugId::new(1).unwrap();
+        assert_eq!(hub.publish(Update { bug, when }, i64::MAX).count(), 0);
+        hub
+    }
+
+    /// The replies to one who resumes from this time with bug 1: the promise and a count of updates.
+    fn resume(hub: &mut Hub, since: i64) -> (bool, usize) {
+        let since = When::from_unix_seconds(since);
+        let message = format!(r#"{{"command":"subscribe","bugs":1,"since":"{since}"}}"#);
+        let mut texts = Vec::new();
+        let asked = Asked {
+            at: NOW,
+            may_wait: false,
+        };
+        let is_answered = hub.handle(ClientId(0), message.as_bytes(), asked, |text| {
+            texts.push(String::from_utf8(text.to_vec()).unwrap());
+        });
+        assert!(is_answered);
+        (texts[0].contains(r#""complete":true"#), texts.len() - 1)
+    }
+
+    #[test]
+    fn a_time_from_before_the_databases_clock_was_put_back_is_not_believed() {
+        let mut hub = hub(NOW - 4_000);
+        assert_eq!(resume(&mut hub, NOW), (true, 0));
+        hub.set_database_clock(-3_600);
+        assert_eq!(resume(&mut hub, NOW), (false, 1));
+        assert_eq!(resume(&mut hub, NOW - 3_600), (true, 0));
+    }
+
+    #[test]
+    fn a_time_that_this_feed_has_seen_is_believed_whatever_the_clocks_say() {
+        let mut hub = hub(NOW + 3_600);
+        hub.set_database_clock(0);
+        assert_eq!(resume(&mut hub, NOW + 3_600), (true, 1));
+    }
+
+    #[test]
+    fn who_was_closed_across_a_gap_is_not_answered_with_true_for_what_it_got_after_it() {
+        let mut hub = hub(NOW);
+        hub.close_gap();
+        assert_eq!(resume(&mut hub, NOW), (false, 1));
+        assert_eq!(resume(&mut hub, NOW + 1), (true, 0));
     }
 }

@@ -59,6 +59,13 @@ pub enum Notice {
         /// The feed that the source fills.
         feed: FeedId,
     },
+    /// The clock of Bugzilla's database is not where it was known to be.
+    Clock {
+        /// The feed that the source fills.
+        feed: FeedId,
+        /// How far it is ahead of this machine's, in seconds.
+        ahead: i64,
+    },
     /// A post has been dealt with.
     Answer {
         /// The number that the post came with.

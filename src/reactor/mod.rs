@@ -236,6 +236,7 @@ impl Reactor {
                 Notice::Earlier { feed, updates } => self.server.remember(feed, updates),
                 Notice::Promise { feed, promise } => self.server.promise(feed, promise),
                 Notice::Gap { feed } => self.server.gap(feed, now),
+                Notice::Clock { feed, ahead } => self.server.set_database_clock(feed, ahead),
                 Notice::Answer { post, answer } => self.server.answer(post, answer, now),
             }
             if self.server.has_enough() {

@@ -62,7 +62,11 @@ impl<S: Stream> Server<S> {
             let Some(drain) = &mut self.gap_reports[feed].drain else {
                 continue;
             };
-            for client in drain.take_due(now) {
+            let due = drain.take_due(now);
+            if !due.is_empty() {
+                self.hubs[feed].close_gap();
+            }
+            for client in due {
                 let connection = self.connections.get(client.index());
                 if connection.is_some_and(|connection| connection.phase == Phase::Open) {
                     self.end(client, CloseReason::MissedUpdates, now);

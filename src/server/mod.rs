@@ -237,6 +237,13 @@ impl<S: Stream> Server<S> {
         }
     }
 
+    /// Sets how far the clock of a feed's database is ahead of this machine's, in seconds.
+    pub fn set_database_clock(&mut self, feed: FeedId, ahead: i64) {
+        if let Some(hub) = self.hubs.get_mut(usize::from(feed.0)) {
+            hub.set_database_clock(ahead);
+        }
+    }
+
     /// Sets this machine's time, in Unix seconds. A time that lies ahead of it is not believed.
     pub fn set_unix_time(&mut self, now: i64) {
         self.unix_time = now;

@@ -110,17 +110,18 @@ impl Completeness {
     }
 
     /// Bugzilla has answered, and what was missing has been handed on. `floor` is the time up to
-    /// which even Bugzilla's answer leaves something out, in Unix seconds.
+    /// which even Bugzilla's answer leaves something out, in Unix seconds: it will not come again,
+    /// whatever the answer proves.
     pub fn answered(&mut self, question: Question, floor: Option<i64>) {
+        if let Some(floor) = floor {
+            self.floor = self.floor.max(floor);
+            self.has_new_gap = true;
+        }
         if !self.can_ask || !self.is_reading || question.0 != self.epoch {
             return;
         }
         self.has_answer = true;
         self.gap = Gap::None;
-        if let Some(floor) = floor {
-            self.floor = self.floor.max(floor);
-            self.has_new_gap = true;
-        }
     }
 
     /// Bugzilla has answered for the first time, with all that changed after `floor` (Unix seconds).
@@ -167,9 +168,10 @@ impl Completeness {
         (self.gap == Gap::None).then_some(self.floor)
     }
 
-    /// Whether there was a gap that could not be made good since the last call.
+    /// Whether there was a gap that could not be made good since the last call. While the source
+    /// does not read, clients that came back would learn nothing.
     pub fn take_gap(&mut self) -> bool {
-        std::mem::take(&mut self.has_new_gap)
+        self.is_reading && std::mem::take(&mut self.has_new_gap)
     }
 
     fn lose(&mut self) {
@@ -190,7 +192,7 @@ impl Completeness {
             }
             Gap::Found { until: None } | Gap::Unknown => {
                 // Nobody was connected before this process started.
-                self.has_new_gap = self.gap != Gap::Unknown;
+                self.has_new_gap |= self.gap != Gap::Unknown;
                 self.gap = Gap::Ending {
                     since: now,
                     largest: None,
@@ -292,6 +294,17 @@ mod tests {
         feed.answered(early, None);
         feed.answered(in_between, None);
         assert_eq!(feed.promise(), Promise::InDoubt);
+    }
+
+    #[test]
+    fn what_an_answer_leaves_out_while_the_source_does_not_read_is_a_gap_when_it_does() {
+        let mut feed = Completeness::new(Some(0), true);
+        feed.answered(feed.question(), Some(900));
+        assert!(!feed.take_gap());
+        feed.reads(Instant::now());
+        assert!(feed.take_gap());
+        feed.answered(feed.question(), None);
+        assert_eq!(feed.promise(), Promise::After(900));
     }
 
     #[test]

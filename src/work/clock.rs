@@ -1,7 +1,26 @@
 //! This machine's clock, for what is compared with the outside. The loop has its own, in
 //! milliseconds since its start: `moment`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// The time by both of this machine's clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// For what is measured: it never goes back.
+    pub(crate) instant: Instant,
+    /// For what is compared with the outside: seconds since 1970.
+    pub(crate) unix: i64,
+}
+
+impl Now {
+    /// The time at this moment.
+    pub(crate) fn read() -> Self {
+        Self {
+            instant: Instant::now(),
+            unix: unix_now(),
+        }
+    }
+}
 
 /// Seconds since 1970 by this machine's clock.
 pub fn unix_now() -> i64 {

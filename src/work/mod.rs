@@ -11,6 +11,7 @@ mod supervise;
 mod threads;
 
 pub(crate) use backoff::Backoff;
+pub(crate) use clock::Now;
 pub use clock::unix_now;
 pub(crate) use health::Health;
 pub(crate) use lock::FileLock;

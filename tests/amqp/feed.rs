@@ -136,6 +136,7 @@ impl Feed {
                     Notice::Promise { promise, .. } => {
                         self.is_in_doubt = promise == Promise::InDoubt;
                     }
+                    Notice::Clock { .. } => panic!("a broker knows no database"),
                     Notice::Earlier { .. } => panic!("a broker knows nothing from before"),
                     Notice::Answer { .. } => panic!("a broker posts nothing"),
                 }

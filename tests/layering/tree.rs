@@ -64,12 +64,24 @@ impl Tree {
                 folder.join(name).join("mod.rs")
             };
             if *is_for_tests {
-                self.reached.insert(child);
+                self.reach(child);
             } else {
                 self.add(child, [&module[..], std::slice::from_ref(name)].concat());
             }
         }
         self.files.insert(module, contents);
+    }
+
+    /// Reaches a module that is compiled for tests alone, and the files of its folder.
+    fn reach(&mut self, file: PathBuf) {
+        if file.file_name() == Some("mod.rs".as_ref()) {
+            let text = fs::read_to_string(source_folder().join(&file)).unwrap();
+            for (name, _) in paths::read(&text).modules {
+                self.reached
+                    .insert(file.with_file_name(format!("{name}.rs")));
+            }
+        }
+        self.reached.insert(file);
     }
 
     /// Files below `src` that no `mod` line leads to.

@@ -64,6 +64,11 @@ impl Feed {
             .any(|entry| matches!(entry, Entry::Gap { .. }))
     }
 
+    /// The largest time so far.
+    pub fn watermark(&self) -> i64 {
+        self.watermark
+    }
+
     pub fn gap(&mut self, until: i64) {
         self.log.push(Entry::Gap { until });
     }

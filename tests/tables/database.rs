@@ -410,7 +410,10 @@ impl Reading {
                     );
                 }
                 Notice::Gap { .. } => self.has_gap = true,
-                Notice::Answer { .. } | Notice::Earlier { .. } | Notice::Promise { .. } => {}
+                Notice::Answer { .. }
+                | Notice::Earlier { .. }
+                | Notice::Promise { .. }
+                | Notice::Clock { .. } => {}
             }
         }
     }

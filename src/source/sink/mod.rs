@@ -2,6 +2,8 @@
 //! what the feed can promise, and what the log says of the source. One for each feed, shared by the
 //! source's thread and the catch-up's.
 
+#[cfg(test)]
+mod chain;
 mod state;
 
 use self::state::State;
@@ -11,7 +13,7 @@ use crate::bugzilla::{Found, Sees, Since};
 use crate::inbox::{Closed, Sender};
 use crate::post::{Answer, PostId};
 use crate::update::{FeedId, Update};
-use crate::work::Health;
+use crate::work::{Health, Now};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -45,7 +47,13 @@ impl Sink {
         let health = Health::new("reading updates from", feed.source.clone());
         Self {
             health,
-            shared: Shared(Arc::new(Mutex::new(State::new(feed, file, kept, inbox)))),
+            shared: Shared(Arc::new(Mutex::new(State::new(
+                feed,
+                file,
+                kept,
+                inbox,
+                Now::read,
+            )))),
         }
     }
 
@@ -268,6 +276,7 @@ mod tests {
                         Promise::After(floor) => format!("after {floor}"),
                     }),
                     Notice::Gap { .. } => words.push("gap".to_owned()),
+                    Notice::Clock { .. } => {}
                     Notice::Answer { .. } => words.push("answer".to_owned()),
                 }
             }
@@ -322,7 +331,7 @@ mod tests {
         test.sink.connected().unwrap();
         let since = test.answer(found(now(), &[(1, known), (2, now() - 30), (3, now())]));
         assert!(matches!(since, Since::Time(time) if time < known));
-        assert_eq!(test.sent(), "2, 3, after 100");
+        assert_eq!(test.sent(), "3, 2, after 100");
     }
 
     #[test]
@@ -347,6 +356,18 @@ mod tests {
         test.sent();
         test.answer(found(now(), &[(1, now() + 9 * 3_600)]));
         assert_eq!(test.sent(), "1");
+    }
+
+    #[test]
+    fn the_newest_of_what_is_made_good_goes_first_so_that_no_client_has_seen_a_newer_time() {
+        let mut test = Test::new(Some(Sees::All), &kept(60, &[]));
+        test.sink.connected().unwrap();
+        let time = now();
+        test.answer(found(
+            time,
+            &[(1, time - 40), (2, time - 30), (3, time - 20)],
+        ));
+        assert_eq!(test.sent(), "3, 1, 2, after 100");
     }
 
     #[test]

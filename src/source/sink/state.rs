@@ -15,7 +15,7 @@ use crate::promise::Promise;
 use crate::source::completeness::{Completeness, Question};
 use crate::source::{HistoryFile, Kept};
 use crate::update::{BugId, Update};
-use crate::work::unix_now;
+use crate::work::Now;
 
 /// How far ahead of the database's clock a time may lie and be believed, in seconds. Where that
 /// clock is not known, ours stands for it.
@@ -57,16 +57,23 @@ pub(super) struct State {
     asked_until: Option<i64>,
     /// When `seen` began: what has changed since then may be waited for by somebody.
     seen_since: Instant,
-    /// How far the database's clock is ahead of ours, in seconds.
-    clock_offset: i64,
+    /// How far the database's clock is ahead of ours, in seconds, if that is known.
+    clock_offset: Option<i64>,
     /// Why updates were missed last.
     gap_reason: String,
     /// Wakes the catch-up.
     bell: Option<SyncSender<()>>,
+    clock: fn() -> Now,
 }
 
 impl State {
-    pub(super) fn new(feed: Feed, file: Option<HistoryFile>, kept: &Kept, inbox: Sender) -> Self {
+    pub(super) fn new(
+        feed: Feed,
+        file: Option<HistoryFile>,
+        kept: &Kept,
+        inbox: Sender,
+        clock: fn() -> Now,
+    ) -> Self {
         let completeness = Completeness::new(kept.floor, feed.catch_up == Some(Sees::All));
         let seen = match feed.catch_up {
             Some(_) => kept
@@ -90,10 +97,11 @@ impl State {
             notes: kept.notes.clone(),
             seen,
             asked_until,
-            seen_since: Instant::now(),
-            clock_offset: 0,
+            seen_since: clock().instant,
+            clock_offset: None,
             gap_reason: "there was no history".to_owned(),
             bell: None,
+            clock,
             feed,
         }
     }
@@ -104,7 +112,7 @@ impl State {
     }
 
     pub(super) fn reads(&mut self) -> Result<(), Closed> {
-        if self.completeness.reads(Instant::now()) {
+        if self.completeness.reads((self.clock)().instant) {
             self.ring();
         }
         self.report()
@@ -113,7 +121,7 @@ impl State {
     pub(super) fn missed(&mut self, reason: &str, until: Option<i64>) -> Result<(), Closed> {
         info!("{}: {reason}", self.feed.source);
         reason.clone_into(&mut self.gap_reason);
-        self.completeness.missed(until, Instant::now());
+        self.completeness.missed(until, (self.clock)().instant);
         self.ring();
         self.report()
     }
@@ -157,7 +165,7 @@ impl State {
     pub(super) fn cannot_ask(&mut self) -> Result<(), Closed> {
         self.feed.catch_up = None;
         self.seen = HashSet::default();
-        self.completeness.cannot_ask(Instant::now());
+        self.completeness.cannot_ask((self.clock)().instant);
         self.report()
     }
 
@@ -167,7 +175,7 @@ impl State {
         since: Since,
         found: Found,
     ) -> Result<(), Closed> {
-        self.clock_offset = found.now - unix_now();
+        self.set_clock(found.now)?;
         match since {
             Since::Newest(_) => self.fill(question, found)?,
             Since::Time(_) => self.make_good(question, found)?,
@@ -184,7 +192,8 @@ impl State {
         if updates.is_empty() && notes.is_empty() {
             return Ok(());
         }
-        let credible_until = unix_now() + self.clock_offset + CREDIBLE_SECONDS;
+        let credible_until =
+            (self.clock)().unix + self.clock_offset.unwrap_or(0) + CREDIBLE_SECONDS;
         let result = match &mut self.file {
             Some(file) => file.keep(&updates, credible_until, notes),
             None => Ok(()),
@@ -194,7 +203,7 @@ impl State {
         for update in &updates {
             let seconds = update.when.unix_seconds();
             if seconds <= credible_until {
-                self.completeness.delivered(seconds, Instant::now());
+                self.completeness.delivered(seconds, (self.clock)().instant);
             }
             if self.feed.catch_up.is_some() {
                 self.seen.insert(pair(update));
@@ -202,7 +211,7 @@ impl State {
         }
         if self.seen.len() > SEEN_MAX {
             self.seen = HashSet::default();
-            self.seen_since = Instant::now();
+            self.seen_since = (self.clock)().instant;
             self.asked_until = None;
         }
         if !updates.is_empty() {
@@ -222,7 +231,7 @@ impl State {
             Some(oldest) if !found.is_whole => earlier_watermark(oldest, found.now),
             _ => i64::MIN,
         };
-        let looked_since = found.now - self.seen_since.elapsed().as_secs().cast_signed();
+        let looked_since = found.now - self.looked_for();
         let unknown = found
             .updates
             .into_iter()
@@ -273,9 +282,14 @@ impl State {
                 "{source}: more changes were missed than the history holds ({}); clients that ask for them get \"complete\":false",
                 self.feed.updates_max
             );
+            // Where the database's clock was put back, changes may be newer than its time.
+            let credible = found.now + CREDIBLE_SECONDS;
+            let times = lacking.iter().map(|update| update.when.unix_seconds());
+            let newest = times.filter(|&seconds| seconds <= credible).max();
             self.seen.extend(lacking.iter().map(pair));
             self.deliver_found(Vec::new(), found.now)?;
-            self.completeness.answered(question, Some(found.now));
+            let floor = newest.map_or(found.now, |newest| newest.max(found.now));
+            self.completeness.answered(question, Some(floor));
         } else {
             match lacking.len() {
                 0 => {}
@@ -296,7 +310,12 @@ impl State {
 
     /// Delivers what Bugzilla has answered, and notes that it was asked up to `now`, unless what
     /// could not be kept must be asked for once more at the next start.
-    fn deliver_found(&mut self, updates: Vec<Update>, now: i64) -> Result<(), Closed> {
+    fn deliver_found(&mut self, mut updates: Vec<Update>, now: i64) -> Result<(), Closed> {
+        // The newest goes first: a client may have seen it elsewhere, and resumes with its time. An
+        // older one that arrived before it would not be sent to that client.
+        if !updates.is_empty() {
+            updates.rotate_right(1);
+        }
         self.asked_until = Some(now);
         let note = [(ASKED_UNTIL, now.to_string())];
         let has_lost = self.file.as_ref().is_some_and(HistoryFile::has_lost);
@@ -309,6 +328,25 @@ impl State {
             Some(time) => Since::Time(time.saturating_sub(LOOK_BACK_SECONDS)),
             None => Since::Newest(self.feed.updates_max),
         }
+    }
+
+    /// The database's clock is at `now`.
+    fn set_clock(&mut self, now: i64) -> Result<(), Closed> {
+        let ahead = now - (self.clock)().unix;
+        // An answer takes a while, and clocks are read in whole seconds.
+        let is_known = |known: i64| ahead.abs_diff(known) <= 2;
+        if !self.clock_offset.is_some_and(is_known) {
+            self.clock_offset = Some(ahead);
+            let feed = self.feed.id;
+            self.inbox.send(Notice::Clock { feed, ahead })?;
+        }
+        Ok(())
+    }
+
+    /// How long this process has looked, in seconds.
+    fn looked_for(&self) -> i64 {
+        let now = (self.clock)().instant;
+        now.duration_since(self.seen_since).as_secs().cast_signed()
     }
 
     fn remember(&mut self, notes: &[(&str, String)]) {

@@ -1,0 +1,274 @@
+//! A server: a source that reads its queue, the real sink behind it, a catch-up, and the real hub.
+//! What the loop and the broker's source do around them is modelled here. Knows no client.
+
+use std::cell::Cell;
+use std::fs;
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use mio::{Poll, Token};
+use tempfile::TempDir;
+
+use super::broker::{Broker, Messages};
+use super::bugzilla::Bugzilla;
+use crate::bugzilla::{Found, Sees, Since};
+use crate::history::History;
+use crate::hub::Hub;
+use crate::inbox::{self, Inbox, Notice};
+use crate::promise::Promise;
+use crate::source::completeness::Question;
+use crate::source::sink::Feed;
+use crate::source::sink::state::State;
+use crate::source::{HistoryFile, Kept};
+use crate::update::FeedId;
+use crate::work::Now;
+
+/// How often Bugzilla is asked, and a binding is looked at, in seconds.
+const ASK_EVERY: i64 = 50;
+const CHECK_EVERY: i64 = 10;
+
+thread_local! {
+    static NOW: Cell<Option<Now>> = const { Cell::new(None) };
+}
+
+fn simulated() -> Now {
+    NOW.get().expect("a time")
+}
+
+/// How a server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Stopped,
+    Killed,
+}
+
+pub struct Server {
+    number: usize,
+    start: Instant,
+    /// How far its clock is ahead, in seconds.
+    pub ahead: i64,
+    can_ask: bool,
+    updates_max: usize,
+    /// Where its history is kept, if it is.
+    folder: Option<TempDir>,
+    pub running: Option<Running>,
+    pub returns_at: i64,
+}
+
+/// What a process has.
+pub struct Running {
+    state: State,
+    inbox: Inbox,
+    _poll: Poll,
+    bell: Receiver<()>,
+    pub hub: Hub,
+    /// Since when the source reads.
+    pub reads_since: Option<i64>,
+    checked_at: i64,
+    ask_at: i64,
+    /// A question under way: what was asked, and the answer with its time.
+    asking: Option<(Question, Since, Found, i64)>,
+    pub doubt_since: i64,
+}
+
+impl Server {
+    pub fn new(number: usize, can_ask: bool, random: &mut Rng) -> Self {
+        Self {
+            number,
+            start: Instant::now(),
+            ahead: random.i64(-120..120),
+            can_ask,
+            updates_max: [6, 30, 1_000][random.usize(0..3)],
+            folder: random.bool().then(|| tempfile::tempdir().unwrap()),
+            running: None,
+            returns_at: 0,
+        }
+    }
+
+    fn set_clock(&self, now: i64) {
+        let passed = Duration::from_secs((now - super::world::FIRST_SECOND) as u64);
+        NOW.set(Some(Now {
+            instant: self.start + passed,
+            unix: now + self.ahead,
+        }));
+    }
+
+    pub fn start(&mut self, now: i64) {
+        self.set_clock(now);
+        let opened = self.folder.as_ref().map(|folder| {
+            HistoryFile::open(&folder.path().join("h.db"), "/", "chain", self.updates_max).unwrap()
+        });
+        let (file, kept) = match opened {
+            Some((file, kept)) => (Some(file), kept),
+            None => (None, Kept::default()),
+        };
+        let poll = Poll::new().unwrap();
+        let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
+        let feed = Feed {
+            id: FeedId(0),
+            source: format!("server {}", self.number),
+            updates_max: self.updates_max,
+            catch_up: self.can_ask.then_some(Sees::All),
+        };
+        let mut history = History::new(self.updates_max, i64::MIN);
+        for (watermark, update) in &kept.updates {
+            history.restore(*watermark, update.clone());
+        }
+        let mut state = State::new(feed, file, &kept, sender, simulated);
+        let (ring, bell) = mpsc::sync_channel(1);
+        state.set_bell(ring);
+        state.stopped_reading().unwrap();
+        self.running = Some(Running {
+            state,
+            inbox,
+            _poll: poll,
+            bell,
+            hub: Hub::new(history, 100),
+            reads_since: None,
+            checked_at: now,
+            ask_at: now,
+            asking: None,
+            doubt_since: now,
+        });
+    }
+
+    /// A killed process leaves its files as they are.
+    pub fn end(&mut self, end: End, now: i64, random: &mut Rng) {
+        self.returns_at = now + random.i64(1..90);
+        let image = self.folder.as_ref().filter(|_| end == End::Killed);
+        let image = image.map(|folder| {
+            let image = tempfile::tempdir().unwrap();
+            for file in fs::read_dir(folder.path()).unwrap() {
+                let file = file.unwrap();
+                fs::copy(file.path(), image.path().join(file.file_name())).unwrap();
+            }
+            image
+        });
+        self.running = None;
+        self.folder = image.or(self.folder.take());
+    }
+
+    /// The connection to the broker is lost.
+    pub fn disconnect(&mut self, now: i64) {
+        self.set_clock(now);
+        if let Some(running) = &mut self.running
+            && running.reads_since.take().is_some()
+        {
+            running.state.stopped_reading().unwrap();
+        }
+    }
+
+    /// What happens in a second; returns what the loop gets.
+    pub fn work(
+        &mut self,
+        now: i64,
+        broker: &mut Broker,
+        bugzilla: &Bugzilla,
+        random: &mut Rng,
+    ) -> Vec<Notice> {
+        self.set_clock(now);
+        let (number, can_ask) = (self.number, self.can_ask);
+        let Some(running) = &mut self.running else {
+            return Vec::new();
+        };
+        if broker.is_up {
+            running.read(
+                now,
+                &mut broker.queues[number],
+                broker.has_exchange,
+                bugzilla,
+                random,
+            );
+        }
+        if can_ask {
+            running.catch_up(now, bugzilla, random);
+        }
+        let notices: Vec<Notice> = std::iter::from_fn(|| running.inbox.take()).collect();
+        for notice in &notices {
+            if let Notice::Promise {
+                promise: Promise::InDoubt,
+                ..
+            } = notice
+            {
+                running.doubt_since = now;
+            }
+        }
+        notices
+    }
+}
+
+impl Running {
+    /// Connects, looks at the queue, and takes what is in it.
+    fn read(
+        &mut self,
+        now: i64,
+        queue: &mut super::broker::Queue,
+        has_exchange: bool,
+        bugzilla: &Bugzilla,
+        random: &mut Rng,
+    ) {
+        if self.reads_since.is_none() {
+            if !has_exchange || random.u8(0..3) > 0 {
+                return;
+            }
+            if !queue.is_bound {
+                self.state.missed("the queue was not bound", None).unwrap();
+            }
+            (queue.exists, queue.is_bound) = (true, true);
+            self.state.reads().unwrap();
+            self.reads_since = Some(now);
+            self.checked_at = now;
+        }
+        if !queue.exists {
+            self.reads_since = None;
+            self.state.stopped_reading().unwrap();
+            return;
+        }
+        if now - self.checked_at >= CHECK_EVERY {
+            self.checked_at = now;
+            if !queue.is_bound && has_exchange {
+                queue.is_bound = true;
+                self.state
+                    .missed("the exchange was made anew", None)
+                    .unwrap();
+            }
+        }
+        let count = queue.messages.len().min(random.usize(0..20));
+        let taken: Messages = queue.messages.drain(..count).collect();
+        let updates = taken.iter().map(|&at| bugzilla.commits[at].update());
+        self.state.deliver(updates.collect(), &[]).unwrap();
+        if random.u8(0..200) == 0 {
+            // The connection is lost before it could acknowledge, and all comes again.
+            taken
+                .into_iter()
+                .rev()
+                .for_each(|message| queue.messages.push_front(message));
+            self.reads_since = None;
+            self.state.stopped_reading().unwrap();
+        }
+    }
+
+    /// Asks Bugzilla when it is time, and takes its answer, which may take a while.
+    fn catch_up(&mut self, now: i64, bugzilla: &Bugzilla, random: &mut Rng) {
+        if let Some((question, since, found, at)) = self.asking.take() {
+            if at > now {
+                self.asking = Some((question, since, found, at));
+                return;
+            }
+            self.state.made_good(question, since, found).unwrap();
+        }
+        let is_rung = self.bell.try_recv().is_ok();
+        if !is_rung && now < self.ask_at {
+            return;
+        }
+        if !bugzilla.answers {
+            self.ask_at = now + random.i64(1..30);
+            return;
+        }
+        self.ask_at = now + ASK_EVERY;
+        let (question, since) = self.state.question();
+        let found = bugzilla.answer(since, now);
+        self.asking = Some((question, since, found, now + random.i64(0..3)));
+    }
+}
