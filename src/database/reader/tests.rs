@@ -1,0 +1,285 @@
+//! A reader and a table that fails in all the ways that a database can.
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::update::When;
+
+/// A table in memory, whose deletions can fail, before they are done or after.
+#[derive(Clone, Default)]
+struct Fake(Arc<Mutex<FakeState>>);
+
+#[derive(Default)]
+struct FakeState {
+    rows: Vec<Row>,
+    failure: Option<Failure>,
+    is_in_place: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Failure {
+    Refused,
+    AnswerLost,
+    /// Nothing is deleted, and nobody says so.
+    Ignored,
+}
+
+impl Table for Fake {
+    fn read(&mut self) -> Result<Vec<Row>, Error> {
+        Ok(self
+            .0
+            .lock()
+            .unwrap()
+            .rows
+            .iter()
+            .take(BATCH_ROWS + 1)
+            .cloned()
+            .collect())
+    }
+
+    fn delete(&mut self, rows: &[Row]) -> Result<usize, Error> {
+        let mut state = self.0.lock().unwrap();
+        let before = state.rows.len();
+        match state.failure {
+            Some(Failure::Refused) => return Err("refused".into()),
+            Some(Failure::Ignored) => return Ok(0),
+            Some(Failure::AnswerLost) | None => state.rows.retain(|row| !rows.contains(row)),
+        }
+        let deleted = before - state.rows.len();
+        state
+            .failure
+            .map_or(Ok(deleted), |_| Err("the answer is lost".into()))
+    }
+
+    fn find(&mut self, id: i64) -> Result<Option<Row>, Error> {
+        let state = self.0.lock().unwrap();
+        Ok(state.rows.iter().find(|row| row.id == id).cloned())
+    }
+
+    fn insert(&mut self, _: &[BugId]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn now(&mut self) -> Result<i64, Error> {
+        Ok(0)
+    }
+
+    fn claim(&mut self) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    fn holder(&mut self) -> Option<String> {
+        None
+    }
+
+    fn triggers(&mut self) -> Result<Triggers, Error> {
+        Ok(Triggers::Intact)
+    }
+
+    fn is_in_place(&self) -> bool {
+        self.0.lock().unwrap().is_in_place
+    }
+}
+
+impl Fake {
+    fn write(&self, id: i64, bug_id: i64, second: i64) {
+        let delta_ts = When::from_unix_seconds(second).to_string();
+        self.0.lock().unwrap().rows.push(Row {
+            id,
+            bug_id,
+            utc: Some(delta_ts.clone()),
+            delta_ts,
+        });
+    }
+
+    fn fail(&self, failure: Option<Failure>) {
+        self.0.lock().unwrap().failure = failure;
+    }
+
+    fn ids(&self) -> Vec<i64> {
+        let state = self.0.lock().unwrap();
+        state.rows.iter().map(|row| row.id).collect()
+    }
+
+    fn clear(&self) {
+        self.0.lock().unwrap().rows.clear();
+    }
+
+    fn reader(&self) -> Reader {
+        let fake = self.clone();
+        let mut reader = Reader::new(Box::new(move || Ok(Box::new(fake.clone()))), false);
+        reader.connect().unwrap();
+        reader
+    }
+}
+
+/// Reads a batch, hands its updates over, and tries to delete its rows.
+fn bugs(reader: &mut Reader) -> Vec<u32> {
+    let batch = reader.read().unwrap();
+    let bugs = batch
+        .updates
+        .iter()
+        .map(|update| update.bug.get())
+        .collect();
+    if reader.delete(batch).is_err() {
+        reader.connect().unwrap();
+    }
+    bugs
+}
+
+/// Whether a gap was found before a batch.
+fn finds_gap(reader: &mut Reader) -> bool {
+    let batch = reader.read().unwrap();
+    let gap = batch.gap.is_some();
+    reader.delete(batch).unwrap();
+    gap
+}
+
+#[test]
+fn what_was_handed_over_but_could_not_be_deleted_does_not_come_again() {
+    for failure in [Failure::Refused, Failure::AnswerLost, Failure::Ignored] {
+        let fake = Fake::default();
+        let mut reader = fake.reader();
+        fake.write(1, 7, 100);
+        fake.write(2, 8, 100);
+        fake.fail(Some(failure));
+        assert_eq!(bugs(&mut reader), [7, 8]);
+        fake.write(3, 9, 100);
+        assert_eq!(bugs(&mut reader), [9]);
+        assert_eq!(bugs(&mut reader), [0; 0]);
+        fake.fail(None);
+        assert_eq!(bugs(&mut reader), [0; 0]);
+        assert_eq!(bugs(&mut reader), [0; 0]);
+        assert_eq!((fake.ids(), reader.in_doubt.len()), (vec![3], 0));
+        // The id is used again, as after the crash of a database that had lost its counter.
+        fake.write(1, 7, 101);
+        assert_eq!(bugs(&mut reader), [7]);
+    }
+}
+
+#[test]
+fn rows_that_cannot_be_deleted_and_hide_all_others_are_a_failure() {
+    let fake = Fake::default();
+    let mut reader = fake.reader();
+    for id in 1..=600 {
+        fake.write(id, id, 100);
+    }
+    fake.fail(Some(Failure::Ignored));
+    bugs(&mut reader);
+    let batch = reader.read().unwrap();
+    assert_eq!(batch.updates, []);
+    let why = reader.delete(batch).unwrap_err().to_string();
+    assert!(why.contains("cannot be deleted"), "{why}");
+}
+
+#[test]
+fn the_row_that_was_handed_over_last_stays_until_the_next_ones_go() {
+    let fake = Fake::default();
+    let mut reader = fake.reader();
+    assert!(finds_gap(&mut reader));
+    fake.write(1, 7, 100);
+    fake.write(2, 8, 100);
+    assert_eq!(bugs(&mut reader), [7, 8]);
+    assert_eq!((bugs(&mut reader), fake.ids()), (vec![], vec![2]));
+    // It was committed late.
+    fake.write(1, 9, 99);
+    assert_eq!((bugs(&mut reader), fake.ids()), (vec![9], vec![1]));
+    reader.clear().unwrap();
+    assert_eq!(fake.ids(), [0; 0]);
+}
+
+#[test]
+fn a_table_in_which_the_bookmark_is_found_again_was_read_by_nobody_else() {
+    let fake = Fake::default();
+    let mut reader = fake.reader();
+    fake.write(1, 7, 100);
+    let batch = reader.read().unwrap();
+    assert!(batch.gap.is_some());
+    let note = batch.bookmark.as_ref().unwrap().to_string();
+    reader.delete(batch).unwrap();
+    reader.connect().unwrap();
+    assert!(!finds_gap(&mut reader));
+    // The next process, which finds more than a batch.
+    for id in 2..=1_200 {
+        fake.write(id - 3_000, id, 100);
+    }
+    fake.0.lock().unwrap().rows.sort_by_key(|row| row.id);
+    let mut next = fake.reader();
+    next.resume(Some(&note));
+    assert!(!finds_gap(&mut next));
+    assert!(!fake.ids().contains(&1));
+}
+
+#[test]
+fn a_bookmark_that_is_missing_or_another_row_is_a_gap_once() {
+    let fake = Fake::default();
+    for backlog in [0, 600] {
+        let mut reader = fake.reader();
+        fake.write(1, 7, 100);
+        bugs(&mut reader);
+        fake.clear();
+        fake.write(1, 7, 101);
+        for id in 2..backlog {
+            fake.write(id, id, 100);
+        }
+        assert!(finds_gap(&mut reader));
+        assert!(!finds_gap(&mut reader));
+        fake.clear();
+    }
+}
+
+#[test]
+fn the_originals_table_is_emptied_and_proves_nothing() {
+    let fake = Fake::default();
+    fake.0.lock().unwrap().is_in_place = true;
+    let mut reader = fake.reader();
+    fake.write(1, 7, 100);
+    assert!(finds_gap(&mut reader));
+    assert_eq!(fake.ids(), [0; 0]);
+    assert!(!finds_gap(&mut reader));
+    assert!(finds_gap(&mut fake.reader()));
+}
+
+#[test]
+fn a_row_that_records_nothing_goes_and_is_no_bookmark() {
+    let fake = Fake::default();
+    let mut reader = fake.reader();
+    fake.write(1, 7, 100);
+    fake.write(2, 0, 100);
+    assert_eq!((bugs(&mut reader), fake.ids()), (vec![7], vec![1]));
+}
+
+#[test]
+fn the_last_row_of_each_bug_counts() {
+    let fake = Fake::default();
+    for (id, bug, second) in [(1, 7, 90), (2, 8, 100), (3, 7, 100)] {
+        fake.write(id, bug, second);
+    }
+    assert_eq!(bugs(&mut fake.reader()), [8, 7]);
+}
+
+#[test]
+fn a_full_batch_leaves_the_last_bug_for_the_next() {
+    let fake = Fake::default();
+    let mut reader = fake.reader();
+    for bug in 1..=251 {
+        fake.write(2 * bug - 1, bug, 90);
+        fake.write(2 * bug, bug, 100);
+    }
+    // Bug 251 has its first row at the end of the first batch.
+    assert_eq!(bugs(&mut reader), (1..=250).collect::<Vec<u32>>());
+    assert_eq!(
+        reader.read().unwrap().updates,
+        [Update {
+            bug: BugId::new(251).unwrap(),
+            when: When::from_unix_seconds(100)
+        }]
+    );
+    assert_eq!(bugs(&mut reader), [251]);
+    // A batch of one bug alone must not stay forever.
+    for id in 1_000..1_600 {
+        fake.write(id, 7, 200);
+    }
+    assert_eq!((bugs(&mut reader), bugs(&mut reader)), (vec![7], vec![7]));
+    assert_eq!(fake.ids(), [1_599]);
+}
