@@ -13,7 +13,7 @@ mod sieve;
 mod stream;
 pub(crate) mod topology;
 
-pub use notify::notify;
-pub use publisher::{PublishError, Publisher};
+pub(crate) use notify::notify;
+pub(crate) use publisher::{PublishError, Publisher};
 pub(crate) use session::{Ended, Session};
-pub use settings::Settings;
+pub(crate) use settings::Settings;

@@ -14,7 +14,7 @@ use crate::work::{Error, unix_now};
 
 /// An open channel. Whoever holds it holds the session's [`super::connect::HangUp`], too, and drops
 /// that first.
-pub struct Outgoing {
+pub(super) struct Outgoing {
     channel: Channel,
     /// Why the broker takes no messages now, if it does not.
     pub why_blocked: Box<dyn FnMut() -> Option<String> + Send>,
@@ -31,7 +31,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// When there is no exchange, or the connection has ended.
-    pub fn open(session: &mut Session, settings: &Settings) -> Result<Self, Error> {
+    pub(super) fn open(session: &mut Session, settings: &Settings) -> Result<Self, Error> {
         if !declare_exchange(session, settings, true)? {
             return Err(format!(
                 "the exchange {} does not exist, and '{}' may not make it",
@@ -67,7 +67,11 @@ impl Outgoing {
     ///
     /// # Errors
     /// When the channel was closed.
-    pub fn send(&mut self, settings: &Settings, updates: &[Update]) -> amiquip::Result<Confirms> {
+    pub(super) fn send(
+        &mut self,
+        settings: &Settings,
+        updates: &[Update],
+    ) -> amiquip::Result<Confirms> {
         for update in updates {
             publish(&self.channel, settings, update)?;
         }
@@ -78,7 +82,7 @@ impl Outgoing {
 
     /// Why the broker has closed the channel: whatever is asked, the answer is the reason. `None`
     /// when the connection has ended.
-    pub fn why_closed(&self) -> Option<amiquip::Error> {
+    pub(super) fn why_closed(&self) -> Option<amiquip::Error> {
         self.channel.enable_publisher_confirms().err()
     }
 }

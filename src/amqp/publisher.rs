@@ -22,7 +22,7 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Publishes to the exchange that its settings name.
-pub struct Publisher {
+pub(crate) struct Publisher {
     settings: Settings,
     open: Option<Open>,
     /// Whether a queue took one of the last messages.
@@ -31,7 +31,7 @@ pub struct Publisher {
 
 /// Why an update was not published.
 #[derive(Debug)]
-pub enum PublishError {
+pub(crate) enum PublishError {
     /// The broker will never take this one: it broke a rule of the broker's.
     Refused(String),
     /// It may work later.
@@ -48,7 +48,7 @@ struct Open {
 
 impl Publisher {
     /// A publisher that is not connected yet.
-    pub fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         Self {
             settings,
             open: None,
@@ -62,7 +62,7 @@ impl Publisher {
     ///
     /// # Errors
     /// A sentence that says which step failed, and why.
-    pub fn connect(&mut self, stop: &Stop) -> Result<(), Error> {
+    pub(crate) fn connect(&mut self, stop: &Stop) -> Result<(), Error> {
         if self.open.is_none() {
             self.open = Some(Open::new(&self.settings, stop)?);
         }
@@ -77,7 +77,7 @@ impl Publisher {
     /// Returns how many were published, counted from the first, and what came of the next one, if
     /// there is one. Those behind it may have been published, too; published again behind it, they
     /// come in order.
-    pub fn publish(
+    pub(crate) fn publish(
         &mut self,
         updates: &[Update],
         stop: &Stop,
@@ -105,7 +105,7 @@ impl Publisher {
 
     /// Says goodbye to the broker, after a request to stop, which has limited how long that may
     /// take.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         if let Some(Open {
             hang_up,
             outgoing,

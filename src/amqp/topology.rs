@@ -27,7 +27,7 @@ use crate::work::Error;
 
 /// Why updates may be missing up to the moment when the queue was bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gap {
+pub(crate) enum Gap {
     /// A queue without a label begins with its connection.
     NewConnection,
     /// The queue was deleted while it was read.
@@ -59,7 +59,7 @@ impl fmt::Display for Gap {
 
 /// Makes sure that the exchange exists, by declaring one of the user's own. Returns whether it
 /// does; one that does not is a gap.
-pub fn find_exchange(
+pub(crate) fn find_exchange(
     session: &mut Session,
     settings: &Settings,
     gap: &mut Option<Gap>,
@@ -78,7 +78,7 @@ pub fn find_exchange(
 }
 
 /// Makes sure that the exchange exists, by making it if `may_make`. Returns whether it does.
-pub fn declare_exchange(
+pub(crate) fn declare_exchange(
     session: &mut Session,
     settings: &Settings,
     may_make: bool,
@@ -110,7 +110,7 @@ pub fn declare_exchange(
 
 /// Makes sure that the queue exists and is bound, and returns its name. Messages that are published
 /// from now on are in it.
-pub fn bind(
+pub(crate) fn bind(
     session: &mut Session,
     settings: &Settings,
     gap: &mut Option<Gap>,
@@ -156,7 +156,7 @@ pub fn bind(
 }
 
 /// Declares the marker. The queue is bound by then, and a gap that was found has been reported.
-pub fn mark(session: &mut Session, settings: &Settings) -> Result<(), Error> {
+pub(crate) fn mark(session: &mut Session, settings: &Settings) -> Result<(), Error> {
     if let Some(marker) = settings.marker_name() {
         let options = ExchangeDeclareOptions::default();
         if let Err(why) = attempt(session, |channel| {
@@ -174,7 +174,7 @@ pub fn mark(session: &mut Session, settings: &Settings) -> Result<(), Error> {
 
 /// Binds the queue once more, and looks how full it is. Where the exchange was deleted, binding
 /// fails; where only the binding was, this restores it; else it does nothing.
-pub fn check(
+pub(crate) fn check(
     session: &Session,
     channel: &Channel,
     queue: &str,

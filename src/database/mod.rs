@@ -22,7 +22,9 @@ pub(crate) use options::{Mode, ReadOptions};
 pub(crate) use reader::{OpenTable, Reader};
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) use settings::ServerSettings;
-pub use table::{Row, Table};
+#[cfg(test)]
+pub(crate) use table::Row;
+pub(crate) use table::Table;
 
 use crate::bugzilla::Asker;
 use crate::work::Error;

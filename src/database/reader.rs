@@ -9,7 +9,7 @@ use crate::work::Error;
 
 /// What is read from a table at once, to be handed over and then deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// To be deleted after `updates` were handed over.
     pub rows: Vec<Row>,
     /// To be handed over, in order. Fewer than the rows where some were handed over before, or
@@ -20,11 +20,11 @@ pub struct Batch {
 }
 
 /// Opens the table anew: at the start, and after each failure.
-pub type OpenTable = Box<dyn FnMut() -> Result<Box<dyn Table>, Error> + Send>;
+pub(crate) type OpenTable = Box<dyn FnMut() -> Result<Box<dyn Table>, Error> + Send>;
 
 /// Reads a table over as many connections as it takes. Each update comes once, even when the
 /// database fails between reading and deleting; only a crash of this program can repeat one.
-pub struct Reader {
+pub(crate) struct Reader {
     open: OpenTable,
     table: Option<Box<dyn Table>>,
     /// Rows that were handed over, but of which it is not known whether they were deleted.
@@ -33,7 +33,7 @@ pub struct Reader {
 
 impl Reader {
     /// A reader that is not connected yet.
-    pub fn new(open: OpenTable) -> Self {
+    pub(crate) fn new(open: OpenTable) -> Self {
         Self {
             open,
             table: None,
@@ -45,7 +45,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the table cannot be opened, or its rows could not be deleted.
-    pub fn connect(&mut self) -> Result<(), Error> {
+    pub(crate) fn connect(&mut self) -> Result<(), Error> {
         self.table = None;
         self.table = Some((self.open)()?);
         Ok(())
@@ -55,7 +55,7 @@ impl Reader {
     ///
     /// # Errors
     /// When [`Reader::connect`] has not succeeded yet.
-    pub fn table(&mut self) -> Result<&mut dyn Table, Error> {
+    pub(crate) fn table(&mut self) -> Result<&mut dyn Table, Error> {
         match &mut self.table {
             Some(table) => Ok(table.as_mut()),
             None => Err("the table is not open".into()),
@@ -66,7 +66,7 @@ impl Reader {
     ///
     /// # Errors
     /// When there is no connection, or the database does not answer.
-    pub fn read(&mut self) -> Result<Batch, Error> {
+    pub(crate) fn read(&mut self) -> Result<Batch, Error> {
         let table = self.table()?;
         let (mut rows, folds) = (table.read()?, table.has_surplus_rows());
         let is_full = rows.len() >= BATCH_ROWS;
@@ -95,7 +95,7 @@ impl Reader {
     /// # Errors
     /// When there is no connection, or the database does not answer. The rows may be read again,
     /// but not their updates.
-    pub fn delete(&mut self, batch: Batch) -> Result<(), Error> {
+    pub(crate) fn delete(&mut self, batch: Batch) -> Result<(), Error> {
         if batch.rows.is_empty() {
             return Ok(());
         }

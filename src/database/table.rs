@@ -7,7 +7,7 @@ use crate::update::{BugId, Update, When};
 use crate::work::{Error, Stop};
 
 /// How many rows are read at once; a full batch is followed by the next without a pause.
-pub const BATCH_ROWS: usize = 500;
+pub(super) const BATCH_ROWS: usize = 500;
 
 /// One connection to a table of notifications.
 pub trait Table: Send {
@@ -73,7 +73,7 @@ pub struct Row {
 
 impl Row {
     /// The update that the row records, if it records one.
-    pub fn update(&self) -> Option<Update> {
+    pub(crate) fn update(&self) -> Option<Update> {
         let bug = u32::try_from(self.bug_id).ok().and_then(BugId::new)?;
         // Bugzilla writes a space where its REST interface, and so every client, has a T.
         let when = self.utc.as_ref()?.parse::<When>().ok()?;

@@ -28,17 +28,17 @@ const TABLES: &str = "
 
 /// A destination's key in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key(i64);
+pub(crate) struct Key(i64);
 
 /// One connection to the file.
 #[derive(Debug)]
-pub struct Backlog {
+pub(crate) struct Backlog {
     database: Connection,
 }
 
 /// A change that waits for a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its place in the order.
     pub id: i64,
     /// What changed.
@@ -47,7 +47,7 @@ pub struct Entry {
 
 /// The state of a destination. Times are in Unix seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+pub(crate) struct Status {
     /// The destination's name.
     pub name: String,
     /// Whether the relay that used the file last sends anything to it.
@@ -64,7 +64,7 @@ pub struct Status {
 
 /// How much a commit may lose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Commit {
+pub(crate) enum Commit {
     /// Nothing: it waits for the disk.
     Durable,
     /// What was committed last, when the power fails. A killed process loses nothing.
@@ -76,7 +76,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot open or write the file.
-    pub fn open(file: &Path, commit: Commit) -> rusqlite::Result<Self> {
+    pub(crate) fn open(file: &Path, commit: Commit) -> rusqlite::Result<Self> {
         let database = Connection::open(file)?;
         database.busy_timeout(LOCK_WAIT)?;
         // In this mode readers and the writer do not wait for each other, and whether a commit
@@ -99,7 +99,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot open the file, or it is no backlog.
-    pub fn look(file: &Path) -> rusqlite::Result<Self> {
+    pub(crate) fn look(file: &Path) -> rusqlite::Result<Self> {
         // Not read-only: what a killed relay has left behind could not be read.
         let database = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         database.busy_timeout(LOCK_WAIT)?;
@@ -114,7 +114,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot write; nothing has changed then.
-    pub fn enroll(&mut self, names: &[String]) -> rusqlite::Result<Vec<Key>> {
+    pub(crate) fn enroll(&mut self, names: &[String]) -> rusqlite::Result<Vec<Key>> {
         let transaction = self
             .database
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -138,7 +138,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot write; nothing was added then.
-    pub fn append(
+    pub(crate) fn append(
         &mut self,
         updates: &[Update],
         destinations: &[Key],
@@ -169,7 +169,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot read.
-    pub fn first(
+    pub(crate) fn first(
         &self,
         Key(destination): Key,
         after: i64,
@@ -197,7 +197,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot write.
-    pub fn delete(&mut self, Key(destination): Key, last: i64) -> rusqlite::Result<()> {
+    pub(crate) fn delete(&mut self, Key(destination): Key, last: i64) -> rusqlite::Result<()> {
         let mut delete = self
             .database
             .prepare_cached("DELETE FROM push_backlog WHERE destination = ?1 AND id <= ?2")?;
@@ -209,7 +209,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot write.
-    pub fn note_error(
+    pub(crate) fn note_error(
         &mut self,
         Key(destination): Key,
         error: &str,
@@ -226,7 +226,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot write.
-    pub fn note_success(&mut self, Key(destination): Key) -> rusqlite::Result<()> {
+    pub(crate) fn note_success(&mut self, Key(destination): Key) -> rusqlite::Result<()> {
         self.database
             .execute(
                 "UPDATE push_destination SET next_attempt = NULL WHERE id = ?1",
@@ -239,7 +239,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot read.
-    pub fn depth(&self, Key(destination): Key) -> rusqlite::Result<u64> {
+    pub(crate) fn depth(&self, Key(destination): Key) -> rusqlite::Result<u64> {
         let mut count = self
             .database
             .prepare_cached("SELECT count(*) FROM push_backlog WHERE destination = ?1")?;
@@ -252,7 +252,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot read.
-    pub fn status(&self) -> rusqlite::Result<Vec<Status>> {
+    pub(crate) fn status(&self) -> rusqlite::Result<Vec<Status>> {
         let mut select = self.database.prepare(
             "SELECT name, (SELECT count(*) FROM push_backlog WHERE destination = d.id),
                  (SELECT since FROM push_backlog WHERE destination = d.id ORDER BY id LIMIT 1), error, error_at, next_attempt, is_in_use
@@ -278,7 +278,7 @@ impl Backlog {
 ///
 /// # Errors
 /// When the file cannot be made or locked.
-pub fn claim(backlog: &Path) -> std::io::Result<Option<FileLock>> {
+pub(crate) fn claim(backlog: &Path) -> std::io::Result<Option<FileLock>> {
     let mut name = backlog.as_os_str().to_owned();
     name.push(".lock");
     FileLock::take(&PathBuf::from(name))

@@ -4,7 +4,7 @@ use crate::update::Update;
 use crate::work::Stop;
 
 /// A place that changes are sent to, one batch after the other, by a blocking thread of its own.
-pub trait Destination: Send {
+pub(crate) trait Destination: Send {
     /// How many changes it is given at once. Those that were sent, but not deleted from the backlog
     /// before a crash, are sent again.
     fn batch_max(&self) -> usize;
@@ -33,7 +33,7 @@ pub trait Destination: Send {
 
 /// Why a change has not arrived.
 #[derive(Debug, PartialEq, Eq)]
-pub enum SendError {
+pub(crate) enum SendError {
     /// The destination will never take this one.
     Refused(String),
     /// It may work later: whatever is not known to be for good.

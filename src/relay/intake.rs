@@ -19,7 +19,7 @@ const CLAIM_PATIENCE: Duration = Duration::from_secs(2);
 const CLAIM_EVERY: Duration = Duration::from_millis(100);
 
 /// The way in, for a thread of its own.
-pub struct Intake {
+pub(super) struct Intake {
     pub health: Health,
     pub reader: Reader,
     /// The pause between two looks into the table.

@@ -9,7 +9,7 @@
 
 mod address;
 mod amqp;
-pub mod backlog;
+pub(crate) mod backlog;
 mod destination;
 mod intake;
 mod jsonl;
@@ -33,10 +33,10 @@ use crate::database::{Database, OpenTable, Reader};
 use crate::failure::Failure;
 use crate::work::{self, FileLock, Health, Stop, Threads};
 
-pub use self::address::Address;
+pub(crate) use self::address::Address;
 use self::destination::Destination;
-pub use self::pauses::Pauses;
-pub use self::status::status;
+pub(crate) use self::pauses::Pauses;
+pub(crate) use self::status::status;
 
 /// How long the end of the program waits for the threads. What hangs is left behind: all that
 /// matters is in the backlog.
@@ -48,7 +48,7 @@ const CLAIM_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a relay is to do.
 #[derive(Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Where changes are taken from.
     pub from: Database,
     /// Where they are sent to.
@@ -61,7 +61,7 @@ pub struct Settings {
 
 /// Why a relay ends.
 #[derive(Debug)]
-pub enum End {
+pub(crate) enum End {
     /// It was asked to.
     Requested,
     /// Nobody reads what it prints.
@@ -71,7 +71,7 @@ pub enum End {
 }
 
 /// A running relay.
-pub struct Relay {
+pub(crate) struct Relay {
     _claim: FileLock,
     backlog: Backlog,
     destinations: Vec<Key>,
@@ -87,7 +87,7 @@ impl Relay {
     /// # Errors
     /// When a setting makes no sense, a file cannot be used, or another relay uses the same
     /// backlog. Whether another one takes changes from the same table turns out later.
-    pub fn start(settings: &Settings) -> Result<Self, Failure> {
+    pub(crate) fn start(settings: &Settings) -> Result<Self, Failure> {
         let notifications = settings
             .from
             .notifications()
@@ -118,12 +118,12 @@ impl Relay {
     }
 
     /// What ends the relay when something is sent to it.
-    pub fn end(&self) -> Sender<End> {
+    pub(crate) fn end(&self) -> Sender<End> {
         self.end.clone()
     }
 
     /// Waits until there is a reason to end, for `patience` at most.
-    pub fn wait(&self, patience: Duration) -> Option<End> {
+    pub(crate) fn wait(&self, patience: Duration) -> Option<End> {
         match self.ends.recv_timeout(patience) {
             Ok(end) => Some(end),
             Err(RecvTimeoutError::Timeout) => None,
@@ -135,7 +135,7 @@ impl Relay {
     ///
     /// # Errors
     /// When the backlog cannot be read.
-    pub fn depth(&self) -> rusqlite::Result<u64> {
+    pub(crate) fn depth(&self) -> rusqlite::Result<u64> {
         self.destinations
             .iter()
             .map(|&key| self.backlog.depth(key))
@@ -143,7 +143,7 @@ impl Relay {
     }
 
     /// Ends the threads. Each ends at once when asked to; one that hangs is left behind.
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         self.threads.request_stop();
         for bell in &self.bells {
             // A bell that rings already rings for this as well.
@@ -232,7 +232,7 @@ impl Relay {
 type Named = (String, Box<dyn Destination>);
 
 /// What ends a relay that is to take changes from somewhere else than a table.
-pub fn no_table(from: &dyn fmt::Display) -> Failure {
+pub(crate) fn no_table(from: &dyn fmt::Display) -> Failure {
     Failure::Usage(format!(
         "--from {from} is no table of notifications; accepted are sqlite:FILE, mysql://USER:PASSWORD@HOST/DATABASE and postgres://…, without mode=bugs."
     ))

@@ -18,7 +18,7 @@ use crate::work::{Panicked, Stop, catch_panic, unix_now};
 const BACKLOG_PAUSE: Duration = Duration::from_secs(1);
 
 /// The way out to one destination, for a thread of its own.
-pub struct Outlet {
+pub(super) struct Outlet {
     /// The destination's name in the log.
     pub name: String,
     pub destination: Box<dyn Destination>,
@@ -34,7 +34,7 @@ pub struct Outlet {
 
 /// How well it goes.
 #[derive(Debug, Default)]
-pub struct OutletState {
+pub(super) struct OutletState {
     /// The last change that has arrived, or was given up; it need not be deleted yet.
     done: i64,
     /// What was logged last, and noted in the backlog, if something is wrong.
@@ -59,7 +59,7 @@ enum Step {
 
 impl Outlet {
     /// Sends until the stop is requested.
-    pub fn run(mut self) {
+    pub(super) fn run(mut self) {
         while !self.stop.is_requested() {
             let step = self.step();
             self.log_backlog(step.as_ref().err());

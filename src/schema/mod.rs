@@ -73,7 +73,6 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// Adds a problem.
     fn problem(&mut self, text: impl Into<String>) {
         self.problems.push(text.into());
     }

@@ -29,7 +29,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 
 /// The queue, read by [`super::supervise`].
 #[derive(Debug)]
-pub struct Queue {
+pub(super) struct Queue {
     settings: Settings,
     /// Why updates may be missing, until [`Sink::missed`] has reported it.
     gap: Option<Gap>,
@@ -57,7 +57,7 @@ impl fmt::Display for Unusable {
 
 impl Queue {
     /// A source that reads the queue that `settings` name.
-    pub fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings,
             gap: None,

@@ -7,14 +7,14 @@ use crate::database::{OpenTable, Reader};
 use crate::work::{Error, Stop};
 
 /// The source that hands over what a table holds.
-pub struct Poller {
+pub(super) struct Poller {
     reader: Reader,
     poll: Duration,
 }
 
 impl Poller {
     /// A source that looks into the table after each `poll`.
-    pub fn new(open: OpenTable, poll: Duration) -> Self {
+    pub(super) fn new(open: OpenTable, poll: Duration) -> Self {
         Self {
             reader: Reader::new(open),
             poll,

@@ -29,7 +29,7 @@ const UTC: &str = "to_char(delta_ts::timestamp AT TIME ZONE current_setting('Tim
 ///
 /// # Errors
 /// When it cannot be reached, or refuses the account or the time zone.
-pub fn connect(settings: &ServerSettings) -> Result<Client, Error> {
+pub(crate) fn connect(settings: &ServerSettings) -> Result<Client, Error> {
     let mut config = Config::new();
     config
         .user(&settings.user)
@@ -93,7 +93,7 @@ fn session(zone: &Zone) -> String {
 }
 
 /// An error with all its causes.
-pub fn sentence(error: &::postgres::Error) -> String {
+pub(crate) fn sentence(error: &::postgres::Error) -> String {
     if let Some(error) = error.as_db_error() {
         return error.to_string();
     }
