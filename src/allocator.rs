@@ -21,7 +21,7 @@ const MARKER: &str = "BUGZFEED_RUN_ANEW";
 /// from then on, and keeps twice as much of what is freed there. Only a variable of the environment
 /// prevents that, short of unsafe code. An administrator's own setting of it stays. To be called
 /// before anything is begun.
-pub fn give_back_memory() {
+pub(crate) fn give_back_memory() {
     if cfg!(not(target_env = "gnu"))
         || [VARIABLE, MARKER]
             .iter()

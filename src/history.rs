@@ -73,7 +73,7 @@ impl History {
 
     /// Puts back an update that was kept, behind all others, with the watermark that it had (Unix
     /// seconds).
-    pub fn restore(&mut self, watermark: i64, update: Update) {
+    pub(crate) fn restore(&mut self, watermark: i64, update: Update) {
         self.last = Place {
             watermark: watermark.max(self.last.watermark),
             number: self.last.number + 1,
@@ -108,7 +108,7 @@ impl History {
     }
 
     /// The largest credible time of all updates so far, in Unix seconds.
-    pub fn watermark(&self) -> i64 {
+    pub(crate) fn watermark(&self) -> i64 {
         self.last.watermark
     }
 
@@ -120,7 +120,7 @@ impl History {
 
     /// Everything that a client whose newest update was at `since` (Unix seconds) may have missed,
     /// in order of arrival. Inclusive, since several updates share a second.
-    pub fn since(&self, since: i64) -> impl Iterator<Item = &Update> {
+    pub(crate) fn since(&self, since: i64) -> impl Iterator<Item = &Update> {
         let first = Place {
             watermark: since,
             number: 0,

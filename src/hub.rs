@@ -147,7 +147,7 @@ impl Hub {
     }
 
     /// Remembers updates from before, each with its watermark (Unix seconds), in this order.
-    pub fn remember(&mut self, updates: Vec<(i64, Update)>) {
+    pub(crate) fn remember(&mut self, updates: Vec<(i64, Update)>) {
         for (watermark, update) in updates {
             self.history.restore(watermark, update);
         }
@@ -173,7 +173,7 @@ impl Hub {
     }
 
     /// Whether it will be known soon if updates are missing.
-    pub fn is_in_doubt(&self) -> bool {
+    pub(crate) fn is_in_doubt(&self) -> bool {
         self.promise == Promise::InDoubt
     }
 

@@ -77,7 +77,7 @@ pub enum Notice {
 
 /// The loop is gone: nobody will read what is sent.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Closed;
+pub(crate) struct Closed;
 
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,7 +136,7 @@ impl Sender {
     ///
     /// # Errors
     /// When the loop is gone.
-    pub fn send(&self, notice: Notice) -> Result<(), Closed> {
+    pub(crate) fn send(&self, notice: Notice) -> Result<(), Closed> {
         self.notices.send(notice).map_err(|_| Closed)?;
         if !self.wake.is_due.swap(true, Ordering::AcqRel) && self.wake.waker.wake().is_err() {
             return Err(Closed);

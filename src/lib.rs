@@ -22,6 +22,8 @@
 //!
 //! docs/architecture.md says which room may name which others, and why things are as they are.
 
+#![warn(unreachable_pub)]
+
 mod address;
 mod allocator;
 mod amqp;

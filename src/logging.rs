@@ -23,7 +23,7 @@ const CLEAR_LINE: &[u8] = b"\r\x1b[K";
 
 /// Keeps the log going; dropping it writes what is left.
 #[derive(Debug)]
-pub struct Log {
+pub(crate) struct Log {
     lines: SyncSender<Vec<u8>>,
     /// Disconnected when the writer has ended.
     end: Receiver<()>,
@@ -33,7 +33,7 @@ pub struct Log {
 ///
 /// # Errors
 /// When no thread can be started, or something logs already.
-pub fn start(level: LevelFilter) -> io::Result<Log> {
+pub(crate) fn start(level: LevelFilter) -> io::Result<Log> {
     let (lines, waiting) = mpsc::sync_channel(LINES_MAX);
     let (ended, end) = mpsc::channel();
     thread::Builder::new()
@@ -65,12 +65,12 @@ pub fn start(level: LevelFilter) -> io::Result<Log> {
 impl Log {
     /// Shows a line on the terminal that the next one replaces, and that goes before a line of the
     /// log; an empty one removes it.
-    pub fn progress(&self, line: &str) {
+    pub(crate) fn progress(&self, line: &str) {
         let _ = self.lines.try_send([&[PROGRESS], line.as_bytes()].concat());
     }
 
     /// Waits until what was logged so far is written, for a moment at most.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         // An empty line is never logged: it asks the writer to end.
         let _ = self.lines.try_send(Vec::new());
         let _ = self.end.recv_timeout(LAST_LINES);

@@ -29,14 +29,14 @@ const PACKETS_PER_LOOK: usize = 8;
 
 /// How long to wait, in milliseconds, when no more packets may be sent for now. The kernel does not
 /// report when packets have arrived.
-pub const PACKETS_INTERVAL: u32 = 5;
+pub(crate) const PACKETS_INTERVAL: u32 = 5;
 
 /// Bounds of the memory that is left alone by default, in bytes.
 const RESERVE_BYTES: (u64, u64) = (8 << 20, 256 << 20);
 
 /// Says how many connections there may be.
 #[derive(Debug)]
-pub struct Budget {
+pub(crate) struct Budget {
     memory: Memory,
     /// What is left alone, in bytes.
     reserve: u64,
@@ -55,7 +55,7 @@ pub struct Budget {
 impl Budget {
     /// A budget of all memory of this machine, or of the control group that this process is in, but
     /// `reserve` bytes; by default a thirty-second part, at least 8 and at most 256 MiB.
-    pub fn new(reserve: Option<u64>) -> Self {
+    pub(crate) fn new(reserve: Option<u64>) -> Self {
         let memory = Memory::of_this_process();
         let (least, most) = RESERVE_BYTES;
         let reserve =
@@ -78,7 +78,7 @@ impl Budget {
 
     /// To be called before a connection is accepted, with the number of those there are; returns
     /// how many there may be. Connections above that are there only to be refused.
-    pub fn allowed(&mut self, connections: usize, now: Moment) -> usize {
+    pub(crate) fn allowed(&mut self, connections: usize, now: Moment) -> usize {
         match self
             .unseen
             .checked_sub(1)
@@ -93,7 +93,7 @@ impl Budget {
 
     /// How many packets may be sent now, with the number of connections. What they take is given
     /// back when they have arrived.
-    pub fn packets(&mut self, connections: usize, now: Moment) -> usize {
+    pub(crate) fn packets(&mut self, connections: usize, now: Moment) -> usize {
         if self.is_older_than(
             if self.packets == 0 {
                 PACKETS_INTERVAL
@@ -108,7 +108,7 @@ impl Budget {
     }
 
     /// To be called when some of those packets are sent.
-    pub fn spend(&mut self, packets: usize) {
+    pub(crate) fn spend(&mut self, packets: usize) {
         self.packets = self.packets.saturating_sub(packets);
     }
 
@@ -133,7 +133,7 @@ impl Budget {
     }
 
     /// Whether the reserve was touched, and there has not been twice as much since.
-    pub fn is_short(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.is_short
     }
 

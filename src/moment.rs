@@ -23,12 +23,12 @@ impl Moment {
     }
 
     /// The later one of two.
-    pub fn max(self, other: Self) -> Self {
+    pub(crate) fn max(self, other: Self) -> Self {
         if self.since(other) > 0 { self } else { other }
     }
 
     /// The earlier one of two.
-    pub fn min(self, other: Self) -> Self {
+    pub(crate) fn min(self, other: Self) -> Self {
         if self.since(other) > 0 { other } else { self }
     }
 }

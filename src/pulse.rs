@@ -16,12 +16,12 @@ use crate::update::{BugId, Update, When};
 
 /// The largest message that is read, in bytes. The largest that Bugzilla sends is a comment of
 /// 65,535 characters, each escaped in six bytes, and what belongs to its bug.
-pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Why a message says nothing about any bug. Such a message would be as unreadable if it came
 /// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unreadable {
+pub(crate) enum Unreadable {
     /// It is larger than [`MESSAGE_BYTES_MAX`].
     TooLarge,
     /// It is not JSON in UTF-8.
@@ -55,7 +55,7 @@ impl std::error::Error for Unreadable {}
 ///
 /// # Errors
 /// When the message names no bug or no time; it should be dropped then.
-pub fn read(message: &[u8]) -> Result<Update, Unreadable> {
+pub(crate) fn read(message: &[u8]) -> Result<Update, Unreadable> {
     if message.len() > MESSAGE_BYTES_MAX {
         return Err(Unreadable::TooLarge);
     }
@@ -167,7 +167,7 @@ fn bug_id(value: &RawValue) -> Option<BugId> {
 
 /// Writes the message that tells about `update` in `exchange`, as Pulse wants it; `sent` is the
 /// time now in Unix seconds.
-pub fn write(update: &Update, exchange: &str, sent: i64) -> String {
+pub(crate) fn write(update: &Update, exchange: &str, sent: i64) -> String {
     let envelope = Envelope {
         payload: Payload {
             id: update.bug.get(),

@@ -50,7 +50,7 @@ impl std::error::Error for Error {}
 ///
 /// # Errors
 /// When no certificate is left to trust.
-pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
+pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(roots(ca_file)?);
     Ok(Arc::new(
@@ -86,7 +86,7 @@ pub(crate) fn http_config(url: &Url, ca_file: Option<&Path>) -> Result<TlsConfig
 ///
 /// # Errors
 /// When no certificate is left to trust.
-pub fn roots(ca_file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(crate) fn roots(ca_file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Error> {
     match ca_file {
         Some(file) => roots_in(file).map_err(|reason| Error::CaFile {
             file: file.to_owned(),
@@ -99,7 +99,7 @@ pub fn roots(ca_file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Err
 /// A TLS client that believes whoever answers. Nobody can listen then, but somebody can stand in
 /// between.
 #[cfg(feature = "postgres")]
-pub fn unverified_client_config() -> Arc<ClientConfig> {
+pub(crate) fn unverified_client_config() -> Arc<ClientConfig> {
     let provider = ClientConfig::builder().crypto_provider().clone();
     let verifier = Arc::new(unverified::Verifier(provider));
     Arc::new(

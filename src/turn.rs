@@ -49,7 +49,7 @@ pub(crate) struct Listing(Option<Place>);
 
 impl Listing {
     /// The client's place, if it gets something in this turn.
-    pub fn place(&self) -> Option<Place> {
+    pub(crate) fn place(&self) -> Option<Place> {
         self.0
     }
 }
@@ -67,7 +67,7 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// The updates among which all that the client gets are.
-    pub fn pushes(&self) -> Range<usize> {
+    pub(crate) fn pushes(&self) -> Range<usize> {
         self.first as usize..if self.count == 0 {
             self.first as usize
         } else {
@@ -76,7 +76,7 @@ impl Outgoing {
     }
 
     /// Whether it gets each one of [`Outgoing::pushes`].
-    pub fn has_all(&self) -> bool {
+    pub(crate) fn has_all(&self) -> bool {
         self.pushes().len() == self.count as usize
     }
 }
@@ -84,7 +84,7 @@ impl Outgoing {
 impl Turn {
     /// Replies to a client with what `write` appends. A client is listed even if that is nothing:
     /// the end of its connection may have to wait for earlier output.
-    pub fn reply<T>(
+    pub(crate) fn reply<T>(
         &mut self,
         client: ClientId,
         listing: &mut Listing,
@@ -104,14 +104,14 @@ impl Turn {
     }
 
     /// How many bytes of replies a client gets in this turn.
-    pub fn replies_bytes(&self, listing: &Listing) -> usize {
+    pub(crate) fn replies_bytes(&self, listing: &Listing) -> usize {
         listing.0.map_or(0, |place| {
             self.replies_of(&self.outgoing[self.index(place)]).len()
         })
     }
 
     /// Adds an update, encoded once; returns its number in this turn.
-    pub fn push(&mut self, feed: FeedId, update: Update) -> u32 {
+    pub(crate) fn push(&mut self, feed: FeedId, update: Update) -> u32 {
         self.text.clear();
         protocol::write_update(&mut self.text, &update);
         frame::write_text(&mut self.frames, &self.text);
@@ -124,7 +124,7 @@ impl Turn {
     }
 
     /// Sends an update to a client. Updates are sent in the order of their numbers.
-    pub fn deliver(&mut self, client: ClientId, listing: &mut Listing, push: u32) {
+    pub(crate) fn deliver(&mut self, client: ClientId, listing: &mut Listing, push: u32) {
         let entry = self.list(client, listing);
         if entry.count == 0 {
             entry.first = push;
@@ -134,22 +134,22 @@ impl Turn {
     }
 
     /// How many bytes of replies and updates there are so far.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.replies.len() + self.frames.len()
     }
 
     /// The number of clients that get something.
-    pub fn outgoing_len(&self) -> usize {
+    pub(crate) fn outgoing_len(&self) -> usize {
         self.outgoing.len()
     }
 
     /// The place that was given last in this turn.
-    pub fn last_place(&self) -> Option<Place> {
+    pub(crate) fn last_place(&self) -> Option<Place> {
         NonZeroU32::new(self.taken + self.outgoing.len() as u32).map(Place)
     }
 
     /// Whether a client's place is one of the list, where it has one; for tests.
-    pub fn is_valid(&self, listing: &Listing) -> bool {
+    pub(crate) fn is_valid(&self, listing: &Listing) -> bool {
         listing
             .0
             .is_none_or(|place| self.taken < place.0.get() && Some(place) <= self.last_place())
@@ -157,35 +157,35 @@ impl Turn {
 
     /// Takes the first client off the list, with its place there. Its listing is ended by
     /// [`Turn::unlist`].
-    pub fn take_next(&mut self) -> Option<(Place, Outgoing)> {
+    pub(crate) fn take_next(&mut self) -> Option<(Place, Outgoing)> {
         let outgoing = self.outgoing.pop_front()?;
         self.taken += 1;
         NonZeroU32::new(self.taken).map(|place| (Place(place), outgoing))
     }
 
     /// What the client at this place of the list gets.
-    pub fn outgoing(&self, place: Place) -> Outgoing {
+    pub(crate) fn outgoing(&self, place: Place) -> Outgoing {
         self.outgoing[self.index(place)].clone()
     }
 
     /// Ends a client's listing if this is its place; returns whether it was. A client that was
     /// written to early has left its place in the list, and perhaps got another.
-    pub fn unlist(&self, listing: &mut Listing, place: Place) -> bool {
+    pub(crate) fn unlist(&self, listing: &mut Listing, place: Place) -> bool {
         listing.0.take_if(|own| *own == place).is_some()
     }
 
     /// The bytes of the replies to a client.
-    pub fn replies_of(&self, outgoing: &Outgoing) -> &[u8] {
+    pub(crate) fn replies_of(&self, outgoing: &Outgoing) -> &[u8] {
         &self.replies[outgoing.replies.0 as usize..outgoing.replies.1 as usize]
     }
 
     /// An update of this turn.
-    pub fn push_at(&self, push: usize) -> &Push {
+    pub(crate) fn push_at(&self, push: usize) -> &Push {
         &self.pushes[push]
     }
 
     /// The frames of a range of updates.
-    pub fn frames_of(&self, pushes: Range<usize>) -> &[u8] {
+    pub(crate) fn frames_of(&self, pushes: Range<usize>) -> &[u8] {
         if pushes.is_empty() {
             return &[];
         }
@@ -198,7 +198,7 @@ impl Turn {
     }
 
     /// Ends the turn, when nobody is listed any more.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         clear(&mut self.replies);
         clear(&mut self.frames);
         clear(&mut self.pushes);
@@ -244,7 +244,6 @@ mod tests {
     const A: ClientId = ClientId(0);
     const B: ClientId = ClientId(1);
 
-    /// Replies with a text.
     fn reply(turn: &mut Turn, client: ClientId, listing: &mut Listing, text: &str) {
         turn.reply(client, listing, |out| {
             out.extend_from_slice(text.as_bytes())

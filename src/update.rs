@@ -15,16 +15,16 @@ pub struct BugId(NonZeroU32);
 
 impl BugId {
     /// The largest bug id: 2^31 - 1.
-    pub const MAX: u32 = i32::MAX as u32;
+    pub(crate) const MAX: u32 = i32::MAX as u32;
 
-    /// Returns the id, or `None` where `number` is 0 or above [`BugId::MAX`].
+    /// Returns the id, or `None` where `number` is 0 or above `BugId::MAX`.
     pub fn new(number: u32) -> Option<Self> {
         NonZeroU32::new(number)
             .filter(|id| id.get() <= Self::MAX)
             .map(Self)
     }
 
-    /// The id as a number, from 1 to [`BugId::MAX`].
+    /// The id as a number, from 1 to `BugId::MAX`.
     pub fn get(self) -> u32 {
         self.0.get()
     }

@@ -9,7 +9,7 @@ use amiquip::{Confirm, ConfirmPayload};
 
 /// Which messages of a batch are stored.
 #[derive(Debug)]
-pub struct Confirms {
+pub(super) struct Confirms {
     /// The delivery tag of the first message; those of the others follow.
     first: u64,
     /// Whether each message was stored; `None` until the broker has confirmed or refused it.
@@ -18,7 +18,7 @@ pub struct Confirms {
 
 impl Confirms {
     /// A batch of `count` messages, of which nothing is confirmed yet.
-    pub fn new(first: u64, count: usize) -> Self {
+    pub(super) fn new(first: u64, count: usize) -> Self {
         Self {
             first,
             is_stored: vec![None; count],
@@ -26,7 +26,7 @@ impl Confirms {
     }
 
     /// Notes a confirm, or a refusal, of the broker.
-    pub fn note(&mut self, confirm: Confirm) {
+    pub(super) fn note(&mut self, confirm: Confirm) {
         let (
             is_stored,
             ConfirmPayload {
@@ -51,12 +51,12 @@ impl Confirms {
     }
 
     /// Whether the broker has confirmed or refused each message.
-    pub fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.is_stored.iter().all(Option::is_some)
     }
 
     /// How many are stored, counted from the first.
-    pub fn stored(&self) -> usize {
+    pub(super) fn stored(&self) -> usize {
         self.is_stored
             .iter()
             .take_while(|fate| **fate == Some(true))

@@ -18,16 +18,16 @@ const UNCONFIRMED_MAX: Duration = Duration::from_secs(60);
 /// Cuts a connection when dropped: everything that waits for it fails at once. A farewell would
 /// wait for the peer's answer, and a peer that hangs gives none.
 #[derive(Clone, Debug)]
-pub struct HangUp(Option<Arc<Socket>>);
+pub(crate) struct HangUp(Option<Arc<Socket>>);
 
 impl HangUp {
     /// A handle that does not keep the connection open.
-    pub fn later(&self) -> HangUpLater {
+    pub(crate) fn later(&self) -> HangUpLater {
         HangUpLater(self.0.as_ref().map(Arc::downgrade).unwrap_or_default())
     }
 
     /// Leaves the connection as it is.
-    pub fn let_be(mut self) {
+    pub(crate) fn let_be(mut self) {
         self.0 = None;
     }
 }
@@ -43,11 +43,11 @@ impl Drop for HangUp {
 
 /// Can be made a [`HangUp`] again as long as the connection is open.
 #[derive(Clone, Debug)]
-pub struct HangUpLater(Weak<Socket>);
+pub(crate) struct HangUpLater(Weak<Socket>);
 
 impl HangUpLater {
     /// The connection, if it has not ended.
-    pub fn upgrade(&self) -> Option<HangUp> {
+    pub(crate) fn upgrade(&self) -> Option<HangUp> {
         self.0.upgrade().map(|socket| HangUp(Some(socket)))
     }
 }
@@ -57,7 +57,7 @@ impl HangUpLater {
 ///
 /// # Errors
 /// A sentence about the last address that was tried.
-pub fn connect(
+pub(super) fn connect(
     host: &str,
     port: u16,
     stop: &Stop,

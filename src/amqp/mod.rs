@@ -14,9 +14,9 @@ mod sieve;
 mod stream;
 pub(crate) mod topology;
 
-pub use notify::notify;
+pub(crate) use notify::notify;
 pub(crate) use number::{Announcement, Number};
 pub(crate) use outgoing::Message;
-pub use publisher::{PublishError, Publisher};
+pub(crate) use publisher::{PublishError, Publisher};
 pub(crate) use session::{Ended, Session};
-pub use settings::Settings;
+pub(crate) use settings::Settings;

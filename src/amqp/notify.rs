@@ -26,7 +26,7 @@ const LISTENER_PAUSE: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// When the broker does not confirm it, or nobody listens to the exchange.
-pub fn notify(settings: &Settings, bugs: &[BugId]) -> Result<(), Error> {
+pub(crate) fn notify(settings: &Settings, bugs: &[BugId]) -> Result<(), Error> {
     let mut session = Session::open(settings, &Stop::default())?;
     if let Err(error) = publish(&mut session, settings, bugs) {
         return Err(session.why(error));

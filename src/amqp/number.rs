@@ -15,11 +15,11 @@ use crate::update::When;
 const STREAM_BYTES_MAX: usize = 32;
 
 /// The longest text of a number, in bytes.
-pub const NUMBER_BYTES_MAX: usize = STREAM_BYTES_MAX + 1 + 20 + 1 + 32;
+pub(super) const NUMBER_BYTES_MAX: usize = STREAM_BYTES_MAX + 1 + 20 + 1 + 32;
 
 /// The place of a change in its stream: `STREAM/NUMBER/TIME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Number {
+pub(crate) struct Number {
     /// The stream's id.
     pub stream: String,
     /// Counted from 1.
@@ -32,7 +32,7 @@ pub struct Number {
 /// What a relay announces: `STREAM/NUMBER/TIME/GIVEN`, and `/end` behind it when it ends as it
 /// should.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Announcement {
+pub(crate) struct Announcement {
     /// The last change that the broker has confirmed.
     pub sent: Number,
     /// The last number that was given to a change.
@@ -43,7 +43,7 @@ pub struct Announcement {
 
 /// The text is no number, and no announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoNumber;
+pub(crate) struct NoNumber;
 
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,7 +15,7 @@ use crate::work::{Error, unix_now};
 
 /// What is published.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub(crate) struct Message {
     /// The change.
     pub update: Update,
     /// Its place in a relay's stream, if it has one.
@@ -33,7 +33,7 @@ impl From<Update> for Message {
 
 /// An open channel. Whoever holds it holds the session's [`super::connect::HangUp`], too, and drops
 /// that first.
-pub struct Outgoing {
+pub(super) struct Outgoing {
     channel: Channel,
     /// Why the broker takes no messages now, if it does not.
     pub why_blocked: Box<dyn FnMut() -> Option<String> + Send>,
@@ -52,7 +52,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// When there is no exchange, or the connection has ended.
-    pub fn open(session: &mut Session, settings: &Settings) -> Result<Self, Error> {
+    pub(super) fn open(session: &mut Session, settings: &Settings) -> Result<Self, Error> {
         if !declare_exchange(session, settings, true)? {
             return Err(format!(
                 "the exchange {} does not exist, and '{}' may not make it",
@@ -89,7 +89,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// When the connection has ended.
-    pub fn open_announcing(
+    pub(super) fn open_announcing(
         &mut self,
         session: &mut Session,
         settings: &Settings,
@@ -104,7 +104,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// When the channel was closed: the connection has ended, or the exchange was deleted.
-    pub fn announce(
+    pub(super) fn announce(
         &self,
         settings: &Settings,
         announcement: &Announcement,
@@ -121,7 +121,11 @@ impl Outgoing {
     ///
     /// # Errors
     /// When the channel was closed.
-    pub fn send(&mut self, settings: &Settings, messages: &[Message]) -> amiquip::Result<Confirms> {
+    pub(super) fn send(
+        &mut self,
+        settings: &Settings,
+        messages: &[Message],
+    ) -> amiquip::Result<Confirms> {
         for message in messages {
             publish(&self.channel, settings, message)?;
         }
@@ -132,7 +136,7 @@ impl Outgoing {
 
     /// Why the broker has closed the channel: whatever is asked, the answer is the reason. `None`
     /// when the connection has ended.
-    pub fn why_closed(&self) -> Option<amiquip::Error> {
+    pub(super) fn why_closed(&self) -> Option<amiquip::Error> {
         self.channel.enable_publisher_confirms().err()
     }
 }

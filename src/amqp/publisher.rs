@@ -23,7 +23,7 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Publishes to the exchange that its settings name.
-pub struct Publisher {
+pub(crate) struct Publisher {
     settings: Settings,
     open: Option<Open>,
     /// How long a message is kept that no queue takes, counted from the first one.
@@ -41,7 +41,7 @@ struct Untaken {
 
 /// Why a message was not published.
 #[derive(Debug)]
-pub enum PublishError {
+pub(crate) enum PublishError {
     /// The broker will never take this one: it broke a rule of the broker's.
     Refused(String),
     /// The broker has taken it, but a queue has not, or there is none.
@@ -61,7 +61,7 @@ struct Open {
 impl Publisher {
     /// A publisher that is not connected yet.
     /// What no queue takes is to be published again for `patience`.
-    pub fn new(settings: Settings, patience: Duration) -> Self {
+    pub(crate) fn new(settings: Settings, patience: Duration) -> Self {
         Self {
             settings,
             open: None,
@@ -76,7 +76,7 @@ impl Publisher {
     ///
     /// # Errors
     /// A sentence that says which step failed, and why.
-    pub fn connect(&mut self, stop: &Stop) -> Result<(), Error> {
+    pub(crate) fn connect(&mut self, stop: &Stop) -> Result<(), Error> {
         if self.open.is_none() {
             self.open = Some(Open::new(&self.settings, stop)?);
         }
@@ -143,7 +143,7 @@ impl Publisher {
 
     /// Says goodbye to the broker, after a request to stop, which has limited how long that may
     /// take.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         if let Some(Open {
             hang_up,
             outgoing,

@@ -31,7 +31,7 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_millis(300);
 const FRAME_BYTES_MAX: u32 = 128 << 10;
 
 /// An open connection.
-pub struct Session {
+pub(crate) struct Session {
     /// Before the connection, so that it is dropped first: amiquip's own end would wait for the
     /// broker's answer.
     hang_up: HangUp,
@@ -41,7 +41,7 @@ pub struct Session {
 
 /// The connection has ended while something waited for it; [`Session::why`] knows the reason.
 #[derive(Debug)]
-pub struct Ended;
+pub(crate) struct Ended;
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,7 +56,7 @@ impl Session {
     ///
     /// # Errors
     /// A sentence that says which step failed, and why.
-    pub fn open(settings: &Settings, stop: &Stop) -> Result<Self, Error> {
+    pub(crate) fn open(settings: &Settings, stop: &Stop) -> Result<Self, Error> {
         let password = settings.password.read()?;
         let options = ConnectionOptions::default()
             .auth(Auth::Plain {
@@ -113,7 +113,7 @@ impl Session {
     ///
     /// # Errors
     /// When the connection has ended.
-    pub fn channel(&mut self) -> Result<Channel, Error> {
+    pub(crate) fn channel(&mut self) -> Result<Channel, Error> {
         self.connection
             .open_channel(None)
             .map_err(|error| self.error(error))
@@ -123,7 +123,9 @@ impl Session {
     ///
     /// # Errors
     /// When the connection has ended.
-    pub fn why_blocked(&mut self) -> Result<impl FnMut() -> Option<String> + Send + use<>, Error> {
+    pub(crate) fn why_blocked(
+        &mut self,
+    ) -> Result<impl FnMut() -> Option<String> + Send + use<>, Error> {
         let notifications = self
             .connection
             .listen_for_connection_blocked()
@@ -142,14 +144,14 @@ impl Session {
 
     /// Cuts the connection when dropped. Whoever holds channels and consumers holds this, and drops
     /// it first: the end of a channel waits for the broker's answer.
-    pub fn hang_up(&self) -> HangUp {
+    pub(crate) fn hang_up(&self) -> HangUp {
         self.hang_up.clone()
     }
 
     /// From now on, a request to stop disconnects the channel that is returned, and cuts the
     /// connection only after a moment. Meanwhile messages that were handed over can be
     /// acknowledged, so that they need not come again.
-    pub fn end_gently(&self, stop: &Stop) -> Receiver<Infallible> {
+    pub(crate) fn end_gently(&self, stop: &Stop) -> Receiver<Infallible> {
         let (asked, is_asked) = crossbeam_channel::bounded(0);
         let cut = self.hang_up.later();
         stop.on_request(move || {
@@ -163,7 +165,7 @@ impl Session {
     }
 
     /// What went wrong, as a sentence.
-    pub fn error(&self, error: amiquip::Error) -> Error {
+    pub(crate) fn error(&self, error: amiquip::Error) -> Error {
         match error {
             amiquip::Error::EventLoopDropped => Ended.into(),
             error => sentence(&error, self.heartbeat).into(),
@@ -174,7 +176,7 @@ impl Session {
     ///
     /// # Errors
     /// Why the connection had ended before.
-    pub fn close(self) -> Result<(), Error> {
+    pub(crate) fn close(self) -> Result<(), Error> {
         let Self {
             hang_up,
             connection,
@@ -187,7 +189,7 @@ impl Session {
 
     /// Ends the connection; returns `error`, or why the connection had ended where `error` says
     /// only that.
-    pub fn why(self, error: Error) -> Error {
+    pub(crate) fn why(self, error: Error) -> Error {
         if !error.is::<Ended>() {
             return error;
         }

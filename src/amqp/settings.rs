@@ -52,7 +52,7 @@ impl Settings {
     /// # Errors
     /// A sentence that names what was wrong and what is accepted, without any part of the address
     /// that may hold the password.
-    pub fn parse(address: &str) -> Result<Self, String> {
+    pub(crate) fn parse(address: &str) -> Result<Self, String> {
         let url = ServerUrl::parse(address, ACCEPTED)?;
         if url.host.is_empty() {
             return Err(format!("the host is missing; accepted is {ACCEPTED}"));
@@ -88,7 +88,7 @@ impl Settings {
     ///
     /// # Errors
     /// As [`Settings::parse`], and when it names a queue.
-    pub fn parse_exchange(address: &str) -> Result<Self, String> {
+    pub(crate) fn parse_exchange(address: &str) -> Result<Self, String> {
         let settings = Self::parse(address)?;
         match settings.queue {
             Some(_) => Err(

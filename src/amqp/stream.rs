@@ -20,7 +20,7 @@ use super::sieve::Sieve;
 const READ_BYTES: usize = 16 << 10;
 
 /// A stream whose reader gets only what passes the sieve.
-pub struct Sieved<S> {
+pub(super) struct Sieved<S> {
     stream: S,
     sieve: Sieve,
     passed: Vec<u8>,
@@ -29,7 +29,7 @@ pub struct Sieved<S> {
 }
 
 impl<S> Sieved<S> {
-    pub fn new(stream: S, sieve: Sieve) -> Self {
+    pub(super) fn new(stream: S, sieve: Sieve) -> Self {
         Self {
             stream,
             sieve,
@@ -96,7 +96,7 @@ impl<S: Evented> Evented for Sieved<S> {
 impl<S: Read + Write + Evented + Send + 'static> IoStream for Sieved<S> {}
 
 /// A TLS connection whose handshake is done.
-pub struct TlsStream<S: Read + Write> {
+pub(super) struct TlsStream<S: Read + Write> {
     tls: ClientConnection,
     stream: S,
     /// Bytes of the current write that have been encrypted, but not sent as a whole.
@@ -104,7 +104,7 @@ pub struct TlsStream<S: Read + Write> {
 }
 
 /// Shakes hands with the server `name` over a blocking stream, until `deadline` at the latest.
-pub fn handshake(
+pub(super) fn handshake(
     stream: &mut TcpStream,
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
@@ -138,7 +138,7 @@ pub fn handshake(
 impl<S: Read + Write> TlsStream<S> {
     /// Goes on with a connection whose handshake is done, over the same stream, which does not
     /// block any more.
-    pub fn new(tls: ClientConnection, stream: S) -> Self {
+    pub(super) fn new(tls: ClientConnection, stream: S) -> Self {
         Self {
             tls,
             stream,

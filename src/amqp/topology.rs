@@ -32,7 +32,7 @@ use crate::work::Error;
 
 /// Why updates may be missing up to the moment when the queue was bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gap {
+pub(crate) enum Gap {
     /// A queue without a label begins with its connection.
     NewConnection,
     /// The queue was deleted while it was read.
@@ -72,7 +72,7 @@ impl fmt::Display for Gap {
 
 /// Makes sure that the exchange exists, by declaring one of the user's own. Returns whether it
 /// does; one that does not is a gap.
-pub fn find_exchange(
+pub(crate) fn find_exchange(
     session: &mut Session,
     settings: &Settings,
     gap: &mut Option<Gap>,
@@ -91,7 +91,7 @@ pub fn find_exchange(
 }
 
 /// Makes sure that the exchange exists, by making it if `may_make`. Returns whether it does.
-pub fn declare_exchange(
+pub(crate) fn declare_exchange(
     session: &mut Session,
     settings: &Settings,
     may_make: bool,
@@ -124,7 +124,7 @@ pub fn declare_exchange(
 /// Makes sure that the queue exists and is bound, and returns its name. Messages that are published
 /// from now on are in it.
 /// `reader` is what [`mark`] has returned last, if the history knows it.
-pub fn bind(
+pub(crate) fn bind(
     session: &mut Session,
     settings: &Settings,
     reader: Option<&str>,
@@ -173,7 +173,7 @@ pub fn bind(
 
 /// Declares the marker anew. The queue is bound by then, and a gap that was found has been reported.
 /// Returns what is to be noted in the history: the marker says the same, and so who has read last.
-pub fn mark(session: &mut Session, settings: &Settings) -> Result<Option<String>, Error> {
+pub(crate) fn mark(session: &mut Session, settings: &Settings) -> Result<Option<String>, Error> {
     let Some(marker) = settings.marker_name() else {
         return Ok(None);
     };
@@ -248,7 +248,7 @@ fn declare_lost(session: &mut Session, settings: &Settings) -> Result<(), Error>
 
 /// Looks whether anything has fallen out of the queue. One that was made by somebody else, or by an
 /// earlier version, does not say so.
-pub fn find_lost(
+pub(crate) fn find_lost(
     session: &mut Session,
     settings: &Settings,
     gap: &mut Option<Gap>,
@@ -273,7 +273,7 @@ pub fn find_lost(
 ///
 /// # Errors
 /// When it is of a type that sends nothing to a queue that wants all messages.
-pub fn check_type(session: &mut Session, settings: &Settings) -> Result<(), Error> {
+pub(crate) fn check_type(session: &mut Session, settings: &Settings) -> Result<(), Error> {
     let options = ExchangeDeclareOptions {
         durable: true,
         ..ExchangeDeclareOptions::default()
@@ -294,7 +294,7 @@ pub fn check_type(session: &mut Session, settings: &Settings) -> Result<(), Erro
 }
 
 /// Whether anybody reads from a queue.
-pub fn is_read(session: &mut Session, queue: &str) -> Result<bool, Error> {
+pub(crate) fn is_read(session: &mut Session, queue: &str) -> Result<bool, Error> {
     let readers = attempt(session, |channel| {
         Ok(channel
             .queue_declare_passive(queue)?
@@ -304,7 +304,11 @@ pub fn is_read(session: &mut Session, queue: &str) -> Result<bool, Error> {
 }
 
 /// Warns of a queue that was made with other arguments, which it keeps.
-pub fn compare(session: &mut Session, settings: &Settings, queue: &str) -> Result<(), Error> {
+pub(crate) fn compare(
+    session: &mut Session,
+    settings: &Settings,
+    queue: &str,
+) -> Result<(), Error> {
     if settings.queue.is_some()
         && let Err(why) = try_declare_queue(session, settings, queue, true)?
         && why.code == 406
@@ -319,7 +323,7 @@ pub fn compare(session: &mut Session, settings: &Settings, queue: &str) -> Resul
 
 /// Binds the queue once more, and looks how full it is. Where the exchange was deleted, binding
 /// fails; where only the binding was, this restores it; else it does nothing.
-pub fn check(
+pub(crate) fn check(
     session: &Session,
     channel: &Channel,
     queue: &str,
@@ -347,7 +351,7 @@ pub fn check(
 
 /// Declares a queue of this connection's own, of length 1, for what the relay announces. Returns
 /// `None` where the user may not have it.
-pub fn declare_announcements(
+pub(crate) fn declare_announcements(
     session: &mut Session,
     settings: &Settings,
 ) -> Result<Option<String>, Error> {
@@ -362,7 +366,7 @@ pub fn declare_announcements(
 }
 
 /// Binds that queue, where the relay's exchange exists. Returns whether it does.
-pub fn bind_announcements(
+pub(crate) fn bind_announcements(
     session: &mut Session,
     settings: &Settings,
     queue: &str,
@@ -375,7 +379,7 @@ pub fn bind_announcements(
 }
 
 /// Declares the relay's exchange for announcements.
-pub fn declare_announcer(session: &mut Session, settings: &Settings) -> Result<bool, Error> {
+pub(crate) fn declare_announcer(session: &mut Session, settings: &Settings) -> Result<bool, Error> {
     let exchange = settings.announcements_name();
     let options = ExchangeDeclareOptions {
         durable: true,

@@ -8,7 +8,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Whose core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// The server's: the first one.
     Server,
     /// The load's: any other.
@@ -16,18 +16,18 @@ pub enum Role {
 }
 
 /// How many cores there are.
-pub fn all() -> usize {
+pub(crate) fn all() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// How many cores the load has: that of the server, where there is no other.
-pub fn of_load() -> usize {
+pub(crate) fn of_load() -> usize {
     (all() - 1).max(1)
 }
 
 /// Does something, such as starting a process, on the cores of a role; what is started stays there.
 /// Changes nothing on a machine with one core.
-pub fn on<T>(role: Role, act: impl FnOnce() -> T) -> T {
+pub(crate) fn on<T>(role: Role, act: impl FnOnce() -> T) -> T {
     let Ok(all) = sched_getaffinity(None) else {
         return act();
     };

@@ -16,7 +16,7 @@ static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Takes note of signals from now on.
-pub fn watch() -> io::Result<()> {
+pub(crate) fn watch() -> io::Result<()> {
     let flag = INTERRUPTED.get_or_init(Arc::default);
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first signal only sets the flag, and one that finds it set ends the
@@ -28,7 +28,7 @@ pub fn watch() -> io::Result<()> {
 }
 
 /// To be called between two steps.
-pub fn check() -> io::Result<()> {
+pub(crate) fn check() -> io::Result<()> {
     let has_come = INTERRUPTED
         .get()
         .is_some_and(|flag| flag.load(Ordering::Relaxed));
@@ -40,7 +40,7 @@ pub fn check() -> io::Result<()> {
 }
 
 /// Waits, unless a signal comes.
-pub fn pause(duration: Duration) -> io::Result<()> {
+pub(crate) fn pause(duration: Duration) -> io::Result<()> {
     let end = Instant::now() + duration;
     loop {
         check()?;

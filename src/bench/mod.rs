@@ -6,11 +6,11 @@
 //! [`load`]: they hold the clients and enter every delivery in their ledgers. A [`scenario`] says
 //! what is done with both, and the [`report`] shows what was measured.
 
-pub mod cores;
-pub mod interrupt;
-pub mod load;
-pub mod report;
-pub mod run;
-pub mod scenario;
-pub mod server;
-pub mod status_line;
+pub(crate) mod cores;
+pub(crate) mod interrupt;
+pub(crate) mod load;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod scenario;
+pub(crate) mod server;
+pub(crate) mod status_line;

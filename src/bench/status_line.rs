@@ -12,7 +12,7 @@ const REWRITE: Duration = Duration::from_millis(100);
 
 /// The line on stderr.
 #[derive(Debug)]
-pub struct StatusLine {
+pub(crate) struct StatusLine {
     is_terminal: bool,
     is_quiet: bool,
     begun: Instant,
@@ -35,7 +35,7 @@ struct Step {
 
 impl StatusLine {
     /// A line on stderr; nothing at all where `is_quiet`.
-    pub fn new(is_quiet: bool) -> Self {
+    pub(crate) fn new(is_quiet: bool) -> Self {
         let begun = Instant::now();
         let step = Step {
             title: String::new(),
@@ -56,7 +56,7 @@ impl StatusLine {
     }
 
     /// Sets what stands before each step from now on, and how much of all is done, from 0 to 1.
-    pub fn title(&self, title: &str, share_done: f64) {
+    pub(crate) fn title(&self, title: &str, share_done: f64) {
         let mut step = self.step.borrow_mut();
         step.title = title.to_owned();
         (step.share_done, step.took, step.titled) =
@@ -64,7 +64,7 @@ impl StatusLine {
     }
 
     /// Begins a step of so many units.
-    pub fn begin(&self, name: &str, total: u64) {
+    pub(crate) fn begin(&self, name: &str, total: u64) {
         let mut step = self.step.borrow_mut();
         if !self.is_terminal && !self.is_quiet && step.name != name {
             eprintln!("{}: {name}", step.title);
@@ -74,7 +74,7 @@ impl StatusLine {
     }
 
     /// Shows how many units of the step are done.
-    pub fn show(&self, done: u64) {
+    pub(crate) fn show(&self, done: u64) {
         let mut step = self.step.borrow_mut();
         if !self.is_terminal
             || self.is_quiet
@@ -89,7 +89,7 @@ impl StatusLine {
     }
 
     /// Removes the line.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         if self.is_terminal && !self.is_quiet {
             eprint!("\r\x1b[K");
         }

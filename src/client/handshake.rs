@@ -33,7 +33,7 @@ pub struct Rejection {
 impl Rejection {
     /// Whether another attempt cannot end differently: the URL is wrong, has moved, or is not open
     /// to this client.
-    pub fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         match self.status {
             // Request timeout, too early, too many requests.
             408 | 425 | 429 => false,

@@ -8,8 +8,7 @@ use crate::update::{BugId, Update};
 
 /// A message of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// A bug changed.
+pub(crate) enum Message {
     Update(Update),
     /// The answer to a command.
     Reply(Reply),
@@ -17,7 +16,7 @@ pub enum Message {
 
 /// The answer to a command. Answers come in the order of the commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// The command that is answered; empty where the server could not read it as one.
     pub command: String,
     /// What was wrong with the command, in the server's words.
@@ -29,7 +28,7 @@ pub struct Reply {
 
 /// A text that is neither an update nor a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unreadable;
+pub(crate) struct Unreadable;
 
 #[derive(Deserialize)]
 struct Fields {
@@ -46,7 +45,7 @@ impl Message {
     ///
     /// # Errors
     /// When it is neither an update nor a reply. Keys that are not known are no error.
-    pub fn read(text: &str) -> Result<Self, Unreadable> {
+    pub(crate) fn read(text: &str) -> Result<Self, Unreadable> {
         let fields: Fields = serde_json::from_str(text).map_err(|_| Unreadable)?;
         let command = fields.command.as_str().unwrap_or_default();
         match (fields.result.as_deref(), fields.bug, fields.when) {

@@ -18,9 +18,9 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Bytes, Message as Frame, Utf8Bytes, WebSocket};
 
-pub use handshake::Rejection;
-pub use message::{Message, Reply, Unreadable};
-pub use url::FeedUrl;
+pub(crate) use handshake::Rejection;
+pub(crate) use message::{Message, Reply};
+pub(crate) use url::FeedUrl;
 
 use crate::tls;
 use stream::Stream;
@@ -103,8 +103,7 @@ impl Connector {
         Ok(Self { url, tls, timeout })
     }
 
-    /// The feed's URL.
-    pub fn url(&self) -> &FeedUrl {
+    pub(crate) fn url(&self) -> &FeedUrl {
         &self.url
     }
 
@@ -132,7 +131,7 @@ impl Client {
     ///
     /// # Errors
     /// When the connection has ended.
-    pub fn send(&mut self, command: &str) -> Result<(), Lost> {
+    pub(crate) fn send(&mut self, command: &str) -> Result<(), Lost> {
         Ok(self.socket.send(Frame::text(command))?)
     }
 
@@ -140,7 +139,7 @@ impl Client {
     ///
     /// # Errors
     /// When the connection has ended.
-    pub fn ping(&mut self) -> Result<(), Lost> {
+    pub(crate) fn ping(&mut self) -> Result<(), Lost> {
         Ok(self.socket.send(Frame::Ping(Bytes::new()))?)
     }
 
@@ -170,7 +169,7 @@ impl Client {
 
     /// Sends a Close frame, and waits up to a second for the server's. Closing a socket with unread
     /// messages resets the connection, which could overtake our Close frame.
-    pub fn close(mut self) {
+    pub(crate) fn close(mut self) {
         let deadline = Instant::now() + GOODBYE_TIMEOUT;
         // A connection that is lost already is closed as well.
         let _ = self.socket.close(Some(CloseFrame {

@@ -16,12 +16,12 @@ pub struct FeedUrl {
 
 impl FeedUrl {
     /// Whether the feed is to be reached by TLS (`wss://`).
-    pub fn is_encrypted(&self) -> bool {
+    pub(crate) fn is_encrypted(&self) -> bool {
         self.is_encrypted
     }
 
     /// Name or address of the host; an IPv6 address without its brackets.
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         let host = self.uri.host().unwrap_or_default();
         host.strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
@@ -29,19 +29,19 @@ impl FeedUrl {
     }
 
     /// The TCP port: 80, or 443 with TLS, where the URL names none.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.uri
             .port_u16()
             .unwrap_or(if self.is_encrypted { 443 } else { 80 })
     }
 
     /// Host and port as they stand in the URL, which is what the header field Host says.
-    pub fn authority(&self) -> &str {
+    pub(crate) fn authority(&self) -> &str {
         self.uri.authority().map_or("", Authority::as_str)
     }
 
     /// The path with its query.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.uri.path_and_query().map_or("/", PathAndQuery::as_str)
     }
 

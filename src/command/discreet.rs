@@ -9,7 +9,7 @@ use clap::{Arg, Command, Error};
 /// Reads a value as the function says; unlike clap's own, an error names the setting and does not
 /// repeat the value.
 #[derive(Clone)]
-pub struct Discreet<T>(pub fn(&str) -> Result<T, String>);
+pub(super) struct Discreet<T>(pub fn(&str) -> Result<T, String>);
 
 impl<T: Clone + Send + Sync + 'static> TypedValueParser for Discreet<T> {
     type Value = T;

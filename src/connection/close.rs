@@ -32,7 +32,7 @@ pub(crate) enum CloseReason {
 impl CloseReason {
     /// The code and reason of the close frame, where one is sent: RFC 6455 section 7.4.1. 1000 is
     /// never used: known clients come back only when the code is neither 1000 nor 1005.
-    pub fn close_frame(self) -> Option<(u16, &'static str)> {
+    pub(crate) fn close_frame(self) -> Option<(u16, &'static str)> {
         match self {
             CloseReason::ClosedByClient | CloseReason::Gone | CloseReason::Answered => None,
             CloseReason::ProtocolError => Some((1002, "protocol error")),
@@ -47,7 +47,7 @@ impl CloseReason {
     }
 
     /// Whether the client is given a moment to read what was sent last and to close by itself.
-    pub fn lingers(self) -> bool {
+    pub(crate) fn lingers(self) -> bool {
         !matches!(
             self,
             CloseReason::ClosedByClient | CloseReason::Gone | CloseReason::Silent

@@ -71,7 +71,7 @@ pub(crate) struct Connection<S> {
 
 impl<S: Stream> Connection<S> {
     /// A client that has just connected.
-    pub fn new(stream: S, now: Moment) -> Self {
+    pub(crate) fn new(stream: S, now: Moment) -> Self {
         Self {
             stream,
             unfinished: Unfinished::default(),
@@ -85,19 +85,19 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Begins to speak WebSocket, as a client of `feed`.
-    pub fn upgrade(&mut self, feed: FeedId, now: Moment) {
+    pub(crate) fn upgrade(&mut self, feed: FeedId, now: Moment) {
         self.phase = Phase::Open;
         self.feed = feed.0.checked_add(1).and_then(NonZeroU8::new);
         self.heard = now;
     }
 
     /// The client's feed, if it has ever spoken WebSocket.
-    pub fn feed(&self) -> Option<FeedId> {
+    pub(crate) fn feed(&self) -> Option<FeedId> {
         self.feed.map(|feed| FeedId(feed.get() - 1))
     }
 
     /// Whether what comes is still read, even if only to be discarded.
-    pub fn is_reading(&self) -> bool {
+    pub(crate) fn is_reading(&self) -> bool {
         matches!(
             self.phase,
             Phase::Handshaking | Phase::Open | Phase::Lingering(_)
@@ -106,7 +106,7 @@ impl<S: Stream> Connection<S> {
 
     /// Counts a message against `interval`, the milliseconds that each one costs, and `burst`, how
     /// many may come at once. Returns whether it is within the limit.
-    pub fn pay_for_message(&mut self, now: Moment, interval: u32, burst: u32) -> bool {
+    pub(crate) fn pay_for_message(&mut self, now: Moment, interval: u32, burst: u32) -> bool {
         self.messages_paid = self.messages_paid.max(now).plus(interval);
         self.messages_paid.since(now) <= interval.saturating_mul(burst)
     }
@@ -115,7 +115,7 @@ impl<S: Stream> Connection<S> {
     ///
     /// # Errors
     /// When the connection is gone.
-    pub fn write_unsent(&mut self, now: Moment) -> io::Result<()> {
+    pub(crate) fn write_unsent(&mut self, now: Moment) -> io::Result<()> {
         if self.unfinished.write_unsent(&mut self.stream, now)? > 0 {
             self.heard = now;
         }
@@ -123,7 +123,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Panics where the connection's state contradicts itself; for tests.
-    pub fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         match self.phase {
             Phase::Handshaking | Phase::Posting => assert_eq!(self.feed, None),
             Phase::Open => assert!(self.feed.is_some()),

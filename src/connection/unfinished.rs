@@ -50,12 +50,12 @@ impl Input {
 
 impl Unfinished {
     /// Whether the client owns any memory.
-    pub fn is_some(&self) -> bool {
+    pub(crate) fn is_some(&self) -> bool {
         self.0.is_some()
     }
 
     /// Takes the bytes that were kept, to be continued with what has come now.
-    pub fn take_input(&mut self) -> Vec<u8> {
+    pub(crate) fn take_input(&mut self) -> Vec<u8> {
         self.0
             .as_mut()
             .map(|parts| std::mem::take(&mut parts.input.bytes))
@@ -63,7 +63,7 @@ impl Unfinished {
     }
 
     /// Keeps bytes until more come.
-    pub fn keep_input(&mut self, bytes: Vec<u8>) {
+    pub(crate) fn keep_input(&mut self, bytes: Vec<u8>) {
         if !bytes.is_empty() {
             self.0.get_or_insert_default().input.bytes = bytes;
         }
@@ -71,12 +71,12 @@ impl Unfinished {
     }
 
     /// Whether input was left for a later turn.
-    pub fn is_input_left(&self) -> bool {
+    pub(crate) fn is_input_left(&self) -> bool {
         self.0.as_ref().is_some_and(|parts| parts.input.is_left)
     }
 
     /// Records that input is left for a later turn, or that this turn has come.
-    pub fn leave_input(&mut self, is_left: bool) {
+    pub(crate) fn leave_input(&mut self, is_left: bool) {
         if is_left || self.is_some() {
             self.0.get_or_insert_default().input.is_left = is_left;
         }
@@ -84,18 +84,18 @@ impl Unfinished {
     }
 
     /// Holds a complete message: until it is answered, no other may be.
-    pub fn hold(&mut self, message: Bytes, until: Moment) {
+    pub(crate) fn hold(&mut self, message: Bytes, until: Moment) {
         self.0.get_or_insert_default().input.held = Some(Box::new(Held { message, until }));
     }
 
     /// Until when a message is held, if one is.
-    pub fn held_until(&self) -> Option<Moment> {
+    pub(crate) fn held_until(&self) -> Option<Moment> {
         let parts = self.0.as_ref()?;
         parts.input.held.as_ref().map(|held| held.until)
     }
 
     /// Takes the message that was held.
-    pub fn take_held(&mut self) -> Option<Bytes> {
+    pub(crate) fn take_held(&mut self) -> Option<Bytes> {
         let held = self.0.as_mut()?.input.held.take();
         self.tidy();
         held.map(|held| held.message)
@@ -103,7 +103,7 @@ impl Unfinished {
 
     /// The length of what has come of an incomplete message, in bytes: the rest of it must be that
     /// much shorter.
-    pub fn begun_bytes(&self) -> usize {
+    pub(crate) fn begun_bytes(&self) -> usize {
         self.0
             .as_ref()
             .and_then(|parts| parts.input.message.as_ref())
@@ -111,7 +111,7 @@ impl Unfinished {
     }
 
     /// Takes one complete frame; see [`message::receive`].
-    pub fn receive(
+    pub(crate) fn receive(
         &mut self,
         whole: frame::Whole,
         input: &[u8],
@@ -127,17 +127,17 @@ impl Unfinished {
     }
 
     /// Whether the kernel has refused bytes that are not sent yet.
-    pub fn has_unsent(&self) -> bool {
+    pub(crate) fn has_unsent(&self) -> bool {
         self.unsent().is_some()
     }
 
     /// How long the kernel has taken nothing, in milliseconds; `None` while nothing is unsent.
-    pub fn stalled(&self, now: Moment) -> Option<u32> {
+    pub(crate) fn stalled(&self, now: Moment) -> Option<u32> {
         self.unsent().map(|unsent| unsent.stalled(now))
     }
 
     /// Keeps bytes that the kernel refused, or that must come after those.
-    pub fn keep_unsent(&mut self, bytes: &[u8], now: Moment) {
+    pub(crate) fn keep_unsent(&mut self, bytes: &[u8], now: Moment) {
         if bytes.is_empty() {
             return;
         }
@@ -149,7 +149,7 @@ impl Unfinished {
     }
 
     /// Keeps an update until what is unsent is sent; to be called only while something is.
-    pub fn keep_update(&mut self, update: &Update) {
+    pub(crate) fn keep_update(&mut self, update: &Update) {
         debug_assert!(self.has_unsent());
         if let Some(unsent) = self.0.as_mut().and_then(|parts| parts.unsent.as_mut()) {
             unsent.conflate(update);
@@ -158,7 +158,11 @@ impl Unfinished {
 
     /// Writes what is unsent until the kernel refuses again or nothing is left; returns how many
     /// bytes the kernel took.
-    pub fn write_unsent(&mut self, stream: &mut impl Write, now: Moment) -> io::Result<usize> {
+    pub(crate) fn write_unsent(
+        &mut self,
+        stream: &mut impl Write,
+        now: Moment,
+    ) -> io::Result<usize> {
         let Some(parts) = &mut self.0 else {
             return Ok(0);
         };
@@ -184,7 +188,7 @@ impl Unfinished {
     }
 
     /// Panics where memory is owned for nothing; for tests.
-    pub fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         let Some(parts) = &self.0 else {
             return;
         };

@@ -7,7 +7,7 @@ use super::table::Row;
 use crate::work::Error;
 
 /// A connection to Bugzilla's tables.
-pub trait Bugs: Send {
+pub(crate) trait Bugs: Send {
     /// Looks once, in one snapshot of the database.
     ///
     /// # Errors
@@ -17,7 +17,7 @@ pub trait Bugs: Send {
 
 /// Where a look begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LookFrom {
+pub(crate) struct LookFrom {
     /// The newest `delta_ts` found so far, without a time zone; none at the first look, which
     /// begins at the newest of all. A time that lies ahead of the database's own counts as that.
     pub newest: Option<String>,
@@ -29,7 +29,7 @@ pub struct LookFrom {
 
 /// The largest ids of the tables that have a row for most edits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Largest {
+pub(crate) struct Largest {
     /// `bugs_activity.id`
     pub activity: i64,
     /// `longdescs.comment_id`
@@ -38,7 +38,7 @@ pub struct Largest {
 
 /// What a look found. The rows' ids mean nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Look {
+pub(crate) struct Look {
     /// The database's time, without a time zone.
     pub now: String,
     /// The database's time (UTC, Unix seconds).
@@ -53,10 +53,10 @@ pub struct Look {
 }
 
 /// The statement that reads [`Largest`], in each database's SQL.
-pub const LARGEST: &str = "SELECT COALESCE((SELECT MAX(id) FROM bugs_activity), 0), COALESCE((SELECT MAX(comment_id) FROM longdescs), 0)";
+pub(crate) const LARGEST: &str = "SELECT COALESCE((SELECT MAX(id) FROM bugs_activity), 0), COALESCE((SELECT MAX(comment_id) FROM longdescs), 0)";
 
 /// What a `SELECT … FROM bugs` is joined with to read [`Look::touched`], in each database's SQL.
-pub fn touched_since(before: Largest) -> String {
+pub(crate) fn touched_since(before: Largest) -> String {
     let Largest { activity, comment } = before;
     format!(
         "JOIN (SELECT bug_id FROM bugs_activity WHERE id > {activity} \
@@ -65,4 +65,4 @@ pub fn touched_since(before: Largest) -> String {
 }
 
 /// Opens the connection anew: at the start, and after each failure.
-pub type OpenBugs = Box<dyn FnMut() -> Result<Box<dyn Bugs>, Error> + Send>;
+pub(crate) type OpenBugs = Box<dyn FnMut() -> Result<Box<dyn Bugs>, Error> + Send>;

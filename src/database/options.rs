@@ -5,27 +5,27 @@ use std::fmt;
 use std::time::Duration;
 
 /// The options that each database has, for the user.
-pub const ACCEPTED: &str =
+pub(super) const ACCEPTED: &str =
     "table=NAME, poll=DURATION, tz=ZONE, mode=table|bugs and window=DURATION";
 
 /// How a database is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadOptions {
+pub(crate) struct ReadOptions {
     /// The table of notifications.
-    pub table: TableName,
+    pub(crate) table: TableName,
     /// The pause between two looks.
-    pub poll: Duration,
+    pub(crate) poll: Duration,
     /// The time zone of `delta_ts`.
-    pub zone: Zone,
+    pub(crate) zone: Zone,
     /// What is read.
-    pub mode: Mode,
+    pub(crate) mode: Mode,
     /// In [`Mode::Bugs`], how long after a newer edit an older one is still found.
-    pub window: Duration,
+    pub(crate) window: Duration,
 }
 
 /// What is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// The table of notifications, which triggers fill.
     Table,
     /// Bugzilla's own `bugs`, without any trigger or right to write.
@@ -34,7 +34,7 @@ pub enum Mode {
 
 /// The time zone of `delta_ts`, which says none itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Zone {
+pub(crate) enum Zone {
     /// The zone that the database (SQLite: this process) takes for its own.
     Own,
     /// A fixed distance from UTC, in seconds to the east.
@@ -45,7 +45,7 @@ pub enum Zone {
 
 /// A table's name, with its schema if need be. It holds nothing that could end a quotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableName(String);
+pub(crate) struct TableName(String);
 
 impl Default for ReadOptions {
     fn default() -> Self {
@@ -61,7 +61,7 @@ impl Default for ReadOptions {
 
 impl ReadOptions {
     /// Whether the table is the one that `bugzfeed schema` makes, and so its triggers are, too.
-    pub fn is_own_table(&self) -> bool {
+    pub(crate) fn is_own_table(&self) -> bool {
         self.table == Self::default().table
     }
 
@@ -69,7 +69,7 @@ impl ReadOptions {
     ///
     /// # Errors
     /// A sentence that says what is wrong with the value.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
         match name {
             "table" => self.table = TableName::parse(value)?,
             "poll" => self.poll = duration(value)?,
@@ -146,7 +146,7 @@ fn offset(text: &str) -> Option<i32> {
 }
 
 /// `+HH:MM`, as every database reads it.
-pub fn offset_text(seconds: i32) -> String {
+pub(super) fn offset_text(seconds: i32) -> String {
     let sign = if seconds < 0 { '-' } else { '+' };
     let minutes = seconds.abs() / 60;
     format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
@@ -170,7 +170,7 @@ impl TableName {
     }
 
     /// The name between `quote`s.
-    pub fn quoted(&self, quote: char) -> String {
+    pub(crate) fn quoted(&self, quote: char) -> String {
         let parts: Vec<String> = self
             .0
             .split('.')
@@ -181,12 +181,12 @@ impl TableName {
 
     /// The schema, where the name has one.
     #[cfg(feature = "mysql")]
-    pub fn schema(&self) -> Option<&str> {
+    pub(crate) fn schema(&self) -> Option<&str> {
         self.0.split_once('.').map(|(schema, _)| schema)
     }
 
     /// The name without its schema.
-    pub fn unqualified(&self) -> &str {
+    pub(crate) fn unqualified(&self) -> &str {
         self.0.rsplit('.').next().unwrap_or(&self.0)
     }
 }

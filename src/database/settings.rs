@@ -12,7 +12,7 @@ const OPTIONS: &str =
 
 /// The URLs of a kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scheme {
+pub(crate) struct Scheme {
     name: &'static str,
     /// Where servers listen by default.
     port: u16,
@@ -20,14 +20,14 @@ pub struct Scheme {
 
 /// MariaDB and MySQL.
 #[cfg(any(feature = "mysql", test))]
-pub const MYSQL: Scheme = Scheme {
+pub(super) const MYSQL: Scheme = Scheme {
     name: "mysql",
     port: 3306,
 };
 
 /// PostgreSQL.
 #[cfg(any(feature = "postgres", test))]
-pub const POSTGRES: Scheme = Scheme {
+pub(super) const POSTGRES: Scheme = Scheme {
     name: "postgres",
     port: 5432,
 };
@@ -36,20 +36,20 @@ pub const POSTGRES: Scheme = Scheme {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
     scheme: Scheme,
-    pub host: String,
-    pub port: u16,
+    pub(crate) host: String,
+    pub(crate) port: u16,
     /// The socket (MariaDB, MySQL) or its folder (PostgreSQL), in place of host and port.
-    pub socket: Option<PathBuf>,
-    pub user: String,
+    pub(crate) socket: Option<PathBuf>,
+    pub(crate) user: String,
     password: Option<Password>,
-    pub database: String,
-    pub tls: Tls,
-    pub options: ReadOptions,
+    pub(crate) database: String,
+    pub(crate) tls: Tls,
+    pub(crate) options: ReadOptions,
 }
 
 /// How a connection is encrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tls {
+pub(crate) enum Tls {
     /// Not at all.
     Off,
     /// Whoever answers is believed: no one can listen, but someone can stand in between.
@@ -67,7 +67,7 @@ impl ServerSettings {
     /// # Errors
     /// A sentence that names what was wrong and what is accepted, without any part of the address
     /// that may hold the password.
-    pub fn parse(scheme: Scheme, address: &str) -> Result<Self, String> {
+    pub(crate) fn parse(scheme: Scheme, address: &str) -> Result<Self, String> {
         let accepted = format!("{}://USER:PASSWORD@HOST[:PORT]/DATABASE", scheme.name);
         let url = ServerUrl::parse(address, &accepted)?;
         let database = decode(&url.path)?;
@@ -142,12 +142,12 @@ impl ServerSettings {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn password(&self) -> Result<Option<String>, String> {
+    pub(crate) fn password(&self) -> Result<Option<String>, String> {
         self.password.as_ref().map(Password::read).transpose()
     }
 
     /// What helps where TLS has failed.
-    pub fn tls_hint(&self) -> &'static str {
+    pub(crate) fn tls_hint(&self) -> &'static str {
         match self.tls {
             Tls::Verified { .. } => {
                 " (the address may name the server's CA by cacert=FILE, or say sslmode=require or sslmode=disable)"

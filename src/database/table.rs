@@ -7,7 +7,7 @@ use crate::update::{BugId, Update, When};
 use crate::work::{Error, Stop};
 
 /// How many rows are read at once; a full batch is followed by the next without a pause.
-pub const BATCH_ROWS: usize = 500;
+pub(super) const BATCH_ROWS: usize = 500;
 
 /// How long a server keeps the claim of a host that is gone, unless the pauses between two looks
 /// are longer than half of that.

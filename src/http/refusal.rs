@@ -74,7 +74,7 @@ impl Refusal {
     }
 
     /// Writes the response; the answer to a HEAD has no body.
-    pub fn write(self, response: &mut Vec<u8>, is_head: bool) {
+    pub(crate) fn write(self, response: &mut Vec<u8>, is_head: bool) {
         response::write(
             response,
             self.status(),

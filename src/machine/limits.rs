@@ -11,12 +11,12 @@ use super::proc;
 const UNLIMITED: u64 = 1 << 30;
 
 /// How many files this process may have open.
-pub fn open_files() -> u64 {
+pub(crate) fn open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED)
 }
 
 /// Raises the limit of this process's open files as far as it goes, and returns it.
-pub fn raise_open_files() -> u64 {
+pub(crate) fn raise_open_files() -> u64 {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let raised = Rlimit {
         current: maximum,
@@ -28,7 +28,7 @@ pub fn raise_open_files() -> u64 {
 }
 
 /// How many files another process may have open, if that can be known.
-pub fn open_files_of(pid: u32) -> Option<u64> {
+pub(crate) fn open_files_of(pid: u32) -> Option<u64> {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     limits.lines().find_map(|line| {
         line.strip_prefix("Max open files")?
@@ -41,12 +41,12 @@ pub fn open_files_of(pid: u32) -> Option<u64> {
 
 /// How many sockets the polls of one user may watch; see epoll(7). `None` where the kernel sets no
 /// limit.
-pub fn epoll_watches() -> Option<u64> {
+pub(crate) fn epoll_watches() -> Option<u64> {
     proc::number_in(Path::new("/proc/sys/fs/epoll/max_user_watches"))
 }
 
 /// How many ports the kernel has for those who ask for any.
-pub fn local_ports() -> u64 {
+pub(crate) fn local_ports() -> u64 {
     let range = super::sysctl("net.ipv4.ip_local_port_range");
     let mut ends = range
         .split_whitespace()

@@ -7,7 +7,7 @@ use super::proc::{kilobytes, number, number_in};
 
 /// Where the kernel says how much memory there is.
 #[derive(Debug)]
-pub struct Memory {
+pub(crate) struct Memory {
     meminfo: PathBuf,
     zoneinfo: PathBuf,
     tcp_mem: PathBuf,
@@ -18,7 +18,7 @@ pub struct Memory {
 impl Memory {
     /// The memory of this machine, and of the control groups of this process (version 2; see
     /// cgroups(7)).
-    pub fn of_this_process() -> Self {
+    pub(crate) fn of_this_process() -> Self {
         let root = Path::new("/sys/fs/cgroup");
         let paths = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let own = paths.lines().find_map(|line| line.strip_prefix("0::/"));
@@ -49,7 +49,7 @@ impl Memory {
     }
 
     /// All memory, in bytes.
-    pub fn total(&self) -> Option<u64> {
+    pub(crate) fn total(&self) -> Option<u64> {
         let machine = fs::read_to_string(&self.meminfo)
             .ok()
             .map(|text| kilobytes(&text, "MemTotal:"));
@@ -67,7 +67,7 @@ impl Memory {
     /// mapped from, this one among them, less what the kernel keeps for itself in each zone, and
     /// less what it may need for the buffers of all TCP sockets (see tcp(7)): when thousands of
     /// clients leave at once, each of their last packets takes 2 KB until it is read.
-    pub fn available(&self) -> Option<u64> {
+    pub(crate) fn available(&self) -> Option<u64> {
         let kept: u64 = fs::read_to_string(&self.zoneinfo)
             .unwrap_or_default()
             .lines()

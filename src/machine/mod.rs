@@ -9,26 +9,26 @@ mod proc;
 use std::fs;
 use std::path::Path;
 
-pub use limits::{epoll_watches, local_ports, open_files, open_files_of, raise_open_files};
-pub use memory::Memory;
+pub(crate) use limits::{epoll_watches, local_ports, open_files, open_files_of, raise_open_files};
+pub(crate) use memory::Memory;
 
 /// A setting of the kernel by its name, such as `net.ipv4.tcp_congestion_control`, without the line
 /// break at its end; empty where there is none.
-pub fn sysctl(name: &str) -> String {
+pub(crate) fn sysctl(name: &str) -> String {
     let file = Path::new("/proc/sys").join(name.replace('.', "/"));
     let text = fs::read_to_string(file).unwrap_or_default();
     text.trim_end().to_owned()
 }
 
 /// A line of /proc/meminfo by its name, such as `MemAvailable:`, in bytes; 0 where there is none.
-pub fn meminfo(name: &str) -> u64 {
+pub(crate) fn meminfo(name: &str) -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     proc::kilobytes(&text, name)
 }
 
 /// The processor's model, and how many cores there are; the model is `None` where the kernel does
 /// not name it.
-pub fn processor() -> (Option<String>, usize) {
+pub(crate) fn processor() -> (Option<String>, usize) {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text
         .lines()
@@ -39,7 +39,7 @@ pub fn processor() -> (Option<String>, usize) {
 }
 
 /// How many processes waited for a core on average, over the last minute.
-pub fn load_average() -> f64 {
+pub(crate) fn load_average() -> f64 {
     fs::read_to_string("/proc/loadavg")
         .ok()
         .and_then(|text| text.split(' ').next()?.parse().ok())

@@ -9,7 +9,7 @@ use crate::amqp as broker;
 
 /// A destination as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub(crate) enum Address {
     /// `amqp://…` or `amqps://…`: an exchange of a broker.
     Amqp(broker::Settings),
     /// `http://…` or `https://…`: takes posts.
@@ -23,7 +23,7 @@ impl Address {
     ///
     /// # Errors
     /// When a file that the address names cannot be used.
-    pub fn open(&self) -> Result<Box<dyn Destination>, String> {
+    pub(crate) fn open(&self) -> Result<Box<dyn Destination>, String> {
         Ok(match self {
             Address::Amqp(settings) => Box::new(amqp::Exchange::new(settings.clone())),
             Address::Webhook(settings) => Box::new(webhook::Webhook::new(settings.clone())?),

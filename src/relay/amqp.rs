@@ -12,11 +12,11 @@ use crate::work::Stop;
 const BATCH_MAX: usize = 100;
 
 /// The exchange.
-pub struct Exchange(Publisher);
+pub(super) struct Exchange(Publisher);
 
 impl Exchange {
     /// The exchange that `settings` name.
-    pub fn new(settings: amqp::Settings) -> Self {
+    pub(super) fn new(settings: amqp::Settings) -> Self {
         let patience = settings.patience;
         Self(Publisher::new(settings, patience))
     }

@@ -5,7 +5,7 @@ use crate::amqp::Announcement;
 use crate::work::Stop;
 
 /// A place that changes are sent to, one batch after the other, by a blocking thread of its own.
-pub trait Destination: Send {
+pub(crate) trait Destination: Send {
     /// How many changes it is given at once. Those that were sent, but not deleted from the backlog
     /// before a crash, are sent again.
     fn batch_max(&self) -> usize;
@@ -42,7 +42,7 @@ pub trait Destination: Send {
 
 /// Why a change has not arrived.
 #[derive(Debug, PartialEq, Eq)]
-pub enum SendError {
+pub(crate) enum SendError {
     /// The destination will never take this one.
     Refused(String),
     /// The destination could not be reached, or broke off: it may be back at any moment.

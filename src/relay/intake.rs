@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::work::{Error, Health, Stop, Supervised, unix_now};
 
 /// The way in, for a thread of its own.
-pub struct Intake {
+pub(super) struct Intake {
     pub health: Health,
     pub reader: Reader,
     /// The pause between two looks into the table.

@@ -16,7 +16,7 @@ const BATCH_MAX: usize = 500;
 
 /// Where the lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settings {
+pub(crate) enum Settings {
     /// To stdout.
     Stdout,
     /// To the end of a file, which is made where it is not there.
@@ -28,7 +28,7 @@ impl Settings {
     ///
     /// # Errors
     /// When there is nothing.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text {
             "" => Err("the file's name is missing; accepted are jsonl:FILE and jsonl:-".to_owned()),
             "-" => Ok(Settings::Stdout),
@@ -47,11 +47,11 @@ impl fmt::Display for Settings {
 }
 
 /// The lines.
-pub struct Lines(Settings);
+pub(super) struct Lines(Settings);
 
 impl Lines {
     /// The file that `settings` name, not yet open.
-    pub fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self(settings)
     }
 }

@@ -9,7 +9,7 @@
 
 mod address;
 mod amqp;
-pub mod backlog;
+pub(crate) mod backlog;
 mod destination;
 mod intake;
 mod jsonl;
@@ -35,10 +35,10 @@ use crate::database::{Database, OpenTable, Reader};
 use crate::failure::Failure;
 use crate::work::{self, Backoff, FileLock, Health, Stop, Threads};
 
-pub use self::address::Address;
+pub(crate) use self::address::Address;
 use self::destination::Destination;
-pub use self::pauses::Pauses;
-pub use self::status::status;
+pub(crate) use self::pauses::Pauses;
+pub(crate) use self::status::status;
 
 /// How long the end of the program waits for the threads. What hangs is left behind: all that
 /// matters is in the backlog.
@@ -54,7 +54,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// What a relay is to do.
 #[derive(Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Where changes are taken from.
     pub from: Database,
     /// Where they are sent to.
@@ -69,7 +69,7 @@ pub struct Settings {
 
 /// Why a relay ends.
 #[derive(Debug)]
-pub enum End {
+pub(crate) enum End {
     /// It was asked to.
     Requested,
     /// Nobody reads what it prints.
@@ -79,7 +79,7 @@ pub enum End {
 }
 
 /// A running relay.
-pub struct Relay {
+pub(crate) struct Relay {
     _claim: FileLock,
     backlog: Backlog,
     file: PathBuf,
@@ -97,7 +97,7 @@ impl Relay {
     /// # Errors
     /// When a setting makes no sense, a file cannot be used, or another relay uses the same
     /// backlog. Whether another one takes changes from the same table turns out later.
-    pub fn start(settings: &Settings) -> Result<Self, Failure> {
+    pub(crate) fn start(settings: &Settings) -> Result<Self, Failure> {
         let notifications = settings
             .from
             .notifications()
@@ -132,12 +132,12 @@ impl Relay {
     }
 
     /// What ends the relay when something is sent to it.
-    pub fn end(&self) -> Sender<End> {
+    pub(crate) fn end(&self) -> Sender<End> {
         self.end.clone()
     }
 
     /// Waits until there is a reason to end, for `patience` at most.
-    pub fn wait(&self, patience: Duration) -> Option<End> {
+    pub(crate) fn wait(&self, patience: Duration) -> Option<End> {
         match self.ends.recv_timeout(patience) {
             Ok(end) => Some(end),
             Err(RecvTimeoutError::Timeout) => None,
@@ -149,7 +149,7 @@ impl Relay {
     ///
     /// # Errors
     /// When the backlog cannot be read.
-    pub fn depth(&self) -> rusqlite::Result<u64> {
+    pub(crate) fn depth(&self) -> rusqlite::Result<u64> {
         self.destinations
             .iter()
             .map(|&key| self.backlog.depth(key))
@@ -157,7 +157,7 @@ impl Relay {
     }
 
     /// Ends the threads. Each ends at once when asked to; one that hangs is left behind.
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         self.threads.request_stop();
         for bell in &self.bells {
             // A bell that rings already rings for this as well.
@@ -259,7 +259,7 @@ impl Relay {
 type Named = (String, Box<dyn Destination>);
 
 /// What ends a relay that is to take changes from somewhere else than a table.
-pub fn no_table(from: &dyn fmt::Display) -> Failure {
+pub(crate) fn no_table(from: &dyn fmt::Display) -> Failure {
     Failure::Usage(format!(
         "--from {from} is no table of notifications; accepted are sqlite:FILE, mysql://USER:PASSWORD@HOST/DATABASE and postgres://…, without mode=bugs."
     ))
@@ -282,7 +282,7 @@ impl Settings {
     }
 
     /// Whether another relay uses the backlog.
-    pub fn is_backlog_in_use(&self) -> bool {
+    pub(crate) fn is_backlog_in_use(&self) -> bool {
         matches!(backlog::claim(&self.backlog), Ok(None))
     }
 

@@ -21,7 +21,7 @@ use crate::work::{Backoff, Panicked, Stop, catch_panic, unix_now};
 const BACKLOG_PAUSE: Duration = Duration::from_secs(1);
 
 /// The way out to one destination, for a thread of its own.
-pub struct Outlet {
+pub(super) struct Outlet {
     /// The destination's name in the log.
     pub name: String,
     pub destination: Box<dyn Destination>,
@@ -48,7 +48,7 @@ const NOT_TAKEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How well it goes.
 #[derive(Debug, Default)]
-pub struct OutletState {
+pub(super) struct OutletState {
     /// The last change that has arrived, or was given up; it need not be deleted yet.
     done: i64,
     /// What was logged last, and noted in the backlog, if something is wrong.
@@ -75,7 +75,7 @@ enum Step {
 
 impl Outlet {
     /// Sends until the stop is requested.
-    pub fn run(mut self) {
+    pub(super) fn run(mut self) {
         // Another relay, which has the claim, may send changes of the same stream.
         while !self.is_claimed.load(Ordering::Relaxed) && !self.stop.is_requested() {
             // It rings when the claim is there, too.

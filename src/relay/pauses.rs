@@ -9,7 +9,7 @@ use crate::duration;
 /// The pauses after the first failure, the second, and so on. After those beyond the last, it is
 /// the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pauses {
+pub(crate) struct Pauses {
     pauses: Vec<Duration>,
     failures: usize,
 }
@@ -27,7 +27,7 @@ impl Default for Pauses {
 
 impl Pauses {
     /// To be called at a failure: the pause before the next attempt.
-    pub fn next_pause(&mut self) -> Duration {
+    pub(crate) fn next_pause(&mut self) -> Duration {
         let pause = self
             .pauses
             .get(self.failures)
@@ -39,7 +39,7 @@ impl Pauses {
     }
 
     /// To be called at a success: the next failure is the first.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 }

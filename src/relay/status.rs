@@ -11,7 +11,7 @@ use crate::failure::Failure;
 ///
 /// # Errors
 /// When there is no backlog that can be read.
-pub fn status(file: &Path, now: i64) -> Result<String, Failure> {
+pub(crate) fn status(file: &Path, now: i64) -> Result<String, Failure> {
     let cannot = |error: &dyn std::error::Error| {
         Failure::Configuration(format!(
             "cannot read the backlog {} (setting --backlog): {error}.",

@@ -11,7 +11,7 @@ use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 
 /// How long a connection may linger or leave, in milliseconds, before it is broken off.
-pub const LINGER: u32 = 2_000;
+pub(super) const LINGER: u32 = 2_000;
 
 /// How long a source may take to deal with a post, in milliseconds.
 pub(super) const POST: u32 = 10_000;
@@ -22,7 +22,7 @@ pub(super) const POST: u32 = 10_000;
 pub(super) const RETRY: u32 = 2_000;
 
 /// The least time between two sweeps, in milliseconds: a deadline may be noticed that much late.
-pub const SWEEP_INTERVAL: u32 = 500;
+pub(super) const SWEEP_INTERVAL: u32 = 500;
 
 /// What is due for a client.
 enum Due {

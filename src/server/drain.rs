@@ -24,7 +24,7 @@ const GAP_SPREAD_MAX: u32 = 60_000;
 
 /// The least time between two such occasions, in milliseconds. What is missed meanwhile is reported
 /// at its end.
-pub const GAP_INTERVAL: u32 = 600_000;
+pub(super) const GAP_INTERVAL: u32 = 600_000;
 
 /// What a feed's gaps mean for those who were connected.
 #[derive(Debug, Default)]

@@ -13,11 +13,11 @@ use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 
 /// How long a message is held, in milliseconds.
-pub const HOLD: u32 = 5_000;
+pub(super) const HOLD: u32 = 5_000;
 
 /// How long after the beginning of a doubt messages are held, in milliseconds. A doubt that lasts
 /// longer is likely to last on.
-pub const SHORT_DOUBT: u32 = 60_000;
+pub(super) const SHORT_DOUBT: u32 = 60_000;
 
 /// Who waits for the end of a feed's doubt.
 #[derive(Debug, Default)]
@@ -29,7 +29,6 @@ pub(super) struct Holds {
 }
 
 impl Holds {
-    /// A new doubt begins.
     pub(super) fn begin_doubt(&mut self) {
         self.doubt_since = None;
     }
@@ -41,7 +40,6 @@ impl Holds {
 }
 
 impl<S: Stream> Server<S> {
-    /// Holds a client's message.
     pub(super) fn hold(&mut self, client: ClientId, message: Bytes, now: Moment) {
         let connection = &mut self.connections[client.index()];
         let Some(feed) = connection.feed() else {

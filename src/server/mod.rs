@@ -221,7 +221,7 @@ impl<S: Stream> Server<S> {
 
     /// Remembers updates from before, each with its watermark (Unix seconds), and sends them to
     /// nobody.
-    pub fn remember(&mut self, feed: FeedId, updates: Vec<(i64, Update)>) {
+    pub(crate) fn remember(&mut self, feed: FeedId, updates: Vec<(i64, Update)>) {
         if let Some(hub) = self.hubs.get_mut(usize::from(feed.0)) {
             hub.remember(updates);
         }

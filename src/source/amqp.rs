@@ -47,7 +47,7 @@ const READER: &str = "reader";
 
 /// The queue, read by [`super::supervise`].
 #[derive(Debug)]
-pub struct Queue {
+pub(super) struct Queue {
     settings: Settings,
     /// Why updates may be missing, until [`Sink::missed`] has reported it, or the relay's numbers
     /// have proven that none are.
@@ -87,7 +87,7 @@ impl fmt::Display for Unusable {
 
 impl Queue {
     /// A source that reads the queue that `settings` name.
-    pub fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings,
             gap: None,

@@ -33,7 +33,7 @@ pub enum Address {
 
 impl Address {
     /// Which bugs are seen.
-    pub fn sees(&self) -> Sees {
+    pub(crate) fn sees(&self) -> Sees {
         match self {
             Address::Database(_) => Sees::All,
             Address::Bugzilla(settings) => settings.sees,
@@ -86,7 +86,7 @@ impl CatchUp {
     ///
     /// # Errors
     /// When a file that the address names cannot be used.
-    pub fn new(address: &Address, is_optional: bool, sink: &Sink) -> Result<Self, String> {
+    pub(crate) fn new(address: &Address, is_optional: bool, sink: &Sink) -> Result<Self, String> {
         Ok(Self {
             asker: address.asker()?,
             is_optional,
@@ -96,7 +96,7 @@ impl CatchUp {
     }
 
     /// Asks until `stop` is requested or the loop is gone.
-    pub fn keep_up(mut self, stop: &Stop) {
+    pub(crate) fn keep_up(mut self, stop: &Stop) {
         work::supervise(&mut self, stop);
     }
 }

@@ -17,7 +17,7 @@ const LATE_COMMIT_MAX: Duration = Duration::from_secs(600);
 
 /// What is known about a feed's updates.
 #[derive(Debug)]
-pub struct Completeness {
+pub(super) struct Completeness {
     /// Whether Bugzilla can be asked about all bugs.
     can_ask: bool,
     /// Whether the source reads, and has reported all losses that it knows.
@@ -53,12 +53,12 @@ enum Gap {
 
 /// A question to Bugzilla, to be handed back with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Question(u64);
+pub(super) struct Question(u64);
 
 impl Completeness {
     /// A feed that starts with updates missing up to `floor` (Unix seconds), or, without one, up
     /// to an unknown time. `can_ask` says whether Bugzilla can be asked about all bugs.
-    pub fn new(floor: Option<i64>, can_ask: bool) -> Self {
+    pub(super) fn new(floor: Option<i64>, can_ask: bool) -> Self {
         Self {
             can_ask,
             is_reading: false,
@@ -74,14 +74,14 @@ impl Completeness {
     }
 
     /// The source does not read: updates may get lost from now on.
-    pub fn stopped_reading(&mut self) {
+    pub(super) fn stopped_reading(&mut self) {
         self.is_reading = false;
         self.lose();
     }
 
     /// The source reads: it gets all updates from now on, and has reported what it has missed.
     /// Returns whether it did not before.
-    pub fn reads(&mut self, now: Instant) -> bool {
+    pub(super) fn reads(&mut self, now: Instant) -> bool {
         let begins = !self.is_reading;
         self.is_reading = true;
         self.epoch += u64::from(begins);
@@ -91,7 +91,7 @@ impl Completeness {
 
     /// Updates were lost, none after `until` (Unix seconds, by the database's clock), if that is
     /// known.
-    pub fn missed(&mut self, until: Option<i64>, now: Instant) {
+    pub(super) fn missed(&mut self, until: Option<i64>, now: Instant) {
         self.gap = Gap::Found { until };
         self.lose();
         self.settle(now);
@@ -99,20 +99,20 @@ impl Completeness {
 
     /// The feed begins at `floor` (Unix seconds, by the database's clock): nothing is known from
     /// before, and nothing that came later was lost.
-    pub fn begins(&mut self, floor: i64) {
+    pub(super) fn begins(&mut self, floor: i64) {
         self.gap = Gap::None;
         self.floor = self.floor.max(floor);
     }
 
     /// A question to Bugzilla. While the source does not read, the answer proves nothing.
-    pub fn question(&self) -> Question {
+    pub(super) fn question(&self) -> Question {
         Question(self.epoch)
     }
 
     /// Bugzilla has answered, and what was missing has been handed on. `floor` is the time up to
     /// which even Bugzilla's answer leaves something out, in Unix seconds: it will not come again,
     /// whatever the answer proves.
-    pub fn answered(&mut self, question: Question, floor: Option<i64>) {
+    pub(super) fn answered(&mut self, question: Question, floor: Option<i64>) {
         if let Some(floor) = floor {
             self.floor = self.floor.max(floor);
             self.has_new_gap = true;
@@ -125,7 +125,7 @@ impl Completeness {
     }
 
     /// Bugzilla has answered for the first time, with all that changed after `floor` (Unix seconds).
-    pub fn filled(&mut self, question: Question, floor: i64) {
+    pub(super) fn filled(&mut self, question: Question, floor: i64) {
         self.floor = match self.gap {
             Gap::None => self.floor.min(floor),
             Gap::Unknown | Gap::Found { .. } | Gap::Ending { .. } => floor,
@@ -134,13 +134,13 @@ impl Completeness {
     }
 
     /// It turns out that nobody can be asked.
-    pub fn cannot_ask(&mut self, now: Instant) {
+    pub(super) fn cannot_ask(&mut self, now: Instant) {
         self.can_ask = false;
         self.settle(now);
     }
 
     /// An update has arrived, with a credible time in Unix seconds.
-    pub fn delivered(&mut self, seconds: i64, now: Instant) {
+    pub(super) fn delivered(&mut self, seconds: i64, now: Instant) {
         if let Gap::Ending { since, largest } = &mut self.gap {
             let end = largest.map_or(seconds, |largest| largest.max(seconds));
             *largest = Some(end);
@@ -152,7 +152,7 @@ impl Completeness {
     }
 
     /// What the feed can promise.
-    pub fn promise(&self) -> Promise {
+    pub(super) fn promise(&self) -> Promise {
         if !self.is_reading || self.can_ask && !self.has_answer {
             Promise::InDoubt
         } else if self.gap == Gap::None {
@@ -164,13 +164,13 @@ impl Completeness {
 
     /// The time up to which updates may be missing, in Unix seconds; none where that is not known
     /// yet. It holds for whoever goes on after this process, too.
-    pub fn floor(&self) -> Option<i64> {
+    pub(super) fn floor(&self) -> Option<i64> {
         (self.gap == Gap::None).then_some(self.floor)
     }
 
     /// Whether there was a gap that could not be made good since the last call. While the source
     /// does not read, clients that came back would learn nothing.
-    pub fn take_gap(&mut self) -> bool {
+    pub(super) fn take_gap(&mut self) -> bool {
         self.is_reading && std::mem::take(&mut self.has_new_gap)
     }
 

@@ -25,9 +25,9 @@ use crate::work::{self, Error, Health, Stop, Supervised};
 
 /// A place that updates come from, read by a blocking thread of its own.
 pub trait Source: Send {
-    /// Connects, calls [`Sink::connected`] when all is known to work, and delivers updates until
-    /// `stop` is requested or [`Sink::deliver`] says [`Closed`]. Acknowledges an update, or deletes
-    /// its row, only after [`Sink::deliver`] has returned.
+    /// Connects, calls `Sink::connected` when all is known to work, and delivers updates until
+    /// `stop` is requested or `Sink::deliver` says `Closed`. Acknowledges an update, or deletes
+    /// its row, only after `Sink::deliver` has returned.
     ///
     /// # Errors
     /// Anything that ends the connection. The caller waits and runs the source again.

@@ -10,7 +10,7 @@ use crate::work::{Error, Stop};
 const BOOKMARK: &str = "bookmark";
 
 /// The source that hands over what a table holds.
-pub struct Poller {
+pub(super) struct Poller {
     reader: Reader,
     poll: Duration,
     pause_max: Duration,
@@ -19,7 +19,7 @@ pub struct Poller {
 impl Poller {
     /// A source that reads the table of notifications of a database. A standby waits while another
     /// reader has the table.
-    pub fn new(database: &Database, is_standby: bool) -> Self {
+    pub(super) fn new(database: &Database, is_standby: bool) -> Self {
         Self {
             reader: Reader::new(database.open_table(), is_standby),
             poll: database.options().poll,

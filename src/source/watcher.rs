@@ -88,7 +88,7 @@ fn seconds(local: &str) -> Option<i64> {
 }
 
 /// The source that hands over what changed in Bugzilla's tables.
-pub struct Watcher {
+pub(super) struct Watcher {
     open: OpenBugs,
     poll: Duration,
     memory: Memory,
@@ -96,7 +96,7 @@ pub struct Watcher {
 
 impl Watcher {
     /// A source that looks after each `poll` at what changed up to `window` before the newest edit.
-    pub fn new(open: OpenBugs, poll: Duration, window: Duration) -> Self {
+    pub(super) fn new(open: OpenBugs, poll: Duration, window: Duration) -> Self {
         Self {
             open,
             poll,

@@ -43,7 +43,7 @@ impl Settings {
     ///
     /// # Errors
     /// A sentence that names what was wrong and what is accepted, without the key.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let query = text
             .strip_prefix('?')
             .filter(|query| !query.is_empty())
@@ -72,7 +72,7 @@ impl Settings {
     ///
     /// # Errors
     /// When the key cannot be read, or is empty.
-    pub fn credentials(&self) -> Result<(String, String), String> {
+    pub(crate) fn credentials(&self) -> Result<(String, String), String> {
         let key = self.key.read()?;
         if key.is_empty() {
             Err("the key is empty, so that anybody could post".to_owned())
@@ -90,7 +90,7 @@ impl fmt::Display for Settings {
 
 /// The posts, read by [`super::supervise`].
 #[derive(Debug)]
-pub struct Webhook {
+pub(super) struct Webhook {
     posts: PostInbox,
     /// How long the sender repeats a post that was not answered.
     repeats: Duration,
@@ -100,7 +100,7 @@ pub struct Webhook {
 
 impl Webhook {
     /// A source, and where its posts are to be sent.
-    pub fn new(settings: &Settings) -> (Self, PostSender) {
+    pub(super) fn new(settings: &Settings) -> (Self, PostSender) {
         let (sender, posts) = inbox::open_posts();
         let source = Self {
             posts,

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Without the randomness, clients that lost the same server would all come back at the same
 /// moment.
 #[derive(Clone, Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     max: Duration,
     bound: Duration,
@@ -15,7 +15,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// Pauses of `first` at most, then twice that, and so on up to `max`.
-    pub fn new(first: Duration, max: Duration) -> Self {
+    pub(crate) fn new(first: Duration, max: Duration) -> Self {
         Self {
             first,
             max,
@@ -24,14 +24,14 @@ impl Backoff {
     }
 
     /// The next pause; `random` is from 0 to 1.
-    pub fn next_pause(&mut self, random: f64) -> Duration {
+    pub(crate) fn next_pause(&mut self, random: f64) -> Duration {
         let pause = self.bound.mul_f64(random);
         self.bound = (self.bound * 2).min(self.max);
         pause
     }
 
     /// Starts over: to be called when an attempt has proved useful.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.bound = self.first;
     }
 }

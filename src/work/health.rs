@@ -7,7 +7,7 @@ use log::{debug, info, warn};
 
 /// The state of work with a name.
 #[derive(Debug)]
-pub struct Health {
+pub(crate) struct Health {
     /// Names the work in the log, without any password.
     name: String,
     /// What the work does when it goes well, in front of its name.
@@ -24,7 +24,7 @@ enum State {
 
 impl Health {
     /// The state of work that starts now. The log reads "`doing` `name`" when it goes well.
-    pub fn new(doing: &'static str, name: String) -> Self {
+    pub(crate) fn new(doing: &'static str, name: String) -> Self {
         Self {
             name,
             doing,
@@ -33,12 +33,12 @@ impl Health {
     }
 
     /// The name of the work.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The work goes well.
-    pub fn working(&mut self) {
+    pub(crate) fn working(&mut self) {
         if !matches!(self.state, State::Working { .. }) {
             info!("{} {}", self.doing, self.name);
             self.state = State::Working {
@@ -48,7 +48,7 @@ impl Health {
     }
 
     /// The work does not go on, and is tried again.
-    pub fn failing(&mut self, reason: &str) {
+    pub(crate) fn failing(&mut self, reason: &str) {
         if matches!(&self.state, State::Failing { reason: known } if known == reason) {
             debug!("{}: still: {reason}", self.name);
         } else {
@@ -60,7 +60,7 @@ impl Health {
     }
 
     /// Whether the work has been going well for this long.
-    pub fn has_worked_for(&self, duration: Duration) -> bool {
+    pub(crate) fn has_worked_for(&self, duration: Duration) -> bool {
         matches!(self.state, State::Working { since } if since.elapsed() >= duration)
     }
 }

@@ -19,7 +19,7 @@ impl FileLock {
     ///
     /// # Errors
     /// When the file cannot be opened, or its file system knows no locks.
-    pub fn take(path: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn take(path: &Path) -> io::Result<Option<Self>> {
         let file = File::options().create(true).append(true).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { file })),

@@ -20,4 +20,4 @@ pub(crate) use supervise::{Panicked, Supervised, catch_panic, supervise};
 pub(crate) use threads::Threads;
 
 /// Why work could not go on; the text is a sentence for the log.
-pub type Error = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;

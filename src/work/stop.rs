@@ -22,7 +22,7 @@ struct State {
 }
 
 impl Stop {
-    /// Requests the stop: ends every [`Stop::wait`] and runs the interrupt.
+    /// Requests the stop: ends every `Stop::wait` and runs the interrupt.
     pub fn request(&self) {
         let interrupt = {
             let mut state = self.lock();
@@ -36,13 +36,13 @@ impl Stop {
     }
 
     /// Whether the stop has been requested.
-    pub fn is_requested(&self) -> bool {
+    pub(crate) fn is_requested(&self) -> bool {
         self.lock().is_requested
     }
 
     /// Sets what [`Stop::request`] runs, in place of what was set before; runs it at once where the
     /// request was made already.
-    pub fn on_request(&self, interrupt: impl FnOnce() + Send + 'static) {
+    pub(crate) fn on_request(&self, interrupt: impl FnOnce() + Send + 'static) {
         let mut state = self.lock();
         if state.is_requested {
             drop(state);
@@ -53,7 +53,7 @@ impl Stop {
     }
 
     /// Waits for `duration` or until the stop is requested; returns whether it was.
-    pub fn wait(&self, duration: Duration) -> bool {
+    pub(crate) fn wait(&self, duration: Duration) -> bool {
         let deadline = Instant::now() + duration;
         let mut state = self.lock();
         while !state.is_requested {

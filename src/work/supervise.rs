@@ -11,7 +11,7 @@ use super::{Backoff, Error, Health, Stop};
 const PROVEN: Duration = Duration::from_secs(10);
 
 /// Work for a thread of its own.
-pub trait Supervised {
+pub(crate) trait Supervised {
     /// Works until `stop` is requested.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ pub trait Supervised {
 
 /// Does the work until `stop` is requested or a failure is final, and begins it again after each
 /// other failure: within 0.2 s at first, and within [`Supervised::pause_max`] at most.
-pub fn supervise(work: &mut dyn Supervised, stop: &Stop) {
+pub(crate) fn supervise(work: &mut dyn Supervised, stop: &Stop) {
     let mut backoff = Backoff::new(Duration::from_millis(200), work.pause_max());
     while let Err(error) = run_once(work, stop) {
         if stop.is_requested() || work.is_final(&error) {
@@ -55,7 +55,7 @@ fn run_once(work: &mut dyn Supervised, stop: &Stop) -> Result<(), Error> {
 
 /// A piece of work has panicked.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Panicked;
+pub(crate) struct Panicked;
 
 impl fmt::Display for Panicked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,7 +69,7 @@ impl std::error::Error for Panicked {}
 ///
 /// # Errors
 /// When `work` panics.
-pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked)
 }
 

@@ -11,7 +11,7 @@ use super::Stop;
 
 /// Running threads, each with its own request to stop.
 #[derive(Debug, Default)]
-pub struct Threads {
+pub(crate) struct Threads {
     running: Vec<(Stop, JoinHandle<()>)>,
 }
 
@@ -20,7 +20,7 @@ impl Threads {
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub fn start(
+    pub(crate) fn start(
         &mut self,
         name: &str,
         stop: Stop,
@@ -32,7 +32,7 @@ impl Threads {
     }
 
     /// Asks all of them to end, and waits for none.
-    pub fn request_stop(&self) {
+    pub(crate) fn request_stop(&self) {
         for (stop, _) in &self.running {
             stop.request();
         }
@@ -40,7 +40,7 @@ impl Threads {
 
     /// Waits for all of them to end, for `patience` at most; returns whether they did. A thread
     /// that hangs is left behind.
-    pub fn join_within(self, patience: Duration) -> bool {
+    pub(crate) fn join_within(self, patience: Duration) -> bool {
         let (all_ended, waiting) = mpsc::channel::<()>();
         for (_, thread) in self.running {
             let ended = all_ended.clone();

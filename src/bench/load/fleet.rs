@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// The processes that hold the clients.
 #[derive(Debug)]
-pub struct Fleet {
+pub(crate) struct Fleet {
     workers: Vec<Worker>,
     answers: Receiver<(usize, Answer)>,
 }
@@ -31,7 +31,7 @@ struct Worker {
 
 impl Fleet {
     /// Starts one process for each setup.
-    pub fn start(setups: &[Setup]) -> io::Result<Self> {
+    pub(crate) fn start(setups: &[Setup]) -> io::Result<Self> {
         let (sender, answers) = mpsc::channel();
         let mut workers = Vec::new();
         for (at, setup) in setups.iter().enumerate() {
@@ -62,7 +62,11 @@ impl Fleet {
 
     /// Gives all processes an order and waits until all have carried it out. `watch` gets how far
     /// they are.
-    pub fn order(&mut self, order: &Order, watch: &mut dyn FnMut(&Status)) -> io::Result<Status> {
+    pub(crate) fn order(
+        &mut self,
+        order: &Order,
+        watch: &mut dyn FnMut(&Status),
+    ) -> io::Result<Status> {
         self.send(order)?;
         let mut statuses = vec![Status::default(); self.workers.len()];
         let mut left = self.workers.len();
@@ -81,7 +85,7 @@ impl Fleet {
     }
 
     /// Gathers what the processes have counted.
-    pub fn outcome(&mut self) -> io::Result<Outcome> {
+    pub(crate) fn outcome(&mut self) -> io::Result<Outcome> {
         self.send(&Order::Report)?;
         let mut sum = Outcome::default();
         let mut left = self.workers.len();
@@ -119,7 +123,7 @@ impl Fleet {
     }
 
     /// CPU time of the processes in nanoseconds: of the one that used most, and of all.
-    pub fn cpu(&self) -> (u64, u64) {
+    pub(crate) fn cpu(&self) -> (u64, u64) {
         let each = self
             .workers
             .iter()

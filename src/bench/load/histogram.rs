@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 const STEPS: u64 = 64;
 
 /// The shares that are shown, by their names.
-pub const QUANTILES: [(&str, f64); 5] = [
+pub(crate) const QUANTILES: [(&str, f64); 5] = [
     ("median", 0.5),
     ("p90", 0.9),
     ("p99", 0.99),
@@ -17,7 +17,7 @@ pub const QUANTILES: [(&str, f64); 5] = [
 
 /// Counts of durations in nanoseconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     counts: Vec<u64>,
     total: u64,
     max: u64,
@@ -25,7 +25,7 @@ pub struct Histogram {
 
 impl Histogram {
     /// Counts `times` durations of this length.
-    pub fn record(&mut self, nanoseconds: u64, times: u64) {
+    pub(crate) fn record(&mut self, nanoseconds: u64, times: u64) {
         let bucket = bucket(nanoseconds);
         if self.counts.len() <= bucket {
             self.counts.resize(bucket + 1, 0);
@@ -36,7 +36,7 @@ impl Histogram {
     }
 
     /// Adds all that another one has counted.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         if self.counts.len() < other.counts.len() {
             self.counts.resize(other.counts.len(), 0);
         }
@@ -49,18 +49,17 @@ impl Histogram {
     }
 
     /// How many durations were counted.
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.total
     }
 
-    /// Whether none was.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.total == 0
     }
 
     /// The duration in nanoseconds that this share of all, from 0 to 1, does not exceed; 0 where
     /// there are none.
-    pub fn quantile(&self, share: f64) -> u64 {
+    pub(crate) fn quantile(&self, share: f64) -> u64 {
         let rank = (share * self.total as f64).ceil().max(1.0) as u64;
         let mut below = 0;
         for (bucket, count) in self.counts.iter().enumerate() {
@@ -72,7 +71,7 @@ impl Histogram {
         self.max
     }
     /// The same in milliseconds; `None` where nothing was counted.
-    pub fn milliseconds(&self, share: f64) -> Option<f64> {
+    pub(crate) fn milliseconds(&self, share: f64) -> Option<f64> {
         (!self.is_empty()).then(|| self.quantile(share) as f64 / 1e6)
     }
 }

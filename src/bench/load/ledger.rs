@@ -14,7 +14,7 @@ use super::segment::Segment;
 
 /// What the clients got.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Deliveries that were expected.
     pub received: u64,
     /// Deliveries that were passed over by a later one of the same bug.
@@ -30,7 +30,7 @@ pub struct Counts {
 
 impl Counts {
     /// Adds those of other clients.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.received += other.received;
         self.skipped += other.skipped;
         self.coalesced += other.coalesced;
@@ -41,7 +41,7 @@ impl Counts {
 
 /// What a client must put up with at a delivery.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Grace {
+pub(crate) struct Grace {
     /// It connected with `since`, the time of the last update that it had got, so that it may get
     /// that one again, before all others.
     pub may_repeat: bool,
@@ -53,7 +53,7 @@ pub struct Grace {
 
 /// What a range of clients should get, and did.
 #[derive(Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     plan: Plan,
     segments: Vec<Segment>,
     /// The numbers of each bug's updates.
@@ -74,7 +74,7 @@ pub struct Ledger {
 
 /// A delivery as far as it is the same for all clients: which update of which bug.
 #[derive(Clone, Copy, Debug)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     bug: u32,
     /// Which one of the bug's updates, if it is one that was published.
     position: Option<u32>,
@@ -83,7 +83,7 @@ pub struct Delivery {
 
 impl Ledger {
     /// A ledger for these clients of the plan.
-    pub fn new(plan: Plan, clients: Range<u32>) -> Self {
+    pub(crate) fn new(plan: Plan, clients: Range<u32>) -> Self {
         let mut subscribers: HashMap<u32, u32, RandomState> = HashMap::default();
         let bugs: Vec<u32> = clients.flat_map(|client| plan.bugs_of(client)).collect();
         bugs.iter()
@@ -108,12 +108,12 @@ impl Ledger {
     }
 
     /// The bugs of a client, by its place in the range.
-    pub fn bugs_of(&self, client: usize) -> &[u32] {
+    pub(crate) fn bugs_of(&self, client: usize) -> &[u32] {
         &self.bugs[self.slots(client)]
     }
 
     /// Notes that updates are about to be published.
-    pub fn expect(&mut self, segment: Segment) {
+    pub(crate) fn expect(&mut self, segment: Segment) {
         for seq in segment.seqs() {
             let bug = self.plan.bug(seq, segment.demand);
             if let Some(&subscribers) = self.subscribers.get(&bug) {
@@ -126,7 +126,7 @@ impl Ledger {
 
     /// From now on, updates are expected of those clients only for whom `is_there` holds; what
     /// somebody should have got and did not is missing for good.
-    pub fn enroll(&mut self, is_there: impl Fn(usize) -> bool) {
+    pub(crate) fn enroll(&mut self, is_there: impl Fn(usize) -> bool) {
         self.counts.skipped += std::mem::take(&mut self.outstanding);
         self.subscribers.clear();
         let count = self.plan.bugs_per_client as usize;
@@ -142,7 +142,7 @@ impl Ledger {
     }
 
     /// Finds out which update a push is.
-    pub fn identify(&self, bug: u32, when: i64) -> Delivery {
+    pub(crate) fn identify(&self, bug: u32, when: i64) -> Delivery {
         let seq = self.plan.seq(when);
         let position = seq
             .zip(self.published.get(&bug))
@@ -163,7 +163,7 @@ impl Ledger {
     }
 
     /// Enters a delivery that has come `now`.
-    pub fn enter(&mut self, client: usize, delivery: &Delivery, grace: Grace, now: u64) {
+    pub(crate) fn enter(&mut self, client: usize, delivery: &Delivery, grace: Grace, now: u64) {
         let slots = self.slots(client);
         let (Ok(at), Some(position)) = (
             self.bugs[slots.clone()].binary_search(&delivery.bug),
@@ -195,7 +195,7 @@ impl Ledger {
 
     /// The time that a client names when it comes back: that of the latest update it got, or of the
     /// first one.
-    pub fn since(&self, client: usize) -> String {
+    pub(crate) fn since(&self, client: usize) -> String {
         let last = |slot: usize| {
             Some(self.published.get(&self.bugs[slot])?[self.cursors[slot].checked_sub(1)? as usize])
         };
@@ -208,7 +208,7 @@ impl Ledger {
     }
 
     /// Whether a client has the newest update of each of its bugs.
-    pub fn is_up_to_date(&self, client: usize) -> bool {
+    pub(crate) fn is_up_to_date(&self, client: usize) -> bool {
         self.slots(client).all(|slot| {
             self.published.get(&self.bugs[slot]).map_or(0, Vec::len) == self.cursors[slot] as usize
         })

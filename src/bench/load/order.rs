@@ -13,7 +13,7 @@ use super::segment::Segment;
 
 /// What the bench wants done.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Order {
+pub(crate) enum Order {
     /// All that are absent connect and subscribe.
     Connect {
         with_since: bool,
@@ -49,7 +49,7 @@ pub enum Order {
 
 /// What a worker answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// The order takes time, and so much is done.
     Pending(Status),
     Done(Status),
@@ -58,7 +58,7 @@ pub enum Answer {
 
 /// How far an order is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// Clients that are subscribed.
     pub open: u32,
     /// Times that a client has left.
@@ -71,7 +71,7 @@ pub struct Status {
 
 impl Status {
     /// That of all workers: the slowest one says how long it took.
-    pub fn of_all(workers: &[Self]) -> Self {
+    pub(crate) fn of_all(workers: &[Self]) -> Self {
         workers.iter().fold(Self::default(), |sum, one| Self {
             open: sum.open + one.open,
             closed: sum.closed + one.closed,
@@ -83,7 +83,7 @@ impl Status {
 
 /// Everything that a worker has counted.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// What happened to its clients.
     pub tally: Tally,
     /// What they got.
@@ -96,7 +96,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// Adds that of another worker.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.counts.add(&other.counts);
         self.outstanding += other.outstanding;
         self.latency.merge(&other.latency);

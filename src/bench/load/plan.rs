@@ -13,7 +13,7 @@ use crate::update::When;
 /// Which bugs the clients subscribe to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Pattern {
+pub(crate) enum Pattern {
     /// The same bugs for all
     #[default]
     Shared,
@@ -25,7 +25,7 @@ pub enum Pattern {
 
 /// Which updates are published in one go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Demand {
+pub(crate) enum Demand {
     /// Of bugs that somebody wants, by the pattern.
     Wanted,
     /// Of bugs that nobody wants.
@@ -34,7 +34,7 @@ pub enum Demand {
 
 /// The subscriptions, and the meaning of each update.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Which bugs the clients subscribe to.
     pub pattern: Pattern,
     /// How many clients there are, in all processes.
@@ -47,7 +47,7 @@ pub struct Plan {
 
 impl Plan {
     /// How many bugs somebody may want: those from 1 to this number.
-    pub fn bugs(&self) -> u32 {
+    pub(crate) fn bugs(&self) -> u32 {
         match self.pattern {
             Pattern::Shared => self.bugs_per_client,
             Pattern::Own | Pattern::Zipf => self.clients * self.bugs_per_client,
@@ -56,7 +56,7 @@ impl Plan {
 
     /// The bugs that a client subscribes to, ascending: always as many as
     /// [`Plan::bugs_per_client`].
-    pub fn bugs_of(&self, client: u32) -> Vec<u32> {
+    pub(crate) fn bugs_of(&self, client: u32) -> Vec<u32> {
         let count = self.bugs_per_client;
         match self.pattern {
             Pattern::Shared => (1..=count).collect(),
@@ -73,7 +73,7 @@ impl Plan {
     }
 
     /// The bug that changes with the update number `seq`.
-    pub fn bug(&self, seq: u32, demand: Demand) -> u32 {
+    pub(crate) fn bug(&self, seq: u32, demand: Demand) -> u32 {
         let bugs = self.bugs();
         match (demand, self.pattern) {
             // Steps of a prime: neighbours in time are no neighbours in memory, and all come in
@@ -90,12 +90,12 @@ impl Plan {
     }
 
     /// The time of the update number `seq`, as servers write it.
-    pub fn when(&self, seq: u32) -> String {
+    pub(crate) fn when(&self, seq: u32) -> String {
         When::from_unix_seconds(self.first_when + i64::from(seq)).to_string()
     }
 
     /// The number of the update of this time, if it can be one.
-    pub fn seq(&self, when: i64) -> Option<u32> {
+    pub(crate) fn seq(&self, when: i64) -> Option<u32> {
         u32::try_from(when - self.first_when).ok()
     }
 }

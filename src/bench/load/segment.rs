@@ -8,10 +8,9 @@ use super::plan::Demand;
 
 /// Updates that are published one after the other.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Segment {
+pub(crate) struct Segment {
     /// The number of the first one.
     pub first_seq: u32,
-    /// How many there are.
     pub count: u32,
     /// Of which bugs.
     pub demand: Demand,
@@ -25,18 +24,18 @@ pub struct Segment {
 
 impl Segment {
     /// The numbers of its updates.
-    pub fn seqs(&self) -> Range<u32> {
+    pub(crate) fn seqs(&self) -> Range<u32> {
         self.first_seq..self.first_seq + self.count
     }
 
     /// When an update is due. Latency counts from there, not from when the bench got round to it.
-    pub fn due(&self, seq: u32) -> u64 {
+    pub(crate) fn due(&self, seq: u32) -> u64 {
         self.start + u64::from((seq - self.first_seq) / self.burst.max(1)) * self.interval
     }
 
     /// The number behind those that are sent with `seq`: its burst, and what else is due by now.
     /// Whoever is late is not late for ever.
-    pub fn first_after(&self, seq: u32, now: u64) -> u32 {
+    pub(crate) fn first_after(&self, seq: u32, now: u64) -> u32 {
         let overdue = now.saturating_sub(self.due(seq)) / self.interval.max(1);
         let bursts = u32::try_from(overdue + 1).unwrap_or(u32::MAX);
         seq.saturating_add(self.burst.saturating_mul(bursts))

@@ -13,16 +13,13 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// Opcodes of RFC 6455 section 5.2.
-pub const TEXT: u8 = 1;
-/// A close frame.
-pub const CLOSE: u8 = 8;
-/// A ping.
-pub const PING: u8 = 9;
-/// A pong.
-pub const PONG: u8 = 10;
+pub(crate) const TEXT: u8 = 1;
+pub(crate) const CLOSE: u8 = 8;
+pub(crate) const PING: u8 = 9;
+pub(crate) const PONG: u8 = 10;
 
 /// The request that asks `host` for a WebSocket at `path`.
-pub fn upgrade(host: &str, path: &str) -> Vec<u8> {
+pub(crate) fn upgrade(host: &str, path: &str) -> Vec<u8> {
     format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: {KEY}\r\n\r\n"
@@ -34,7 +31,7 @@ pub fn upgrade(host: &str, path: &str) -> Vec<u8> {
 ///
 /// # Errors
 /// A word on what the server said instead.
-pub fn upgraded(input: &[u8]) -> Result<Option<usize>, String> {
+pub(crate) fn upgraded(input: &[u8]) -> Result<Option<usize>, String> {
     let Some(end) = input.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -50,7 +47,7 @@ pub fn upgraded(input: &[u8]) -> Result<Option<usize>, String> {
 }
 
 /// Appends one frame of a client, masked.
-pub fn write_frame(output: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+pub(crate) fn write_frame(output: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     output.push(0x80 | opcode);
     match payload.len() {
         bytes @ 0..126 => output.push(0x80 | bytes as u8),
@@ -73,7 +70,7 @@ pub fn write_frame(output: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
 }
 
 /// Appends the command that subscribes to `bugs`, with `since` where it is given.
-pub fn write_subscribe(output: &mut Vec<u8>, bugs: &[u32], since: Option<&str>) {
+pub(crate) fn write_subscribe(output: &mut Vec<u8>, bugs: &[u32], since: Option<&str>) {
     let list = bugs
         .iter()
         .map(u32::to_string)
@@ -89,10 +86,8 @@ pub fn write_subscribe(output: &mut Vec<u8>, bugs: &[u32], since: Option<&str>) 
 
 /// A frame of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frame<'a> {
-    /// What it is.
+pub(crate) struct Frame<'a> {
     pub opcode: u8,
-    /// What it says.
     pub payload: &'a [u8],
     /// Its length with header, in bytes.
     pub bytes: usize,
@@ -102,7 +97,7 @@ pub struct Frame<'a> {
 ///
 /// # Errors
 /// Where the frame is one that no server of this protocol sends: fragmented, masked or compressed.
-pub fn frame(input: &[u8]) -> Result<Option<Frame<'_>>, &'static str> {
+pub(crate) fn frame(input: &[u8]) -> Result<Option<Frame<'_>>, &'static str> {
     let [first, second, rest @ ..] = input else {
         return Ok(None);
     };
@@ -129,10 +124,8 @@ pub fn frame(input: &[u8]) -> Result<Option<Frame<'_>>, &'static str> {
 
 /// What a text of the server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// A bug changed.
+pub(crate) enum Said {
     Update {
-        /// Which.
         bug: u32,
         /// When, in Unix seconds.
         when: i64,
@@ -149,7 +142,7 @@ pub enum Said {
 
 /// Reads a text of the server: by its bytes where it is written as this package writes it, else as
 /// any JSON.
-pub fn read(text: &[u8]) -> Said {
+pub(crate) fn read(text: &[u8]) -> Said {
     update(text).unwrap_or_else(|| read_json(text))
 }
 

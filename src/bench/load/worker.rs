@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// When the kernel has no poll, or the bench is gone.
-pub fn run() -> io::Result<()> {
+pub(crate) fn run() -> io::Result<()> {
     let mut line = String::new();
     io::stdin().read_line(&mut line)?;
     let setup: Setup = serde_json::from_str(&line)?;

@@ -17,7 +17,7 @@ const OTHERS: [&str; 8] = [
 
 /// One condition.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Assertion {
+pub(crate) struct Assertion {
     text: String,
     name: String,
     comparison: Comparison,
@@ -89,7 +89,7 @@ impl Assertion {
     ///
     /// # Errors
     /// A sentence on what does not hold.
-    pub fn check(&self, results: &Results) -> Result<(), String> {
+    pub(crate) fn check(&self, results: &Results) -> Result<(), String> {
         for point in &results.points {
             let Some(found) = self.find(point) else {
                 return Err(format!("{}: {} was not measured", self.text, self.name));

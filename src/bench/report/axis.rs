@@ -3,7 +3,7 @@
 
 /// How values are laid out on an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scale {
+pub(super) enum Scale {
     /// From 0.
     Linear,
     /// Each decade has the same length.
@@ -14,15 +14,14 @@ pub enum Scale {
 
 /// An axis.
 #[derive(Clone, Debug)]
-pub struct Axis {
+pub(super) struct Axis {
     /// What it shows, with the unit.
     pub name: String,
-    /// How.
     pub scale: Scale,
 }
 
 impl Axis {
-    pub fn new(name: &str, scale: Scale) -> Self {
+    pub(super) fn new(name: &str, scale: Scale) -> Self {
         Self {
             name: name.to_owned(),
             scale,
@@ -31,14 +30,14 @@ impl Axis {
 }
 
 /// The part of an axis that holds all values.
-pub struct Range {
+pub(super) struct Range {
     scale: Scale,
     from: f64,
     to: f64,
 }
 
 impl Range {
-    pub fn of(scale: Scale, values: impl Iterator<Item = f64>) -> Self {
+    pub(super) fn of(scale: Scale, values: impl Iterator<Item = f64>) -> Self {
         let place = |value| {
             Self {
                 scale,
@@ -89,11 +88,11 @@ impl Range {
     }
 
     /// Where a value lies, from 0 to 1.
-    pub fn place(&self, value: f64) -> f64 {
+    pub(super) fn place(&self, value: f64) -> f64 {
         ((self.raw(value) - self.from) / (self.to - self.from)).clamp(0.0, 1.0)
     }
 
-    pub fn ticks(&self) -> Vec<f64> {
+    pub(super) fn ticks(&self) -> Vec<f64> {
         match self.scale {
             Scale::Linear => {
                 let rough = (self.to - self.from) / 5.0;
@@ -119,7 +118,7 @@ impl Range {
         }
     }
 
-    pub fn label(&self, value: f64) -> String {
+    pub(super) fn label(&self, value: f64) -> String {
         match self.scale {
             Scale::Nines => format!("{} %", (value * 1e4).round() / 100.0),
             Scale::Linear | Scale::Logarithmic if value.abs() >= 1e6 => {

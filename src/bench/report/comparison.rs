@@ -6,7 +6,7 @@ use super::text::{NAME, NOTHING, row};
 use super::{Point, Results};
 
 /// The changes as a table, for all numbers of clients that both have.
-pub fn table(results: &Results, old: &Results) -> String {
+pub(crate) fn table(results: &Results, old: &Results) -> String {
     let mut text = format!(
         "\nagainst: {}\n{:NAME$}{:>12}{:>12}{:>12}\n",
         old.command, "", "then", "now", "change"

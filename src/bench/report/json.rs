@@ -7,7 +7,7 @@ use crate::bench::load::histogram::QUANTILES;
 
 /// All results. The `summary` of each server has medians, extremes, ratios to the floor, and
 /// latencies in milliseconds.
-pub fn text(results: &Results) -> serde_json::Result<String> {
+pub(crate) fn text(results: &Results) -> serde_json::Result<String> {
     let mut json = serde_json::to_value(results)?;
     for (at, point) in results.points.iter().enumerate() {
         for side in 0..point.sides.len() {

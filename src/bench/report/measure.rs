@@ -7,20 +7,18 @@ use crate::bench::run::Cost;
 
 /// A number that came out. Less is better.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Measure {
+pub(crate) struct Measure {
     /// Its name, for `--assert` and other machines.
     pub key: String,
     /// What it is, for people.
     pub name: String,
-    /// Its unit.
     pub unit: String,
-    /// How much it is.
     pub value: f64,
 }
 
 /// A number over time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Series {
+pub(crate) struct Series {
     /// What it is, with its unit.
     pub name: String,
     /// Seconds since the begin, and the number.
@@ -29,7 +27,7 @@ pub struct Series {
 
 /// All that came out of one run.
 #[derive(Clone, Debug, Default)]
-pub struct Measures {
+pub(crate) struct Measures {
     /// The numbers, in the order in which they are shown.
     pub values: Vec<Measure>,
     /// Those that change over time.
@@ -39,8 +37,7 @@ pub struct Measures {
 }
 
 impl Measures {
-    /// Adds a number.
-    pub fn add(&mut self, key: &str, name: &str, unit: &str, value: f64) {
+    pub(crate) fn add(&mut self, key: &str, name: &str, unit: &str, value: f64) {
         debug_assert!(KEYS.contains(&key), "no --assert may name {key}");
         self.values.push(Measure {
             key: key.to_owned(),
@@ -51,7 +48,7 @@ impl Measures {
     }
 
     /// Adds the CPU time of the whole process and of its first thread, for each of `count` units.
-    pub fn add_cpu(&mut self, key: &str, per: &str, cost: &Cost, count: u64) {
+    pub(crate) fn add_cpu(&mut self, key: &str, per: &str, cost: &Cost, count: u64) {
         let each = |nanoseconds: u64| nanoseconds as f64 / 1_000.0 / count.max(1) as f64;
         self.add(key, &format!("CPU per {per}"), "µs", each(cost.cpu));
         self.add(
@@ -70,7 +67,7 @@ impl Measures {
     }
 
     /// Leaves out what is known of a server only where its processes are.
-    pub fn leave_out_processes(&mut self) {
+    pub(crate) fn leave_out_processes(&mut self) {
         let is_known = |measure: &Measure| {
             let is_of_process = measure.unit == "bytes"
                 || measure.unit == "files"
@@ -85,18 +82,25 @@ impl Measures {
     }
 
     /// Adds a time, given in nanoseconds.
-    pub fn add_time(&mut self, key: &str, name: &str, nanoseconds: u64) {
+    pub(crate) fn add_time(&mut self, key: &str, name: &str, nanoseconds: u64) {
         self.add(key, name, "s", nanoseconds as f64 / 1e9);
     }
 
     /// Adds how much memory there is more after all clients have left.
-    pub fn add_kept(&mut self, after: u64, before: u64, clients: u32) {
+    pub(crate) fn add_kept(&mut self, after: u64, before: u64, clients: u32) {
         let name = "RSS kept after all left, per client";
         self.add_memory("rss_kept", name, after, before, clients);
     }
 
     /// Adds how much memory there is more than before, for each of `clients`.
-    pub fn add_memory(&mut self, key: &str, name: &str, after: u64, before: u64, clients: u32) {
+    pub(crate) fn add_memory(
+        &mut self,
+        key: &str,
+        name: &str,
+        after: u64,
+        before: u64,
+        clients: u32,
+    ) {
         self.add(
             key,
             name,
@@ -110,7 +114,7 @@ impl Measures {
 const SWITCHES: &str = "context switches";
 
 /// All keys that a scenario may give, so that a wrong name is refused before anything is measured.
-pub const KEYS: &[&str] = &[
+pub(crate) const KEYS: &[&str] = &[
     "rss",
     "pss",
     "kernel",

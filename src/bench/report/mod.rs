@@ -1,14 +1,14 @@
 //! The results of all rounds: medians, ratios to the floor, faults. Owns the numbers; each way to
 //! show them has its own file.
 
-pub mod assertion;
+pub(crate) mod assertion;
 mod axis;
-pub mod comparison;
-pub mod json;
-pub mod measure;
-pub mod plots;
+pub(crate) mod comparison;
+pub(crate) mod json;
+pub(crate) mod measure;
+pub(crate) mod plots;
 mod svg;
-pub mod text;
+pub(crate) mod text;
 
 use std::collections::BTreeMap;
 
@@ -20,10 +20,9 @@ use crate::bench::load::order::Outcome;
 
 /// All results.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Results {
+pub(crate) struct Results {
     /// The scenario, and how much of it.
     pub title: String,
-    /// The command line.
     pub command: String,
     /// When it was begun, in UTC.
     #[serde(default)]
@@ -31,7 +30,6 @@ pub struct Results {
     /// Why it has ended before all was measured, if it has.
     #[serde(default)]
     pub ended_early: Option<String>,
-    /// The machine.
     pub machine: String,
     /// One for each number of clients.
     pub points: Vec<Point>,
@@ -39,7 +37,7 @@ pub struct Results {
 
 /// The results with one number of clients.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Point {
+pub(crate) struct Point {
     /// How many clients there were.
     pub clients: u32,
     /// The servers, the one in question first, the floor last.
@@ -48,8 +46,7 @@ pub struct Point {
 
 /// One server's results.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Side {
-    /// What it is called.
+pub(crate) struct Side {
     pub name: String,
     /// The measures of each round.
     pub rounds: Vec<Vec<Measure>>,
@@ -73,7 +70,7 @@ pub struct Side {
 
 impl Side {
     /// Adds what came out of a round.
-    pub fn add_round(&mut self, measures: Measures, outcome: Outcome, load_share: f64) {
+    pub(crate) fn add_round(&mut self, measures: Measures, outcome: Outcome, load_share: f64) {
         self.rounds.push(measures.values);
         self.series = measures.series;
         self.notes = measures.notes;
@@ -82,7 +79,7 @@ impl Side {
     }
 
     /// Adds what the load has counted in a round, also in one that ended early.
-    pub fn add_outcome(&mut self, outcome: Outcome) {
+    pub(crate) fn add_outcome(&mut self, outcome: Outcome) {
         self.latency.merge(&outcome.latency);
         self.connect.merge(&outcome.tally.connect);
         self.received += outcome.counts.received;
@@ -130,7 +127,7 @@ impl Side {
     }
 
     /// The median of a measure over all rounds.
-    pub fn median(&self, key: &str) -> Option<f64> {
+    pub(crate) fn median(&self, key: &str) -> Option<f64> {
         median(self.values(key))
     }
 
@@ -142,7 +139,7 @@ impl Side {
     }
 
     /// Whether it delivered what it should, and nothing else.
-    pub fn is_reconciled(&self) -> bool {
+    pub(crate) fn is_reconciled(&self) -> bool {
         self.missing == 0 && self.faults.is_empty()
     }
 }
@@ -167,7 +164,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 
 impl Point {
     /// Servers of which nothing is known yet.
-    pub fn new(clients: u32, names: impl Iterator<Item = String>) -> Self {
+    pub(crate) fn new(clients: u32, names: impl Iterator<Item = String>) -> Self {
         let side = |name| Side {
             name,
             ..Side::default()
@@ -179,7 +176,7 @@ impl Point {
     }
 
     /// The floor, if there is one beside others: it is the last side then.
-    pub fn floor(&self) -> Option<&Side> {
+    pub(crate) fn floor(&self) -> Option<&Side> {
         self.sides
             .last()
             .filter(|last| last.name == FLOOR && self.sides.len() > 1)
@@ -187,7 +184,7 @@ impl Point {
 
     /// A measure of a side as a multiple of the floor's: the median of the rounds' ratios, since
     /// both sides of a round had the same machine.
-    pub fn ratio(&self, side: usize, key: &str) -> Option<f64> {
+    pub(crate) fn ratio(&self, side: usize, key: &str) -> Option<f64> {
         let floor = self.floor()?;
         let ratios = self.sides[side]
             .rounds
@@ -201,7 +198,7 @@ impl Point {
     }
 
     /// All measures that any side has, in order.
-    pub fn measures(&self) -> Vec<&Measure> {
+    pub(crate) fn measures(&self) -> Vec<&Measure> {
         let mut measures: Vec<&Measure> = Vec::new();
         for measure in self
             .sides
@@ -219,7 +216,7 @@ impl Point {
 
 impl Results {
     /// Notes why not all was measured, and leaves out the servers of which nothing is known.
-    pub fn end_early(&mut self, why: String) {
+    pub(crate) fn end_early(&mut self, why: String) {
         self.ended_early = Some(why);
         let is_known =
             |side: &Side| !side.rounds.is_empty() || side.received > 0 || !side.is_reconciled();
@@ -231,7 +228,7 @@ impl Results {
 
     /// What was measured: the title without the number of rounds, which makes no two results
     /// unlike.
-    pub fn subject(&self) -> &str {
+    pub(crate) fn subject(&self) -> &str {
         self.title
             .rsplit_once(", ")
             .map_or(&self.title, |(subject, _)| subject)
@@ -239,7 +236,7 @@ impl Results {
 
     /// Whether the servers in question got everything right. The floor counts too: where it fails,
     /// the machine did.
-    pub fn is_reconciled(&self) -> bool {
+    pub(crate) fn is_reconciled(&self) -> bool {
         self.points
             .iter()
             .flat_map(|point| &point.sides)
@@ -248,7 +245,7 @@ impl Results {
 
     /// Adds the servers of other results: their rounds to those of the same name and number of
     /// clients; new ones before the floor.
-    pub fn add_sides(&mut self, other: &Results) {
+    pub(crate) fn add_sides(&mut self, other: &Results) {
         self.ended_early = self
             .ended_early
             .take()
@@ -280,14 +277,14 @@ impl Results {
 }
 
 /// What the floor is called.
-pub const FLOOR: &str = "floor";
+pub(crate) const FLOOR: &str = "floor";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// A server whose rounds gave these values of the measure `a`.
-    pub fn side(name: &str, values: &[f64]) -> Side {
+    pub(crate) fn side(name: &str, values: &[f64]) -> Side {
         let round = |&value: &f64| {
             vec![Measure {
                 key: "a".to_owned(),

@@ -6,14 +6,14 @@ use super::svg::{self, Polyline};
 use super::{Point, Results, Side};
 
 /// A plot: its name, fit for a file, and its SVG.
-pub type Plot = (String, String);
+pub(crate) type Plot = (String, String);
 
 /// The shares of all deliveries that the plot of latencies has.
 const SHARES: [f64; 8] = [0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9999];
 
 /// All plots: each measure over the number of clients where there are several, else beside each
 /// other where there are several servers; how late deliveries were; and what changed over time.
-pub fn plots(results: &Results) -> Vec<Plot> {
+pub(crate) fn plots(results: &Results) -> Vec<Plot> {
     let Some(last) = results.points.last() else {
         return Vec::new();
     };

@@ -29,10 +29,9 @@ const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#222}.title{font-s
     .back{fill:#fff}.axis{stroke:#888}@media(prefers-color-scheme:dark){text{fill:#ddd}.back{fill:#161b22}.grid{stroke:#333}}";
 
 /// A line with a name.
-pub type Polyline = (String, Vec<(f64, f64)>);
+pub(super) type Polyline = (String, Vec<(f64, f64)>);
 
-/// Lines over two axes.
-pub fn lines(title: &str, x: &Axis, y: &Axis, lines: &[Polyline]) -> String {
+pub(super) fn lines(title: &str, x: &Axis, y: &Axis, lines: &[Polyline]) -> String {
     let points = || lines.iter().flat_map(|(_, points)| points);
     let area = Area {
         across: Range::of(x.scale, points().map(|point| point.0)),
@@ -127,7 +126,7 @@ fn colour(at: usize) -> &'static str {
 
 /// Bars with their values, the longest last; logarithmic where they differ by more than a
 /// hundredfold.
-pub fn bars(title: &str, unit: &str, bars: &[(String, f64)]) -> String {
+pub(super) fn bars(title: &str, unit: &str, bars: &[(String, f64)]) -> String {
     const BAR: f64 = 30.0;
     let values = || bars.iter().map(|bar| bar.1).filter(|&value| value > 0.0);
     let is_wide = values().fold(0.0, f64::max) > 100.0 * values().fold(f64::MAX, f64::min);

@@ -15,7 +15,7 @@ pub(super) const NOTHING: &str = "–";
 const LOAD_SHARE_MAX: f64 = 0.95;
 
 /// The results as a table for each number of clients.
-pub fn table(results: &Results) -> String {
+pub(crate) fn table(results: &Results) -> String {
     let mut text = format!("{}\n{}\n", results.title, results.machine);
     for point in &results.points {
         head(&mut text, point);
@@ -107,7 +107,7 @@ fn verdict(text: &mut String, side: &Side) {
 }
 
 /// A number with as many digits as mean something.
-pub fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
         large if large >= 1e7 => format!("{:.1}M", value / 1e6),

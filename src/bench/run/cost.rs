@@ -9,7 +9,7 @@ use crate::bench::server::sample::Sample;
 
 /// What something has cost the servers. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Cost {
+pub(crate) struct Cost {
     /// CPU time of all threads.
     pub cpu: u64,
     /// CPU time of the first thread.
@@ -43,7 +43,7 @@ pub(super) struct Busy {
 
 impl Run<'_> {
     /// Does something; returns what it cost the servers beside its own result.
-    pub fn measure<T>(
+    pub(crate) fn measure<T>(
         &mut self,
         act: impl FnOnce(&mut Self) -> io::Result<T>,
     ) -> io::Result<(T, Cost)> {
@@ -59,7 +59,7 @@ impl Run<'_> {
 
     /// How busy the load was while something was measured, from 0 to 1: its busiest process, or its
     /// cores if that is more.
-    pub fn load_share(&self) -> f64 {
+    pub(crate) fn load_share(&self) -> f64 {
         let Busy { busiest, all, wall } = self.busy;
         let cores = cores::of_load() as u64;
         busiest.max(all / cores) as f64 / wall.max(1) as f64

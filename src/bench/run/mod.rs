@@ -9,8 +9,8 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-pub use self::cost::Cost;
-pub use self::publish::Schedule;
+pub(crate) use self::cost::Cost;
+pub(crate) use self::publish::Schedule;
 
 use self::cost::Busy;
 use super::cores::{self, Role};
@@ -25,7 +25,7 @@ use crate::work::unix_now;
 
 /// How the clients connect.
 #[derive(Clone, Debug)]
-pub struct Load {
+pub(crate) struct Load {
     /// Who subscribes to what.
     pub plan: Plan,
     /// How many servers share the clients; each has its own updates, which are the same.
@@ -73,7 +73,7 @@ impl Load {
 
 /// Servers with their clients; mostly one server.
 #[derive(Debug)]
-pub struct Run<'a> {
+pub(crate) struct Run<'a> {
     targets: Vec<Target>,
     fleet: Fleet,
     load: Load,
@@ -87,7 +87,7 @@ impl<'a> Run<'a> {
     /// Starts or finds the server, and the processes of the load. No update is of a time before
     /// `first_when`, in Unix seconds: a server that remembers those of an earlier run must not take
     /// the new ones for old.
-    pub fn start(
+    pub(crate) fn start(
         kind: &TargetKind,
         load: &Load,
         first_when: i64,
@@ -113,17 +113,17 @@ impl<'a> Run<'a> {
     }
 
     /// How many clients there are.
-    pub fn clients(&self) -> u32 {
+    pub(crate) fn clients(&self) -> u32 {
         self.load.plan.clients
     }
 
     /// How long updates may take to arrive before they count as missing.
-    pub fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         self.load.patience
     }
 
     /// What the servers have used so far, as far as their processes are known.
-    pub fn sample(&self) -> io::Result<Sample> {
+    pub(crate) fn sample(&self) -> io::Result<Sample> {
         let pids: Vec<u32> = self
             .targets
             .iter()
@@ -134,7 +134,7 @@ impl<'a> Run<'a> {
     }
 
     /// All clients connect and subscribe, `in_flight` at the same time.
-    pub fn connect(&mut self, with_since: bool, in_flight: u32) -> io::Result<Status> {
+    pub(crate) fn connect(&mut self, with_since: bool, in_flight: u32) -> io::Result<Status> {
         let clients = u64::from(self.clients());
         let order = Order::Connect {
             with_since,
@@ -147,12 +147,12 @@ impl<'a> Run<'a> {
     }
 
     /// All clients connect and subscribe, as the settings say.
-    pub fn connect_all(&mut self) -> io::Result<Status> {
+    pub(crate) fn connect_all(&mut self) -> io::Result<Status> {
         self.connect(false, self.load.in_flight)
     }
 
     /// Clients connect, subscribe and leave, so many times.
-    pub fn churn(&mut self, cycles: u64, step: &str) -> io::Result<Status> {
+    pub(crate) fn churn(&mut self, cycles: u64, step: &str) -> io::Result<Status> {
         let processes = self.load.processes;
         let order = Order::Churn {
             cycles: cycles.div_ceil(u64::from(processes)),
@@ -162,7 +162,7 @@ impl<'a> Run<'a> {
     }
 
     /// Lets so many clients per second lose their connection and come back, from now on; 0 ends it.
-    pub fn roam(&mut self, per_second: u32) -> io::Result<()> {
+    pub(crate) fn roam(&mut self, per_second: u32) -> io::Result<()> {
         self.order(&Order::Roam {
             per_second: per_second.div_ceil(self.load.processes),
             in_flight: self.load.in_flight,
@@ -171,24 +171,24 @@ impl<'a> Run<'a> {
     }
 
     /// All connections end without a close frame.
-    pub fn cut(&mut self) -> io::Result<()> {
+    pub(crate) fn cut(&mut self) -> io::Result<()> {
         self.order(&Order::Cut).map(drop)
     }
 
     /// What was measured so far was a warm-up: latencies count from here.
-    pub fn forget(&mut self) -> io::Result<()> {
+    pub(crate) fn forget(&mut self) -> io::Result<()> {
         self.late = 0;
         self.order(&Order::Forget).map(drop)
     }
 
     /// Waits until all have what they should get; returns how much is missing.
-    pub fn await_all(&mut self) -> io::Result<u64> {
+    pub(crate) fn await_all(&mut self) -> io::Result<u64> {
         let patience = self.patience();
         Ok(self.order(&Order::Await { patience })?.outstanding)
     }
 
     /// Gives the load an order and waits until it is done.
-    pub fn order(&mut self, order: &Order) -> io::Result<Status> {
+    pub(crate) fn order(&mut self, order: &Order) -> io::Result<Status> {
         self.fleet.order(order, &mut |_| ())
     }
 
@@ -207,28 +207,28 @@ impl<'a> Run<'a> {
     }
 
     /// The first time that no update has had, in Unix seconds.
-    pub fn next_when(&self) -> i64 {
+    pub(crate) fn next_when(&self) -> i64 {
         self.load.plan.first_when + i64::from(self.next_seq)
     }
 
     /// How late updates were published at most: the bench's own fault, or that of what it publishes
     /// to.
-    pub fn late(&self) -> Duration {
+    pub(crate) fn late(&self) -> Duration {
         Duration::from_nanos(self.late)
     }
 
     /// Where a step is shown that consists of others.
-    pub fn status_line(&self) -> &'a StatusLine {
+    pub(crate) fn status_line(&self) -> &'a StatusLine {
         self.status_line
     }
 
     /// Whether it is known which processes the servers are.
-    pub fn knows_processes(&self) -> bool {
+    pub(crate) fn knows_processes(&self) -> bool {
         self.targets.iter().all(|target| !target.pids.is_empty())
     }
 
     /// All that the load has counted.
-    pub fn outcome(&mut self) -> io::Result<Outcome> {
+    pub(crate) fn outcome(&mut self) -> io::Result<Outcome> {
         self.fleet.outcome()
     }
 }

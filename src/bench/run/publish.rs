@@ -27,7 +27,7 @@ const LONG: Duration = Duration::from_millis(200);
 
 /// When updates are published.
 #[derive(Clone, Copy, Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     /// How many are due at the same time.
     pub burst: u32,
     /// How many bursts are due per second; 0: each as soon as all have the one before.
@@ -36,7 +36,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// The same bursts, each as soon as all have got the one before.
-    pub fn without_rate(self) -> Self {
+    pub(crate) fn without_rate(self) -> Self {
         Self { rate: 0.0, ..self }
     }
 }
@@ -44,7 +44,7 @@ impl Schedule {
 impl Run<'_> {
     /// Publishes updates and waits until all have them. Returns the number of deliveries that were
     /// still to come when patience ended.
-    pub fn publish(
+    pub(crate) fn publish(
         &mut self,
         updates: u32,
         demand: Demand,
@@ -73,7 +73,7 @@ impl Run<'_> {
     }
 
     /// Two bursts that do not count, so that what a server needs once is there.
-    pub fn warm_up(&mut self, schedule: Schedule) -> io::Result<()> {
+    pub(crate) fn warm_up(&mut self, schedule: Schedule) -> io::Result<()> {
         let (updates, schedule) = (2 * schedule.burst, schedule.without_rate());
         self.publish(updates, Demand::Wanted, schedule, "warming up")?;
         self.forget()
@@ -81,7 +81,7 @@ impl Run<'_> {
 
     /// Publishes updates when they are due, whatever has become of those before; shows them as a
     /// step where it has a name.
-    pub fn publish_on_time(
+    pub(crate) fn publish_on_time(
         &mut self,
         updates: u32,
         demand: Demand,
@@ -116,7 +116,7 @@ impl Run<'_> {
     }
 
     /// Publishes updates while nobody is connected, and gives the server the time to learn of them.
-    pub fn publish_unseen(&mut self, updates: u32) -> io::Result<()> {
+    pub(crate) fn publish_unseen(&mut self, updates: u32) -> io::Result<()> {
         let segment = self.announce(updates, Demand::Wanted, updates, 0)?;
         self.send(segment.seqs(), Demand::Wanted)?;
         interrupt::pause(UNSEEN + updates * UNSEEN_EACH)

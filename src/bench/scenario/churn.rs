@@ -6,7 +6,7 @@ use super::Scenario;
 use crate::bench::report::measure::Measures;
 use crate::bench::run::Run;
 
-pub struct Churn {
+pub(crate) struct Churn {
     /// Times that a client connects and leaves.
     pub cycles: u64,
 }

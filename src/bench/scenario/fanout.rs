@@ -7,7 +7,7 @@ use crate::bench::load::plan::Demand;
 use crate::bench::report::measure::Measures;
 use crate::bench::run::{Run, Schedule};
 
-pub struct Fanout {
+pub(crate) struct Fanout {
     pub updates: u32,
     pub schedule: Schedule,
 }

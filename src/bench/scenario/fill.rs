@@ -11,7 +11,7 @@ use crate::bench::load::plan::Demand;
 use crate::bench::report::measure::Measures;
 use crate::bench::run::{Run, Schedule};
 
-pub struct Fill {
+pub(crate) struct Fill {
     pub updates: u32,
     pub schedule: Schedule,
 }

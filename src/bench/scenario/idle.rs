@@ -10,7 +10,7 @@ use crate::bench::report::measure::Measures;
 use crate::bench::run::Run;
 use crate::bench::server::sample::Sample;
 
-pub struct Idle {
+pub(crate) struct Idle {
     /// For how long clients do nothing.
     pub duration: Duration,
 }

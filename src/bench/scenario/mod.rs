@@ -15,14 +15,14 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-pub use self::churn::Churn;
-pub use self::fanout::Fanout;
-pub use self::fill::Fill;
-pub use self::idle::Idle;
-pub use self::slow::Slow;
-pub use self::soak::Soak;
-pub use self::sparse::Sparse;
-pub use self::storm::Storm;
+pub(crate) use self::churn::Churn;
+pub(crate) use self::fanout::Fanout;
+pub(crate) use self::fill::Fill;
+pub(crate) use self::idle::Idle;
+pub(crate) use self::slow::Slow;
+pub(crate) use self::soak::Soak;
+pub(crate) use self::sparse::Sparse;
+pub(crate) use self::storm::Storm;
 
 use super::interrupt::pause;
 use super::load::plan::{Pattern, Plan};
@@ -43,7 +43,7 @@ const LONG_REST: Duration = Duration::from_millis(1_500);
 const LATE: Duration = Duration::from_millis(10);
 
 /// What is done, and measured.
-pub trait Scenario {
+pub(crate) trait Scenario {
     /// Does it.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ pub trait Scenario {
 ///
 /// # Errors
 /// When the server or the load is gone.
-pub fn measure(scenario: &dyn Scenario, run: &mut Run<'_>) -> io::Result<Measures> {
+pub(crate) fn measure(scenario: &dyn Scenario, run: &mut Run<'_>) -> io::Result<Measures> {
     let mut measures = Measures::default();
     scenario.run(run, &mut measures)?;
     pause(REST)?;
@@ -73,7 +73,7 @@ pub fn measure(scenario: &dyn Scenario, run: &mut Run<'_>) -> io::Result<Measure
 
 /// The scenarios by their names on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Name {
+pub(crate) enum Name {
     /// Memory of clients that do nothing
     Idle,
     /// Updates that many want
@@ -94,7 +94,7 @@ pub enum Name {
 
 impl Name {
     /// Which bugs the clients subscribe to by default.
-    pub fn pattern(self) -> Pattern {
+    pub(crate) fn pattern(self) -> Pattern {
         match self {
             Self::Idle | Self::Sparse | Self::Churn | Self::Fill => Pattern::Own,
             Self::Fanout | Self::Storm | Self::Slow => Pattern::Shared,
@@ -103,18 +103,18 @@ impl Name {
     }
 
     /// Whether updates are published, so that it must be known how.
-    pub fn publishes(self) -> bool {
+    pub(crate) fn publishes(self) -> bool {
         !matches!(self, Self::Idle | Self::Churn)
     }
 
     /// Whether updates are due whatever has become of those before.
-    pub fn needs_rate(self) -> bool {
+    pub(crate) fn needs_rate(self) -> bool {
         matches!(self, Self::Slow | Self::Soak)
     }
 
     /// Whether the floor can do the same: it knows one bug of each client, or sends all to all, and
     /// remembers nothing.
-    pub fn has_floor(self, plan: &Plan) -> bool {
+    pub(crate) fn has_floor(self, plan: &Plan) -> bool {
         let knows_bugs = plan.pattern == Pattern::Shared
             || (plan.pattern == Pattern::Own && plan.bugs_per_client == 1);
         knows_bugs && !matches!(self, Self::Slow | Self::Soak | Self::Fill)

@@ -9,7 +9,7 @@ use crate::bench::load::plan::Demand;
 use crate::bench::report::measure::Measures;
 use crate::bench::run::{Run, Schedule};
 
-pub struct Slow {
+pub(crate) struct Slow {
     pub updates: u32,
     pub schedule: Schedule,
     /// Each so-many-th client stops reading.

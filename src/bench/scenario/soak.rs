@@ -12,7 +12,7 @@ use crate::bench::server::sample::Sample;
 /// Updates before anything is measured.
 const WARM_UP: u32 = 50;
 
-pub struct Soak {
+pub(crate) struct Soak {
     pub schedule: Schedule,
     pub duration: Duration,
     /// How many clients per second lose their connection and come back.

@@ -10,7 +10,7 @@ use crate::bench::run::{Run, Schedule};
 /// Updates before anything is measured.
 const WARM_UP: u32 = 50;
 
-pub struct Sparse {
+pub(crate) struct Sparse {
     pub updates: u32,
     pub schedule: Schedule,
 }

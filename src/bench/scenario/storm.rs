@@ -9,7 +9,7 @@ use crate::bench::load::plan::Demand;
 use crate::bench::report::measure::Measures;
 use crate::bench::run::{Run, Schedule};
 
-pub struct Storm {
+pub(crate) struct Storm {
     /// How many connect at the same time.
     pub in_flight: u32,
     /// Updates that all miss, where the server remembers them.

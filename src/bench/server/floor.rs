@@ -21,7 +21,7 @@ const BACKLOG: i32 = 4_096;
 
 /// Who gets an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audience {
+pub(crate) enum Audience {
     /// Every client, whatever the bug, if it is below this number; nobody gets those above.
     All(u32),
     /// The one client that subscribed to the bug last.
@@ -48,7 +48,7 @@ struct Floor {
 ///
 /// # Errors
 /// When there is no port, or the poll fails.
-pub fn run(audience: Audience) -> io::Result<()> {
+pub(crate) fn run(audience: Audience) -> io::Result<()> {
     let mut floor = Floor::new(audience)?;
     let mut events = Events::with_capacity(1_024);
     loop {

@@ -16,8 +16,7 @@ const KERNEL_BYTES: u64 = 9_000;
 
 /// What a run will need.
 #[derive(Clone, Debug)]
-pub struct Need {
-    /// Clients.
+pub(crate) struct Need {
     pub clients: u32,
     /// Processes that hold them.
     pub processes: u32,
@@ -30,12 +29,12 @@ pub struct Need {
 }
 
 /// How many clients one process of the load can hold.
-pub fn clients_max() -> u32 {
+pub(crate) fn clients_max() -> u32 {
     u32::try_from(machine::open_files().saturating_sub(FILES_OF_LOAD)).unwrap_or(u32::MAX)
 }
 
 /// How many clients a server that is started here can hold.
-pub fn clients_max_of_server() -> u32 {
+pub(crate) fn clients_max_of_server() -> u32 {
     u32::try_from(machine::open_files().saturating_sub(FILES_OF_SERVER)).unwrap_or(u32::MAX)
 }
 
@@ -44,7 +43,7 @@ impl Need {
     ///
     /// # Errors
     /// A sentence that says what, and what to do.
-    pub fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let clients = self.clients;
         let each = clients.div_ceil(self.processes.max(1));
         if each > clients_max() {
@@ -93,7 +92,7 @@ impl Need {
 }
 
 /// The machine in one line.
-pub fn describe() -> String {
+pub(crate) fn describe() -> String {
     let (model, cores) = machine::processor();
     format!(
         "{cores} × {}, {:.1} GB, Linux {}, TCP {}; {} of bugzfeed {}",

@@ -6,7 +6,7 @@ use std::io;
 
 /// What processes have used up to a moment.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// Memory in RAM, in bytes.
     pub rss: u64,
     /// The same, with what is shared divided among those who share it.
@@ -15,7 +15,6 @@ pub struct Sample {
     pub cpu: u64,
     /// CPU time of the first thread, which is the loop of `bugzfeed serve`, in nanoseconds.
     pub cpu_first: u64,
-    /// Open files.
     pub files: u64,
     /// Context switches of the first thread, whether it asked for them or not.
     pub switches: u64,
@@ -27,7 +26,7 @@ pub struct Sample {
 
 impl Sample {
     /// Looks at processes; what they use is added up.
-    pub fn take(pids: &[u32]) -> io::Result<Self> {
+    pub(crate) fn take(pids: &[u32]) -> io::Result<Self> {
         let mut sum = Self {
             slab: slab(),
             buffers: buffers(),
@@ -63,7 +62,7 @@ impl Sample {
 }
 
 /// CPU time in nanoseconds of all threads of a process, and of its first one.
-pub fn cpu(pid: u32) -> io::Result<(u64, u64)> {
+pub(crate) fn cpu(pid: u32) -> io::Result<(u64, u64)> {
     let mut all = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         // A thread may end while they are counted.

@@ -16,7 +16,7 @@ use crate::client::FeedUrl;
 
 /// Which server to measure.
 #[derive(Clone, Debug)]
-pub enum TargetKind {
+pub(crate) enum TargetKind {
     /// `bugzfeed serve` of this program, with these further arguments.
     Serve(Vec<String>),
     /// The floor, whose updates go to all clients if the bug is below this number, or to the bug's
@@ -25,7 +25,6 @@ pub enum TargetKind {
     /// A server that runs already.
     Running {
         url: FeedUrl,
-        /// Its processes.
         pids: Vec<u32>,
         /// Where it learns of updates.
         inlet: Option<Box<InletAddress>>,
@@ -34,12 +33,11 @@ pub enum TargetKind {
 
 /// A server that runs.
 #[derive(Debug)]
-pub struct Target {
+pub(crate) struct Target {
     /// Where it listens.
     pub address: SocketAddr,
     /// What the header field Host says.
     pub host: String,
-    /// The feed's path.
     pub path: String,
     /// Its processes, where they are known.
     pub pids: Vec<u32>,
@@ -53,7 +51,7 @@ pub struct Target {
 
 impl Target {
     /// Starts the server, or finds it.
-    pub fn start(kind: &TargetKind) -> io::Result<Self> {
+    pub(crate) fn start(kind: &TargetKind) -> io::Result<Self> {
         match kind {
             TargetKind::Serve(arguments) => serve(arguments),
             TargetKind::Floor(audience) => floor(*audience),

@@ -135,7 +135,6 @@ impl Rounds<'_> {
         Ok(())
     }
 
-    /// Measures one server once.
     fn run(&mut self, kind: &TargetKind, load: &Load, side: &mut Side) -> io::Result<()> {
         let mut run = Run::start(kind, load, self.first_when, self.status_line)?;
         let scenario = self.options.scenario(self.name, &load.plan, kind);

@@ -37,7 +37,6 @@ impl Runner {
             .expect("the thread ends after this sender only");
     }
 
-    /// Waits for all commands.
     pub(super) fn finish(self) {
         drop(self.updates);
         self.thread.join().expect("running commands does not panic");

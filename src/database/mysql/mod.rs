@@ -32,7 +32,7 @@ const UTC: &str =
 ///
 /// # Errors
 /// When it cannot be reached, or refuses the account or the time zone.
-pub fn connect(settings: &ServerSettings) -> Result<Conn, Error> {
+pub(crate) fn connect(settings: &ServerSettings) -> Result<Conn, Error> {
     let ssl = match &settings.tls {
         Tls::Off => None,
         Tls::Unverified => Some(SslOpts::default().with_danger_accept_invalid_certs(true)),
@@ -121,7 +121,7 @@ fn in_transaction<T>(
 }
 
 /// An error's own words, without the names of Rust's types.
-pub fn sentence(error: &::mysql::Error) -> String {
+pub(crate) fn sentence(error: &::mysql::Error) -> String {
     match error {
         ::mysql::Error::IoError(error) => error.to_string(),
         ::mysql::Error::CodecError(error) => error.to_string(),

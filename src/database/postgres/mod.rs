@@ -32,7 +32,7 @@ const UTC: &str = "CASE WHEN delta_ts::timestamp BETWEEN '0001-01-02' AND '9999-
 ///
 /// # Errors
 /// When it cannot be reached, or refuses the account or the time zone.
-pub fn connect(settings: &ServerSettings) -> Result<Client, Error> {
+pub(crate) fn connect(settings: &ServerSettings) -> Result<Client, Error> {
     let mut config = Config::new();
     config
         .user(&settings.user)
@@ -97,7 +97,7 @@ fn session(zone: &Zone) -> String {
 }
 
 /// An error with all its causes.
-pub fn sentence(error: &::postgres::Error) -> String {
+pub(crate) fn sentence(error: &::postgres::Error) -> String {
     if let Some(error) = error.as_db_error() {
         return error.to_string();
     }

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 
 /// Encrypts connections as its configuration says.
 #[derive(Clone)]
-pub struct Connector(pub Arc<ClientConfig>);
+pub(super) struct Connector(pub Arc<ClientConfig>);
 
 impl MakeTlsConnect<Socket> for Connector {
     type Stream = Stream;
@@ -32,7 +32,7 @@ impl MakeTlsConnect<Socket> for Connector {
 }
 
 /// A handshake with a certain server.
-pub struct Handshake {
+pub(super) struct Handshake {
     config: Arc<ClientConfig>,
     server: ServerName<'static>,
 }
@@ -53,7 +53,7 @@ impl TlsConnect<Socket> for Handshake {
 }
 
 /// An encrypted connection.
-pub struct Stream(tokio_rustls::client::TlsStream<Socket>);
+pub(super) struct Stream(tokio_rustls::client::TlsStream<Socket>);
 
 impl TlsStream for Stream {
     /// None: SCRAM works without it, and to compute it would take a parser of certificates.

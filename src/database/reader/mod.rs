@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 /// What is read from a table at once, to be handed over and then deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// To be deleted after `updates` were handed over.
     rows: Vec<Row>,
     /// To be handed over, in order. Fewer than the rows where some were handed over before, or
@@ -33,11 +33,11 @@ pub struct Batch {
 }
 
 /// Opens the table anew: at the start, and after each failure.
-pub type OpenTable = Box<dyn FnMut() -> Result<Box<dyn Table>, Error> + Send>;
+pub(crate) type OpenTable = Box<dyn FnMut() -> Result<Box<dyn Table>, Error> + Send>;
 
 /// Reads a table over as many connections as it takes. Each update comes once, even when the
 /// database fails between reading and deleting; only a crash of this program can repeat one.
-pub struct Reader {
+pub(crate) struct Reader {
     open: OpenTable,
     table: Option<Box<dyn Table>>,
     /// Whether other readers are waited for.
@@ -58,7 +58,7 @@ pub struct Reader {
 
 impl Reader {
     /// A reader that is not connected yet. A standby waits while another one has the table.
-    pub fn new(open: OpenTable, is_standby: bool) -> Self {
+    pub(crate) fn new(open: OpenTable, is_standby: bool) -> Self {
         Self {
             open,
             table: None,
@@ -77,7 +77,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the table cannot be opened, or its rows could not be deleted.
-    pub fn connect(&mut self) -> Result<(), Error> {
+    pub(crate) fn connect(&mut self) -> Result<(), Error> {
         self.table = None;
         self.is_proven = false;
         self.table = Some((self.open)()?);
@@ -90,7 +90,7 @@ impl Reader {
     /// # Errors
     /// [`super::Claimed`] when another reader has the table and this one does not wait; or when the
     /// database does not answer.
-    pub fn claim(&mut self, stop: &Stop, waits: impl FnMut(&str)) -> Result<bool, Error> {
+    pub(crate) fn claim(&mut self, stop: &Stop, waits: impl FnMut(&str)) -> Result<bool, Error> {
         let is_standby = self.is_standby;
         let is_claimed = claim::claim(self.table()?, is_standby, stop, waits)?;
         // A reader that has been at work waits until the database notices that its own connection
@@ -100,7 +100,7 @@ impl Reader {
     }
 
     /// Goes on behind the row that was noted with an earlier batch, unless a later one is known.
-    pub fn resume(&mut self, note: Option<&str>) {
+    pub(crate) fn resume(&mut self, note: Option<&str>) {
         if self.bookmark.is_none() {
             self.bookmark = note.and_then(|note| note.parse().ok());
         }
@@ -110,7 +110,7 @@ impl Reader {
     ///
     /// # Errors
     /// When [`Reader::connect`] has not succeeded yet.
-    pub fn table(&mut self) -> Result<&mut dyn Table, Error> {
+    pub(crate) fn table(&mut self) -> Result<&mut dyn Table, Error> {
         match &mut self.table {
             Some(table) => Ok(table.as_mut()),
             None => Err("the table is not open".into()),
@@ -121,7 +121,7 @@ impl Reader {
     ///
     /// # Errors
     /// When there is no connection, or the database does not answer.
-    pub fn read(&mut self) -> Result<Batch, Error> {
+    pub(crate) fn read(&mut self) -> Result<Batch, Error> {
         self.look_at_triggers()?;
         let mut rows = self.table()?.read()?;
         let is_full = rows.len() > BATCH_ROWS;
@@ -167,7 +167,7 @@ impl Reader {
     /// # Errors
     /// When there is no connection, or the database does not answer. The rows may be read again,
     /// but not their updates.
-    pub fn delete(&mut self, batch: Batch) -> Result<(), Error> {
+    pub(crate) fn delete(&mut self, batch: Batch) -> Result<(), Error> {
         let is_stuck = batch.is_full && batch.updates.is_empty();
         self.bookmark = batch.bookmark.or(self.bookmark.take());
         if batch.rows.is_empty() {
@@ -197,7 +197,7 @@ impl Reader {
     ///
     /// # Errors
     /// When there is no connection, or the database does not answer.
-    pub fn clear(&mut self) -> Result<(), Error> {
+    pub(crate) fn clear(&mut self) -> Result<(), Error> {
         if let Some(bookmark) = self.bookmark.take()
             && let Some(row) = self.table()?.find(bookmark.id())?
             && bookmark.marks(&row)

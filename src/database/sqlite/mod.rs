@@ -35,7 +35,7 @@ impl FileSettings {
     ///
     /// # Errors
     /// A sentence that names what was wrong and what is accepted.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (file, query) = text.split_once('?').unwrap_or((text, ""));
         if file.is_empty() {
             return Err("the file's name is missing; accepted is sqlite:FILE".to_owned());
@@ -56,7 +56,7 @@ impl FileSettings {
     }
 
     /// The file.
-    pub fn file(&self) -> &Path {
+    pub(crate) fn file(&self) -> &Path {
         &self.file
     }
 }

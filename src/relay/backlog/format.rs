@@ -34,7 +34,7 @@ const FORMAT: &str = "
 
 /// Makes the tables where they are not there, and those of the version before like those of this
 /// one.
-pub fn prepare(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+pub(super) fn prepare(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     match (
         has_table(transaction, "push_format")?,
         has_table(transaction, "push_destination")?,
@@ -55,7 +55,7 @@ pub fn prepare(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
 }
 
 /// Whether a relay has not ended as it should.
-pub fn was_left_open(database: &Connection) -> rusqlite::Result<bool> {
+pub(super) fn was_left_open(database: &Connection) -> rusqlite::Result<bool> {
     if !has_table(database, "push_format")? {
         return Ok(false);
     }
@@ -63,7 +63,7 @@ pub fn was_left_open(database: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// Notes whether a relay is at work.
-pub fn set_open(database: &Connection, is_open: bool) -> rusqlite::Result<()> {
+pub(super) fn set_open(database: &Connection, is_open: bool) -> rusqlite::Result<()> {
     database
         .execute("UPDATE push_format SET is_open = ?1", [is_open])
         .map(drop)
@@ -71,7 +71,7 @@ pub fn set_open(database: &Connection, is_open: bool) -> rusqlite::Result<()> {
 
 /// Begins new streams for all destinations, which lets their receivers know that they may have
 /// missed some changes.
-pub fn begin_all_streams(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+pub(super) fn begin_all_streams(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     let mut select = transaction.prepare("SELECT id FROM push_destination")?;
     let ids = select.query_map([], |row| row.get(0))?;
     for id in ids.collect::<rusqlite::Result<Vec<_>>>()? {
@@ -83,7 +83,7 @@ pub fn begin_all_streams(transaction: &Transaction<'_>) -> rusqlite::Result<()> 
 /// Makes a destination known and in use. One that is new, that was not in use, or for which a relay
 /// of the version before has appended changes begins a new stream: its receivers may have missed
 /// some.
-pub fn enroll(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<i64> {
+pub(super) fn enroll(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<i64> {
     let known = "SELECT id, is_in_use AND stream IS NOT NULL AND NOT EXISTS (SELECT 1 FROM push_backlog WHERE destination = d.id AND number = 0)
          FROM push_destination AS d WHERE name = ?1";
     let known = transaction
@@ -106,7 +106,7 @@ pub fn enroll(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<i64
 }
 
 /// The stream of a destination: its id, and the last number that was given.
-pub fn stream(database: &Connection, destination: i64) -> rusqlite::Result<Number> {
+pub(super) fn stream(database: &Connection, destination: i64) -> rusqlite::Result<Number> {
     let select = "SELECT stream, number, newest FROM push_destination WHERE id = ?1";
     database
         .prepare_cached(select)?

@@ -14,14 +14,14 @@ use super::format;
 
 /// Which files a connection has open: device and inode of the file and of its log.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Place {
+pub(super) struct Place {
     file: PathBuf,
     opened: [Option<(u64, u64)>; 2],
 }
 
 impl Place {
     /// What is there now. The database has been written to since it was opened: its log is there.
-    pub fn now(file: &Path) -> Self {
+    pub(super) fn now(file: &Path) -> Self {
         Self {
             file: file.to_owned(),
             opened: [identity(file), identity(&beside(file, "-wal"))],
@@ -29,12 +29,12 @@ impl Place {
     }
 
     /// Whether the same files are still there.
-    pub fn is_unchanged(&self) -> bool {
+    pub(super) fn is_unchanged(&self) -> bool {
         *self == Self::now(&self.file)
     }
 
     /// Saves what a connection to the files holds, for [`put_back`].
-    pub fn rescue(&self, database: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn rescue(&self, database: &Connection) -> rusqlite::Result<()> {
         let rescued = beside(&self.file, RESCUED);
         // What an earlier attempt has left behind, if anything.
         let _ = fs::remove_file(&rescued);
@@ -48,7 +48,7 @@ const RESCUED: &str = ".rescued";
 
 /// Puts in place what was rescued, if anything was. No connection to the files is open any more:
 /// the last one to close deletes the log.
-pub fn put_back(file: &Path) -> io::Result<()> {
+pub(crate) fn put_back(file: &Path) -> io::Result<()> {
     let rescued = beside(file, RESCUED);
     if !rescued.exists() {
         return Ok(());
@@ -59,7 +59,7 @@ pub fn put_back(file: &Path) -> io::Result<()> {
 
 /// Looks at the file before a relay begins with it, which nobody else uses. What is corrupt is moved
 /// aside; where the log is missing that a killed relay has left, streams begin anew.
-pub fn examine(file: &Path) -> rusqlite::Result<()> {
+pub(crate) fn examine(file: &Path) -> rusqlite::Result<()> {
     if !file.exists() {
         return Ok(());
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use self::guard::Place;
-pub use self::guard::{examine, put_back};
+pub(crate) use self::guard::{examine, put_back};
 use crate::amqp::{Announcement, Number};
 use crate::update::{BugId, Update};
 use crate::work::FileLock;
@@ -30,18 +30,18 @@ const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 /// A destination's key in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key(i64);
+pub(crate) struct Key(i64);
 
 /// One connection to the file.
 #[derive(Debug)]
-pub struct Backlog {
+pub(crate) struct Backlog {
     database: Connection,
     place: Place,
 }
 
 /// A change that waits for a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its place in the order.
     pub id: i64,
     /// What changed.
@@ -52,7 +52,7 @@ pub struct Entry {
 
 /// The state of a destination. Times are in Unix seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+pub(crate) struct Status {
     /// The destination's name.
     pub name: String,
     /// Whether the relay that used the file last sends anything to it.
@@ -69,7 +69,7 @@ pub struct Status {
 
 /// How much a commit may lose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Commit {
+pub(crate) enum Commit {
     /// Nothing: it waits for the disk.
     Durable,
     /// What was committed last, when the power fails. A killed process loses nothing.
@@ -81,7 +81,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot open or write the file, or a newer version made it.
-    pub fn open(file: &Path, commit: Commit) -> rusqlite::Result<Self> {
+    pub(crate) fn open(file: &Path, commit: Commit) -> rusqlite::Result<Self> {
         let mut database = Connection::open(file)?;
         database.busy_timeout(LOCK_WAIT)?;
         // In this mode readers and the writer do not wait for each other, and whether a commit
@@ -107,7 +107,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot open the file, or it is no backlog.
-    pub fn look(file: &Path) -> rusqlite::Result<Self> {
+    pub(crate) fn look(file: &Path) -> rusqlite::Result<Self> {
         // Not read-only: what a killed relay has left behind could not be read.
         let database = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         database.busy_timeout(LOCK_WAIT)?;
@@ -123,7 +123,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot write.
-    pub fn begin(&self) -> rusqlite::Result<()> {
+    pub(crate) fn begin(&self) -> rusqlite::Result<()> {
         format::set_open(&self.database, true)?;
         self.database
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
@@ -133,12 +133,12 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot write.
-    pub fn end(&self) -> rusqlite::Result<()> {
+    pub(crate) fn end(&self) -> rusqlite::Result<()> {
         format::set_open(&self.database, false)
     }
 
     /// Whether the file and its log are still those that were opened.
-    pub fn is_in_place(&self) -> bool {
+    pub(crate) fn is_in_place(&self) -> bool {
         self.place.is_unchanged()
     }
 
@@ -146,7 +146,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot read or write.
-    pub fn rescue(&self) -> rusqlite::Result<()> {
+    pub(crate) fn rescue(&self) -> rusqlite::Result<()> {
         // The copy has no log, which then must not look like one that was deleted.
         self.end()?;
         self.place.rescue(&self.database)
@@ -157,7 +157,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot write; nothing has changed then.
-    pub fn enroll(&mut self, names: &[String]) -> rusqlite::Result<Vec<Key>> {
+    pub(crate) fn enroll(&mut self, names: &[String]) -> rusqlite::Result<Vec<Key>> {
         let transaction = self
             .database
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -179,7 +179,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot write; nothing was added then.
-    pub fn append(
+    pub(crate) fn append(
         &mut self,
         updates: &[Update],
         destinations: &[Key],
@@ -225,7 +225,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot write.
-    pub fn skip_numbers(&mut self, destinations: &[Key]) -> rusqlite::Result<()> {
+    pub(crate) fn skip_numbers(&mut self, destinations: &[Key]) -> rusqlite::Result<()> {
         let skip = "UPDATE push_destination SET number = number + 1 WHERE id = ?1";
         let mut skip = self.database.prepare_cached(skip)?;
         for &Key(destination) in destinations {
@@ -238,7 +238,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot read.
-    pub fn bookmark(&self) -> rusqlite::Result<Option<String>> {
+    pub(crate) fn bookmark(&self) -> rusqlite::Result<Option<String>> {
         let select = "SELECT note FROM push_bookmark";
         self.database
             .query_row(select, [], |row| row.get(0))
@@ -250,7 +250,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot read.
-    pub fn first(
+    pub(crate) fn first(
         &self,
         Key(destination): Key,
         after: i64,
@@ -283,7 +283,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot read.
-    pub fn announcement(
+    pub(crate) fn announcement(
         &self,
         Key(destination): Key,
         after: i64,
@@ -311,7 +311,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot write.
-    pub fn delete(&mut self, Key(destination): Key, last: i64) -> rusqlite::Result<()> {
+    pub(crate) fn delete(&mut self, Key(destination): Key, last: i64) -> rusqlite::Result<()> {
         let mut delete = self
             .database
             .prepare_cached("DELETE FROM push_backlog WHERE destination = ?1 AND id <= ?2")?;
@@ -323,7 +323,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot write.
-    pub fn note_error(
+    pub(crate) fn note_error(
         &mut self,
         Key(destination): Key,
         error: &str,
@@ -340,7 +340,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot write.
-    pub fn note_success(&mut self, Key(destination): Key) -> rusqlite::Result<()> {
+    pub(crate) fn note_success(&mut self, Key(destination): Key) -> rusqlite::Result<()> {
         self.database
             .execute(
                 "UPDATE push_destination SET next_attempt = NULL WHERE id = ?1",
@@ -353,7 +353,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot read.
-    pub fn depth(&self, Key(destination): Key) -> rusqlite::Result<u64> {
+    pub(crate) fn depth(&self, Key(destination): Key) -> rusqlite::Result<u64> {
         let mut count = self
             .database
             .prepare_cached("SELECT count(*) FROM push_backlog WHERE destination = ?1")?;
@@ -366,7 +366,7 @@ impl Backlog {
     ///
     /// # Errors
     /// When SQLite cannot read.
-    pub fn status(&self) -> rusqlite::Result<Vec<Status>> {
+    pub(crate) fn status(&self) -> rusqlite::Result<Vec<Status>> {
         let mut select = self.database.prepare(
             "SELECT name, (SELECT count(*) FROM push_backlog WHERE destination = d.id),
                  (SELECT since FROM push_backlog WHERE destination = d.id ORDER BY id LIMIT 1), error, error_at, next_attempt, is_in_use
@@ -392,7 +392,7 @@ impl Backlog {
 ///
 /// # Errors
 /// When the file cannot be made or locked.
-pub fn claim(backlog: &Path) -> std::io::Result<Option<FileLock>> {
+pub(crate) fn claim(backlog: &Path) -> std::io::Result<Option<FileLock>> {
     let mut name = backlog.as_os_str().to_owned();
     name.push(".lock");
     FileLock::take(&PathBuf::from(name))

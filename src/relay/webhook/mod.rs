@@ -9,7 +9,7 @@ use serde::Serialize;
 use ureq::http::StatusCode;
 use ureq::{Agent, Body, http::Response};
 
-pub use self::settings::Settings;
+pub(crate) use self::settings::Settings;
 use super::backlog::Entry;
 use super::destination::{Destination, SendError};
 use crate::update::Update;
@@ -19,7 +19,7 @@ use crate::work::Stop;
 const WORDS_BYTES_MAX: u64 = 200;
 
 /// The server that takes posts.
-pub struct Webhook {
+pub(super) struct Webhook {
     settings: Settings,
     agent: Agent,
 }
@@ -29,7 +29,7 @@ impl Webhook {
     ///
     /// # Errors
     /// When a file that they name cannot be used.
-    pub fn new(settings: Settings) -> Result<Self, String> {
+    pub(super) fn new(settings: Settings) -> Result<Self, String> {
         settings.proofs(b"")?;
         Ok(Self {
             agent: settings.agent()?,

@@ -21,7 +21,7 @@ const OPTIONS: &str = "secret_file=FILE, key_file=FILE, header=NAME and cacert=F
 
 /// Where posts go, and what proves who sent them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Without the fragment, which holds the options.
     pub(super) url: Url,
     /// What the signature is made with.
@@ -37,7 +37,7 @@ impl Settings {
     ///
     /// # Errors
     /// A sentence that names what was wrong and what is accepted.
-    pub fn parse(address: &str) -> Result<Self, String> {
+    pub(crate) fn parse(address: &str) -> Result<Self, String> {
         let mut url = Url::parse(address)
             .map_err(|why| format!("it is no URL ({why}); accepted is https://HOST/PATH"))?;
         if !url.username().is_empty() || url.password().is_some() {

@@ -116,7 +116,7 @@ impl HistoryFile {
     ///
     /// # Errors
     /// When SQLite cannot write. A later start knows then that updates are missing.
-    pub fn keep(
+    pub(crate) fn keep(
         &mut self,
         updates: &[Update],
         credible_until: i64,
@@ -139,7 +139,7 @@ impl HistoryFile {
     ///
     /// # Errors
     /// As [`HistoryFile::keep`].
-    pub fn keep_earlier(&mut self, updates: &[(i64, Update)]) -> rusqlite::Result<()> {
+    pub(crate) fn keep_earlier(&mut self, updates: &[(i64, Update)]) -> rusqlite::Result<()> {
         self.write(&[], updates.iter(), |progress, (watermark, update)| {
             (progress.watermark.max(*watermark), update)
         })
@@ -148,7 +148,7 @@ impl HistoryFile {
     /// Records up to which time (Unix seconds) updates may be missing, if that is known.
     ///
     /// # Errors
-    /// As [`HistoryFile::keep`].
+    /// When SQLite cannot write. A later start knows then that updates are missing.
     pub fn set_floor(&mut self, floor: Option<i64>) -> rusqlite::Result<()> {
         let floor = if self.has_lost { None } else { floor };
         let result = self.database.execute(
@@ -160,7 +160,7 @@ impl HistoryFile {
 
     /// Whether something could not be kept since the file was opened: what is noted about the
     /// future must not hide it.
-    pub fn has_lost(&self) -> bool {
+    pub(crate) fn has_lost(&self) -> bool {
         self.has_lost
     }
 

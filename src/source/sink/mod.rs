@@ -62,7 +62,7 @@ impl Sink {
     ///
     /// # Errors
     /// When the loop is gone.
-    pub fn doubt(&self) -> Result<(), Closed> {
+    pub(crate) fn doubt(&self) -> Result<(), Closed> {
         self.shared.lock().stopped_reading()
     }
 
@@ -71,14 +71,14 @@ impl Sink {
     ///
     /// # Errors
     /// When the loop is gone.
-    pub fn connected(&mut self) -> Result<(), Closed> {
+    pub(crate) fn connected(&mut self) -> Result<(), Closed> {
         self.health.working();
         self.shared.lock().reads()
     }
 
     /// To be called by a source that cannot read updates for now and tries again by itself. Each
     /// reason is logged once.
-    pub fn down(&mut self, reason: &str) {
+    pub(crate) fn down(&mut self, reason: &str) {
         self.health.failing(reason);
     }
 
@@ -87,7 +87,7 @@ impl Sink {
     ///
     /// # Errors
     /// When the loop is gone; the updates are kept then, but should not be acknowledged.
-    pub fn deliver(&self, updates: Vec<Update>) -> Result<(), Closed> {
+    pub(crate) fn deliver(&self, updates: Vec<Update>) -> Result<(), Closed> {
         self.deliver_with_notes(updates, &[])
     }
 
@@ -96,7 +96,7 @@ impl Sink {
     ///
     /// # Errors
     /// When the loop is gone.
-    pub fn deliver_with_notes(
+    pub(crate) fn deliver_with_notes(
         &self,
         updates: Vec<Update>,
         notes: &[(&str, String)],
@@ -106,7 +106,7 @@ impl Sink {
 
     /// Whether it is known up to which time updates may be missing: there is a history, and it has
     /// no gap without an end.
-    pub fn has_history(&self) -> bool {
+    pub(crate) fn has_history(&self) -> bool {
         self.shared.lock().has_floor()
     }
 
@@ -122,7 +122,7 @@ impl Sink {
     }
 
     /// Whether what was delivered last is kept, or was not to be kept at all.
-    pub fn is_keeping(&self) -> bool {
+    pub(crate) fn is_keeping(&self) -> bool {
         self.shared.lock().is_keeping()
     }
 
@@ -130,7 +130,7 @@ impl Sink {
     ///
     /// # Errors
     /// When the loop is gone.
-    pub fn answer(&self, post: PostId, answer: Answer) -> Result<(), Closed> {
+    pub(crate) fn answer(&self, post: PostId, answer: Answer) -> Result<(), Closed> {
         self.shared.lock().answer(post, answer)
     }
 
@@ -141,7 +141,7 @@ impl Sink {
     ///
     /// # Errors
     /// When the loop is gone.
-    pub fn missed(&self, reason: &str, until: Option<i64>) -> Result<(), Closed> {
+    pub(crate) fn missed(&self, reason: &str, until: Option<i64>) -> Result<(), Closed> {
         self.shared.lock().missed(reason, until)
     }
 
@@ -151,7 +151,7 @@ impl Sink {
     ///
     /// # Errors
     /// When the loop is gone.
-    pub fn begins(&self, floor: i64) -> Result<(), Closed> {
+    pub(crate) fn begins(&self, floor: i64) -> Result<(), Closed> {
         self.shared.lock().begins(floor)
     }
 

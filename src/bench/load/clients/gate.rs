@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 /// Those who are to connect, and those who are at it.
 #[derive(Debug, Default)]
-pub struct Gate {
+pub(super) struct Gate {
     waiting: VecDeque<u32>,
     /// How many are connecting or leaving right now.
     in_flight: u32,
@@ -19,7 +19,7 @@ pub struct Gate {
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(super) enum Next {
     Client(u32),
     /// Nobody before this time, in nanoseconds.
     At(u64),
@@ -29,22 +29,22 @@ pub enum Next {
 
 impl Gate {
     /// Sets the limits; the rate counts from now on.
-    pub fn open(&mut self, in_flight_max: u32, rate: u32, now: u64) {
+    pub(super) fn open(&mut self, in_flight_max: u32, rate: u32, now: u64) {
         (self.in_flight_max, self.rate) = (in_flight_max, rate);
         (self.opened, self.begun) = (now, 0);
     }
 
     /// Lets these wait and nobody else.
-    pub fn fill(&mut self, clients: impl Iterator<Item = u32>) {
+    pub(super) fn fill(&mut self, clients: impl Iterator<Item = u32>) {
         self.waiting = clients.collect();
     }
 
-    pub fn push(&mut self, client: u32) {
+    pub(super) fn push(&mut self, client: u32) {
         self.waiting.push_back(client);
     }
 
     /// Takes the client that may begin to connect now; it is in flight from here.
-    pub fn next(&mut self, now: u64) -> Next {
+    pub(super) fn next(&mut self, now: u64) -> Next {
         if self.in_flight >= self.in_flight_max || self.waiting.is_empty() {
             return Next::Nobody;
         }
@@ -63,17 +63,17 @@ impl Gate {
     }
 
     /// A client begins to leave.
-    pub fn enter(&mut self) {
+    pub(super) fn enter(&mut self) {
         self.in_flight += 1;
     }
 
     /// A client is subscribed, or gone.
-    pub fn exit(&mut self) {
+    pub(super) fn exit(&mut self) {
         self.in_flight -= 1;
     }
 
     /// Whether nobody is connecting or leaving, or about to.
-    pub fn is_settled(&self) -> bool {
+    pub(super) fn is_settled(&self) -> bool {
         self.waiting.is_empty() && self.in_flight == 0
     }
 }

@@ -28,8 +28,7 @@ use super::wire;
 
 /// Where the clients connect to, and as what.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Setup {
-    /// The server.
+pub(crate) struct Setup {
     pub address: SocketAddr,
     /// What the header field Host says.
     pub host: String,
@@ -95,7 +94,7 @@ fn ticks(nanoseconds: u64) -> u32 {
 
 /// What has happened to the clients.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Clients that are subscribed.
     pub open: u32,
     /// Times that a client left as it wanted to.
@@ -132,7 +131,7 @@ struct Roaming {
 
 /// All clients of one process.
 #[derive(Debug)]
-pub struct Clients {
+pub(crate) struct Clients {
     setup: Setup,
     /// What a client sends to be upgraded, where all ask for the same path.
     request: Vec<u8>,
@@ -154,7 +153,7 @@ pub struct Clients {
 
 impl Clients {
     /// Clients that have yet to connect.
-    pub fn new(setup: Setup) -> io::Result<Self> {
+    pub(crate) fn new(setup: Setup) -> io::Result<Self> {
         Ok(Self {
             request: wire::upgrade(&setup.host, &setup.path),
             poll: Poll::new()?,
@@ -172,27 +171,27 @@ impl Clients {
     }
 
     /// The poll, so that something else can end its wait.
-    pub fn registry(&self) -> &mio::Registry {
+    pub(crate) fn registry(&self) -> &mio::Registry {
         self.poll.registry()
     }
 
     /// Updates that will be published. What is known of earlier bytes is forgotten: updates are
     /// expected that were not before.
-    pub fn expect(&mut self, segment: Segment) {
+    pub(crate) fn expect(&mut self, segment: Segment) {
         self.seen.clear();
         self.ledger.expect(segment);
     }
 
     /// Lets all that are absent connect: `in_flight` at the same time, `rate` per second (0: no
     /// limit).
-    pub fn connect(&mut self, with_since: bool, in_flight: u32, rate: u32) {
+    pub(crate) fn connect(&mut self, with_since: bool, in_flight: u32, rate: u32) {
         self.activity = Activity::Stay { with_since };
         self.gate.open(in_flight, rate, now());
         self.gate.fill(absent(&self.clients));
     }
 
     /// Lets clients connect and leave again, `cycles` times in all.
-    pub fn churn(&mut self, cycles: u64, in_flight: u32) {
+    pub(crate) fn churn(&mut self, cycles: u64, in_flight: u32) {
         let first = cycles.min(absent(&self.clients).count() as u64);
         self.activity = Activity::Churn {
             cycles: cycles - first,
@@ -203,7 +202,7 @@ impl Clients {
 
     /// Lets so many clients per second lose their connection and come back with `since`, from now
     /// on; 0 ends it.
-    pub fn roam(&mut self, per_second: u32, in_flight: u32) {
+    pub(crate) fn roam(&mut self, per_second: u32, in_flight: u32) {
         self.gate.open(in_flight, 0, now());
         self.activity = if per_second > 0 {
             Activity::Roam(Roaming {
@@ -217,17 +216,17 @@ impl Clients {
     }
 
     /// Whether nobody is connecting or leaving.
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.gate.is_settled()
     }
 
     /// Ends all connections without a close frame, as a network that fails.
-    pub fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         (0..self.clients.len() as u32).for_each(|client| _ = self.cut_off(client));
     }
 
     /// Lets each `every`-th client read no more.
-    pub fn stop_reading(&mut self, every: u32) {
+    pub(crate) fn stop_reading(&mut self, every: u32) {
         self.clients
             .iter_mut()
             .step_by(every.max(1) as usize)
@@ -237,7 +236,7 @@ impl Clients {
     }
 
     /// Lets all clients read again.
-    pub fn resume_reading(&mut self) {
+    pub(crate) fn resume_reading(&mut self) {
         for client in 0..self.clients.len() as u32 {
             if std::mem::take(&mut self.clients[client as usize].is_stopped) {
                 self.readable(client);
@@ -246,21 +245,21 @@ impl Clients {
     }
 
     /// From now on, updates are expected by those who are open, and by nobody else.
-    pub fn enroll(&mut self) {
+    pub(crate) fn enroll(&mut self) {
         let clients = &self.clients;
         self.ledger
             .enroll(|client| clients[client].phase == Phase::Open);
     }
 
     /// Whether all that are open have the newest update of each of their bugs.
-    pub fn are_up_to_date(&self) -> bool {
+    pub(crate) fn are_up_to_date(&self) -> bool {
         (0..self.clients.len()).all(|client| {
             self.clients[client].phase != Phase::Open || self.ledger.is_up_to_date(client)
         })
     }
 
     /// Begins what may begin now, waits for something to happen and lets the clients act on it.
-    pub fn poll(&mut self, patience: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn poll(&mut self, patience: Option<Duration>) -> io::Result<()> {
         let next_cut = self.cut_off_due();
         let next_begin = self.begin();
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));

@@ -10,13 +10,13 @@ use crate::bench::load::wire::{self, Said};
 /// The last bytes that were nothing but updates, and which those were: the next client mostly gets
 /// the same.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub(super) struct Seen {
     bytes: Vec<u8>,
     deliveries: Vec<Delivery>,
 }
 
 impl Seen {
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.bytes.clear();
     }
 }

@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where to post, and with which key.
 #[derive(Clone, PartialEq, Eq)]
-pub struct HttpAddress {
+pub(crate) struct HttpAddress {
     /// `{bug}` in its path stands for the bug.
     url: FeedUrl,
     /// The key of a webhook, for the header field X-Api-Key.
@@ -22,7 +22,7 @@ pub struct HttpAddress {
 
 impl HttpAddress {
     /// Reads `http://[KEY@]HOST[:PORT]/PATH`.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let rest = text.strip_prefix("http://").unwrap_or_default();
         let end = rest.find('/').unwrap_or(rest.len());
         let (key, host) = match rest[..end].rsplit_once('@') {
@@ -41,7 +41,7 @@ impl fmt::Debug for HttpAddress {
     }
 }
 
-pub struct Poster {
+pub(crate) struct Poster {
     address: HttpAddress,
     agent: Agent,
 }
@@ -49,7 +49,7 @@ pub struct Poster {
 impl Poster {
     /// Fails when nobody listens. The connection that shows it is not kept: it may be long until the
     /// first update.
-    pub fn open(address: &HttpAddress) -> io::Result<Self> {
+    pub(crate) fn open(address: &HttpAddress) -> io::Result<Self> {
         TcpStream::connect((address.url.host(), address.url.port()))?;
         let config = Agent::config_builder()
             // The time that a proxy takes is not the server's.
@@ -64,7 +64,7 @@ impl Poster {
 
     /// Posts one update: to a webhook as Bugzilla's Push extension would, else as clients are to get
     /// it.
-    pub fn post(&mut self, bug: u32, when: &str) -> io::Result<()> {
+    pub(crate) fn post(&mut self, bug: u32, when: &str) -> io::Result<()> {
         let HttpAddress { url, key } = &self.address;
         let path = url.path().replace("{bug}", &bug.to_string());
         let mut request = self

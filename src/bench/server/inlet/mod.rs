@@ -19,7 +19,7 @@ use crate::work::Stop;
 
 /// What `--publish` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum InletAddress {
+pub(crate) enum InletAddress {
     /// `sqlite:FILE`: the table of notifications of a server on this machine.
     Sqlite(PathBuf),
     /// `amqp://…`: a broker's exchange.
@@ -52,10 +52,10 @@ impl FromStr for InletAddress {
 }
 
 /// An update as it is published: its bug and its time.
-pub type Change = (u32, String);
+pub(crate) type Change = (u32, String);
 
 /// A way into a server, open.
-pub enum Inlet {
+pub(crate) enum Inlet {
     Sqlite(Connection),
     /// The broker confirms what is published.
     Amqp(Box<amqp::Publisher>),
@@ -76,7 +76,7 @@ impl fmt::Debug for Inlet {
 
 impl Inlet {
     /// Connects; a broker is connected to with the first update.
-    pub fn open(address: &InletAddress) -> io::Result<Self> {
+    pub(crate) fn open(address: &InletAddress) -> io::Result<Self> {
         match address {
             InletAddress::Sqlite(file) => {
                 open_table(file).map(Self::Sqlite).map_err(io::Error::other)
@@ -95,7 +95,7 @@ impl Inlet {
     }
 
     /// Publishes updates, in one transaction, batch or write where there is such a thing.
-    pub fn publish(&mut self, changes: &[Change]) -> io::Result<()> {
+    pub(crate) fn publish(&mut self, changes: &[Change]) -> io::Result<()> {
         match self {
             Self::Sqlite(database) => insert(database, changes).map_err(io::Error::other),
             Self::Amqp(publisher) => send(publisher, changes),
@@ -153,7 +153,7 @@ fn send(publisher: &mut amqp::Publisher, changes: &[Change]) -> io::Result<()> {
 }
 
 /// Reads a line of `lines:`.
-pub fn read_line(line: &[u8]) -> Option<(u32, &str)> {
+pub(crate) fn read_line(line: &[u8]) -> Option<(u32, &str)> {
     let (bug, when) = std::str::from_utf8(line).ok()?.split_once(' ')?;
     Some((bug.parse().ok()?, when))
 }

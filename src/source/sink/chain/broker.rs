@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use fastrand::Rng;
 
 /// The numbers of commits.
-pub type Messages = VecDeque<usize>;
+pub(super) type Messages = VecDeque<usize>;
 
 #[derive(Debug, Default)]
-pub struct Queue {
+pub(super) struct Queue {
     pub exists: bool,
     /// To the exchange.
     pub is_bound: bool,
@@ -16,14 +16,14 @@ pub struct Queue {
 }
 
 #[derive(Debug)]
-pub struct Broker {
+pub(super) struct Broker {
     pub is_up: bool,
     pub has_exchange: bool,
     pub queues: [Queue; 2],
 }
 
 #[derive(Debug)]
-pub struct Relay {
+pub(super) struct Relay {
     pub is_up: bool,
     /// Rows of the table that are not in the backlog.
     pub rows: Messages,
@@ -31,7 +31,7 @@ pub struct Relay {
 }
 
 impl Broker {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             is_up: true,
             has_exchange: true,
@@ -40,13 +40,13 @@ impl Broker {
     }
 
     /// Everything is gone, as after a restart without its disk.
-    pub fn wipe(&mut self) {
+    pub(super) fn wipe(&mut self) {
         self.has_exchange = false;
         self.queues = Default::default();
     }
 
     /// The exchange is deleted, and with it who was bound to it.
-    pub fn delete_exchange(&mut self) {
+    pub(super) fn delete_exchange(&mut self) {
         self.has_exchange = false;
         for queue in &mut self.queues {
             queue.is_bound = false;
@@ -55,7 +55,7 @@ impl Broker {
 }
 
 impl Relay {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             is_up: true,
             rows: Messages::new(),
@@ -64,7 +64,7 @@ impl Relay {
     }
 
     /// Takes what is in the table, and publishes what it can. What would go to no queue waits.
-    pub fn work(&mut self, broker: &mut Broker, random: &mut Rng) {
+    pub(super) fn work(&mut self, broker: &mut Broker, random: &mut Rng) {
         if !self.is_up {
             return;
         }

@@ -9,18 +9,18 @@ use crate::bugzilla::{Found, Since};
 use crate::update::{BugId, Update, When};
 
 /// Bugs are few, so that clients have them in common.
-pub const BUGS: std::ops::RangeInclusive<u32> = 1..=8;
+pub(super) const BUGS: std::ops::RangeInclusive<u32> = 1..=8;
 
 /// What an edit leaves behind.
 #[derive(Clone, Copy, Debug)]
-pub struct Commit {
+pub(super) struct Commit {
     pub bug: u32,
     /// `delta_ts`, in Unix seconds.
     pub when: i64,
 }
 
 impl Commit {
-    pub fn update(self) -> Update {
+    pub(super) fn update(self) -> Update {
         Update {
             bug: BugId::new(self.bug).unwrap(),
             when: When::from_unix_seconds(self.when),
@@ -29,7 +29,7 @@ impl Commit {
 }
 
 #[derive(Debug, Default)]
-pub struct Bugzilla {
+pub(super) struct Bugzilla {
     /// In the order in which they were committed.
     pub commits: Vec<Commit>,
     /// How far the database's clock is ahead, in seconds.
@@ -41,7 +41,7 @@ pub struct Bugzilla {
 }
 
 impl Bugzilla {
-    pub fn new(ahead: i64) -> Self {
+    pub(super) fn new(ahead: i64) -> Self {
         Self {
             ahead,
             answers: true,
@@ -50,7 +50,7 @@ impl Bugzilla {
     }
 
     /// Somebody edits a bug; now and then it takes minutes until that is committed.
-    pub fn edit(&mut self, now: i64, random: &mut Rng) {
+    pub(super) fn edit(&mut self, now: i64, random: &mut Rng) {
         let commit = Commit {
             bug: random.u32(BUGS),
             when: now + self.ahead,
@@ -63,13 +63,13 @@ impl Bugzilla {
     }
 
     /// The power fails, and the clock goes on from another time. What was not committed is gone.
-    pub fn lose_power(&mut self, seconds: i64) {
+    pub(super) fn lose_power(&mut self, seconds: i64) {
         self.ahead += seconds;
         self.open.clear();
     }
 
     /// Commits what is due; returns what that is, by number.
-    pub fn commit(&mut self, now: i64) -> std::ops::Range<usize> {
+    pub(super) fn commit(&mut self, now: i64) -> std::ops::Range<usize> {
         let from = self.commits.len();
         let (due, open) = self.open.iter().partition(|(at, _)| *at <= now);
         self.open = open;
@@ -80,7 +80,7 @@ impl Bugzilla {
     }
 
     /// The answer to a catch-up.
-    pub fn answer(&self, since: Since, now: i64) -> Found {
+    pub(super) fn answer(&self, since: Since, now: i64) -> Found {
         let mut found: Vec<Commit> = self.last_changes().into_values().collect();
         found.sort_by_key(|commit| (commit.when, commit.bug));
         let count = found.len();
@@ -96,7 +96,7 @@ impl Bugzilla {
     }
 
     /// The newest `last_change_time` of these bugs.
-    pub fn newest<'a>(&self, bugs: impl IntoIterator<Item = &'a u32>) -> Option<i64> {
+    pub(super) fn newest<'a>(&self, bugs: impl IntoIterator<Item = &'a u32>) -> Option<i64> {
         let last = self.last_changes();
         bugs.into_iter()
             .filter_map(|bug| last.get(bug).map(|commit| commit.when))

@@ -10,7 +10,7 @@ use super::bugzilla::{BUGS, Bugzilla};
 use crate::update::{Update, When};
 
 #[derive(Debug)]
-pub struct Client {
+pub(super) struct Client {
     pub bugs: BTreeSet<u32>,
     /// Where it is connected.
     pub server: Option<usize>,
@@ -28,7 +28,7 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(random: &mut Rng) -> Self {
+    pub(super) fn new(random: &mut Rng) -> Self {
         let count = random.usize(1..4);
         Self {
             bugs: (0..count).map(|_| random.u32(BUGS)).collect(),
@@ -42,7 +42,7 @@ impl Client {
         }
     }
 
-    pub fn subscribe(&self) -> String {
+    pub(super) fn subscribe(&self) -> String {
         let bugs: Vec<String> = self.bugs.iter().map(u32::to_string).collect();
         let since = self.newest.map(When::from_unix_seconds);
         let since = since.map_or_else(String::new, |when| when.to_string());
@@ -53,7 +53,7 @@ impl Client {
     }
 
     /// Takes the reply and what follows it; returns what the reply promises.
-    pub fn answered(&mut self, texts: &[Vec<u8>], bugzilla: &Bugzilla) -> Option<bool> {
+    pub(super) fn answered(&mut self, texts: &[Vec<u8>], bugzilla: &Bugzilla) -> Option<bool> {
         let read = |text: &Vec<u8>| -> Value { serde_json::from_slice(text).unwrap() };
         let complete = read(&texts[0])["complete"].as_bool();
         self.asked_at = None;
@@ -71,7 +71,7 @@ impl Client {
         complete
     }
 
-    pub fn receive(&mut self, update: &Update, bugzilla: &Bugzilla) {
+    pub(super) fn receive(&mut self, update: &Update, bugzilla: &Bugzilla) {
         self.learn(update.bug.get(), update.when.unix_seconds(), bugzilla);
     }
 
@@ -88,7 +88,7 @@ impl Client {
     }
 
     /// Its connection is over.
-    pub fn leave(&mut self, returns_at: i64) {
+    pub(super) fn leave(&mut self, returns_at: i64) {
         self.server = None;
         self.asked_at = None;
         self.returns_at = returns_at;

@@ -38,12 +38,12 @@ fn simulated() -> Now {
 
 /// How a server ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     Stopped,
     Killed,
 }
 
-pub struct Server {
+pub(super) struct Server {
     number: usize,
     start: Instant,
     /// How far its clock is ahead, in seconds.
@@ -57,7 +57,7 @@ pub struct Server {
 }
 
 /// What a process has.
-pub struct Running {
+pub(super) struct Running {
     state: State,
     inbox: Inbox,
     _poll: Poll,
@@ -73,7 +73,7 @@ pub struct Running {
 }
 
 impl Server {
-    pub fn new(number: usize, can_ask: bool, random: &mut Rng) -> Self {
+    pub(super) fn new(number: usize, can_ask: bool, random: &mut Rng) -> Self {
         Self {
             number,
             start: Instant::now(),
@@ -94,7 +94,7 @@ impl Server {
         }));
     }
 
-    pub fn start(&mut self, now: i64) {
+    pub(super) fn start(&mut self, now: i64) {
         self.set_clock(now);
         let opened = self.folder.as_ref().map(|folder| {
             HistoryFile::open(&folder.path().join("h.db"), "/", "chain", self.updates_max).unwrap()
@@ -134,7 +134,7 @@ impl Server {
     }
 
     /// A killed process leaves its files as they are.
-    pub fn end(&mut self, end: End, now: i64, random: &mut Rng) {
+    pub(super) fn end(&mut self, end: End, now: i64, random: &mut Rng) {
         self.returns_at = now + random.i64(1..90);
         let image = self.folder.as_ref().filter(|_| end == End::Killed);
         let image = image.map(|folder| {
@@ -150,7 +150,7 @@ impl Server {
     }
 
     /// The connection to the broker is lost.
-    pub fn disconnect(&mut self, now: i64) {
+    pub(super) fn disconnect(&mut self, now: i64) {
         self.set_clock(now);
         if let Some(running) = &mut self.running
             && running.reads_since.take().is_some()
@@ -160,7 +160,7 @@ impl Server {
     }
 
     /// What happens in a second; returns what the loop gets.
-    pub fn work(
+    pub(super) fn work(
         &mut self,
         now: i64,
         broker: &mut Broker,

@@ -11,7 +11,7 @@ use crate::inbox::Notice;
 use crate::subscriptions::ClientId;
 
 /// The true time when a run begins, in Unix seconds.
-pub const FIRST_SECOND: i64 = 1_900_000_000;
+pub(super) const FIRST_SECOND: i64 = 1_900_000_000;
 
 /// How long an answer may be held, and how long a doubt may last while the source reads and
 /// Bugzilla answers, in seconds.
@@ -23,7 +23,7 @@ const GAP_INTERVAL: i64 = 600;
 
 /// How often what has happened in all runs: a simulation in which nothing happens proves nothing.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(super) struct Tally {
     counts: [usize; 6],
 }
 
@@ -39,13 +39,13 @@ enum Counted {
 }
 
 impl Tally {
-    pub fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
             *count += more;
         }
     }
 
-    pub fn check_that_all_has_happened(&self) {
+    pub(super) fn check_that_all_has_happened(&self) {
         assert!(self.counts.iter().all(|&count| count > 100), "{self:?}");
     }
 
@@ -54,7 +54,7 @@ impl Tally {
     }
 }
 
-pub struct World {
+pub(super) struct World {
     random: Rng,
     now: i64,
     bugzilla: Bugzilla,
@@ -77,7 +77,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, is_traced: bool) -> Self {
+    pub(super) fn new(seed: u64, is_traced: bool) -> Self {
         let mut random = Rng::with_seed(seed);
         let has_catch_up = random.bool();
         let bugzilla = Bugzilla::new(random.i64(-7_200..7_200));
@@ -106,7 +106,7 @@ impl World {
     }
 
     /// Lets faults happen for a while.
-    pub fn live(&mut self) {
+    pub(super) fn live(&mut self) {
         for _ in 0..self.random.usize(300..1_200) {
             if self.random.u8(0..30) == 0 {
                 self.fault();
@@ -116,7 +116,7 @@ impl World {
     }
 
     /// Ends all faults; then nobody may lack anything, soon.
-    pub fn come_to_rest(&mut self) {
+    pub(super) fn come_to_rest(&mut self) {
         (self.relay.is_up, self.broker.is_up) = (true, true);
         self.answer();
         self.is_resting = true;
