@@ -95,7 +95,7 @@ fn every_option_of_serve_is_documented_with_its_default() {
     for option in help.split(" --").skip(1) {
         let (name, rest) = option.split_once(' ').unwrap();
         // Else the text of another option names this one.
-        let is_option = rest.starts_with('<') || name == "reuse-port";
+        let is_option = rest.starts_with('<') || matches!(name, "reuse-port" | "wait");
         if name == "help" || name == "version" || !is_option {
             continue;
         }

@@ -387,7 +387,8 @@ impl Queue {
             .gap_reported
             .is_some_and(|reported| reported.elapsed() < SAME_GAP);
         match loss {
-            Some(loss) if !(is_reported && loss.reason == Reason::Unknown) => {
+            // Without a history, nothing has been promised that it could have broken.
+            Some(loss) if loss.reason != Reason::Unknown || !is_reported && sink.has_history() => {
                 sink.missed(&loss.reason.to_string(), loss.until)?;
                 self.gap_reported = Some(Instant::now());
             }

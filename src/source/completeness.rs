@@ -92,7 +92,11 @@ impl Completeness {
     /// Updates were lost, none after `until` (Unix seconds, by the database's clock), if that is
     /// known.
     pub(super) fn missed(&mut self, until: Option<i64>, now: Instant) {
-        self.gap = Gap::Found { until };
+        self.gap = match (self.gap, until) {
+            // Nobody has been promised anything yet.
+            (Gap::Unknown, None) => Gap::Unknown,
+            _ => Gap::Found { until },
+        };
         self.lose();
         self.settle(now);
     }

@@ -21,6 +21,10 @@ pub struct Feed {
     updates: VecDeque<(u32, String)>,
     gaps: usize,
     is_in_doubt: bool,
+    /// Whether the feed has promised anything yet.
+    is_started: bool,
+    /// Whether the last notice was its first promise, and that of nothing, which a gap may follow.
+    is_gap_counted: bool,
     stop: Stop,
     thread: Option<JoinHandle<()>>,
 }
@@ -61,6 +65,8 @@ impl Feed {
             updates: VecDeque::new(),
             gaps: 0,
             is_in_doubt: true,
+            is_started: false,
+            is_gap_counted: false,
             stop,
             thread: Some(thread),
         }
@@ -126,15 +132,23 @@ impl Feed {
             while let Some(event) = self.inbox.take() {
                 match event {
                     Notice::Updates { updates, .. } => {
+                        self.is_gap_counted = false;
                         self.updates.extend(
                             updates
                                 .into_iter()
                                 .map(|update| (update.bug.get(), update.when.to_string())),
                         );
                     }
-                    Notice::Gap { .. } => self.gaps += 1,
+                    Notice::Gap { .. } => {
+                        self.gaps += usize::from(!std::mem::take(&mut self.is_gap_counted));
+                    }
                     Notice::Promise { promise, .. } => {
                         self.is_in_doubt = promise == Promise::InDoubt;
+                        // Those who are connected hear of no gap from before the start.
+                        let is_first = !self.is_in_doubt && !self.is_started;
+                        self.is_started |= is_first;
+                        self.is_gap_counted = is_first && promise == Promise::Nothing;
+                        self.gaps += usize::from(self.is_gap_counted);
                     }
                     Notice::Clock { .. } => panic!("a broker knows no database"),
                     Notice::Earlier { .. } => panic!("a broker knows nothing from before"),

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::program::{Place, terminate};
+use crate::support::client::Client;
 use crate::support::pika::Pika;
 use crate::support::rabbitmq::{self, Broker};
 use crate::support::server::{Server, wait_until};
@@ -306,9 +307,13 @@ fn a_relay_that_starts_before_its_servers_and_a_broker_that_is_wiped_lose_nothin
     let relay = place.relay(&[&address]);
     relay.wait_for_line("no queue is bound to the exchange");
     let server = Server::start(&["--source", &format!("{address}&queue=late")]);
-    let mut client = server.connect();
-    client.ask(&json!({"command": "subscribe", "bugs": (1..=40).collect::<Vec<_>>()}).to_string());
-    let mut hear = |bugs: std::ops::RangeInclusive<u32>| {
+    let subscribe = || {
+        let mut client = server.connect();
+        let bugs: Vec<u32> = (1..=40).collect();
+        client.ask(&json!({"command": "subscribe", "bugs": bugs}).to_string());
+        client
+    };
+    let hear = |client: &mut Client, bugs: std::ops::RangeInclusive<u32>| {
         for bug in bugs {
             assert_eq!(
                 client.hear(),
@@ -316,12 +321,16 @@ fn a_relay_that_starts_before_its_servers_and_a_broker_that_is_wiped_lose_nothin
             );
         }
     };
-    hear(1..=20);
+    hear(&mut subscribe(), 1..=20);
     for command in ["stop_app", "reset", "start_app"] {
         broker.ctl(&[command]);
     }
+    // What the broker held is not known, so clients come back and ask.
+    server.program().wait_for_line("the queue did not exist");
+    server.program().wait_for_line("reading updates from");
+    let mut client = subscribe();
     place.table().record(21..=40);
-    hear(21..=40);
+    hear(&mut client, 21..=40);
     place.drained();
     terminate(relay);
 }

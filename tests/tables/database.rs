@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bugzfeed::inbox::{self, Inbox, Notice};
+use bugzfeed::promise::Promise;
 use bugzfeed::schema::Engine;
 use bugzfeed::source::{Address, Feed, Kept, Sink, supervise};
 use bugzfeed::update::FeedId;
@@ -339,6 +340,7 @@ pub struct Reading {
     received: Vec<Change>,
     /// Whether updates may have been missed, as the source says.
     pub has_gap: bool,
+    has_begun: bool,
 }
 
 impl Reading {
@@ -365,6 +367,7 @@ impl Reading {
             source: Some(source),
             received: Vec::new(),
             has_gap: false,
+            has_begun: false,
         }
     }
 
@@ -410,6 +413,10 @@ impl Reading {
                     );
                 }
                 Notice::Gap { .. } => self.has_gap = true,
+                // What there was before its start is missing from each feed.
+                Notice::Promise { promise, .. } if promise != Promise::InDoubt => {
+                    self.has_gap |= !std::mem::replace(&mut self.has_begun, true);
+                }
                 Notice::Answer { .. }
                 | Notice::Earlier { .. }
                 | Notice::Promise { .. }

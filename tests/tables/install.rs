@@ -19,17 +19,18 @@ for_each_engine! {
         let database = Database::new(ServerKind::shared(engine));
         let (install, drop) = (printed(&[engine.name()]), printed(&[engine.name(), "--drop"]));
         let session = &mut *database.session();
+        let mut seconds = (10..60).map(|second| format!("2026-11-20 15:50:{second}"));
         for _ in 0..2 {
-            edit(session, "short_desc", &[1], "2026-11-20 15:50:32");
+            edit(session, "short_desc", &[1], &seconds.next().unwrap());
             assert_eq!(database.rows_left(), "1");
             database.run_script(&install).unwrap();
             assert_eq!(database.rows_left(), "1");
-            edit(session, "short_desc", &[1], "2026-11-20 15:50:32");
+            edit(session, "short_desc", &[1], &seconds.next().unwrap());
             assert_eq!(database.rows_left(), "2");
             assert_eq!(check(&database.url("root", "")), "");
             database.run_script(&drop).unwrap();
             assert!(check(&database.url("root", "")).contains("push_notify is missing"));
-            edit(session, "short_desc", &[1], "2026-11-20 15:50:33");
+            edit(session, "short_desc", &[1], &seconds.next().unwrap());
             database.run_script(&drop).unwrap();
             database.run_script(&install).unwrap();
         }
@@ -39,9 +40,9 @@ for_each_engine! {
         let database = Database::new(ServerKind::shared(engine));
         let session = &mut *database.session();
         let on_bugs = if engine == Engine::Postgres { " ON bugs" } else { "" };
-        for trigger in ["push_notify_insert", "push_notify_update"] {
+        for (trigger, time) in [("push_notify_insert", "2026-11-20 15:50:32"), ("push_notify_update", "2026-11-20 15:50:33")] {
             session.must("DELETE FROM push_notify");
-            edit(session, "short_desc", &[1], "2026-11-20 15:50:32");
+            edit(session, "short_desc", &[1], time);
             session.must(&format!("DROP TRIGGER {trigger}{on_bugs}"));
             let problems = check(&database.url("root", ""));
             assert!(problems.contains(&format!("`bugzfeed schema {}`, run by Bugzilla's own account", engine.name())), "{problems}");

@@ -67,7 +67,7 @@ for_each_engine! {
         let folder = tempfile::tempdir().unwrap();
         let serve = || start(&folder, &["serve", "--listen", "127.0.0.1:0", "--catch-up", "none", "--source", &url]);
         let server = serve();
-        server.wait_for_line("there is no history from before");
+        server.wait_for_line("are known from now on");
         comment(&mut *database.session(), 1, "2026-11-20 15:50:31");
         comment(&mut *database.session(), 1, "2026-11-20 15:50:32");
         let history = || -> i64 {

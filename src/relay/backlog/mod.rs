@@ -221,12 +221,13 @@ impl Backlog {
         transaction.commit()
     }
 
-    /// Skips a number of each destination's stream: its receivers may have missed some changes.
+    /// Skips a number of each destination's stream: its receivers may have missed some changes. One
+    /// that has not begun yet is new to its receivers, which tells them as much.
     ///
     /// # Errors
     /// When SQLite cannot write.
     pub(crate) fn skip_numbers(&mut self, destinations: &[Key]) -> rusqlite::Result<()> {
-        let skip = "UPDATE push_destination SET number = number + 1 WHERE id = ?1";
+        let skip = "UPDATE push_destination SET number = number + 1 WHERE id = ?1 AND number > 0";
         let mut skip = self.database.prepare_cached(skip)?;
         for &Key(destination) in destinations {
             skip.execute([destination])?;
