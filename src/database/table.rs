@@ -48,6 +48,12 @@ pub trait Table: Send {
     /// When the database does not answer.
     fn now(&mut self) -> Result<i64, Error>;
 
+    /// Whether one edit of a bug can leave several rows with different times, of which the last one
+    /// counts.
+    fn has_old_times(&self) -> bool {
+        false
+    }
+
     /// Claims what the table holds for this connection, for as long as it lasts: two readers would
     /// each hand over a part of it. The database gives the claim up within a minute when this host
     /// is gone. Returns false when another connection has claimed the table.

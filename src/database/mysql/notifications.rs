@@ -156,6 +156,11 @@ impl Table for Notifications {
         result.map_err(failed("write to the table of notifications"))
     }
 
+    /// The triggers cannot tell the edit of a custom field from the second edit within a second.
+    fn has_old_times(&self) -> bool {
+        true
+    }
+
     fn now(&mut self) -> Result<i64, Error> {
         now(&mut self.conn)
     }

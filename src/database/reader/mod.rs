@@ -2,6 +2,7 @@
 //! once. Knows no database.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -10,7 +11,7 @@ use crate::database::bookmark::Bookmark;
 use crate::database::claim;
 use crate::database::flaws::Flaws;
 use crate::database::table::{BATCH_ROWS, Row, Table, Triggers};
-use crate::update::{BugId, Update};
+use crate::update::Update;
 use crate::work::{Error, Stop};
 
 /// How often the triggers are looked at.
@@ -126,6 +127,7 @@ impl Reader {
         let mut rows = self.table()?.read()?;
         let is_full = rows.len() > BATCH_ROWS;
         let is_in_place = self.table()?.is_in_place();
+        let has_old_times = self.table()?.has_old_times();
         let marked = self.take_marked(&mut rows, is_full)?;
         let gap = self.prove(marked.is_some());
         if is_full {
@@ -147,7 +149,11 @@ impl Reader {
                 Err(flaw) => self.flaws.dropped(row, flaw),
             }
         }
-        keep_last_of_each_bug(&mut updates);
+        keep_last_of_each(&mut updates, |update| {
+            // Where an edit can leave rows with times from before, the last row of a bug counts.
+            let seconds = (!has_old_times).then(|| update.when.unix_seconds());
+            (update.bug, seconds)
+        });
         let last = last.filter(|_| !is_in_place);
         if let Some(last) = &last {
             rows.retain(|row| row != last);
@@ -291,16 +297,14 @@ fn leave_last_bug(rows: &mut Vec<Row>) {
     }
 }
 
-fn keep_last_of_each_bug(updates: &mut Vec<Update>) {
-    let last: HashMap<BugId, usize> = updates
-        .iter()
-        .enumerate()
-        .map(|(at, update)| (update.bug, at))
-        .collect();
+/// Of the updates with the same key, keeps the last one.
+fn keep_last_of_each<K: Eq + Hash>(updates: &mut Vec<Update>, key: impl Fn(&Update) -> K) {
+    let keyed = updates.iter().enumerate();
+    let last: HashMap<K, usize> = keyed.map(|(at, update)| (key(update), at)).collect();
     let mut at = 0;
     updates.retain(|update| {
         at += 1;
-        last.get(&update.bug) == Some(&(at - 1))
+        last.get(&key(update)) == Some(&(at - 1))
     });
 }
 

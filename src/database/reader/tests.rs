@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::update::When;
+use crate::update::{BugId, When};
 
 /// A table in memory, whose deletions can fail, before they are done or after.
 #[derive(Clone, Default)]
@@ -58,6 +58,10 @@ impl Table for Fake {
 
     fn insert(&mut self, _: &[BugId]) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn has_old_times(&self) -> bool {
+        true
     }
 
     fn now(&mut self) -> Result<i64, Error> {
@@ -282,4 +286,17 @@ fn a_full_batch_leaves_the_last_bug_for_the_next() {
     }
     assert_eq!((bugs(&mut reader), bugs(&mut reader)), (vec![7], vec![7]));
     assert_eq!(fake.ids(), [1_599]);
+}
+
+#[test]
+fn where_no_row_has_an_old_time_rows_of_the_same_bug_and_time_are_one_update() {
+    let update = |bug, seconds| Update {
+        bug: BugId::new(bug).unwrap(),
+        when: When::from_unix_seconds(seconds),
+    };
+    let mut updates = vec![update(7, 1), update(7, 2), update(8, 2), update(7, 2)];
+    keep_last_of_each(&mut updates, |update| {
+        (update.bug, update.when.unix_seconds())
+    });
+    assert_eq!(updates, [update(7, 1), update(8, 2), update(7, 2)]);
 }

@@ -8,6 +8,9 @@ use fastrand::Rng;
 use crate::bugzilla::{Found, Since};
 use crate::update::{BugId, Update, When};
 
+/// The true time when a run begins, in Unix seconds.
+pub(super) const FIRST_SECOND: i64 = 1_900_000_000;
+
 /// Bugs are few, so that clients have them in common.
 pub(super) const BUGS: std::ops::RangeInclusive<u32> = 1..=8;
 

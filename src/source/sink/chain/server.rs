@@ -11,7 +11,7 @@ use mio::{Poll, Token};
 use tempfile::TempDir;
 
 use super::broker::{Broker, Messages};
-use super::bugzilla::Bugzilla;
+use super::bugzilla::{Bugzilla, FIRST_SECOND};
 use crate::bugzilla::{Found, Sees, Since};
 use crate::history::History;
 use crate::hub::Hub;
@@ -87,7 +87,7 @@ impl Server {
     }
 
     fn set_clock(&self, now: i64) {
-        let passed = Duration::from_secs((now - super::world::FIRST_SECOND) as u64);
+        let passed = Duration::from_secs((now - FIRST_SECOND) as u64);
         NOW.set(Some(Now {
             instant: self.start + passed,
             unix: now + self.ahead,

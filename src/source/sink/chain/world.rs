@@ -3,15 +3,12 @@
 use fastrand::Rng;
 
 use super::broker::{Broker, Relay};
-use super::bugzilla::Bugzilla;
+use super::bugzilla::{Bugzilla, FIRST_SECOND};
 use super::client::Client;
 use super::server::{End, Server};
 use crate::hub::Asked;
 use crate::inbox::Notice;
 use crate::subscriptions::ClientId;
-
-/// The true time when a run begins, in Unix seconds.
-pub(super) const FIRST_SECOND: i64 = 1_900_000_000;
 
 /// How long an answer may be held, and how long a doubt may last while the source reads and
 /// Bugzilla answers, in seconds.
