@@ -28,6 +28,7 @@ mod connections;
 mod database;
 mod edits;
 mod install;
+mod private;
 mod readers;
 mod writers;
 mod zones;
