@@ -11,10 +11,7 @@ use std::time::Duration;
 use tungstenite::{Error, HandshakeError, Message};
 
 use crate::WHEN;
-use crate::support::server::wait_within;
-
-/// How long a crowd may take to come back. Some must wait twice for a server that hangs, 15 s each.
-const PATIENCE: Duration = Duration::from_secs(75);
+use crate::support::server::{PATIENCE, wait_within};
 
 /// Clients that subscribe to the bugs 1 to 20. They leave when dropped.
 pub struct Crowd {
@@ -67,9 +64,19 @@ impl Crowd {
 
     /// Waits until all are subscribed, and each has heard of these bugs.
     pub fn expect_all(&self, what: &str, bugs: impl Iterator<Item = u64> + Clone) {
+        self.expect_all_within(PATIENCE, what, bugs);
+    }
+
+    /// The same, with a patience of its own.
+    pub fn expect_all_within(
+        &self,
+        patience: Duration,
+        what: &str,
+        bugs: impl Iterator<Item = u64> + Clone,
+    ) {
         let is_whole =
             |seen: &Seen| seen.is_subscribed && bugs.clone().all(|bug| seen.bugs.contains(&bug));
-        wait_within(PATIENCE, what, || {
+        wait_within(patience, what, || {
             (self.count(is_whole) == self.clients.len()).then_some(())
         });
     }
