@@ -27,6 +27,7 @@ mod check;
 mod connections;
 mod database;
 mod edits;
+mod guide;
 mod install;
 mod private;
 mod readers;
