@@ -4,6 +4,7 @@
 
 mod head;
 mod limits;
+mod origin;
 mod refusal;
 mod response;
 mod route;
@@ -18,6 +19,7 @@ use head::Head;
 use limits::FIELDS_MAX;
 use route::Route;
 
+pub use origin::Origin;
 pub(crate) use refusal::Refusal;
 pub use response::write_kept;
 pub use route::{Page, Site};

@@ -1,6 +1,6 @@
 //! What stands at which path of the public port. Knows no request.
 
-use super::Webhook;
+use super::{Origin, Webhook};
 use crate::update::FeedId;
 
 /// What stands where on the public port.
@@ -12,8 +12,8 @@ pub struct Site {
     pub pages: Vec<Page>,
     /// Where Bugzilla posts what has changed.
     pub webhooks: Vec<Webhook>,
-    /// The origins that browsers may connect from, each with at most one `*`; all when empty.
-    pub origins: Vec<String>,
+    /// The origins that browsers may connect from; all when empty.
+    pub origins: Vec<Origin>,
 }
 
 /// A file that is served to plain HTTP requests.

@@ -277,8 +277,8 @@ fn a_full_server_says_when_to_come_back() {
 fn listed_origins_only_where_there_is_a_list() {
     let site = Site {
         origins: vec![
-            "https://a.example".to_owned(),
-            "https://*.b.example".to_owned(),
+            "https://a.example".parse().unwrap(),
+            "https://*.b.example".parse().unwrap(),
         ],
         ..site()
     };

@@ -1,6 +1,7 @@
 //! `bugzfeed serve`: the WebSocket server. Puts together what the settings ask for, and runs it.
 
 mod options;
+mod values;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -123,7 +124,27 @@ impl Options {
                 u8::MAX - 1
             )));
         }
+        self.check_catch_up(&feeds)?;
         Ok(feeds)
+    }
+
+    /// Each feed catches up with one Bugzilla at most.
+    fn check_catch_up(&self, feeds: &[(String, source::Address)]) -> Result<(), Failure> {
+        for (at, (path, _)) in self.catch_up.iter().enumerate() {
+            if self.catch_up[..at].iter().any(|(known, _)| known == path) {
+                return Err(Failure::Usage(format!(
+                    "--catch-up names a Bugzilla for the feed {path} twice."
+                )));
+            }
+            if !feeds.iter().any(|(feed, _)| feed == path) {
+                let paths: Vec<&str> = feeds.iter().map(|(feed, _)| feed.as_str()).collect();
+                return Err(Failure::Usage(format!(
+                    "--catch-up names the path {path}, at which there is no feed; accepted are {}.",
+                    paths.join(", ")
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Raises the limit of open files as far as it goes, and finds out how many connections that
@@ -234,8 +255,8 @@ impl Options {
         Limits {
             connections_max,
             message_bytes_max: self.message_size,
-            messages_per_second: self.message_rate,
-            messages_burst: self.message_burst,
+            messages_per_second: self.message_rate as u32,
+            messages_burst: self.message_burst as u32,
             handshake: self.handshake_timeout,
             ping: self.ping,
             pong: self.pong,

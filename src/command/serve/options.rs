@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use log::LevelFilter;
 
+use super::values::{milliseconds, number, web_address};
 use crate::command::discreet::Discreet;
-use crate::duration;
+use crate::http::Origin;
 use crate::reactor::Address;
 use crate::source::{self, CatchUpAddress};
 
@@ -60,7 +61,8 @@ pub struct Options {
         long,
         env = "BUGZFEED_HISTORY_SIZE",
         value_name = "UPDATES",
-        default_value_t = 10_000
+        default_value_t = 10_000,
+        value_parser = number(0..=10_000_000)
     )]
     pub(super) history_size: usize,
     /// Bugzilla that the page links bugs to
@@ -68,7 +70,8 @@ pub struct Options {
         long,
         env = "BUGZFEED_BUGZILLA",
         value_name = "URL",
-        default_value = ""
+        default_value = "",
+        value_parser = web_address
     )]
     pub(super) bugzilla: String,
     /// Origin that browsers may connect from, such as https://*.example.org; may be given several
@@ -79,10 +82,10 @@ pub struct Options {
         value_name = "ORIGIN",
         value_delimiter = ','
     )]
-    pub(super) origin: Vec<String>,
+    pub(super) origin: Vec<Origin>,
     /// Connections at the same time; as many as there may be open files, and watches of polls, by
     /// default
-    #[arg(long, env = "BUGZFEED_CONNECTIONS", value_name = "NUMBER")]
+    #[arg(long, env = "BUGZFEED_CONNECTIONS", value_name = "NUMBER", value_parser = number(1..=u32::MAX.into()))]
     pub(super) connections: Option<usize>,
     /// Memory to leave alone, the kernel's included: with less left, newcomers get 503; 1/32 of all
     /// by default, 8 to 256 MiB
@@ -93,32 +96,33 @@ pub struct Options {
         long,
         env = "BUGZFEED_SUBSCRIPTIONS",
         value_name = "NUMBER",
-        default_value_t = 10_000
+        default_value_t = 10_000,
+        value_parser = number(1..=i32::MAX as u64)
     )]
     pub(super) subscriptions: usize,
     /// Size of a message from a client
-    #[arg(long, env = "BUGZFEED_MESSAGE_SIZE", value_name = "BYTES", default_value_t = 256 * 1024)]
+    #[arg(long, env = "BUGZFEED_MESSAGE_SIZE", value_name = "BYTES", default_value_t = 256 * 1024, value_parser = number(128..=1 << 30))]
     pub(super) message_size: usize,
     /// Messages per second from one client in the long run
-    #[arg(long, env = "BUGZFEED_MESSAGE_RATE", value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub(super) message_rate: u32,
+    #[arg(long, env = "BUGZFEED_MESSAGE_RATE", value_name = "NUMBER", default_value_t = 100, value_parser = number(1..=1_000))]
+    pub(super) message_rate: usize,
     /// Messages at once from one client
-    #[arg(long, env = "BUGZFEED_MESSAGE_BURST", value_name = "NUMBER", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(super) message_burst: u32,
+    #[arg(long, env = "BUGZFEED_MESSAGE_BURST", value_name = "NUMBER", default_value_t = 1_000, value_parser = number(1..=1_000_000))]
+    pub(super) message_burst: usize,
     /// Time that a handshake may take
-    #[arg(long, env = "BUGZFEED_HANDSHAKE_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = milliseconds)]
+    #[arg(long, env = "BUGZFEED_HANDSHAKE_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = milliseconds(100))]
     pub(super) handshake_timeout: u32,
     /// Time after which a silent client is pinged
-    #[arg(long, env = "BUGZFEED_PING", value_name = "DURATION", default_value = "30s", value_parser = milliseconds)]
+    #[arg(long, env = "BUGZFEED_PING", value_name = "DURATION", default_value = "30s", value_parser = milliseconds(100))]
     pub(super) ping: u32,
     /// Time that a client has to answer a ping
-    #[arg(long, env = "BUGZFEED_PONG", value_name = "DURATION", default_value = "30s", value_parser = milliseconds)]
+    #[arg(long, env = "BUGZFEED_PONG", value_name = "DURATION", default_value = "30s", value_parser = milliseconds(100))]
     pub(super) pong: u32,
     /// Time after which a client that takes no bytes is closed
-    #[arg(long, env = "BUGZFEED_STALL", value_name = "DURATION", default_value = "60s", value_parser = milliseconds)]
+    #[arg(long, env = "BUGZFEED_STALL", value_name = "DURATION", default_value = "60s", value_parser = milliseconds(100))]
     pub(super) stall: u32,
     /// Time over which clients are closed when the server stops
-    #[arg(long, env = "BUGZFEED_DRAIN", value_name = "DURATION", default_value = "10s", value_parser = milliseconds)]
+    #[arg(long, env = "BUGZFEED_DRAIN", value_name = "DURATION", default_value = "10s", value_parser = milliseconds(0))]
     pub(super) drain: u32,
     /// How much is logged: off, error, warn, info, debug or trace
     #[arg(
@@ -158,13 +162,4 @@ fn parse_catch_up(text: &str) -> Result<(String, Option<CatchUpAddress>), String
         address => Some(address.parse()?),
     };
     Ok((path.to_owned(), address))
-}
-
-fn milliseconds(text: &str) -> Result<u32, String> {
-    let duration = duration::parse(text)?;
-    // Moments are compared within 24 days.
-    u32::try_from(duration.as_millis())
-        .ok()
-        .filter(|&ms| ms < 1 << 30)
-        .ok_or_else(|| format!("'{text}' is too long; accepted is up to 298h"))
 }
