@@ -4,7 +4,8 @@
 use std::process::ExitCode;
 
 use bugzfeed::command::{bench, notify, relay, schema, serve, watch};
-use clap::{Parser, Subcommand};
+use clap::builder::BoolishValueParser;
+use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Pushes Bugzilla changes to WebSocket clients
 #[derive(Parser)]
@@ -31,7 +32,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let result = match parse().command {
         Command::Serve(options) => serve::run(&options),
         Command::Notify(options) => notify::run(&options),
         Command::Relay(options) => relay::run(options),
@@ -45,5 +46,22 @@ fn main() -> ExitCode {
             eprintln!("bugzfeed: {failure}");
             failure.exit_code()
         }
+    }
+}
+
+/// Reads the command line and the environment, or ends with what is wrong with them.
+fn parse() -> Cli {
+    let command = Cli::command().mut_subcommands(|command| command.mut_args(from_environment));
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+/// In files of environment variables, an empty one is one that is not set, and 0 switches off.
+fn from_environment(setting: Arg) -> Arg {
+    let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    match (setting.get_env(), setting.get_action()) {
+        (None, _) => setting,
+        (Some(name), _) if is_empty(name) => setting.env(None::<&str>),
+        (Some(_), ArgAction::SetTrue) => setting.value_parser(BoolishValueParser::new()),
+        (Some(_), _) => setting,
     }
 }

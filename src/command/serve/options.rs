@@ -8,7 +8,7 @@ use log::LevelFilter;
 use super::values::{milliseconds, number, web_address};
 use crate::command::discreet::Discreet;
 use crate::http::Origin;
-use crate::reactor::Address;
+use crate::reactor::Addresses;
 use crate::source::{self, CatchUpAddress};
 
 /// Settings of `bugzfeed serve`.
@@ -22,7 +22,7 @@ pub struct Options {
         value_delimiter = ',',
         default_value = "127.0.0.1:8844"
     )]
-    pub(super) listen: Vec<Address>,
+    pub(super) listen: Vec<Addresses>,
     /// Share the addresses with other servers of this machine that say so, too: the kernel spreads
     /// the clients among them
     #[arg(long, env = "BUGZFEED_REUSE_PORT")]
