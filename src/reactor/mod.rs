@@ -168,7 +168,7 @@ impl Reactor {
             match event.token() {
                 INBOX => self.is_inbox_ready = true,
                 SIGNALS => has_signals = true,
-                token if token >= FIRST_LISTENER => self.door.ready(),
+                token if token >= FIRST_LISTENER => self.door.ready(token.0 - FIRST_LISTENER.0),
                 Token(key) => {
                     let client = ClientId(key as u32);
                     if event.is_writable() {

@@ -137,7 +137,8 @@ impl<S: Stream> Server<S> {
     }
 
     fn refuse(&mut self, client: ClientId, refusal: Refusal, now: Moment) {
-        self.reply(client, |response| refusal.write(response, false));
+        let unix_time = self.unix_time;
+        self.reply(client, |response| refusal.write(response, false, unix_time));
         self.end(client, CloseReason::Answered, now);
     }
 }

@@ -167,10 +167,14 @@ impl<S: Stream> Server<S> {
         let outcome = self
             .turn
             .reply(client, &mut connection.listing, |response| {
-                http::respond(&self.site, input, is_full, response)
+                http::respond(&self.site, input, is_full, self.unix_time, response)
             });
         match outcome {
             Outcome::Incomplete => Step::Used(0),
+            Outcome::Receiving => {
+                self.except_beyond(client);
+                Step::Used(0)
+            }
             Outcome::Answered => {
                 self.end(client, CloseReason::Answered, now);
                 Step::Used(input.len())
@@ -178,7 +182,7 @@ impl<S: Stream> Server<S> {
             Outcome::Posted { feed, body } => {
                 connection.phase = Phase::Posting;
                 connection.heard = now;
-                self.posts.add(client, feed, input[body].to_vec());
+                self.posts.add(client, feed, body);
                 self.sweep_by(now.plus(deadlines::POST));
                 Step::Used(input.len())
             }

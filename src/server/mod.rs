@@ -13,6 +13,7 @@ mod flush;
 mod hold;
 mod input;
 mod posts;
+mod room;
 
 use slab::Slab;
 
@@ -24,9 +25,6 @@ use crate::promise::Promise;
 use crate::subscriptions::ClientId;
 use crate::turn::{Place, Turn};
 use crate::update::{FeedId, Update};
-
-/// How many connections above the limit are accepted, to be refused with a 503.
-const REFUSALS_MAX: usize = 32;
 
 /// The size of the one buffer that all clients' bytes are received in.
 const RECEIVED_BYTES_MAX: usize = 64 * 1024;
@@ -93,6 +91,7 @@ pub struct Server<S> {
     /// One for each feed.
     holds: Vec<hold::Holds>,
     posts: posts::Posts,
+    beyond: room::Beyond,
     /// Unix seconds.
     unix_time: i64,
 }
@@ -120,13 +119,9 @@ impl<S: Stream> Server<S> {
             sweep_at: None,
             drain: None,
             posts: posts::Posts::new(),
+            beyond: room::Beyond::default(),
             unix_time: 0,
         }
-    }
-
-    /// Whether another connection may be accepted, even if only to be refused with a 503.
-    pub fn has_room(&self) -> bool {
-        self.connections.len() < self.connections_max().saturating_add(REFUSALS_MAX)
     }
 
     /// Sets how many connections there may be, where that is fewer than the limits say. Existing
@@ -167,7 +162,9 @@ impl<S: Stream> Server<S> {
     pub fn accept(&mut self, stream: S, now: Moment) -> ClientId {
         let key = self.connections.insert(Connection::new(stream, now));
         self.sweep_by(now.plus(self.limits.handshake));
-        ClientId(key as u32)
+        let client = ClientId(key as u32);
+        self.note_beyond(client);
+        client
     }
 
     /// The stream of a client that is still there.

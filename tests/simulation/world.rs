@@ -83,11 +83,7 @@ pub struct World {
 }
 
 pub fn site() -> Site {
-    let page = Page {
-        path: "/".to_owned(),
-        content_type: "text/plain",
-        body: "0123456789".repeat(1_000),
-    };
+    let page = Page::new("/", "text/plain", "0123456789".repeat(1_000));
     let webhook = Webhook {
         path: "/webhook".to_owned(),
         feed: FeedId(1),
@@ -98,7 +94,7 @@ pub fn site() -> Site {
         feeds: PATHS.map(str::to_owned).into(),
         pages: vec![page],
         webhooks: vec![webhook],
-        origins: Vec::new(),
+        ..Site::default()
     }
 }
 

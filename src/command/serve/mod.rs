@@ -308,6 +308,7 @@ impl Options {
             pages: page::pages(&self.bugzilla),
             webhooks,
             origins: self.origin.clone(),
+            head_bytes_max: self.head_size,
         })
     }
 }

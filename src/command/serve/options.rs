@@ -7,7 +7,7 @@ use log::LevelFilter;
 
 use super::values::{milliseconds, number, web_address};
 use crate::command::discreet::Discreet;
-use crate::http::Origin;
+use crate::http::{HEAD_BYTES_MAX, Origin};
 use crate::reactor::Addresses;
 use crate::source::{self, CatchUpAddress};
 
@@ -103,6 +103,9 @@ pub struct Options {
     /// Size of a message from a client
     #[arg(long, env = "BUGZFEED_MESSAGE_SIZE", value_name = "BYTES", default_value_t = 256 * 1024, value_parser = number(128..=1 << 30))]
     pub(super) message_size: usize,
+    /// Size of a request's head; single sign-on may make cookies of more than the default
+    #[arg(long, env = "BUGZFEED_HEAD_SIZE", value_name = "BYTES", default_value_t = HEAD_BYTES_MAX, value_parser = number(1_024..=1 << 18))]
+    pub(super) head_size: usize,
     /// Messages per second from one client in the long run
     #[arg(long, env = "BUGZFEED_MESSAGE_RATE", value_name = "NUMBER", default_value_t = 100, value_parser = number(1..=1_000))]
     pub(super) message_rate: usize,
