@@ -186,6 +186,16 @@ impl Reactor {
         }
         self.hand_over_posts(now);
         self.server.tick(now);
+        self.spare_memory(now);
+    }
+
+    /// Closes clients that own much while memory is short.
+    fn spare_memory(&mut self, now: Moment) {
+        let grown = self.server.take_grown();
+        let missing = self.budget.missing(grown, self.server.len(), now);
+        if missing > 0 {
+            self.server.close_dearest(missing, now);
+        }
     }
 
     fn take_signals(&mut self, now: Moment) {

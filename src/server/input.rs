@@ -123,12 +123,18 @@ impl<S: Stream> Server<S> {
             let used = self.consume(client, bytes, now);
             self.connections[client.index()]
                 .unfinished
-                .keep_input(bytes[used..].to_vec());
+                .keep_input(bytes[used..].to_vec(), now);
         } else {
             kept.extend_from_slice(bytes);
             let used = self.consume(client, &kept, now);
             kept.drain(..used);
-            self.connections[client.index()].unfinished.keep_input(kept);
+            self.connections[client.index()]
+                .unfinished
+                .keep_input(kept, now);
+        }
+        if self.connections[client.index()].unfinished.is_some() {
+            self.grown += bytes.len();
+            self.sweep_by(now.plus(self.limits.message));
         }
     }
 

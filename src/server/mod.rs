@@ -7,6 +7,7 @@
 //! the one place that removes a client.
 
 mod deadlines;
+mod dear;
 mod drain;
 mod end;
 mod flush;
@@ -50,6 +51,8 @@ pub struct Limits {
     pub messages_burst: u32,
     /// How long a handshake may take.
     pub handshake: u32,
+    /// How long a message may take, from its first byte to its last.
+    pub message: u32,
     /// How long a client may be silent before it is pinged.
     pub ping: u32,
     /// How long it may stay silent after that.
@@ -92,6 +95,8 @@ pub struct Server<S> {
     holds: Vec<hold::Holds>,
     posts: posts::Posts,
     beyond: room::Beyond,
+    /// Bytes that have come from clients with something unfinished.
+    grown: usize,
     /// Unix seconds.
     unix_time: i64,
 }
@@ -120,6 +125,7 @@ impl<S: Stream> Server<S> {
             drain: None,
             posts: posts::Posts::new(),
             beyond: room::Beyond::default(),
+            grown: 0,
             unix_time: 0,
         }
     }

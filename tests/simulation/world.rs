@@ -112,6 +112,7 @@ impl World {
             messages_per_second: 1_000,
             messages_burst: 1_000_000,
             handshake: [10_000, 60_000][random.usize(0..2)],
+            message: 600_000,
             ping: [3_000, 30_000, 600_000][random.usize(0..3)],
             pong: [20_000, 60_000][random.usize(0..2)],
             stall: [20_000, 60_000][random.usize(0..2)],

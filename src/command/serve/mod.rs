@@ -281,6 +281,7 @@ impl Options {
             messages_per_second: self.message_rate as u32,
             messages_burst: self.message_burst as u32,
             handshake: self.handshake_timeout,
+            message: self.message_timeout,
             ping: self.ping,
             pong: self.pong,
             stall: self.stall,

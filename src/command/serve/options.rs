@@ -115,6 +115,9 @@ pub struct Options {
     /// Time that a handshake may take
     #[arg(long, env = "BUGZFEED_HANDSHAKE_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = milliseconds(100))]
     pub(super) handshake_timeout: u32,
+    /// Time that a message may take, from its first byte to its last
+    #[arg(long, env = "BUGZFEED_MESSAGE_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = milliseconds(100))]
+    pub(super) message_timeout: u32,
     /// Time after which a silent client is pinged
     #[arg(long, env = "BUGZFEED_PING", value_name = "DURATION", default_value = "30s", value_parser = milliseconds(100))]
     pub(super) ping: u32,
