@@ -7,6 +7,7 @@ mod broker;
 mod crashes;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod database;
+mod disk;
 mod file;
 mod only_one;
 mod order;

@@ -28,6 +28,11 @@ impl Place {
         }
     }
 
+    /// The file.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Whether the same files are still there.
     pub(super) fn is_unchanged(&self) -> bool {
         *self == Self::now(&self.file)
@@ -129,7 +134,8 @@ fn identity(file: &Path) -> Option<(u64, u64)> {
     Some((known.dev(), known.ino()))
 }
 
-fn beside(file: &Path, suffix: &str) -> PathBuf {
+/// A file beside the file.
+pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(file);
     name.push(suffix);
     name.into()
