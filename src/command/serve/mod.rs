@@ -2,11 +2,9 @@
 
 mod options;
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use log::{error, warn};
-use signal_hook::consts::SIGTERM;
+use log::warn;
 
 pub use self::options::Options;
 
@@ -66,7 +64,6 @@ fn serve(options: &Options) -> Result<(), Failure> {
     )
     .map_err(|error| Failure::Unavailable(format!("cannot set up the loop: {error}.")))?;
     let mut threads = Threads::default();
-    let refusal = Refusal::default();
     for (at, ((path, address), (file, kept))) in feeds.iter().zip(kept).enumerate() {
         let feed = FeedId(at as u8);
         let (source, posts) = address.open(options.wait);
@@ -84,25 +81,21 @@ fn serve(options: &Options) -> Result<(), Failure> {
         if let Some((address, is_optional)) = catch_up {
             start_catch_up(&address, is_optional, &sink, &mut threads)?;
         }
-        start(source, sink, &mut threads, &refusal)?;
+        start(source, sink, &mut threads)?;
     }
     announce(&addresses, &feeds, connections_max);
-    let result = reactor
+    let refusal = reactor
         .run()
         .map_err(|error| Failure::Unavailable(format!("the loop has failed: {error}.")));
     threads.request_stop();
     if !threads.join_within(STOP_PATIENCE) {
         warn!("a source did not stop in time");
     }
-    match refusal.lock().ok().and_then(|mut refusal| refusal.take()) {
+    match refusal? {
         Some(why) => Err(Failure::Unavailable(format!("{why}."))),
-        None => result,
+        None => Ok(()),
     }
 }
-
-/// Why a source was not allowed to read what only one may read, if one was not: the server ends
-/// then.
-type Refusal = Arc<Mutex<Option<String>>>;
 
 impl Options {
     /// The feeds with their sources, the default feed first.
@@ -296,26 +289,10 @@ fn announce(addresses: &[Address], feeds: &[(String, source::Address)], connecti
 }
 
 /// Starts a source in a thread of its own.
-fn start(
-    mut source: Box<dyn Source>,
-    sink: Sink,
-    threads: &mut Threads,
-    refusal: &Refusal,
-) -> Result<(), Failure> {
+fn start(mut source: Box<dyn Source>, sink: Sink, threads: &mut Threads) -> Result<(), Failure> {
     let stop = Stop::default();
     let seen = stop.clone();
-    let refusal = Arc::clone(refusal);
-    let run = move || {
-        if let Err(why) = source::supervise(&mut *source, sink, &seen) {
-            if let Ok(mut refusal) = refusal.lock() {
-                *refusal = Some(why);
-            }
-            // The loop ends as it does for anybody else.
-            if let Err(error) = signal_hook::low_level::raise(SIGTERM) {
-                error!("cannot end the server: {error}");
-            }
-        }
-    };
+    let run = move || source::supervise(&mut *source, sink, &seen);
     threads.start("source", stop, run).map_err(|error| {
         Failure::Unavailable(format!("cannot start a thread for a source: {error}."))
     })
