@@ -2,6 +2,7 @@
 
 mod options;
 
+use std::thread;
 use std::time::Duration;
 
 use log::warn;
@@ -20,7 +21,9 @@ use crate::page;
 use crate::protocol::VERSION;
 use crate::reactor::{Address, Listener, Reactor};
 use crate::server::{Limits, Server};
-use crate::source::{self, CatchUp, CatchUpAddress, Feed, HistoryFile, Kept, Sink, Source};
+use crate::source::{
+    self, CatchUp, CatchUpAddress, Feed, HistoryFile, Kept, OpenError, Sink, Source,
+};
 use crate::update::FeedId;
 use crate::work::{FileLock, Stop, Threads};
 
@@ -30,6 +33,15 @@ const FILES_RESERVED: usize = 96;
 
 /// How long the end of the program waits for the sources.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a history whose disk is full is tried again.
+const ROOM_EVERY: Duration = Duration::from_secs(1);
+
+/// A feed's hub with what its history file remembers, and that file.
+type Remembered = (Hub, (Option<HistoryFile>, Kept));
+
+/// What must be had before anything is served.
+type Opened = (Vec<Listener>, Option<FileLock>, Vec<Remembered>);
 
 /// Serves until a signal ends it.
 ///
@@ -47,14 +59,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 fn serve(options: &Options) -> Result<(), Failure> {
     let feeds = options.feeds()?;
     let connections_max = options.connections_max()?;
-    let listeners = options.listeners()?;
+    let (listeners, _claim, remembered) = options.open(&feeds)?;
     let addresses = addresses(&listeners)?;
-    let _claim = options.claim_history()?;
-    let remembered: Result<Vec<_>, _> = feeds
-        .iter()
-        .map(|(path, source)| options.remember(path, source))
-        .collect();
-    let (hubs, kept): (Vec<_>, Vec<_>) = remembered?.into_iter().unzip();
+    let (hubs, kept): (Vec<_>, Vec<_>) = remembered.into_iter().unzip();
     let server = Server::new(options.limits(connections_max), options.site(&feeds)?, hubs);
     let (mut reactor, inbox) = Reactor::new(
         listeners,
@@ -144,6 +151,34 @@ impl Options {
         }
     }
 
+    /// Binds the addresses and opens the history. While its disk is full, that is tried again, and
+    /// nobody is kept waiting at the addresses.
+    fn open(&self, feeds: &[(String, source::Address)]) -> Result<Opened, Failure> {
+        let mut has_said = false;
+        loop {
+            let listeners = self.listeners()?;
+            let claim = self.claim_history()?;
+            let remembered: Result<Vec<_>, _> = feeds
+                .iter()
+                .map(|(path, source)| self.remember(path, source))
+                .collect();
+            match remembered {
+                Ok(remembered) => return Ok((listeners, claim, remembered)),
+                Err(error) if !error.is_full() => return Err(self.cannot_use_history(&error)),
+                Err(_) if has_said => {}
+                Err(error) => {
+                    has_said = true;
+                    warn!(
+                        "cannot use {} (setting --history): {error}; trying again until it works",
+                        self.history.display()
+                    );
+                }
+            }
+            drop((listeners, claim));
+            thread::sleep(ROOM_EVERY);
+        }
+    }
+
     fn listeners(&self) -> Result<Vec<Listener>, Failure> {
         let bind = |address: &Address| {
             if self.reuse_port && matches!(address, Address::Unix(_)) {
@@ -163,17 +198,12 @@ impl Options {
     /// A feed's hub with what its history file remembers, and that file. A file that cannot be used
     /// ends the start: without it updates would go out that the next start knows nothing of, and
     /// would not know to be missing.
-    fn remember(
-        &self,
-        path: &str,
-        source: &source::Address,
-    ) -> Result<(Hub, (Option<HistoryFile>, Kept)), Failure> {
+    fn remember(&self, path: &str, source: &source::Address) -> Result<Remembered, OpenError> {
         // What may be missing is for the source to find out.
         let mut history = History::new(self.history_size, i64::MIN);
         let (file, kept) = if self.keeps_history() {
-            let opened =
-                HistoryFile::open(&self.history, path, &source.to_string(), self.history_size);
-            let (file, kept) = opened.map_err(|error| self.cannot_use_history(&error))?;
+            let source = source.to_string();
+            let (file, kept) = HistoryFile::open(&self.history, path, &source, self.history_size)?;
             (Some(file), kept)
         } else {
             (None, Kept::default())

@@ -23,6 +23,10 @@ use crate::work::FileLock;
 /// would double its cost.
 const SURPLUS_MAX: i64 = 1_000;
 
+/// How many pages of 4 KiB SQLite's log may have before they are moved into the file. What moves needs
+/// room in the file, which a disk that the log has filled would not have.
+const LOG_PAGES: i64 = 256;
+
 /// How long somebody else's lock on the file is waited for. Updates wait as long.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 
@@ -78,6 +82,7 @@ impl HistoryFile {
         // below.
         database.pragma_update(None, "journal_mode", "WAL")?;
         database.pragma_update(None, "synchronous", "NORMAL")?;
+        database.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
         let witness = beside(
             path,
             &format!("-whole{}", feed.trim_end_matches('/').replace('/', "-")),
@@ -173,6 +178,11 @@ impl HistoryFile {
     ) -> rusqlite::Result<()> {
         let mut progress = self.progress;
         let result = self.try_write(&mut progress, notes, updates, entry);
+        if result.as_ref().is_err_and(rows::is_full) {
+            // The log may take up what the next attempt needs. Where it cannot be moved, it stays.
+            let move_log = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let _ = self.database.query_row(move_log, [], |_| Ok(()));
+        }
         if result.is_ok() {
             self.progress = progress;
         }
