@@ -29,6 +29,9 @@ pub(super) struct Intake {
     /// The longest pause after failures.
     pub pause_max: Duration,
     pub backlog: Backlog,
+    /// Whether the backlog's log may lack what the relay before has written last, as long as the
+    /// table has not shown otherwise.
+    pub may_be_torn: bool,
     pub destinations: Vec<Key>,
     /// Wake the destinations' threads.
     pub bells: Vec<SyncSender<()>>,
@@ -109,9 +112,13 @@ impl Intake {
         let is_full = batch.is_full;
         if let Some(reason) = batch.gap {
             warn!("changes may be missing: {reason}; servers are told so");
-            let skipped = self.backlog.skip_numbers(&self.destinations);
-            skipped.map_err(cannot_write)?;
+            let told = match self.may_be_torn {
+                true => self.backlog.begin_streams(),
+                false => self.backlog.skip_numbers(&self.destinations),
+            };
+            told.map_err(cannot_write)?;
         }
+        self.may_be_torn = false;
         let updates = std::mem::take(&mut batch.updates);
         if !updates.is_empty() {
             let bookmark = batch.bookmark.as_ref().map(ToString::to_string);

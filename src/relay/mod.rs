@@ -110,7 +110,7 @@ impl Relay {
         let claim = settings.claim()?;
         let (end, ends) = mpsc::channel();
         let names: Vec<String> = to.iter().map(|(name, _)| name.clone()).collect();
-        let (backlog, keys) = loop {
+        let (backlog, keys, may_be_torn) = loop {
             match settings.begin_backlog(&names) {
                 Ok(begun) => break begun,
                 Err(error) if backlog::is_full(&error) => {
@@ -124,6 +124,11 @@ impl Relay {
                 Err(error) => return Err(settings.cannot_use_backlog(&error)),
             }
         };
+        if let Err(error) = claim.sign() {
+            warn!(
+                "cannot write into the backlog's lock, which tells a backlog from other files: {error}"
+            );
+        }
         let mut relay = Self {
             _claim: claim,
             backlog,
@@ -139,7 +144,7 @@ impl Relay {
             relay.add_outlet(settings, name, key, destination)?;
         }
         relay.warn_of_others(settings)?;
-        relay.add_intake(settings, notifications)?;
+        relay.add_intake(settings, notifications, may_be_torn)?;
         Ok(Some(relay))
     }
 
@@ -222,8 +227,10 @@ impl Relay {
         &mut self,
         settings: &Settings,
         (open, poll): (OpenTable, Duration),
+        may_be_torn: bool,
     ) -> Result<(), Failure> {
         let mut intake = Intake {
+            may_be_torn,
             health: Health::new("taking changes from", settings.from.to_string()),
             reader: Reader::new(open, settings.is_standby),
             poll,
@@ -315,13 +322,15 @@ impl Settings {
         }
     }
 
-    /// Opens the backlog for destinations with these names.
-    fn begin_backlog(&self, names: &[String]) -> rusqlite::Result<(Backlog, Vec<Key>)> {
+    /// Opens the backlog for destinations with these names. Returns, too, whether the relay before has
+    /// not ended as it should.
+    fn begin_backlog(&self, names: &[String]) -> rusqlite::Result<(Backlog, Vec<Key>, bool)> {
         backlog::examine(&self.backlog)?;
         let mut backlog = Backlog::open(&self.backlog, Commit::Durable)?;
         let keys = backlog.enroll(names)?;
+        let was_left_open = backlog.was_left_open()?;
         backlog.begin()?;
-        Ok((backlog, keys))
+        Ok((backlog, keys, was_left_open))
     }
 
     fn open_backlog(&self, commit: Commit) -> Result<Backlog, Failure> {

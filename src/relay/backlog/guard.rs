@@ -11,6 +11,7 @@ use log::warn;
 use rusqlite::{Connection, ErrorCode};
 
 use super::format;
+use crate::work::FileLock;
 
 /// Which files a connection has open: device and inode of the file and of its log.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +50,9 @@ impl Place {
     }
 }
 
+/// What the file's lock is called behind its own name.
+pub(super) const LOCK: &str = ".lock";
+
 const RESCUED: &str = ".rescued";
 
 /// Puts in place what was rescued, if anything was. No connection to the files is open any more:
@@ -70,7 +74,7 @@ pub(crate) fn examine(file: &Path) -> rusqlite::Result<()> {
     }
     let has_log = beside(file, "-wal").exists();
     match look(file, has_log) {
-        Err(error) if is_corrupt(&error) => {
+        Err(error) if is_corrupt(file, &error) => {
             let moved = move_aside(file, ".corrupt");
             let to = beside(file, ".corrupt");
             match moved {
@@ -111,9 +115,14 @@ fn look(file: &Path, has_log: bool) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// A file that never was a database is somebody else's, and is refused where it is.
-fn is_corrupt(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+/// A file that never was a backlog is somebody else's, and is refused where it is. One whose header
+/// is destroyed is known by the signature in its lock.
+fn is_corrupt(file: &Path, error: &rusqlite::Error) -> bool {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => true,
+        Some(ErrorCode::NotADatabase) => FileLock::signature(&beside(file, LOCK)).is_some(),
+        _ => false,
+    }
 }
 
 /// Moves the file and its log away, so that nothing of it is used.

@@ -11,7 +11,7 @@ mod format;
 mod guard;
 mod room;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, ToSql, TransactionBehavior, params};
@@ -118,6 +118,14 @@ impl Backlog {
             .optional()?;
         let place = Place::now(file);
         Ok(Self { database, place })
+    }
+
+    /// Whether the relay before has not ended as it should.
+    ///
+    /// # Errors
+    /// When SQLite cannot read.
+    pub(crate) fn was_left_open(&self) -> rusqlite::Result<bool> {
+        format::was_left_open(&self.database)
     }
 
     /// Notes that a relay begins, so that the file itself says it and not only its log: a log that is
@@ -240,6 +248,18 @@ impl Backlog {
             skip.execute([destination])?;
         }
         Ok(())
+    }
+
+    /// Begins new streams: what was appended last is not there any more, and its numbers were given.
+    ///
+    /// # Errors
+    /// When SQLite cannot write.
+    pub(crate) fn begin_streams(&mut self) -> rusqlite::Result<()> {
+        let transaction = self
+            .database
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        format::begin_all_streams(&transaction)?;
+        transaction.commit()
     }
 
     /// The row of the source that was taken last, as it was noted.
@@ -405,9 +425,7 @@ impl Backlog {
 /// # Errors
 /// When the file cannot be made or locked.
 pub(crate) fn claim(backlog: &Path) -> std::io::Result<Option<FileLock>> {
-    let mut name = backlog.as_os_str().to_owned();
-    name.push(".lock");
-    FileLock::take(&PathBuf::from(name))
+    FileLock::take(&guard::beside(backlog, guard::LOCK))
 }
 
 #[cfg(test)]
