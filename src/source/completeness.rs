@@ -143,6 +143,11 @@ impl Completeness {
         self.settle(now);
     }
 
+    /// It turns out that somebody can be asked after all, about all bugs or some.
+    pub(super) fn can_ask(&mut self, about_all: bool) {
+        self.can_ask = about_all;
+    }
+
     /// An update has arrived, with a credible time in Unix seconds.
     pub(super) fn delivered(&mut self, seconds: i64, now: Instant) {
         if let Gap::Ending { since, largest } = &mut self.gap {

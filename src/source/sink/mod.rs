@@ -13,7 +13,7 @@ use crate::bugzilla::{Found, Sees, Since};
 use crate::inbox::{Closed, Sender};
 use crate::post::{Answer, PostId};
 use crate::update::{FeedId, Update};
-use crate::work::{Health, Now};
+use crate::work::{Error, Health, Now};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -155,6 +155,12 @@ impl Sink {
         self.shared.lock().begins(floor)
     }
 
+    /// The source may not read, and does not try again: the loop is to end.
+    pub(super) fn refused(&self, why: &Error) -> Result<(), Closed> {
+        let why = format!("{}: {why}", self.health.name());
+        self.shared.lock().refused(why)
+    }
+
     /// The state of the source.
     pub(super) fn health(&mut self) -> &mut Health {
         &mut self.health
@@ -182,6 +188,11 @@ impl Shared {
     /// There is nobody to ask.
     pub(super) fn cannot_ask(&self) -> Result<(), Closed> {
         self.lock().cannot_ask()
+    }
+
+    /// There is somebody to ask, although there was nobody.
+    pub(super) fn can_ask(&self, sees: Sees) {
+        self.lock().can_ask(sees);
     }
 
     /// Hands on what Bugzilla knows and the source has not brought.
@@ -277,6 +288,7 @@ mod tests {
                     }),
                     Notice::Gap { .. } => words.push("gap".to_owned()),
                     Notice::Clock { .. } => {}
+                    Notice::Refused { .. } => words.push("refused".to_owned()),
                     Notice::Answer { .. } => words.push("answer".to_owned()),
                 }
             }

@@ -152,6 +152,10 @@ impl State {
         self.inbox.send(Notice::Answer { post, answer })
     }
 
+    pub(super) fn refused(&self, why: String) -> Result<(), Closed> {
+        self.inbox.send(Notice::Refused { why })
+    }
+
     pub(super) fn set_bell(&mut self, bell: SyncSender<()>) {
         self.bell = Some(bell);
     }
@@ -167,6 +171,16 @@ impl State {
         self.seen = HashSet::default();
         self.completeness.cannot_ask((self.clock)().instant);
         self.report()
+    }
+
+    /// There is somebody to ask, although there was nobody. The answer will end the doubt that begins
+    /// with it.
+    pub(super) fn can_ask(&mut self, sees: Sees) {
+        self.feed.catch_up = Some(sees);
+        // What was delivered meanwhile was not remembered: it must not look as if it were lacking.
+        self.seen_since = (self.clock)().instant;
+        self.asked_until = None;
+        self.completeness.can_ask(sees == Sees::All);
     }
 
     pub(super) fn made_good(
