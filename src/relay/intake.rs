@@ -88,7 +88,8 @@ impl Intake {
         let is_full = batch.is_full;
         if let Some(reason) = batch.gap {
             warn!("changes may be missing: {reason}; servers are told so");
-            let skipped = self.backlog.skip_numbers(&self.destinations);
+            let until = self.reader.table()?.now()?;
+            let skipped = self.backlog.skip_numbers(&self.destinations, until);
             skipped.map_err(cannot_write)?;
         }
         let updates = std::mem::take(&mut batch.updates);
