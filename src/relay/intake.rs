@@ -114,7 +114,10 @@ impl Intake {
             warn!("changes may be missing: {reason}; servers are told so");
             let told = match self.may_be_torn {
                 true => self.backlog.begin_streams(),
-                false => self.backlog.skip_numbers(&self.destinations),
+                false => {
+                    let until = self.reader.table()?.now()?;
+                    self.backlog.skip_numbers(&self.destinations, until)
+                }
             };
             told.map_err(cannot_write)?;
         }

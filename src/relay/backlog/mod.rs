@@ -236,16 +236,21 @@ impl Backlog {
         transaction.commit()
     }
 
-    /// Skips a number of each destination's stream: its receivers may have missed some changes. One
-    /// that has not begun yet is new to its receivers, which tells them as much.
+    /// Skips a number of each destination's stream: its receivers may have missed changes up to
+    /// `until` (Unix seconds, by the database's clock). One that has not begun yet is new to its
+    /// receivers, which tells them as much.
     ///
     /// # Errors
     /// When SQLite cannot write.
-    pub(crate) fn skip_numbers(&mut self, destinations: &[Key]) -> rusqlite::Result<()> {
-        let skip = "UPDATE push_destination SET number = number + 1 WHERE id = ?1 AND number > 0";
+    pub(crate) fn skip_numbers(
+        &mut self,
+        destinations: &[Key],
+        until: i64,
+    ) -> rusqlite::Result<()> {
+        let skip = "UPDATE push_destination SET number = number + 1, newest = max(ifnull(newest, ?2), ?2) WHERE id = ?1 AND number > 0";
         let mut skip = self.database.prepare_cached(skip)?;
         for &Key(destination) in destinations {
-            skip.execute([destination])?;
+            skip.execute([destination, until])?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod chain;
 mod state;
+mod zone;
 
 use self::state::State;
 use super::completeness::Question;
@@ -368,6 +369,22 @@ mod tests {
         test.sent();
         test.answer(found(now(), &[(1, now() + 9 * 3_600)]));
         assert_eq!(test.sent(), "1");
+    }
+
+    #[test]
+    fn a_time_from_before_bugzillas_clock_was_put_back_makes_no_later_update_look_old() {
+        let mut test = Test::new(Some(Sees::All), &Kept::default());
+        test.sink.connected().unwrap();
+        let time = now();
+        test.sink.deliver(vec![update(1, time)]).unwrap();
+        test.answer(found(time, &[(1, time), (2, time + 3_600)]));
+        let notices = std::iter::from_fn(|| test.inbox.take());
+        let credible = notices.filter_map(|notice| match notice {
+            Notice::Updates { credible_until, .. } => Some(credible_until),
+            _ => None,
+        });
+        // Who has seen it lacks bug 1, which arrived before it here.
+        assert_eq!(credible.last(), Some(time + 60));
     }
 
     #[test]
