@@ -34,10 +34,10 @@ const PROGRESS_MIN: u64 = 1_000;
 #[derive(Args, Debug)]
 pub struct Options {
     /// Table to take changes from: sqlite:FILE, mysql://… or postgres://…
-    #[arg(long, env = "BUGZFEED_FROM", hide_env_values = true, value_name = "SOURCE", required_unless_present = "status", value_parser = Discreet(str::parse::<source::Address>))]
+    #[arg(long, env = "BUGZFEED_FROM", hide_env_values = true, value_name = "SOURCE", required_unless_present_any = ["status", "refused", "forget"], value_parser = Discreet(str::parse::<source::Address>))]
     from: Option<source::Address>,
     /// Where to send them: amqp(s)://…, http(s)://… or jsonl:FILE; may be given several times
-    #[arg(long, env = "BUGZFEED_TO", hide_env_values = true, value_name = "DESTINATION", num_args = 1.., value_delimiter = ' ', required_unless_present = "status", value_parser = Discreet(str::parse::<relay::Address>))]
+    #[arg(long, env = "BUGZFEED_TO", hide_env_values = true, value_name = "DESTINATION", num_args = 1.., value_delimiter = ' ', required_unless_present_any = ["status", "refused", "forget"], value_parser = Discreet(str::parse::<relay::Address>))]
     to: Vec<relay::Address>,
     /// SQLite file that keeps changes until they have arrived
     #[arg(
@@ -54,6 +54,16 @@ pub struct Options {
     /// Print what waits for each destination, what went wrong last, and when it is tried again
     #[arg(long)]
     status: bool,
+    /// Print the changes that destinations have refused for good, the latest 10,000 of each, as
+    /// JSON Lines
+    #[arg(long)]
+    refused: bool,
+    /// Delete a destination of an earlier relay, and what waits for it; as --status names it
+    #[arg(long, value_name = "DESTINATION")]
+    forget: Option<String>,
+    /// How many changes wait for one destination at most; beyond that, the oldest are dropped
+    #[arg(long, env = "BUGZFEED_BACKLOG_SIZE", value_name = "CHANGES", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
+    backlog_size: u64,
     /// Pauses after failures in a row
     #[arg(
         long,
@@ -84,11 +94,19 @@ pub fn run(options: Options) -> Result<(), Failure> {
         backlog,
         wait,
         status,
+        refused,
+        forget,
+        backlog_size,
         retry: pauses,
         log,
     } = options;
-    if status {
-        let text = relay::status(&backlog, unix_now())?;
+    let text = match forget {
+        Some(destination) => Some(relay::forget(&backlog, &destination)?),
+        None if refused => Some(relay::refused(&backlog)?),
+        None if status => Some(relay::status(&backlog, unix_now())?),
+        None => None,
+    };
+    if let Some(text) = text {
         // A reader that closes the pipe early is no failure.
         let _ = io::stdout().write_all(text.as_bytes());
         return Ok(());
@@ -107,6 +125,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
             backlog,
             is_standby: wait,
             pauses,
+            backlog_size,
         },
         &log,
     );

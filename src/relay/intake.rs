@@ -13,6 +13,7 @@ use log::warn;
 
 use super::End;
 use super::backlog::{Backlog, Key};
+use super::bound::Bound;
 use crate::database::{Claimed, Reader};
 use crate::failure::Failure;
 use crate::work::{Error, Health, Stop, Supervised, unix_now};
@@ -27,6 +28,7 @@ pub(super) struct Intake {
     pub pause_max: Duration,
     pub backlog: Backlog,
     pub destinations: Vec<Key>,
+    pub bound: Bound,
     /// Wake the destinations' threads.
     pub bells: Vec<SyncSender<()>>,
     pub ends: Sender<End>,
@@ -103,6 +105,7 @@ impl Intake {
             appended.map_err(cannot_write)?;
             // What is in the backlog can be sent, whatever becomes of the row.
             self.ring();
+            self.bound.keep(&mut self.backlog).map_err(cannot_write)?;
         }
         if !self.backlog.is_in_place() {
             return Err(BacklogMoved.into());

@@ -1,6 +1,7 @@
 //! `bugzfeed relay`, run as a program: from real tables to real brokers, to servers that the test
 //! plays, and to files.
 
+mod answers;
 mod balancer;
 mod broker;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
@@ -8,11 +9,13 @@ mod crashes;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod database;
 mod file;
+mod given_up;
 mod only_one;
 mod order;
 mod program;
 mod receiver;
 mod status;
+mod stdout;
 mod stop;
 #[path = "../support/mod.rs"]
 mod support;
