@@ -66,6 +66,13 @@ pub enum Notice {
         /// How far it is ahead of this machine's, in seconds.
         ahead: i64,
     },
+    /// Posts to the feed's webhook carry another key from now on.
+    Key {
+        /// The feed that the source fills.
+        feed: FeedId,
+        /// The key.
+        key: String,
+    },
     /// A post has been dealt with.
     Answer {
         /// The number that the post came with.

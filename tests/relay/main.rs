@@ -14,6 +14,7 @@ mod only_one;
 mod order;
 mod program;
 mod receiver;
+mod signature;
 mod status;
 mod stdout;
 mod stop;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::program::{Place, terminate};
 use crate::receiver::{Posts, certificate, status};
-use crate::support::server::Server;
+use crate::support::server::{Server, wait_until};
 
 #[test]
 fn a_change_is_posted_as_bugzilla_mozilla_org_does_signed_and_with_its_key() {
@@ -66,7 +66,8 @@ fn a_post_is_not_signed_without_a_secret() {
 fn our_own_server_understands_the_posts() {
     let place = Place::new();
     fs::write(place.file("key"), "hunter2").unwrap();
-    let key_file = place.file("key").display().to_string();
+    fs::write(place.file("key-of-server"), "hunter2").unwrap();
+    let key_file = place.file("key-of-server").display().to_string();
     let server = Server::start(&["--source", &format!("webhook:?key_file={key_file}")]);
     let mut client = server.connect();
     client.ask(r#"{"command":"subscribe","bugs":[1,2]}"#);
@@ -80,6 +81,18 @@ fn our_own_server_understands_the_posts() {
         client.hear(),
         r#"{"command":"update","bug":2,"when":"2014-04-03T21:13:45"}"#
     );
+    place.drained();
+    // The key is changed on the receiving side first.
+    fs::write(place.file("new"), "hunter3").unwrap();
+    fs::rename(place.file("new"), place.file("key-of-server")).unwrap();
+    wait_until("the relay's key is refused", || {
+        place.table().record([1]);
+        relay
+            .log()
+            .contains("the server answered 401")
+            .then_some(())
+    });
+    fs::write(place.file("key"), "hunter3").unwrap();
     place.drained();
     terminate(relay);
 }

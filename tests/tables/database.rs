@@ -418,6 +418,7 @@ impl Reading {
                     self.has_gap |= !std::mem::replace(&mut self.has_begun, true);
                 }
                 Notice::Answer { .. }
+                | Notice::Key { .. }
                 | Notice::Earlier { .. }
                 | Notice::Promise { .. }
                 | Notice::Clock { .. } => {}

@@ -276,7 +276,7 @@ impl World {
                 Notice::Promise { promise, .. } => running.hub.promise(promise),
                 Notice::Gap { .. } => self.gaps[number].1 = true,
                 Notice::Clock { ahead, .. } => running.hub.set_database_clock(ahead),
-                Notice::Answer { .. } => {}
+                Notice::Answer { .. } | Notice::Key { .. } => {}
             }
         }
         if let Some(since) = running.reads_since
