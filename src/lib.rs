@@ -17,7 +17,7 @@
 //! - The loop: `reactor`, [`inbox`], `memory`.
 //! - Where updates come from: [`source`], by [`database`], `amqp`, `pulse` and [`bugzilla`].
 //! - Where else they go to: `relay`.
-//! - The command line: [`command`], with [`schema`], `bench` and [`client`].
+//! - The command line: [`command`], [`settings`], with [`schema`], `bench` and [`client`].
 //! - What many need: [`work`], `address`, `tls`, `machine`, `allocator`, `logging`.
 //!
 //! docs/architecture.md says which room may name which others, and why things are as they are.
@@ -53,6 +53,7 @@ mod reactor;
 mod relay;
 pub mod schema;
 pub mod server;
+pub mod settings;
 pub mod source;
 pub mod subscriptions;
 mod tls;

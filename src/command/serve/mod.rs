@@ -22,6 +22,7 @@ use crate::page;
 use crate::protocol::VERSION;
 use crate::reactor::{Address, Listener, Reactor};
 use crate::server::{Limits, Server};
+use crate::settings;
 use crate::source::{self, CatchUp, CatchUpAddress, Feed, HistoryFile, Kept, Sink, Source};
 use crate::update::FeedId;
 use crate::work::{FileLock, Stop, Threads};
@@ -41,6 +42,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     allocator::give_back_memory();
     let log = logging::start(options.log)
         .map_err(|error| Failure::Unavailable(format!("cannot start the log: {error}.")))?;
+    settings::log_file(options.config.as_deref());
     let result = serve(options);
     log.finish();
     result

@@ -13,7 +13,11 @@ use crate::source::{self, CatchUpAddress};
 /// Settings of `bugzfeed serve`.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// Address to listen on: HOST:PORT or unix:FILE; may be given several times
+    /// File of settings, in TOML, with a table for each command; flags and the environment win over
+    /// it; bugzfeed config default prints one
+    #[arg(long, env = "BUGZFEED_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Address to listen on: HOST:PORT, [IPV6]:PORT or unix:FILE; may be given several times
     #[arg(
         long,
         env = "BUGZFEED_LISTEN",
@@ -29,7 +33,7 @@ pub struct Options {
     /// Where the default feed, at /, reads changes from
     #[arg(long, env = "BUGZFEED_SOURCE", hide_env_values = true, value_name = "SOURCE", default_value = "sqlite:bugzfeed.db", value_parser = Discreet(str::parse::<source::Address>))]
     pub(super) source: source::Address,
-    /// Another feed, such as /dev/=amqp://…; may be given several times
+    /// Another feed at its own path, such as /dev/=sqlite:dev.db; may be given several times
     #[arg(long, env = "BUGZFEED_FEED", hide_env_values = true, value_name = "PATH=SOURCE", value_delimiter = ' ', value_parser = Discreet(parse_feed))]
     pub(super) feed: Vec<(String, source::Address)>,
     /// Bugzilla to catch up with: its start page (https://…) or its database (mysql://…,
@@ -44,10 +48,12 @@ pub struct Options {
         value_parser = Discreet(parse_catch_up)
     )]
     pub(super) catch_up: Vec<(String, Option<CatchUpAddress>)>,
-    /// Wait while another server or relay reads a table of changes, and take over when it has gone
+    /// Wait while another server or relay reads a table of changes, and take over when it has gone;
+    /// without it, that ends the server with 69
     #[arg(long, env = "BUGZFEED_WAIT")]
     pub(super) wait: bool,
-    /// SQLite file that keeps the history over a restart, or none
+    /// SQLite file that keeps the history over a restart, or none; after a run with none, delete the
+    /// file before it is used again
     #[arg(
         long,
         env = "BUGZFEED_HISTORY",
@@ -80,12 +86,13 @@ pub struct Options {
         value_delimiter = ','
     )]
     pub(super) origin: Vec<String>,
-    /// Connections at the same time; as many as there may be open files, and watches of polls, by
-    /// default
+    /// Connections at the same time, those beyond get 503; by default as many as there may be open
+    /// files, or fs.epoll.max_user_watches if that is less, less 96
     #[arg(long, env = "BUGZFEED_CONNECTIONS", value_name = "NUMBER")]
     pub(super) connections: Option<usize>,
-    /// Memory to leave alone, the kernel's included: with less left, newcomers get 503; 1/32 of all
-    /// by default, 8 to 256 MiB
+    /// Memory of the machine, or of the control group (version 2) that the server is in, to leave
+    /// alone; the kernel's own use, some 4 KB for each client, counts; with less left, newcomers get
+    /// 503; by default 1/32 of all, from 8 to 256 MiB
     #[arg(long, env = "BUGZFEED_MEMORY_RESERVE", value_name = "BYTES")]
     pub(super) memory_reserve: Option<u64>,
     /// Subscriptions of one connection
@@ -99,7 +106,8 @@ pub struct Options {
     /// Size of a message from a client
     #[arg(long, env = "BUGZFEED_MESSAGE_SIZE", value_name = "BYTES", default_value_t = 256 * 1024)]
     pub(super) message_size: usize,
-    /// Messages per second from one client in the long run
+    /// Messages per second from one client in the long run: one in each 1000/N milliseconds, rounded
+    /// down
     #[arg(long, env = "BUGZFEED_MESSAGE_RATE", value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(super) message_rate: u32,
     /// Messages at once from one client
