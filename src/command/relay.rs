@@ -122,6 +122,10 @@ pub fn run(options: Options) -> Result<(), Failure> {
         Some(other) => return Err(relay::no_table(&other)),
         None => return Err(Failure::Usage("--from is missing.".to_owned())),
     };
+    if to.is_empty() {
+        // Changes would be taken, and sent to nobody.
+        return Err(Failure::Usage("--to is missing.".to_owned()));
+    }
     let log = logging::start(log)
         .map_err(|error| Failure::Unavailable(format!("cannot start the log: {error}.")))?;
     settings::log_file(config.as_deref());
