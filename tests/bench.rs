@@ -211,7 +211,9 @@ fn results_are_written_compared_and_shown_again() {
     }
     let output = bench("fanout -n 10 --updates 3 --raw", &["--compare", &json]);
     assert!(
-        output.status.success() && said(&output).contains("10 clients: delivery"),
+        output.status.success()
+            && said(&output).contains("10 clients: delivery")
+            && said(&output).contains("latency, p99, ms [p99]"),
         "{}",
         said(&output)
     );

@@ -72,9 +72,9 @@ mod tests {
             ),
             (
                 "https://h/hook?x=1#secret_file=/s&key_file=/k",
-                "https://h/...73b14f2c",
+                "https://h/...869ce9cc",
             ),
-            ("https://h/...73b14f2c", "https://h/...73b14f2c"),
+            ("https://h/...869ce9cc", "https://h/...869ce9cc"),
             ("http://h:8080/#secret_file=/s", "http://h:8080/"),
             ("jsonl:out.jsonl", "jsonl:out.jsonl"),
             ("jsonl:-", "jsonl:-"),

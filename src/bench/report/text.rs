@@ -97,11 +97,8 @@ fn verdict(text: &mut String, side: &Side) {
     };
     let _ = writeln!(
         text,
-        "{}: {} deliveries [received], {} [missing], {} [faults]: {verdict}",
-        side.name,
-        side.received,
-        side.missing,
-        side.faults.values().sum::<u64>()
+        "{}: {} deliveries, {} missing: {verdict}",
+        side.name, side.received, side.missing
     );
     for (fault, times) in &side.faults {
         let _ = writeln!(text, "  {times} × {fault}");
