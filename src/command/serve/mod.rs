@@ -51,6 +51,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 fn serve(options: &Options) -> Result<(), Failure> {
     let feeds = options.feeds()?;
     let connections_max = options.connections_max()?;
+    let catch_ups = feeds
+        .iter()
+        .map(|(path, source)| options.catch_up(path, source))
+        .collect::<Result<Vec<_>, _>>()?;
     let listeners = options.listeners()?;
     let addresses = addresses(&listeners)?;
     let _claim = options.claim_history()?;
@@ -69,13 +73,13 @@ fn serve(options: &Options) -> Result<(), Failure> {
     .map_err(|error| Failure::Unavailable(format!("cannot set up the loop: {error}.")))?;
     let mut threads = Threads::default();
     let refusal = Refusal::default();
-    for (at, ((path, address), (file, kept))) in feeds.iter().zip(kept).enumerate() {
+    let feeds_kept = feeds.iter().zip(kept).zip(catch_ups);
+    for (at, (((_, address), (file, kept)), catch_up)) in feeds_kept.enumerate() {
         let feed = FeedId(at as u8);
         let (source, posts) = address.open(options.wait);
         if let Some(posts) = posts {
             reactor.hand_posts_to(feed, posts);
         }
-        let catch_up = options.catch_up(path, address);
         let feed = Feed {
             id: feed,
             source: address.to_string(),
@@ -221,14 +225,31 @@ impl Options {
 
     /// Who can be asked for what the source of the feed at `path` lacks, and whether nobody has
     /// asked for that.
-    fn catch_up(&self, path: &str, source: &source::Address) -> Option<(CatchUpAddress, bool)> {
+    ///
+    /// # Errors
+    /// When private bugs would come this way that the source leaves out.
+    fn catch_up(
+        &self,
+        path: &str,
+        source: &source::Address,
+    ) -> Result<Option<(CatchUpAddress, bool)>, Failure> {
         let named = self.catch_up.iter().find(|(named, _)| named == path);
-        match (named, source) {
+        let catch_up = match (named, source) {
             (Some((_, address)), _) => address.clone().map(|address| (address, false)),
             (None, source::Address::Database(database)) => {
                 Some((CatchUpAddress::Database(database.clone()), true))
             }
             (None, _) => None,
+        };
+        let is_public_only =
+            matches!(source, source::Address::Database(database) if database.is_public_only());
+        match &catch_up {
+            Some((address, _)) if is_public_only && !address.is_public_only() => {
+                Err(Failure::Usage(format!(
+                    "--catch-up {address} would show the private bugs that {source} leaves out; it must say bugs=public, too."
+                )))
+            }
+            _ => Ok(catch_up),
         }
     }
 

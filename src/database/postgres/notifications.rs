@@ -1,15 +1,17 @@
 //! The table of notifications in PostgreSQL.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use ::postgres::error::SqlState;
 use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::{Client, Row as SqlRow, Statement};
 
+use super::super::options::Shown;
 use super::super::settings::ServerSettings;
 use super::super::table::{BATCH_ROWS, CLAIM_TIMEOUT, Row, Table, Triggers};
 use super::watched::Watched;
-use super::{ANSWER_TIMEOUT, UTC, connect, failed, now, row as row_of, sentence};
+use super::{ANSWER_TIMEOUT, UTC, connect, failed, now, private, row as row_of, sentence};
 use crate::update::BugId;
 use crate::work::{Error, Stop};
 
@@ -32,6 +34,7 @@ pub(crate) struct Notifications {
     lock: String,
     claim_timeout: Duration,
     is_own_table: bool,
+    shown: Shown,
 }
 
 /// The table, whose answers are waited for with a limit.
@@ -98,6 +101,7 @@ impl Notifications {
             // The number "bugz" and the table's; it counts within the database.
             lock: format!("(1651861370::bigint << 32) + '{table}'::regclass::oid::bigint"),
             is_own_table: options.is_own_table(),
+            shown: options.shown,
             claim_timeout: CLAIM_TIMEOUT.max(options.poll.saturating_mul(2)),
         })
     }
@@ -159,6 +163,12 @@ impl Table for WatchedTable {
 
     fn find(&mut self, id: i64) -> Result<Option<Row>, Error> {
         self.table.ask(move |table| table.find(id))
+    }
+
+    fn private(&mut self, bugs: &[BugId]) -> Result<HashSet<BugId>, Error> {
+        let bugs = bugs.to_vec();
+        self.table
+            .ask(move |table| private(&mut table.client, table.shown, &bugs))
     }
 
     fn now(&mut self) -> Result<i64, Error> {
