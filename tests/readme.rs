@@ -62,8 +62,10 @@ fn the_client_in_javascript_logs_an_update_and_comes_back() {
     let mut browser = Chromium::start();
     browser.open(&format!("http://{address}/"));
     let script = block("js", &server);
+    // Twenty seconds pass in a tenth of one.
     browser.evaluate(&format!(
-        "window.logged = []; console.log = (line) => logged.push(line); (0, eval)({})",
+        "window.logged = []; console.log = (line) => logged.push(line);
+         const every = setInterval; setInterval = (act) => every(act, 100); (0, eval)({})",
         serde_json::json!(script)
     ));
     browser.wait_for(&format!("logged[0] === '{ASK}'"));
@@ -74,6 +76,19 @@ fn the_client_in_javascript_logs_an_update_and_comes_back() {
     let server = Server::start_in(folder.path(), &["--listen", &address.to_string()]);
     server.record(&[(1234, "2015-04-03 21:13:45")]);
     browser.wait_for("logged.includes('bug 1234 changed at 2015-04-03T21:13:45')");
+
+    // A server that hangs is as silent as a connection that is lost.
+    server.program().signal(rustix::process::Signal::STOP);
+    browser.evaluate(
+        "window.connections = 0; const Socket = WebSocket;
+         WebSocket = class extends Socket { constructor(url) { super(url); connections += 1; } };
+         const now = Date.now; Date.now = () => now() + 61000",
+    );
+    browser.wait_for("connections > 0");
+    browser.evaluate("Date.now = now");
+    server.program().signal(rustix::process::Signal::CONT);
+    server.record(&[(1234, "2016-04-03 21:13:45")]);
+    browser.wait_for("logged.includes('bug 1234 changed at 2016-04-03T21:13:45')");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod print;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{BoolishValueParser, Resettable};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use log::info;
 
@@ -99,13 +100,24 @@ impl<'a> Setting<'a> {
 /// # Errors
 /// When the file cannot be read, or says something that it must not.
 pub fn with_file(mut program: Command, arguments: &[OsString]) -> Result<Command, Failure> {
-    let Some((name, file)) = chosen(&program, arguments) else {
-        return Ok(program);
-    };
-    program.build();
-    let commands: Vec<_> = program.get_subcommands().cloned().collect();
-    let file = File::read(&file, &commands)?;
-    Ok(program.mut_subcommand(name, |command| file.apply(command)))
+    if let Some((name, file)) = chosen(&program, arguments) {
+        program.build();
+        let commands: Vec<_> = program.get_subcommands().cloned().collect();
+        let file = File::read(&file, &commands)?;
+        program = program.mut_subcommand(name, |command| file.apply(command));
+    }
+    Ok(program.mut_subcommands(|command| command.mut_args(from_environment)))
+}
+
+/// In files of environment variables, an empty one is one that is not set, and 0 switches off.
+fn from_environment(option: Arg) -> Arg {
+    let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    match (option.get_env(), option.get_action()) {
+        (None, _) => option,
+        (Some(name), _) if is_empty(name) => option.env(Resettable::Reset),
+        (Some(_), ArgAction::SetTrue) => option.value_parser(BoolishValueParser::new()),
+        (Some(_), _) => option,
+    }
 }
 
 /// What the arguments say to one command, and the file that they name.
@@ -128,6 +140,7 @@ pub(crate) fn parse(
         Some(file) => file.apply(command),
         None => command,
     });
+    let program = program.mut_subcommands(|command| command.mut_args(from_environment));
     let mut matches = program
         .try_get_matches_from(arguments)
         .unwrap_or_else(|error| error.exit());
@@ -152,5 +165,5 @@ fn chosen(program: &Command, arguments: &[OsString]) -> Option<(String, PathBuf)
         .ok()?;
     let (name, matches) = matches.subcommand()?;
     let file = matches.try_get_one::<PathBuf>(FILE).ok()??;
-    Some((name.to_owned(), file.clone()))
+    (!file.as_os_str().is_empty()).then(|| (name.to_owned(), file.clone()))
 }
