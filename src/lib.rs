@@ -17,6 +17,7 @@
 //! - The loop: `reactor`, [`inbox`], `memory`.
 //! - Where updates come from: [`source`], by [`database`], `amqp`, `pulse` and [`bugzilla`].
 //! - Where else they go to: `relay`.
+//! - A broker that strangers share: `management`, by the rules in `pulse`.
 //! - The command line: [`command`], with [`schema`], `bench` and [`client`].
 //! - What many need: [`work`], `address`, `tls`, `machine`, `allocator`, `logging`.
 //!
@@ -42,6 +43,7 @@ pub mod hub;
 pub mod inbox;
 mod logging;
 mod machine;
+mod management;
 mod memory;
 pub mod moment;
 mod page;

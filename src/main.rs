@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use bugzfeed::command::{bench, notify, relay, schema, serve, watch};
+use bugzfeed::command::{bench, notify, pulse, relay, schema, serve, watch};
 use clap::{Parser, Subcommand};
 
 /// Pushes Bugzilla changes to WebSocket clients
@@ -26,6 +26,8 @@ enum Command {
     Schema(schema::Options),
     /// Print a line for each update of some bugs, and reconnect when the feed is lost
     Watch(watch::Options),
+    /// Make a RabbitMQ a Pulse, and look after it
+    Pulse(pulse::Options),
     /// Measure a server, and verify every delivery
     Bench(Box<bench::Options>),
 }
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Relay(options) => relay::run(options),
         Command::Schema(options) => schema::run(&options),
         Command::Watch(options) => watch::run(&options),
+        Command::Pulse(options) => pulse::run(&options),
         Command::Bench(options) => bench::run(&options),
     };
     match result {

@@ -3,6 +3,7 @@
 pub mod bench;
 mod discreet;
 pub mod notify;
+pub mod pulse;
 pub mod relay;
 pub mod schema;
 pub mod serve;

@@ -1,0 +1,11 @@
+//! `bugzfeed pulse` with a real RabbitMQ and its management plugin, which all of these tests share.
+//! Each has accounts or a virtual host of its own.
+
+mod check;
+mod docs;
+mod init;
+mod place;
+mod rights;
+#[path = "../support/mod.rs"]
+mod support;
+mod user;

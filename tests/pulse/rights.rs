@@ -1,0 +1,194 @@
+//! What an account can do on a broker, tried from outside.
+
+use serde_json::{Value, json};
+
+use crate::place::{self, User};
+
+/// Denied by permission.
+const DENIED: u64 = 403;
+
+fn queue(name: &str, arguments: Value) -> (&'static str, Value) {
+    (
+        "queue_declare",
+        json!({"queue": name, "arguments": arguments}),
+    )
+}
+
+fn exchange(name: &str, arguments: Value) -> (&'static str, Value) {
+    (
+        "exchange_declare",
+        json!({"exchange": name, "exchange_type": "topic", "durable": true, "arguments": arguments}),
+    )
+}
+
+fn bind(queue: &str, exchange: &str) -> (&'static str, Value) {
+    (
+        "queue_bind",
+        json!({"queue": queue, "exchange": exchange, "routing_key": "#"}),
+    )
+}
+
+fn join(destination: &str, source: &str) -> (&'static str, Value) {
+    (
+        "exchange_bind",
+        json!({"destination": destination, "source": source, "routing_key": "#"}),
+    )
+}
+
+fn publish(exchange: &str, key: &str) -> (&'static str, Value) {
+    ("publish", json!({"exchange": exchange, "key": key}))
+}
+
+fn of_queue(method: &'static str, name: &str) -> (&'static str, Value) {
+    (method, json!({"queue": name}))
+}
+
+/// What makes a neighbour's queue and exchange.
+fn settle(user: &mut User, name: &str) {
+    for (method, arguments) in [
+        queue(&format!("queue/{name}/q"), json!({})),
+        exchange(&format!("exchange/{name}/x"), json!({})),
+        bind(&format!("queue/{name}/q"), &format!("exchange/{name}/x")),
+    ] {
+        user.call(method, arguments);
+    }
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn an_account_may_do_what_pulse_allows_and_nothing_to_others_in_some_sixty_ways() {
+    let pulse = place::shared();
+    let mut user = pulse.add("u.v");
+    // A dot that was no dot would match the second.
+    for name in ["other", "uXv"] {
+        settle(&mut pulse.add(name), name);
+    }
+    let none = || json!({});
+    let dead = |exchange: &str, key: &str| json!({"x-dead-letter-exchange": exchange, "x-dead-letter-routing-key": key, "x-message-ttl": 1});
+    let alternate = |exchange: &str| json!({"alternate-exchange": exchange});
+    let allowed = [
+        queue("queue/u.v/q", none()),
+        queue("queue/u.v/a/b c", none()),
+        exchange("exchange/u.v/x", none()),
+        exchange("exchange/u.v/y", alternate("exchange/u.v/x")),
+        queue("queue/u.v/dead", dead("exchange/u.v/x", "k")),
+        bind("queue/u.v/q", "exchange/u.v/x"),
+        bind("queue/u.v/q", "exchange/other/x"),
+        bind("queue/u.v/q", "exchange/bugzilla/simple"),
+        join("exchange/u.v/x", "exchange/bugzilla/dev"),
+        publish("exchange/u.v/x", "k"),
+        of_queue("take_one", "queue/u.v/q"),
+        of_queue("consume", "queue/u.v/q"),
+        of_queue("queue_purge", "queue/u.v/q"),
+        // RabbitMQ asks nobody's permission for this: how full a queue of a known name is.
+        (
+            "queue_declare",
+            json!({"queue": "queue/other/q", "passive": true}),
+        ),
+        (
+            "exchange_declare",
+            json!({"exchange": "amq.topic", "passive": true}),
+        ),
+    ];
+    for (method, arguments) in allowed {
+        let (method, arguments) = match method {
+            "take_one" => ("take", json!({"queue": "queue/u.v/q", "count": 1})),
+            method => (method, arguments),
+        };
+        user.call(method, arguments);
+    }
+    let others: Vec<_> = ["other", "uXv"]
+        .into_iter()
+        .flat_map(|name| {
+            let (q, x) = (format!("queue/{name}/q"), format!("exchange/{name}/x"));
+            [
+                queue(&format!("queue/{name}/new"), json!({})),
+                exchange(&format!("exchange/{name}/new"), json!({})),
+                bind(&q, "exchange/u.v/x"),
+                bind(&q, &x),
+                (
+                    "queue_unbind",
+                    json!({"queue": q, "exchange": x, "routing_key": "#"}),
+                ),
+                join(&x, "exchange/u.v/x"),
+                publish(&x, "k"),
+                publish("", &q),
+                ("basic_get", json!({"queue": q})),
+                of_queue("consume", &q),
+                of_queue("queue_purge", &q),
+                of_queue("queue_delete", &q),
+                ("exchange_delete", json!({"exchange": x})),
+                queue("queue/u.v/dl", dead(&x, "k")),
+                exchange("exchange/u.v/ae", alternate(&x)),
+            ]
+        })
+        .collect();
+    let denied = [
+        queue("queue/u.vv/q", none()),
+        queue("queue/u.v", none()),
+        queue("queue/U.V/q", none()),
+        queue("xqueue/u.v/q", none()),
+        queue("my-queue", none()),
+        queue("", none()),
+        queue("queue/u.v|.*/q", none()),
+        queue("queue/.*/q", none()),
+        queue("queue/other/q\nqueue/u.v/q", none()),
+        exchange("x", none()),
+        exchange("exchange/u.v", none()),
+        exchange("exchange/bugzilla/new", none()),
+        exchange("exchange/bugzilla/simple/announce", none()),
+        exchange("amq.mine", none()),
+        (
+            "exchange_delete",
+            json!({"exchange": "exchange/bugzilla/simple"}),
+        ),
+        ("exchange_delete", json!({"exchange": "amq.topic"})),
+        bind("queue/u.v/q", "amq.topic"),
+        bind("queue/u.v/q", "amq.rabbitmq.trace"),
+        join("exchange/bugzilla/simple", "exchange/u.v/x"),
+        join("amq.topic", "exchange/u.v/x"),
+        join("exchange/u.v/x", "amq.topic"),
+        publish("exchange/bugzilla/simple", "1"),
+        publish("amq.topic", "k"),
+        publish("amq.fanout", "k"),
+        publish("", "queue/u.v/q"),
+        exchange("exchange/u.v/ae", alternate("exchange/bugzilla/simple")),
+        exchange("exchange/u.v/ae", alternate("amq.topic")),
+        queue("queue/u.v/dl", dead("exchange/bugzilla/simple", "1")),
+        queue("queue/u.v/dl", dead("amq.direct", "queue/other/q")),
+        queue("queue/u.v/dl", dead("", "queue/other/q")),
+    ];
+    for (method, arguments) in others.into_iter().chain(denied) {
+        assert_eq!(
+            user.attempt(method, &arguments),
+            Err(DENIED),
+            "{method} {arguments}"
+        );
+    }
+    // Under another's name; what RabbitMQ itself checks.
+    let forged = json!({"exchange": "exchange/u.v/x", "key": "k", "user_id": "other"});
+    assert_eq!(user.attempt("publish", &forged), Err(406));
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn an_account_enters_no_other_virtual_host_and_not_the_management() {
+    let pulse = place::shared();
+    let password = pulse.does(&["user", "add", "outside"]);
+    pulse.does(&["init", "--vhost", "elsewhere"]);
+    let port = pulse.broker.port;
+    assert!(User::try_connect(port, "outside", password.trim(), "elsewhere").is_err());
+    assert!(User::try_connect(port, "outside", "wrong", "/").is_err());
+    User::try_connect(port, "outside", password.trim(), "/").unwrap();
+    std::fs::write(pulse.folder().join("outside.password"), password).unwrap();
+    let management = format!(
+        "http://outside@127.0.0.1:{}/#password_file=outside.password",
+        pulse.broker.management_port
+    );
+    let said = place::run(
+        pulse.folder(),
+        &["pulse", "user", "list", "--management", &management],
+    );
+    assert_eq!(said.code, 78, "{said:?}");
+    assert!(said.err.contains("outside may not do this"), "{said:?}");
+}
