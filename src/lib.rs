@@ -17,7 +17,8 @@
 //! - The loop: `reactor`, [`inbox`], `memory`.
 //! - Where updates come from: [`source`], by [`database`], `amqp`, `pulse` and [`bugzilla`].
 //! - Where else they go to: `relay`.
-//! - A broker that strangers share: `management`, by the rules in `pulse`.
+//! - A broker that strangers share: `management` and `guard`, by the rules
+//!   in `pulse`.
 //! - The command line: [`command`], with [`schema`], `bench` and [`client`].
 //! - What many need: [`work`], `address`, `tls`, `machine`, `allocator`, `logging`.
 //!
@@ -37,6 +38,7 @@ pub mod database;
 mod duration;
 mod failure;
 pub mod frame;
+mod guard;
 pub mod history;
 pub mod http;
 pub mod hub;

@@ -7,8 +7,12 @@ use super::client::{Client, Error};
 use super::objects::{Account, Connection, Exchange, Overview, Permission, Policy, Queue};
 use crate::pulse::Rights;
 
-/// What is asked of a queue: all of it is ten times as much.
-const QUEUE_COLUMNS: &str = "columns=name,messages,consumers,arguments,policy,effective_policy_definition,message_stats.ack,message_stats.deliver_no_ack,message_stats.get_no_ack,message_stats.publish";
+/// What is asked of queues: all of it is ten times as much.
+const QUEUE_COLUMNS: &str = "columns=name,arguments,policy,effective_policy_definition";
+
+/// How many messages there are now. Without this, RabbitMQ gives the numbers of up to twelve seconds
+/// ago.
+const QUEUE_TOTALS: &str = "disable_stats=true&enable_queue_totals=true&columns=name,messages";
 
 impl Client {
     /// Who asks.
@@ -94,9 +98,19 @@ impl Client {
         self.delete(&["exchanges", vhost, name])
     }
 
-    /// All queues of a virtual host.
+    /// How many messages all queues of a virtual host hold now, and nothing else of them.
+    pub(crate) fn queue_totals(&self, vhost: &str) -> Result<Vec<Queue>, Error> {
+        self.get(&["queues", vhost], QUEUE_TOTALS)
+    }
+
+    /// All queues of a virtual host, with what bounds them.
     pub(crate) fn queues(&self, vhost: &str) -> Result<Vec<Queue>, Error> {
         self.get(&["queues", vhost], QUEUE_COLUMNS)
+    }
+
+    /// A queue, if it is there; its numbers are some seconds old.
+    pub(crate) fn queue(&self, vhost: &str, name: &str) -> Result<Option<Queue>, Error> {
+        self.find(&["queues", vhost, name], "")
     }
 
     /// Deletes a queue with what it holds; returns whether it was there.
@@ -122,5 +136,10 @@ impl Client {
     /// All connections.
     pub(crate) fn connections(&self) -> Result<Vec<Connection>, Error> {
         self.get(&["connections"], "columns=user")
+    }
+
+    /// Ends a connection; returns whether it was there.
+    pub(crate) fn end_connection(&self, name: &str) -> Result<bool, Error> {
+        self.delete(&["connections", name])
     }
 }

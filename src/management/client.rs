@@ -14,8 +14,6 @@ use url::Url;
 use super::settings::Settings;
 use crate::tls;
 
-/// For a whole answer: a broker with tens of thousands of queues takes seconds.
-const TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest answer, in bytes: some 100,000 queues.
@@ -65,7 +63,7 @@ impl Client {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .timeout_global(Some(TIMEOUT))
+            .timeout_global(Some(settings.timeout))
             .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .user_agent(concat!("bugzfeed/", env!("CARGO_PKG_VERSION")))

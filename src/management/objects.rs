@@ -1,6 +1,8 @@
 //! What the API tells about: accounts, exchanges, queues and the rest. What nobody needs is not
 //! read.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -51,6 +53,8 @@ pub(crate) struct Queue {
     /// Ready and unacknowledged; `None` while the broker has not counted, or the queue is down.
     pub(crate) messages: Option<u64>,
     #[serde(default)]
+    pub(crate) consumers: u64,
+    #[serde(default)]
     pub(crate) arguments: Value,
     /// The policy that it has.
     #[serde(default)]
@@ -58,9 +62,29 @@ pub(crate) struct Queue {
     /// What policies say about it, the operator's included.
     #[serde(default)]
     pub(crate) effective_policy_definition: Value,
+    #[serde(default)]
+    pub(crate) message_stats: BTreeMap<String, Value>,
+    /// The connection that has it alone.
+    #[serde(default)]
+    pub(crate) owner_pid_details: Value,
 }
 
 impl Queue {
+    /// How many messages were taken out of it by consumers, since the broker began to count; `None`
+    /// where the broker does not count.
+    pub(crate) fn taken(&self) -> Option<u64> {
+        let count = |name: &str| self.message_stats.get(name).and_then(Value::as_u64);
+        if self.message_stats.is_empty() {
+            return None;
+        }
+        Some(
+            ["ack", "deliver_no_ack", "get_no_ack"]
+                .into_iter()
+                .filter_map(count)
+                .sum(),
+        )
+    }
+
     /// Whether an argument or a policy bounds what it holds.
     pub(crate) fn is_bounded(&self) -> bool {
         let has = |names: &Value, name: &str| names.get(name).is_some();

@@ -3,17 +3,23 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use url::Url;
 
 use crate::address::{Password, decode, read_options};
+use crate::duration;
 
 /// The variable that holds the password where no file does.
 const PASSWORD_VARIABLE: &str = "BUGZFEED_MANAGEMENT_PASSWORD";
 
 const ACCEPTED: &str =
     "http://USER@HOST:15672/ or https://USER@HOST:15671/, with #password_file=FILE";
-const OPTIONS: &str = "password_file=FILE and cacert=FILE, behind a '#'";
+const OPTIONS: &str = "password_file=FILE, cacert=FILE and timeout=DURATION, behind a '#'";
+
+/// How long an answer may take, where nobody says otherwise: a broker with tens of thousands of
+/// queues takes seconds.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where the management API is, and who asks it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +30,8 @@ pub(crate) struct Settings {
     /// `None` where [`PASSWORD_VARIABLE`] holds it.
     pub(super) password: Option<Password>,
     pub(super) ca_file: Option<PathBuf>,
+    /// How long an answer may take.
+    pub(super) timeout: Duration,
 }
 
 impl Settings {
@@ -34,6 +42,24 @@ impl Settings {
             password: Some(Password::Text(password.to_owned())),
             ..self.clone()
         }
+    }
+
+    /// The address as it can be given again.
+    pub(crate) fn in_full(&self) -> String {
+        let mut url = self.url.clone();
+        let mut options = Vec::new();
+        // A text is guest's, who need not be named.
+        if !matches!(self.password, Some(Password::Text(_))) {
+            let _ = url.set_username(&self.user);
+        }
+        if let Some(Password::File(file)) = &self.password {
+            options.push(format!("password_file={}", file.display()));
+        }
+        if let Some(file) = &self.ca_file {
+            options.push(format!("cacert={}", file.display()));
+        }
+        url.set_fragment((!options.is_empty()).then(|| options.join("&")).as_deref());
+        url.into()
     }
 
     /// Whether it is asked on this machine, where RabbitMQ lets `guest` in.
@@ -87,10 +113,11 @@ impl FromStr for Settings {
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        let (mut password, mut ca_file) = (None, None);
+        let (mut password, mut ca_file, mut timeout) = (None, None, TIMEOUT);
         read_options(&fragment, OPTIONS, |name, value| {
             match name {
                 "password_file" => password = Some(Password::File(value.into())),
+                "timeout" => timeout = duration::parse(value)?,
                 "cacert" if url.scheme() == "https" => ca_file = Some(PathBuf::from(value)),
                 "cacert" => return Err("only https:// uses certificates".to_owned()),
                 _ => return Ok(false),
@@ -106,26 +133,16 @@ impl FromStr for Settings {
             user,
             password,
             ca_file,
+            timeout,
         })
     }
 }
 
 impl fmt::Display for Settings {
-    /// The address with its user, as it can be given again but for the password.
+    /// The address with its user.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut url = self.url.clone();
-        let mut options = Vec::new();
-        // A text is guest's, who need not be named.
-        if !matches!(self.password, Some(Password::Text(_))) {
-            let _ = url.set_username(&self.user);
-        }
-        if let Some(Password::File(file)) = &self.password {
-            options.push(format!("password_file={}", file.display()));
-        }
-        if let Some(file) = &self.ca_file {
-            options.push(format!("cacert={}", file.display()));
-        }
-        url.set_fragment((!options.is_empty()).then(|| options.join("&")).as_deref());
+        let _ = url.set_username(&self.user);
         f.write_str(url.as_str())
     }
 }
@@ -143,12 +160,13 @@ mod tests {
         assert_eq!(settings.url.as_str(), "https://h:15671/rabbit/");
         assert_eq!(settings.password, Some(Password::File("p".into())));
         assert_eq!(
-            settings.to_string(),
+            settings.in_full(),
             "https://ad%40min@h:15671/rabbit/#password_file=p&cacert=c"
         );
         let bare: Settings = "http://127.0.0.1:15672".parse().unwrap();
         assert_eq!(bare.password().as_deref(), Ok("guest"));
-        assert_eq!(bare.to_string(), "http://127.0.0.1:15672/");
+        assert_eq!(bare.in_full(), "http://127.0.0.1:15672/");
+        assert_eq!(bare.to_string(), "http://guest@127.0.0.1:15672/");
         assert!(bare.is_local());
         for (address, said) in [
             ("http://u:secret@h/", PASSWORD_VARIABLE),

@@ -19,6 +19,13 @@ pub(crate) enum Exempt {
 }
 
 impl Exempt {
+    fn covers(&self, queue: &str) -> bool {
+        match self {
+            Exempt::Account(account) => queue.starts_with(&account.queues()),
+            Exempt::Queue(name) => queue == name,
+        }
+    }
+
     /// An expression, as it stands behind a `^`, for the names that are covered.
     fn expression(&self) -> String {
         match self {
@@ -103,6 +110,11 @@ impl fmt::Display for Exempts {
 }
 
 impl Exempts {
+    /// Whether a queue is exempt.
+    pub(crate) fn covers(&self, queue: &str) -> bool {
+        self.0.iter().any(|exempt| exempt.covers(queue))
+    }
+
     /// Adds some and takes others away.
     pub(crate) fn change(&mut self, add: &[Exempt], remove: &[Exempt]) {
         self.0.extend_from_slice(add);
@@ -129,6 +141,17 @@ mod tests {
             &["a.b".parse().unwrap(), "queue/u/q+1".parse().unwrap()],
             &[],
         );
+        for (queue, is_exempt) in [
+            ("queue/bugzfeed/one", true),
+            ("queue/bugzfeedx/one", false),
+            ("queue/a.b/q", true),
+            ("queue/aXb/q", false),
+            ("queue/u/q+1", true),
+            ("queue/u/q+12", false),
+            ("queue/u/qq1", false),
+        ] {
+            assert_eq!(exempts.covers(queue), is_exempt, "{queue}");
+        }
         assert_eq!(
             exempts.expression().as_deref(),
             Some(r"^(queue/a\.b/|queue/bugzfeed/|queue/u/q\+1$)")

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::place;
+use crate::support::server::wait_until;
 
 #[test]
 #[ignore = "needs RabbitMQ: run tests/run"]
@@ -59,7 +60,11 @@ fn what_is_not_as_a_pulse_is_named_with_the_command_that_mends_it() {
     ] {
         broker.ctl(arguments);
     }
-    let said = check();
+    // The broker's own list of queues lags behind.
+    let said = wait_until("all is noticed", || {
+        let said = check();
+        said.err.contains("6 differences").then_some(said)
+    });
     for (difference, mend) in [
         (
             "wide.one is a policymaker",

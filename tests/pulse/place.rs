@@ -48,7 +48,8 @@ pub fn shared() -> Arc<Pulse> {
 }
 
 impl Pulse {
-    fn make() -> Self {
+    /// One of the test's own.
+    pub fn make() -> Self {
         let broker = Broker::start_managed();
         let folder = tempfile::tempdir().unwrap();
         let bare = format!("http://127.0.0.1:{}/", broker.management_port);

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import pika
 import pika.exceptions
@@ -45,12 +46,23 @@ def take(channel, queue, count):
             raise ValueError("the queue is empty")
 
 
+def work(channel, queue, count):
+    """Takes a moment for each message, as long as it takes."""
+    channel.basic_qos(prefetch_count=20)
+    for method, _, _ in channel.consume(queue):
+        time.sleep(0.005)
+        channel.basic_ack(method.delivery_tag)
+        count -= 1
+        if count == 0:
+            return channel.cancel()
+
+
 def is_connected(channel):
     connection.process_data_events(0)
     return connection.is_open
 
 
-OWN = {"publish": publish, "consume": consume, "take": take, "is_connected": is_connected}
+OWN = {"publish": publish, "consume": consume, "take": take, "work": work, "is_connected": is_connected}
 
 for line in sys.stdin:
     method, arguments = json.loads(line)

@@ -90,7 +90,7 @@ impl Check<'_> {
     fn init(&self) -> String {
         format!(
             "bugzfeed pulse init --management {} --vhost {}",
-            quoted(&self.client.settings().to_string()),
+            quoted(&self.client.settings().in_full()),
             quoted(self.vhost)
         )
     }

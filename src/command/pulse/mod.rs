@@ -3,6 +3,7 @@
 
 mod bound;
 mod check;
+mod guard;
 mod init;
 mod mail;
 mod secret;
@@ -31,6 +32,8 @@ enum Command {
     Check(check::Options),
     /// Make, change, delete and list accounts
     User(user::Options),
+    /// Warn the owners of queues that overgrow, and delete those that go on growing
+    Guard(Box<guard::Options>),
 }
 
 /// Does what the command says.
@@ -42,6 +45,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         Command::Init(options) => init::run(options),
         Command::Check(options) => check::run(options),
         Command::User(options) => user::run(options),
+        Command::Guard(options) => guard::run(options),
     }
 }
 

@@ -205,7 +205,7 @@ impl Belongings {
             let of_theirs = |name: &String| name.starts_with(&prefix);
             names.into_iter().filter(of_theirs).collect()
         };
-        let queues = client.queues(vhost)?.into_iter().map(|it| it.name);
+        let queues = client.queue_totals(vhost)?.into_iter().map(|it| it.name);
         let exchanges = client.exchanges(vhost)?.into_iter().map(|it| it.name);
         Ok(Self {
             queues: named(name.queues(), queues.collect()),
@@ -249,7 +249,7 @@ fn list(options: &ListOptions) -> Result<(), Failure> {
             (name, row)
         })
         .collect();
-    for queue in client.queues(vhost)? {
+    for queue in client.queue_totals(vhost)? {
         let owner = AccountName::of_queue(&queue.name);
         if let Some(row) = owner.and_then(|owner| rows.get_mut(owner.as_str())) {
             row.queues += 1;
