@@ -6,6 +6,7 @@ mod check;
 mod docs;
 mod guard;
 mod init;
+mod inspect;
 mod place;
 mod rights;
 mod sink;

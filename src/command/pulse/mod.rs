@@ -5,6 +5,7 @@ mod bound;
 mod check;
 mod guard;
 mod init;
+mod inspect;
 mod mail;
 mod secret;
 mod user;
@@ -34,6 +35,8 @@ enum Command {
     User(user::Options),
     /// Warn the owners of queues that overgrow, and delete those that go on growing
     Guard(Box<guard::Options>),
+    /// Print what goes by
+    Inspect(inspect::Options),
 }
 
 /// Does what the command says.
@@ -46,6 +49,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         Command::Check(options) => check::run(options),
         Command::User(options) => user::run(options),
         Command::Guard(options) => guard::run(options),
+        Command::Inspect(options) => inspect::run(options),
     }
 }
 
