@@ -7,6 +7,7 @@ mod docs;
 mod guard;
 mod init;
 mod inspect;
+mod old_tools;
 mod place;
 mod rights;
 mod sink;
