@@ -17,9 +17,8 @@
 //! - The loop: `reactor`, [`inbox`], `memory`.
 //! - Where updates come from: [`source`], by [`database`], `amqp`, `pulse` and [`bugzilla`].
 //! - Where else they go to: `relay`.
-//! - A broker that strangers share: `management` and `guard`, by the rules
-//!   in `pulse`.
-//! - The command line: [`command`], with [`schema`], `bench` and [`client`].
+//! - A broker that strangers share: `management` and `guard`, by the rules in `pulse`.
+//! - The command line: [`command`], [`settings`], with [`schema`], `bench` and [`client`].
 //! - What many need: [`work`], `address`, `tls`, `machine`, `allocator`, `logging`.
 //!
 //! docs/architecture.md says which room may name which others, and why things are as they are.
@@ -57,6 +56,7 @@ mod reactor;
 mod relay;
 pub mod schema;
 pub mod server;
+pub mod settings;
 pub mod source;
 pub mod subscriptions;
 mod tls;

@@ -1,10 +1,13 @@
 //! The command line: one verb a line. What each command does stands in its own file under
 //! `command`.
 
+use std::env;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use bugzfeed::command::{bench, notify, pulse, relay, schema, serve, watch};
-use clap::{Parser, Subcommand};
+use bugzfeed::command::{bench, config, notify, pulse, relay, schema, serve, watch};
+use bugzfeed::settings;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Pushes Bugzilla changes to WebSocket clients
 #[derive(Parser)]
@@ -28,18 +31,32 @@ enum Command {
     Watch(watch::Options),
     /// Make a RabbitMQ a Pulse, and look after it
     Pulse(pulse::Options),
+    /// Show, check and explain the settings of serve and relay
+    #[command(subcommand)]
+    Config(config::Options),
     /// Measure a server, and verify every delivery
     Bench(Box<bench::Options>),
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let arguments: Vec<OsString> = env::args_os().collect();
+    let program = match settings::with_file(Cli::command(), &arguments) {
+        Ok(program) => program,
+        Err(failure) => {
+            eprintln!("bugzfeed: {failure}");
+            return failure.exit_code();
+        }
+    };
+    let cli = Cli::from_arg_matches(&program.get_matches_from(arguments))
+        .unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
         Command::Serve(options) => serve::run(&options),
         Command::Notify(options) => notify::run(&options),
         Command::Relay(options) => relay::run(options),
         Command::Schema(options) => schema::run(&options),
         Command::Watch(options) => watch::run(&options),
         Command::Pulse(options) => pulse::run(&options),
+        Command::Config(options) => config::run(options),
         Command::Bench(options) => bench::run(&options),
     };
     match result {

@@ -3,7 +3,8 @@
 
 mod support;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 
 use rustix::process::Signal;
@@ -175,6 +176,115 @@ fn a_unix_socket_that_was_left_behind_is_taken_over_and_one_in_use_is_not() {
 }
 
 #[test]
+fn the_end_of_a_server_leaves_the_unix_socket_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b.sock");
+    let options = ["--listen", "unix:b.sock", "--history", "none"];
+    let first = Server::start_in(folder.path(), &options);
+    std::fs::remove_file(&path).unwrap();
+    let elsewhere = [&options[..], &["--source", "sqlite:other.db"]].concat();
+    let _second = Server::start_in(folder.path(), &elsewhere);
+    assert_eq!(first.end(Signal::TERM).code(), Some(0));
+    let mut client = Client::connect_unix(&path);
+    client.shake_hands("/");
+}
+
+#[test]
+fn a_unix_socket_has_the_mode_and_the_group_that_its_address_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let own_group = folder.path().metadata().unwrap().gid();
+    for (mode, expected) in [("600", 0o600), ("0666", 0o666)] {
+        let address = format!("unix:b.sock?mode={mode}&group={own_group}");
+        let _server = Server::start_in(folder.path(), &["--listen", &address]);
+        let file = folder.path().join("b.sock").metadata().unwrap();
+        assert_eq!((file.mode() & 0o777, file.gid()), (expected, own_group));
+    }
+}
+
+#[test]
+fn a_name_is_listened_on_at_all_its_addresses() {
+    let server = Server::start(&["--listen", "localhost:0"]);
+    let mut expected: Vec<_> = "localhost:0"
+        .to_socket_addrs()
+        .unwrap()
+        .filter(|&address| TcpListener::bind(address).is_ok())
+        .map(|address| address.ip())
+        .collect();
+    let mut bound: Vec<_> = addresses(&server).iter().map(SocketAddr::ip).collect();
+    expected.sort();
+    expected.dedup();
+    bound.sort();
+    assert_eq!(bound, expected);
+}
+
+#[test]
+fn all_ipv6_interfaces_alone_take_ipv4_and_both_can_be_listened_on() {
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let server = Server::start(&["--listen", "[::]:0"]);
+    let port = addresses(&server)[0].port();
+    assert_eq!(
+        Client::open(at(port), "/").ask(SUBSCRIPTIONS),
+        NONE_SUBSCRIBED
+    );
+    let both = format!("0.0.0.0:{port},[::]:{port}");
+    server.end(Signal::TERM);
+    let server = Server::start(&["--listen", &both]);
+    assert_eq!(addresses(&server).len(), 2);
+    assert_eq!(
+        Client::open(at(port), "/").ask(SUBSCRIPTIONS),
+        NONE_SUBSCRIBED
+    );
+}
+
+#[test]
+fn an_empty_variable_is_not_set_and_zero_switches_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |reuse_port| {
+        let variables = [
+            ("BUGZFEED_LISTEN", "unix:b.sock"),
+            ("BUGZFEED_REUSE_PORT", reuse_port),
+            ("BUGZFEED_HISTORY_SIZE", ""),
+            ("BUGZFEED_ORIGIN", ""),
+            ("BUGZFEED_PING", ""),
+            ("BUGZFEED_WAIT", "off"),
+        ];
+        Program::start_with(folder.path(), &["serve"], &variables)
+    };
+    for off in ["", "0", "false"] {
+        start(off).wait_for_line(" listens on ");
+    }
+    let (status, log) = start("1").wait();
+    assert_eq!(status.code(), Some(2), "{log}");
+    assert!(log.contains("--reuse-port cannot share"), "{log}");
+}
+
+#[test]
+fn sighup_ends_nothing() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    server.program().signal(Signal::HUP);
+    server.program().wait_for_line("SIGHUP changes nothing");
+    assert_eq!(client.ask(SUBSCRIPTIONS), NONE_SUBSCRIBED);
+}
+
+#[test]
+fn of_a_damaged_history_is_said_what_to_do_and_what_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("h.db"), "no database at all".repeat(100)).unwrap();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--history", "h.db"];
+    let (status, log) = Program::start(folder.path(), &arguments).wait();
+    assert_eq!(status.code(), Some(78), "{log}");
+    for text in [
+        "h.db (setting --history)",
+        "is damaged",
+        "Move it away",
+        "what is lost",
+    ] {
+        assert!(log.contains(text), "{text}: {log}");
+    }
+}
+
+#[test]
 fn servers_that_agree_share_a_port() {
     let first = Server::start(&["--reuse-port"]);
     let address = first.address.to_string();
@@ -280,20 +390,12 @@ fn a_wrong_setting_is_named_with_what_is_accepted() {
         ),
         (&["serve", "--stall", "9999h"], &["--stall", "too long"]),
         (
-            &["serve", "--message-rate", "0"],
-            &["--message-rate", "1..="],
-        ),
-        (
             &["serve", "--message-rate", "1001"],
-            &["--message-rate", "1..=1000"],
-        ),
-        (
-            &["serve", "--message-burst", "0"],
-            &["--message-burst", "1..="],
+            &["--message-rate", "'1001'", "from 1 to 1000"],
         ),
         (
             &["serve", "--subscriptions", "many"],
-            &["--subscriptions", "many"],
+            &["--subscriptions", "'many'", "from 1 to"],
         ),
         (&["serve", "--log", "loud"], &["--log", "loud"]),
         (
@@ -311,11 +413,62 @@ fn a_wrong_setting_is_named_with_what_is_accepted() {
 }
 
 #[test]
+fn a_setting_that_cannot_mean_what_it_says_is_refused_with_what_is_accepted() {
+    for (option, value, accepted) in [
+        ("--origin", "bugzilla.example.org", "https://"),
+        (
+            "--origin",
+            "https://bugzilla.example.org/",
+            "without a slash",
+        ),
+        ("--origin", "foo", "https://"),
+        ("--ping", "0s", "from 100ms to 298h"),
+        ("--pong", "0s", "from 100ms to 298h"),
+        ("--stall", "1ms", "from 100ms to 298h"),
+        ("--handshake-timeout", "0ms", "from 100ms to 298h"),
+        ("--connections", "0", "from 1 to"),
+        ("--subscriptions", "0", "from 1 to"),
+        ("--message-size", "0", "from 128 to 1073741824"),
+        ("--message-rate", "0", "from 1 to 1000"),
+        ("--message-burst", "0", "from 1 to 1000000"),
+        (
+            "--history-size",
+            "18446744073709551615",
+            "from 0 to 10000000",
+        ),
+        ("--history-size", "abc", "from 0 to 10000000"),
+        ("--bugzilla", "bugzilla.example.org", "https://"),
+        ("--catch-up", "/dev/=none", "at which there is no feed"),
+    ] {
+        check_end(&["serve", option, value], 2, &[option, accepted]);
+    }
+    check_end(
+        &["serve", "--catch-up", "none", "--catch-up", "/=none"],
+        2,
+        &["--catch-up", "twice"],
+    );
+}
+
+#[test]
 fn what_this_machine_does_not_have_is_a_wrong_configuration() {
     check_end(
         &["serve", "--connections", "4000000000"],
         78,
-        &["--connections 4000000000 needs", "open files", "at most"],
+        &[
+            "--connections 4000000000 needs 4000000096 open files",
+            "at most",
+        ],
+    );
+    check_end(
+        &[
+            "serve",
+            "--connections",
+            "4000000000",
+            "--feed",
+            "/a/=sqlite:a.db",
+        ],
+        78,
+        &["--connections 4000000000 needs 4000000112 open files"],
     );
 }
 
@@ -359,6 +512,119 @@ fn a_change_that_was_recorded_by_notify_reaches_a_client() {
         assert!(
             update.starts_with(&format!(r#"{{"command":"update","bug":{bug},"when":"20"#)),
             "{update}"
+        );
+    }
+}
+
+#[test]
+fn a_file_of_settings_holds_until_the_environment_or_a_flag_says_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bugzfeed.toml");
+    std::fs::write(
+        &file,
+        "[serve]\nlisten = ['127.0.0.1:0']\nsource = 'mysql://bugs:secret@h/b'\nstall = '5s'\nping = '5s'\npong = '5s'\n[relay]\n",
+    )
+    .unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bugzfeed"))
+        .args(["config", "show", "serve", "--ping", "7s", "--config"])
+        .arg(&file)
+        .env("BUGZFEED_PONG", "6s")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let file = file.display();
+    for line in [
+        format!("listen = [\"127.0.0.1:0\"]  # {file}:2"),
+        format!("source = \"mysql://bugs:***@h/b\"  # {file}:3"),
+        format!("stall = \"5s\"  # {file}:4"),
+        "ping = \"7s\"  # the command line".to_owned(),
+        "pong = \"6s\"  # BUGZFEED_PONG".to_owned(),
+        "drain = \"10s\"  # default".to_owned(),
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_server_listens_where_its_file_of_settings_says() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("bugzfeed.toml"),
+        "[serve]\nlisten = ['127.0.0.1:0', 'unix:here']\nhistory = 'none'\n",
+    )
+    .unwrap();
+    let program = Program::start(
+        folder.path(),
+        &["serve", "--config", "bugzfeed.toml", "--history", "h.db"],
+    );
+    program.wait_for_line("the settings are those of bugzfeed.toml, too");
+    let line = program.wait_for_line(" listens on ");
+    assert!(line.contains("unix:here"), "{line}");
+    // A flag wins.
+    assert!(folder.path().join("h.db").exists());
+}
+
+#[test]
+fn a_mistake_in_a_file_of_settings_is_reported_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bugzfeed.toml");
+    std::fs::write(&file, "[serve]\npign = '5s'\nping = '5 s'\n").unwrap();
+    let name = file.display().to_string();
+    for command in [&["serve"][..], &["relay"], &["config", "check"]] {
+        check_end(
+            &[command, &["--config", &name]].concat(),
+            78,
+            &[
+                &format!("{name}:2:1: unknown setting of [serve] 'pign'; did you mean 'ping'?"),
+                &format!("{name}:3:8: invalid value '5 s' for '--ping"),
+            ],
+        );
+    }
+    check_end(
+        &["serve", "--config", "/nowhere/x"],
+        78,
+        &["cannot read the settings in /nowhere/x"],
+    );
+}
+
+#[test]
+fn the_file_of_defaults_is_one_that_can_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bugzfeed"))
+        .args(["config", "default"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let file = folder.path().join("bugzfeed.toml");
+    // Each setting that has a default, as if somebody had set it.
+    let set: String = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if setting.contains(" = ") && !setting.starts_with(' ') => setting,
+            _ => line,
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    std::fs::write(&file, &set).unwrap();
+    let (status, log) = run(&["config", "check", "--config", &file.display().to_string()]);
+    assert_eq!(status, Some(0), "{log}");
+    assert!(set.lines().any(|line| line == "ping = \"30s\""), "{set}");
+}
+
+#[test]
+fn a_catch_up_that_would_show_what_the_source_leaves_out_is_refused() {
+    let says = "would show the private bugs that sqlite:x.db?bugs=public leaves out; it must say bugs=public, too";
+    for catch_up in ["sqlite:x.db", "https://bugzilla.example.org/#key_file=key"] {
+        check_end(
+            &[
+                "serve",
+                "--source",
+                "sqlite:x.db?bugs=public",
+                "--catch-up",
+                catch_up,
+            ],
+            2,
+            &[says],
         );
     }
 }

@@ -334,7 +334,7 @@ mod tests {
         let keys = b"\x02CCA\0\0\0\x06S\0\0\0\x01k";
         let keys_and_more = [
             &[0b1110_0000, 0b1000_0000][..],
-            b"\x03a/b\x01c\0\0\0\x13\x01aS\0\0\0\0",
+            b"\x03a/b\x01c\0\0\0\x15\x01aS\0\0\0\0",
             &keys[..],
             b"\x06a0/17/",
         ]

@@ -28,6 +28,7 @@ pub(crate) use reader::{OpenTable, Reader};
 pub(crate) use settings::ServerSettings;
 pub use table::{Row, Table, Triggers};
 
+use self::options::Shown;
 use crate::bugzilla::Asker;
 use crate::work::Error;
 
@@ -62,6 +63,11 @@ impl Database {
             #[cfg(feature = "postgres")]
             Database::Postgres(settings) => &settings.options,
         }
+    }
+
+    /// Whether only public bugs are shown.
+    pub(crate) fn is_public_only(&self) -> bool {
+        self.options().shown == Shown::Public
     }
 
     /// Opens the table of notifications.

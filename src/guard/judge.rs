@@ -190,7 +190,7 @@ mod tests {
                 ((seconds * 333).min(20_000) - taken, Some(taken))
             })
             .collect();
-        check(&looks, &[(2, Verdict::Warn), (43, Verdict::Well)]);
+        check(&looks, &[(2, Verdict::Warn), (42, Verdict::Well)]);
     }
 
     #[test]

@@ -1,19 +1,25 @@
 //! Which requests become a WebSocket: RFC 6455 section 4.2.1, and the list of allowed origins.
 //! Knows no path.
 
-use super::Refusal;
 use super::head::Head;
+use super::{Origin, Refusal};
 
 /// Whether a request asks for a WebSocket.
 pub(super) fn is_wanted(head: &Head<'_, '_>) -> bool {
     head.has_token("Upgrade", "websocket")
 }
 
+/// Whether a request that asks for none did so before a proxy removed the field Upgrade, which is
+/// for one hop only (RFC 9110 section 7.6.1).
+pub(super) fn was_wanted(head: &Head<'_, '_>) -> bool {
+    head.values("Sec-WebSocket-Key").next().is_some()
+}
+
 /// Checks a request that asks for a WebSocket, and returns its key. All origins are allowed when
 /// `origins` is empty.
 pub(super) fn check<'bytes>(
     head: &Head<'_, 'bytes>,
-    origins: &[String],
+    origins: &[Origin],
 ) -> Result<&'bytes [u8], Refusal> {
     if !head.is_http_11() {
         return Err(Refusal::BadRequest("A WebSocket needs HTTP/1.1."));
@@ -32,7 +38,7 @@ pub(super) fn check<'bytes>(
         return Err(Refusal::BadRequest("A WebSocket handshake has no body."));
     }
     let key = key(head)?;
-    let is_allowed = |origin| origins.iter().any(|pattern| matches(pattern, origin));
+    let is_allowed = |origin| origins.iter().any(|allowed| allowed.matches(origin));
     if !origins.is_empty() && !head.values("Origin").all(is_allowed) {
         return Err(Refusal::ForbiddenOrigin);
     }
@@ -53,17 +59,4 @@ fn key<'bytes>(head: &Head<'_, 'bytes>) -> Result<&'bytes [u8], Refusal> {
         return refuse("The header field Sec-WebSocket-Key is no base64 of 16 bytes.");
     }
     Ok(key)
-}
-
-/// Whether an origin is what the pattern says, whose `*` stands for any text.
-fn matches(pattern: &str, origin: &[u8]) -> bool {
-    let (pattern, origin) = (pattern.to_ascii_lowercase(), origin.to_ascii_lowercase());
-    match pattern.split_once('*') {
-        None => pattern.as_bytes() == origin,
-        Some((start, end)) => {
-            origin.len() >= start.len() + end.len()
-                && origin.starts_with(start.as_bytes())
-                && origin.ends_with(end.as_bytes())
-        }
-    }
 }

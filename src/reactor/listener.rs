@@ -1,12 +1,11 @@
 //! Where connections come from: TCP over IPv4 and IPv6, and Unix sockets. Knows no server.
 
-use std::fmt;
+use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileTypeExt;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
 
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -14,6 +13,7 @@ use mio::{Interest, Registry, Token};
 use rustix::net::{RecvFlags, SendFlags};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
+use super::address::{Address, UnixFile};
 use crate::connection::Stream;
 
 /// How many connections the kernel completes before they are accepted. mio's own bind, and
@@ -24,100 +24,33 @@ const BACKLOG: i32 = 4_096;
 /// dropped tries again by itself.
 const BACKLOG_WHEN_SHORT: i32 = 256;
 
-/// An address to listen on, as the user writes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Address {
-    /// `HOST:PORT`; port 0 takes a free one.
-    Tcp(SocketAddr),
-    /// `unix:FILE`.
-    Unix(PathBuf),
-}
-
-impl FromStr for Address {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
-            return Ok(Address::Unix(path.into()));
-        }
-        let refuse = |why: &str| {
-            format!(
-                "'{text}' is no address: {why}; \
-                 accepted are 127.0.0.1:8844, [::1]:8844, localhost:8844 and unix:FILE"
-            )
-        };
-        let mut found = text
-            .to_socket_addrs()
-            .map_err(|error| refuse(&error.to_string()))?;
-        found
-            .next()
-            .map(Address::Tcp)
-            .ok_or_else(|| refuse("nothing has that name"))
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Tcp(address) => address.fmt(f),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
 /// A socket that connections are accepted from.
 #[derive(Debug)]
 pub(crate) enum Listener {
     /// IPv4 or IPv6.
     Tcp(TcpListener),
     /// A Unix socket; its file goes with it.
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, OwnFile),
+}
+
+/// The file of a Unix socket that this process has made.
+#[derive(Debug)]
+pub(crate) struct OwnFile {
+    file: UnixFile,
+    /// Device and inode: another server may have put its own file in this place.
+    identity: (u64, u64),
 }
 
 impl Listener {
-    /// Binds to an address and listens; `is_shared` lets other sockets listen on the same port, if
-    /// they are shared, too (SO_REUSEPORT; see socket(7)).
+    /// Binds to an address and listens. `is_shared` lets other sockets listen on the same port, if
+    /// they are shared, too (SO_REUSEPORT; see socket(7)); `takes_ipv4` lets `[::]` take IPv4, too.
     ///
     /// # Errors
     /// When the address is taken, not this machine's, or not allowed.
-    pub(crate) fn bind(address: &Address, is_shared: bool) -> io::Result<Self> {
+    pub(crate) fn bind(address: &Address, is_shared: bool, takes_ipv4: bool) -> io::Result<Self> {
         match address {
-            Address::Tcp(address) => {
-                let socket = socket2::Socket::new(
-                    Domain::for_address(*address),
-                    Type::STREAM.nonblocking(),
-                    Some(Protocol::TCP),
-                )?;
-                if address.is_ipv6() {
-                    // So that [::]:8844 and 0.0.0.0:8844 can be listened on both.
-                    socket.set_only_v6(true)?;
-                }
-                socket.set_reuse_address(true)?;
-                socket.set_reuse_port(is_shared)?;
-                // On Linux, accepted sockets inherit it: one system call here instead of one for
-                // each client.
-                socket.set_tcp_nodelay(true)?;
-                socket.bind(&SockAddr::from(*address))?;
-                socket.listen(BACKLOG)?;
-                Ok(Listener::Tcp(TcpListener::from_std(socket.into())))
-            }
-            Address::Unix(path) => {
-                let is_stale = path
-                    .metadata()
-                    .is_ok_and(|file| file.file_type().is_socket())
-                    && std::os::unix::net::UnixStream::connect(path)
-                        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-                if is_stale {
-                    std::fs::remove_file(path)?;
-                }
-                let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-                socket.bind(&SockAddr::unix(path)?)?;
-                socket.listen(BACKLOG)?;
-                Ok(Listener::Unix(
-                    UnixListener::from_std(socket.into()),
-                    path.clone(),
-                ))
-            }
+            Address::Tcp(address) => bind_tcp(*address, is_shared, takes_ipv4),
+            Address::Unix(file) => bind_unix(file),
         }
     }
 
@@ -144,7 +77,7 @@ impl Listener {
     pub(crate) fn address(&self) -> io::Result<Address> {
         match self {
             Listener::Tcp(listener) => listener.local_addr().map(Address::Tcp),
-            Listener::Unix(_, path) => Ok(Address::Unix(path.clone())),
+            Listener::Unix(_, own) => Ok(Address::Unix(own.file.clone())),
         }
     }
 
@@ -164,11 +97,81 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listener::Unix(_, path) = self {
+        if let Listener::Unix(_, own) = self
+            && identity(&own.file.path).is_ok_and(|identity| identity == own.identity)
+        {
             // Somebody may have removed it already, which is as good.
-            let _ = std::fs::remove_file(path);
+            let _ = fs::remove_file(&own.file.path);
         }
     }
+}
+
+fn bind_tcp(address: SocketAddr, is_shared: bool, takes_ipv4: bool) -> io::Result<Listener> {
+    let socket = socket2::Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!takes_ipv4)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(is_shared)?;
+    // On Linux, accepted sockets inherit it: one system call here instead of one for each client.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    Ok(Listener::Tcp(TcpListener::from_std(socket.into())))
+}
+
+fn bind_unix(file: &UnixFile) -> io::Result<Listener> {
+    let path = &file.path;
+    let is_stale = path
+        .metadata()
+        .is_ok_and(|file| file.file_type().is_socket())
+        && std::os::unix::net::UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if is_stale {
+        fs::remove_file(path)?;
+    }
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let own = OwnFile {
+        identity: identity(path)?,
+        file: file.clone(),
+    };
+    let listener = Listener::Unix(UnixListener::from_std(socket.into()), own);
+    // Nobody can connect before it listens, so that nobody does with other rights than these. On a
+    // failure the file goes with the listener.
+    if file.group.is_some() {
+        std::os::unix::fs::chown(path, None, file.group)?;
+    }
+    if let Some(mode) = file.mode {
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    listener.set_backlog(false)?;
+    Ok(listener)
+}
+
+/// Device and inode of a file.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let file = fs::symlink_metadata(path)?;
+    Ok((file.dev(), file.ino()))
+}
+
+/// Which of all addresses to listen on lets IPv4 in at the address of all IPv6 interfaces: `[::]`,
+/// as long as `0.0.0.0` is not listened on at the same port.
+pub(crate) fn takes_ipv4(address: &Address, all: &[Address]) -> bool {
+    let Address::Tcp(address) = address else {
+        return false;
+    };
+    let is_ipv4_twin = |other: &Address| match other {
+        Address::Tcp(SocketAddr::V4(other)) => {
+            other.ip().is_unspecified() && other.port() == address.port()
+        }
+        _ => false,
+    };
+    address.ip() == Ipv6Addr::UNSPECIFIED && !all.iter().any(is_ipv4_twin)
 }
 
 /// A client's socket.
@@ -252,39 +255,14 @@ impl_source!(Listener {
     Listener::Unix(listener, _) => listener
 });
 
+// In debug builds, mio's sockets also remember their poll.
 #[cfg(test)]
+#[cfg(not(debug_assertions))]
 mod tests {
     use super::*;
 
-    /// In debug builds, mio's sockets also remember their poll.
-    #[cfg(not(debug_assertions))]
     #[test]
     fn a_socket_is_eight_bytes() {
         assert_eq!(size_of::<Option<Socket>>(), 8);
-    }
-
-    #[test]
-    fn an_address_is_a_host_and_a_port_or_a_file() {
-        for (text, shown) in [
-            ("127.0.0.1:1", "127.0.0.1:1"),
-            ("[::1]:0", "[::1]:0"),
-            ("unix:/run/b", "unix:/run/b"),
-        ] {
-            assert_eq!(text.parse::<Address>().unwrap().to_string(), shown);
-        }
-        for text in [
-            "",
-            "8844",
-            "127.0.0.1",
-            "127.0.0.1:99999",
-            "::1:8844x",
-            "unix:",
-        ] {
-            let why = text.parse::<Address>().unwrap_err();
-            assert!(
-                why.contains(&format!("'{text}'")) && why.contains("accepted are"),
-                "{why}"
-            );
-        }
     }
 }

@@ -2,6 +2,7 @@
 //! came. Owns the poll and the clock; the listeners are the door's. Knows nothing of what clients
 //! send.
 
+mod address;
 mod door;
 mod listener;
 
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::inbox::{self, Inbox, Notice, PostSender, Sender};
@@ -22,8 +23,9 @@ use crate::subscriptions::ClientId;
 use crate::update::FeedId;
 use crate::work::unix_now;
 
+pub(crate) use address::{Address, Addresses};
 use door::Door;
-pub(crate) use listener::{Address, Listener, Socket};
+pub(crate) use listener::{Listener, Socket, takes_ipv4};
 
 /// Tokens count down from the top for all that is no client; a client's token is its key in the
 /// server's slab.
@@ -76,7 +78,7 @@ impl Reactor {
     ) -> io::Result<(Self, Sender)> {
         let poll = Poll::new()?;
         let (sender, inbox) = inbox::open(poll.registry(), INBOX)?;
-        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         poll.registry()
             .register(&mut signals, SIGNALS, Interest::READABLE)?;
         let door = Door::open(listeners, poll.registry(), FIRST_LISTENER)?;
@@ -166,7 +168,7 @@ impl Reactor {
             match event.token() {
                 INBOX => self.is_inbox_ready = true,
                 SIGNALS => has_signals = true,
-                token if token >= FIRST_LISTENER => self.door.ready(),
+                token if token >= FIRST_LISTENER => self.door.ready(token.0 - FIRST_LISTENER.0),
                 Token(key) => {
                     let client = ClientId(key as u32);
                     if event.is_writable() {
@@ -184,10 +186,25 @@ impl Reactor {
         }
         self.hand_over_posts(now);
         self.server.tick(now);
+        self.spare_memory(now);
+    }
+
+    /// Closes clients that own much while memory is short.
+    fn spare_memory(&mut self, now: Moment) {
+        let grown = self.server.take_grown();
+        let missing = self.budget.missing(grown, self.server.len(), now);
+        if missing > 0 {
+            self.server.close_dearest(missing, now);
+        }
     }
 
     fn take_signals(&mut self, now: Moment) {
-        for _ in self.signals.pending() {
+        for signal in self.signals.pending() {
+            if signal == SIGHUP {
+                // Administrators send it to have settings read anew, and terminals when they close.
+                info!("SIGHUP changes nothing: settings are read at a start only");
+                continue;
+            }
             self.shutdown = Some(if self.shutdown.is_some() {
                 warn!("stopping at once");
                 Shutdown::Now

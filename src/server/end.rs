@@ -84,6 +84,7 @@ impl<S: Stream> Server<S> {
                 self.hubs[usize::from(feed.0)].leave(client);
             }
             self.posts.forget(client);
+            self.except_beyond(client);
             debug!("client {} ended: {:?}", client.0, connection.phase);
         }
         if self.has_too_much_memory() {

@@ -7,12 +7,14 @@
 //! the one place that removes a client.
 
 mod deadlines;
+mod dear;
 mod drain;
 mod end;
 mod flush;
 mod hold;
 mod input;
 mod posts;
+mod room;
 
 use slab::Slab;
 
@@ -24,9 +26,6 @@ use crate::promise::Promise;
 use crate::subscriptions::ClientId;
 use crate::turn::{Place, Turn};
 use crate::update::{FeedId, Update};
-
-/// How many connections above the limit are accepted, to be refused with a 503.
-const REFUSALS_MAX: usize = 32;
 
 /// The size of the one buffer that all clients' bytes are received in.
 const RECEIVED_BYTES_MAX: usize = 64 * 1024;
@@ -52,6 +51,8 @@ pub struct Limits {
     pub messages_burst: u32,
     /// How long a handshake may take.
     pub handshake: u32,
+    /// How long a message may take, from its first byte to its last.
+    pub message: u32,
     /// How long a client may be silent before it is pinged.
     pub ping: u32,
     /// How long it may stay silent after that.
@@ -93,6 +94,9 @@ pub struct Server<S> {
     /// One for each feed.
     holds: Vec<hold::Holds>,
     posts: posts::Posts,
+    beyond: room::Beyond,
+    /// Bytes that have come from clients with something unfinished.
+    grown: usize,
     /// Unix seconds.
     unix_time: i64,
 }
@@ -120,13 +124,10 @@ impl<S: Stream> Server<S> {
             sweep_at: None,
             drain: None,
             posts: posts::Posts::new(),
+            beyond: room::Beyond::default(),
+            grown: 0,
             unix_time: 0,
         }
-    }
-
-    /// Whether another connection may be accepted, even if only to be refused with a 503.
-    pub fn has_room(&self) -> bool {
-        self.connections.len() < self.connections_max().saturating_add(REFUSALS_MAX)
     }
 
     /// Sets how many connections there may be, where that is fewer than the limits say. Existing
@@ -167,7 +168,9 @@ impl<S: Stream> Server<S> {
     pub fn accept(&mut self, stream: S, now: Moment) -> ClientId {
         let key = self.connections.insert(Connection::new(stream, now));
         self.sweep_by(now.plus(self.limits.handshake));
-        ClientId(key as u32)
+        let client = ClientId(key as u32);
+        self.note_beyond(client);
+        client
     }
 
     /// The stream of a client that is still there.

@@ -40,6 +40,14 @@ impl Address {
         }
     }
 
+    /// Whether only public bugs are found.
+    pub(crate) fn is_public_only(&self) -> bool {
+        match self {
+            Address::Database(database) => database.is_public_only(),
+            Address::Bugzilla(settings) => settings.is_public_only(),
+        }
+    }
+
     fn asker(&self) -> Result<Box<dyn Asker>, String> {
         match self {
             Address::Database(database) => Ok(database.asker()),

@@ -5,6 +5,7 @@ mod balancer;
 mod broker;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod crashes;
+mod crowd;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod database;
 mod file;

@@ -1,7 +1,9 @@
 //! `bugzfeed serve`: the WebSocket server. Puts together what the settings ask for, and runs it.
 
 mod options;
+mod values;
 
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,15 +22,19 @@ use crate::machine;
 use crate::memory::Budget;
 use crate::page;
 use crate::protocol::VERSION;
-use crate::reactor::{Address, Listener, Reactor};
+use crate::reactor::{Address, Listener, Reactor, takes_ipv4};
 use crate::server::{Limits, Server};
+use crate::settings;
 use crate::source::{self, CatchUp, CatchUpAddress, Feed, HistoryFile, Kept, Sink, Source};
 use crate::update::FeedId;
 use crate::work::{FileLock, Stop, Threads};
 
-/// Files that are not clients' connections: listeners, the poll, the sources, the history, and
-/// connections that are answered 503.
+/// Files that are not clients' connections: listeners, the poll, the default feed, and connections
+/// that are answered 503.
 const FILES_RESERVED: usize = 96;
+
+/// Files of each further feed: its source, its catch-up, its history, and their locks.
+const FILES_PER_FEED: usize = 16;
 
 /// How long the end of the program waits for the sources.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
@@ -41,6 +47,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     allocator::give_back_memory();
     let log = logging::start(options.log)
         .map_err(|error| Failure::Unavailable(format!("cannot start the log: {error}.")))?;
+    settings::log_file(options.config.as_deref());
     let result = serve(options);
     log.finish();
     result
@@ -49,6 +56,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 fn serve(options: &Options) -> Result<(), Failure> {
     let feeds = options.feeds()?;
     let connections_max = options.connections_max()?;
+    let catch_ups = feeds
+        .iter()
+        .map(|(path, source)| options.catch_up(path, source))
+        .collect::<Result<Vec<_>, _>>()?;
     let listeners = options.listeners()?;
     let addresses = addresses(&listeners)?;
     let _claim = options.claim_history()?;
@@ -67,13 +78,13 @@ fn serve(options: &Options) -> Result<(), Failure> {
     .map_err(|error| Failure::Unavailable(format!("cannot set up the loop: {error}.")))?;
     let mut threads = Threads::default();
     let refusal = Refusal::default();
-    for (at, ((path, address), (file, kept))) in feeds.iter().zip(kept).enumerate() {
+    let feeds_kept = feeds.iter().zip(kept).zip(catch_ups);
+    for (at, (((_, address), (file, kept)), catch_up)) in feeds_kept.enumerate() {
         let feed = FeedId(at as u8);
         let (source, posts) = address.open(options.wait);
         if let Some(posts) = posts {
             reactor.hand_posts_to(feed, posts);
         }
-        let catch_up = options.catch_up(path, address);
         let feed = Feed {
             id: feed,
             source: address.to_string(),
@@ -123,48 +134,87 @@ impl Options {
                 u8::MAX - 1
             )));
         }
+        self.check_catch_up(&feeds)?;
         Ok(feeds)
+    }
+
+    /// Each feed catches up with one Bugzilla at most.
+    fn check_catch_up(&self, feeds: &[(String, source::Address)]) -> Result<(), Failure> {
+        for (at, (path, _)) in self.catch_up.iter().enumerate() {
+            if self.catch_up[..at].iter().any(|(known, _)| known == path) {
+                return Err(Failure::Usage(format!(
+                    "--catch-up names a Bugzilla for the feed {path} twice."
+                )));
+            }
+            if !feeds.iter().any(|(feed, _)| feed == path) {
+                let paths: Vec<&str> = feeds.iter().map(|(feed, _)| feed.as_str()).collect();
+                return Err(Failure::Usage(format!(
+                    "--catch-up names the path {path}, at which there is no feed; accepted are {}.",
+                    paths.join(", ")
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Raises the limit of open files as far as it goes, and finds out how many connections that
     /// allows.
     fn connections_max(&self) -> Result<usize, Failure> {
+        let reserved = FILES_RESERVED + FILES_PER_FEED * self.feed.len();
         let files = machine::raise_open_files() as usize;
         let watches = machine::epoll_watches().map_or(usize::MAX, |watches| watches as usize);
-        let possible = files.min(watches).saturating_sub(FILES_RESERVED);
+        let possible = files.min(watches).saturating_sub(reserved);
         match self.connections {
-            Some(wanted) if wanted > files.saturating_sub(FILES_RESERVED) => {
+            Some(wanted) if wanted > files.saturating_sub(reserved) => {
                 Err(Failure::Configuration(format!(
                     "--connections {wanted} needs {} open files, and the limit is {files}; raise it (ulimit -n, LimitNOFILE=) or ask for at most {possible}.",
-                    wanted + FILES_RESERVED
+                    wanted + reserved
                 )))
             }
             Some(wanted) if wanted > possible => Err(Failure::Configuration(format!(
                 "--connections {wanted} needs {} watches of the kernel's polls, and the limit is {watches}; raise it (sysctl fs.epoll.max_user_watches) or ask for at most {possible}.",
-                wanted + FILES_RESERVED
+                wanted + reserved
             ))),
             Some(wanted) => Ok(wanted),
             None if possible == 0 => Err(Failure::Configuration(format!(
-                "the limit of {files} open files leaves none for connections; raise it above {FILES_RESERVED} (ulimit -n, LimitNOFILE=)."
+                "the limit of {files} open files leaves none for connections; raise it above {reserved} (ulimit -n, LimitNOFILE=)."
             ))),
             None => Ok(possible),
         }
     }
 
     fn listeners(&self) -> Result<Vec<Listener>, Failure> {
-        let bind = |address: &Address| {
-            if self.reuse_port && matches!(address, Address::Unix(_)) {
-                return Err(Failure::Usage(format!(
-                    "--reuse-port cannot share {address}; accepted are addresses of the form HOST:PORT."
-                )));
+        let all: Vec<Address> = self.listen.iter().flat_map(|it| it.all.clone()).collect();
+        let mut listeners = Vec::new();
+        for addresses in &self.listen {
+            let mut absent = None;
+            let bound_before = listeners.len();
+            for address in &addresses.all {
+                if self.reuse_port && matches!(address, Address::Unix(_)) {
+                    return Err(Failure::Usage(format!(
+                        "--reuse-port cannot share {address}; accepted are addresses of the form HOST:PORT."
+                    )));
+                }
+                let bound = Listener::bind(address, self.reuse_port, takes_ipv4(address, &all));
+                let cannot_listen = |error| {
+                    Failure::Unavailable(format!(
+                        "cannot listen on {address} (setting --listen): {error}."
+                    ))
+                };
+                match bound {
+                    Ok(listener) => listeners.push(listener),
+                    // What a name stands for elsewhere, or without IPv6, need not be there.
+                    Err(error) if addresses.is_name && is_absent(&error) => {
+                        absent = Some(cannot_listen(error));
+                    }
+                    Err(error) => return Err(cannot_listen(error)),
+                }
             }
-            Listener::bind(address, self.reuse_port).map_err(|error| {
-                Failure::Unavailable(format!(
-                    "cannot listen on {address} (setting --listen): {error}."
-                ))
-            })
-        };
-        self.listen.iter().map(bind).collect()
+            if let Some(failure) = absent.filter(|_| listeners.len() == bound_before) {
+                return Err(failure);
+            }
+        }
+        Ok(listeners)
     }
 
     /// A feed's hub with what its history file remembers, and that file. A file that cannot be used
@@ -219,14 +269,31 @@ impl Options {
 
     /// Who can be asked for what the source of the feed at `path` lacks, and whether nobody has
     /// asked for that.
-    fn catch_up(&self, path: &str, source: &source::Address) -> Option<(CatchUpAddress, bool)> {
+    ///
+    /// # Errors
+    /// When private bugs would come this way that the source leaves out.
+    fn catch_up(
+        &self,
+        path: &str,
+        source: &source::Address,
+    ) -> Result<Option<(CatchUpAddress, bool)>, Failure> {
         let named = self.catch_up.iter().find(|(named, _)| named == path);
-        match (named, source) {
+        let catch_up = match (named, source) {
             (Some((_, address)), _) => address.clone().map(|address| (address, false)),
             (None, source::Address::Database(database)) => {
                 Some((CatchUpAddress::Database(database.clone()), true))
             }
             (None, _) => None,
+        };
+        let is_public_only =
+            matches!(source, source::Address::Database(database) if database.is_public_only());
+        match &catch_up {
+            Some((address, _)) if is_public_only && !address.is_public_only() => {
+                Err(Failure::Usage(format!(
+                    "--catch-up {address} would show the private bugs that {source} leaves out; it must say bugs=public, too."
+                )))
+            }
+            _ => Ok(catch_up),
         }
     }
 
@@ -234,9 +301,10 @@ impl Options {
         Limits {
             connections_max,
             message_bytes_max: self.message_size,
-            messages_per_second: self.message_rate,
-            messages_burst: self.message_burst,
+            messages_per_second: self.message_rate as u32,
+            messages_burst: self.message_burst as u32,
             handshake: self.handshake_timeout,
+            message: self.message_timeout,
             ping: self.ping,
             pong: self.pong,
             stall: self.stall,
@@ -264,8 +332,15 @@ impl Options {
             pages: page::pages(&self.bugzilla),
             webhooks,
             origins: self.origin.clone(),
+            head_bytes_max: self.head_size,
         })
     }
+}
+
+/// Whether an address could not be bound because this machine does not have it, or no IPv6 at all.
+fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, Unsupported};
+    matches!(error.kind(), AddrNotAvailable | Unsupported)
 }
 
 /// The addresses that were really bound.

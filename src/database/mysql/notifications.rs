@@ -1,14 +1,15 @@
 //! The table of notifications in MariaDB and MySQL.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use ::mysql::prelude::Queryable;
 use ::mysql::{Conn, Value};
 
-use super::super::options::ReadOptions;
+use super::super::options::{ReadOptions, Shown};
 use super::super::settings::ServerSettings;
 use super::super::table::{BATCH_ROWS, CLAIM_TIMEOUT, Row, Table, Triggers, text};
-use super::{UTC, connect, failed, in_transaction, now, row as row_of};
+use super::{UTC, connect, failed, in_transaction, now, private, row as row_of};
 use crate::update::BugId;
 use crate::work::Error;
 
@@ -25,6 +26,7 @@ pub(crate) struct Notifications {
     lock: String,
     claim_timeout: Duration,
     is_own_table: bool,
+    shown: Shown,
 }
 
 /// The columns of a row.
@@ -81,6 +83,7 @@ impl Notifications {
             is_in_place,
             lock: lock(options),
             is_own_table: options.is_own_table(),
+            shown: options.shown,
             claim_timeout: CLAIM_TIMEOUT.max(options.poll.saturating_mul(2)),
         })
     }
@@ -159,6 +162,10 @@ impl Table for Notifications {
     /// The triggers cannot tell the edit of a custom field from the second edit within a second.
     fn has_old_times(&self) -> bool {
         true
+    }
+
+    fn private(&mut self, bugs: &[BugId]) -> Result<HashSet<BugId>, Error> {
+        private(&mut self.conn, self.shown, bugs)
     }
 
     fn now(&mut self) -> Result<i64, Error> {

@@ -1,15 +1,17 @@
 //! The table of notifications in PostgreSQL.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use ::postgres::error::SqlState;
 use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::{Client, Row as SqlRow, Statement};
 
+use super::super::options::Shown;
 use super::super::settings::ServerSettings;
 use super::super::table::{BATCH_ROWS, CLAIM_TIMEOUT, Row, Table, Triggers};
 use super::watched::Watched;
-use super::{ANSWER_TIMEOUT, UTC, connect, failed, now, row as row_of, sentence};
+use super::{ANSWER_TIMEOUT, UTC, connect, failed, now, private, row as row_of, sentence};
 use crate::update::BugId;
 use crate::work::{Error, Stop};
 
@@ -35,6 +37,7 @@ pub(crate) struct Notifications {
     lock: String,
     claim_timeout: Duration,
     is_own_table: bool,
+    shown: Shown,
 }
 
 /// The table, whose answers are waited for with a limit.
@@ -106,6 +109,7 @@ impl Notifications {
             // The number "bugz" and the table's; it counts within the database.
             lock: format!("(1651861370::bigint << 32) + '{table}'::regclass::oid::bigint"),
             is_own_table: options.is_own_table(),
+            shown: options.shown,
             claim_timeout: CLAIM_TIMEOUT.max(options.poll.saturating_mul(2)),
         })
     }
@@ -145,6 +149,12 @@ impl Table for WatchedTable {
     fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
         let bugs = bugs.to_vec();
         self.table.ask(move |table| table.insert(&bugs))
+    }
+
+    fn private(&mut self, bugs: &[BugId]) -> Result<HashSet<BugId>, Error> {
+        let bugs = bugs.to_vec();
+        self.table
+            .ask(move |table| private(&mut table.client, table.shown, &bugs))
     }
 
     fn now(&mut self) -> Result<i64, Error> {

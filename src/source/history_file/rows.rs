@@ -36,6 +36,12 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            OpenError::Sqlite(error) if is_damaged(error) => write!(
+                f,
+                "it is damaged ({error}). Move it away together with the files beside it that begin with its name, and start again: \
+                 what is lost with it is the remembered updates, so that clients are told once to ask Bugzilla itself, and where the \
+                 file is also the source, the changes that wait in it"
+            ),
             OpenError::Sqlite(error) => error.fmt(f),
             OpenError::Newer(format) => write!(
                 f,
@@ -46,6 +52,15 @@ impl fmt::Display for OpenError {
 }
 
 impl std::error::Error for OpenError {}
+
+/// Whether SQLite says that the file's content is wrong.
+fn is_damaged(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(
+        error.sqlite_error_code(),
+        Some(DatabaseCorrupt | NotADatabase)
+    )
+}
 
 impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> Self {
