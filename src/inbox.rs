@@ -66,6 +66,11 @@ pub enum Notice {
         /// How far it is ahead of this machine's, in seconds.
         ahead: i64,
     },
+    /// The source may not read what it is to read: the server is to end.
+    Refused {
+        /// Why, as a sentence without its full stop.
+        why: String,
+    },
     /// A post has been dealt with.
     Answer {
         /// The number that the post came with.

@@ -27,6 +27,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a broker has to answer to a farewell.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(300);
 
+/// How many channels are open at once: for messages, for announcements, and for a question.
+const CHANNELS: u16 = 3;
+
 /// RabbitMQ's own default. The sieve relies on it.
 const FRAME_BYTES_MAX: u32 = 128 << 10;
 
@@ -225,6 +228,9 @@ fn sentence(error: &amiquip::Error, heartbeat: Duration) -> String {
             code: 403, message, ..
         } => format!("the broker does not permit it: {message}"),
         E::ServerClosedChannel { message, .. } => format!("the broker refused: {message}"),
+        E::ExhaustedChannelIds => format!(
+            "the broker allows a connection fewer channels than bugzfeed needs; accepted is a channel_max of {CHANNELS} or more in rabbitmq.conf"
+        ),
         E::UnexpectedSocketClose => "the broker closed the connection without a word".to_owned(),
         E::IoErrorReadingSocket { source } | E::IoErrorWritingSocket { source } => {
             format!("the connection to the broker broke: {source}")

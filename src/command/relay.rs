@@ -25,7 +25,7 @@ use crate::work::unix_now;
 /// How often a terminal shows how much is left.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// How often a standby looks whether the backlog is free.
+/// How often it is seen whether the backlog can be used.
 const BACKLOG_EVERY: Duration = Duration::from_secs(1);
 
 /// The number of waiting changes from which on a terminal shows progress.
@@ -125,10 +125,23 @@ fn relay(settings: &relay::Settings, log: &Log) -> Result<(), Failure> {
     let cannot_watch = |error| Failure::Unavailable(format!("cannot watch for signals: {error}."));
     // Before anything is on its way: a signal must not end the program in the middle of it.
     let signals = watch_signals().map_err(cannot_watch)?;
-    if settings.is_standby && !wait_for_backlog(settings, &signals).map_err(cannot_watch)? {
+    signals
+        .set_read_timeout(Some(BACKLOG_EVERY))
+        .map_err(cannot_watch)?;
+    if settings.is_standby && !wait_for_backlog(settings, &signals) {
         return Ok(());
     }
-    let relay = Relay::start(settings)?;
+    let mut has_said = false;
+    let started = Relay::start(settings, |why| {
+        if !std::mem::replace(&mut has_said, true) {
+            warn!("{why}; trying again until it works");
+        }
+        !is_ended(&signals)
+    });
+    let Some(relay) = started? else {
+        return Ok(());
+    };
+    signals.set_read_timeout(None).map_err(cannot_watch)?;
     end_by_signal(signals, relay.end()).map_err(cannot_watch)?;
     let to: Vec<String> = settings.to.iter().map(ToString::to_string).collect();
     eprintln!(
@@ -167,23 +180,25 @@ fn end_by_signal(mut received: UnixStream, end: Sender<End>) -> io::Result<()> {
 }
 
 /// Waits while another relay uses the backlog; returns false when a signal ends that.
-fn wait_for_backlog(settings: &relay::Settings, signals: &UnixStream) -> io::Result<bool> {
+fn wait_for_backlog(settings: &relay::Settings, signals: &UnixStream) -> bool {
     let mut has_said = false;
-    signals.set_read_timeout(Some(BACKLOG_EVERY))?;
     while settings.is_backlog_in_use() {
-        if !has_said {
-            has_said = true;
+        if !std::mem::replace(&mut has_said, true) {
             warn!(
                 "another relay uses the backlog {}; waiting until it has gone",
                 settings.backlog.display()
             );
         }
-        if (&*signals).read_exact(&mut [0]).is_ok() {
-            return Ok(false);
+        if is_ended(signals) {
+            return false;
         }
     }
-    signals.set_read_timeout(None)?;
-    Ok(true)
+    true
+}
+
+/// Waits for a moment, [`BACKLOG_EVERY`]; returns whether a signal has come meanwhile.
+fn is_ended(mut signals: &UnixStream) -> bool {
+    signals.read_exact(&mut [0]).is_ok()
 }
 
 /// Waits for the relay's end, and meanwhile shows on a terminal how much is left.

@@ -93,12 +93,16 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Starts a relay.
+    /// Starts a relay. While the backlog's disk is full, `wait` is called with the reason again and
+    /// again; when it returns false, nothing is started.
     ///
     /// # Errors
     /// When a setting makes no sense, a file cannot be used, or another relay uses the same
     /// backlog. Whether another one takes changes from the same table turns out later.
-    pub(crate) fn start(settings: &Settings) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        settings: &Settings,
+        mut wait: impl FnMut(&str) -> bool,
+    ) -> Result<Option<Self>, Failure> {
         let notifications = settings
             .from
             .notifications()
@@ -106,13 +110,26 @@ impl Relay {
         let to = settings.open_destinations()?;
         let claim = settings.claim()?;
         let (end, ends) = mpsc::channel();
-        backlog::examine(&settings.backlog).map_err(|error| settings.cannot_use_backlog(&error))?;
-        let mut backlog = settings.open_backlog(Commit::Durable)?;
         let names: Vec<String> = to.iter().map(|(name, _)| name.clone()).collect();
-        let keys = backlog
-            .enroll(&names)
-            .and_then(|keys| backlog.begin().map(|()| keys))
-            .map_err(|error| settings.cannot_use_backlog(&error))?;
+        let (backlog, keys, may_be_torn) = loop {
+            match settings.begin_backlog(&names) {
+                Ok(begun) => break begun,
+                Err(error) if backlog::is_full(&error) => {
+                    let file = settings.backlog.display();
+                    if !wait(&format!(
+                        "the disk of the backlog {file} (setting --backlog) is full"
+                    )) {
+                        return Ok(None);
+                    }
+                }
+                Err(error) => return Err(settings.cannot_use_backlog(&error)),
+            }
+        };
+        if let Err(error) = claim.sign() {
+            warn!(
+                "cannot write into the backlog's lock, which tells a backlog from other files: {error}"
+            );
+        }
         let mut relay = Self {
             _claim: claim,
             backlog,
@@ -128,8 +145,8 @@ impl Relay {
             relay.add_outlet(settings, name, key, destination)?;
         }
         relay.warn_of_others(settings)?;
-        relay.add_intake(settings, notifications)?;
-        Ok(relay)
+        relay.add_intake(settings, notifications, may_be_torn)?;
+        Ok(Some(relay))
     }
 
     /// What ends the relay when something is sent to it.
@@ -211,8 +228,10 @@ impl Relay {
         &mut self,
         settings: &Settings,
         (open, poll): (OpenTable, Duration),
+        may_be_torn: bool,
     ) -> Result<(), Failure> {
         let mut intake = Intake {
+            may_be_torn,
             health: Health::new("taking changes from", settings.from.to_string()),
             reader: Reader::new(open, settings.is_standby),
             poll,
@@ -302,6 +321,17 @@ impl Settings {
                 Err(error) => return Err(self.cannot_use_backlog(&error)),
             }
         }
+    }
+
+    /// Opens the backlog for destinations with these names. Returns, too, whether the relay before has
+    /// not ended as it should.
+    fn begin_backlog(&self, names: &[String]) -> rusqlite::Result<(Backlog, Vec<Key>, bool)> {
+        backlog::examine(&self.backlog)?;
+        let mut backlog = Backlog::open(&self.backlog, Commit::Durable)?;
+        let keys = backlog.enroll(names)?;
+        let was_left_open = backlog.was_left_open()?;
+        backlog.begin()?;
+        Ok((backlog, keys, was_left_open))
     }
 
     fn open_backlog(&self, commit: Commit) -> Result<Backlog, Failure> {

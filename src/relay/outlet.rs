@@ -266,9 +266,10 @@ impl Outlet {
         } else {
             warn!("{}: {why}; trying again until it works", self.name);
         }
+        // Logged, even if it cannot be noted.
+        let why = self.state.logged.insert(why);
         self.backlog
-            .note_error(self.key, &why, unix_now(), Some(next_attempt))?;
-        self.state.logged = Some(why);
+            .note_error(self.key, why, unix_now(), Some(next_attempt))?;
         Ok(pause)
     }
 

@@ -6,8 +6,10 @@ mod broker;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod crashes;
 mod crowd;
+mod damage;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod database;
+mod disk;
 mod file;
 mod only_one;
 mod order;

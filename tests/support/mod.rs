@@ -4,6 +4,7 @@
 
 pub mod chromium;
 pub mod client;
+pub mod disk;
 pub mod docs;
 #[cfg(feature = "mysql")]
 pub mod mariadb;

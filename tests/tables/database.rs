@@ -357,7 +357,7 @@ impl Reading {
         };
         let sink = Sink::new(feed, None, &Kept::default(), sender);
         let mut source = address.open(false).0;
-        let source = thread::spawn(move || supervise(&mut *source, sink, &seen).unwrap());
+        let source = thread::spawn(move || supervise(&mut *source, sink, &seen));
         Self {
             inbox,
             poll: RefCell::new(poll),
@@ -415,7 +415,8 @@ impl Reading {
                 Notice::Promise { promise, .. } if promise != Promise::InDoubt => {
                     self.has_gap |= !std::mem::replace(&mut self.has_begun, true);
                 }
-                Notice::Answer { .. }
+                Notice::Refused { .. }
+                | Notice::Answer { .. }
                 | Notice::Earlier { .. }
                 | Notice::Promise { .. }
                 | Notice::Clock { .. } => {}

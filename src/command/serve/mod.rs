@@ -4,11 +4,10 @@ mod options;
 mod values;
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
-use log::{error, warn};
-use signal_hook::consts::SIGTERM;
+use log::warn;
 
 pub use self::options::Options;
 
@@ -25,7 +24,9 @@ use crate::protocol::VERSION;
 use crate::reactor::{Address, Listener, Reactor, takes_ipv4};
 use crate::server::{Limits, Server};
 use crate::settings;
-use crate::source::{self, CatchUp, CatchUpAddress, Feed, HistoryFile, Kept, Sink, Source};
+use crate::source::{
+    self, CatchUp, CatchUpAddress, Feed, HistoryFile, Kept, OpenError, Sink, Source,
+};
 use crate::update::FeedId;
 use crate::work::{FileLock, Stop, Threads};
 
@@ -38,6 +39,15 @@ const FILES_PER_FEED: usize = 16;
 
 /// How long the end of the program waits for the sources.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a history whose disk is full is tried again.
+const ROOM_EVERY: Duration = Duration::from_secs(1);
+
+/// A feed's hub with what its history file remembers, and that file.
+type Remembered = (Hub, (Option<HistoryFile>, Kept));
+
+/// What must be had before anything is served.
+type Opened = (Vec<Listener>, Option<FileLock>, Vec<Remembered>);
 
 /// Serves until a signal ends it.
 ///
@@ -60,14 +70,9 @@ fn serve(options: &Options) -> Result<(), Failure> {
         .iter()
         .map(|(path, source)| options.catch_up(path, source))
         .collect::<Result<Vec<_>, _>>()?;
-    let listeners = options.listeners()?;
+    let (listeners, _claim, remembered) = options.open(&feeds)?;
     let addresses = addresses(&listeners)?;
-    let _claim = options.claim_history()?;
-    let remembered: Result<Vec<_>, _> = feeds
-        .iter()
-        .map(|(path, source)| options.remember(path, source))
-        .collect();
-    let (hubs, kept): (Vec<_>, Vec<_>) = remembered?.into_iter().unzip();
+    let (hubs, kept): (Vec<_>, Vec<_>) = remembered.into_iter().unzip();
     let server = Server::new(options.limits(connections_max), options.site(&feeds)?, hubs);
     let (mut reactor, inbox) = Reactor::new(
         listeners,
@@ -77,7 +82,6 @@ fn serve(options: &Options) -> Result<(), Failure> {
     )
     .map_err(|error| Failure::Unavailable(format!("cannot set up the loop: {error}.")))?;
     let mut threads = Threads::default();
-    let refusal = Refusal::default();
     let feeds_kept = feeds.iter().zip(kept).zip(catch_ups);
     for (at, (((_, address), (file, kept)), catch_up)) in feeds_kept.enumerate() {
         let feed = FeedId(at as u8);
@@ -95,25 +99,21 @@ fn serve(options: &Options) -> Result<(), Failure> {
         if let Some((address, is_optional)) = catch_up {
             start_catch_up(&address, is_optional, &sink, &mut threads)?;
         }
-        start(source, sink, &mut threads, &refusal)?;
+        start(source, sink, &mut threads)?;
     }
     announce(&addresses, &feeds, connections_max);
-    let result = reactor
+    let refusal = reactor
         .run()
         .map_err(|error| Failure::Unavailable(format!("the loop has failed: {error}.")));
     threads.request_stop();
     if !threads.join_within(STOP_PATIENCE) {
         warn!("a source did not stop in time");
     }
-    match refusal.lock().ok().and_then(|mut refusal| refusal.take()) {
+    match refusal? {
         Some(why) => Err(Failure::Unavailable(format!("{why}."))),
-        None => result,
+        None => Ok(()),
     }
 }
-
-/// Why a source was not allowed to read what only one may read, if one was not: the server ends
-/// then.
-type Refusal = Arc<Mutex<Option<String>>>;
 
 impl Options {
     /// The feeds with their sources, the default feed first.
@@ -183,6 +183,34 @@ impl Options {
         }
     }
 
+    /// Binds the addresses and opens the history. While its disk is full, that is tried again, and
+    /// nobody is kept waiting at the addresses.
+    fn open(&self, feeds: &[(String, source::Address)]) -> Result<Opened, Failure> {
+        let mut has_said = false;
+        loop {
+            let listeners = self.listeners()?;
+            let claim = self.claim_history()?;
+            let remembered: Result<Vec<_>, _> = feeds
+                .iter()
+                .map(|(path, source)| self.remember(path, source))
+                .collect();
+            match remembered {
+                Ok(remembered) => return Ok((listeners, claim, remembered)),
+                Err(error) if !error.is_full() => return Err(self.cannot_use_history(&error)),
+                Err(_) if has_said => {}
+                Err(error) => {
+                    has_said = true;
+                    warn!(
+                        "cannot use {} (setting --history): {error}; trying again until it works",
+                        self.history.display()
+                    );
+                }
+            }
+            drop((listeners, claim));
+            thread::sleep(ROOM_EVERY);
+        }
+    }
+
     fn listeners(&self) -> Result<Vec<Listener>, Failure> {
         let all: Vec<Address> = self.listen.iter().flat_map(|it| it.all.clone()).collect();
         let mut listeners = Vec::new();
@@ -220,17 +248,12 @@ impl Options {
     /// A feed's hub with what its history file remembers, and that file. A file that cannot be used
     /// ends the start: without it updates would go out that the next start knows nothing of, and
     /// would not know to be missing.
-    fn remember(
-        &self,
-        path: &str,
-        source: &source::Address,
-    ) -> Result<(Hub, (Option<HistoryFile>, Kept)), Failure> {
+    fn remember(&self, path: &str, source: &source::Address) -> Result<Remembered, OpenError> {
         // What may be missing is for the source to find out.
         let mut history = History::new(self.history_size, i64::MIN);
         let (file, kept) = if self.keeps_history() {
-            let opened =
-                HistoryFile::open(&self.history, path, &source.to_string(), self.history_size);
-            let (file, kept) = opened.map_err(|error| self.cannot_use_history(&error))?;
+            let source = source.to_string();
+            let (file, kept) = HistoryFile::open(&self.history, path, &source, self.history_size)?;
             (Some(file), kept)
         } else {
             (None, Kept::default())
@@ -371,26 +394,10 @@ fn announce(addresses: &[Address], feeds: &[(String, source::Address)], connecti
 }
 
 /// Starts a source in a thread of its own.
-fn start(
-    mut source: Box<dyn Source>,
-    sink: Sink,
-    threads: &mut Threads,
-    refusal: &Refusal,
-) -> Result<(), Failure> {
+fn start(mut source: Box<dyn Source>, sink: Sink, threads: &mut Threads) -> Result<(), Failure> {
     let stop = Stop::default();
     let seen = stop.clone();
-    let refusal = Arc::clone(refusal);
-    let run = move || {
-        if let Err(why) = source::supervise(&mut *source, sink, &seen) {
-            if let Ok(mut refusal) = refusal.lock() {
-                *refusal = Some(why);
-            }
-            // The loop ends as it does for anybody else.
-            if let Err(error) = signal_hook::low_level::raise(SIGTERM) {
-                error!("cannot end the server: {error}");
-            }
-        }
-    };
+    let run = move || source::supervise(&mut *source, sink, &seen);
     threads.start("source", stop, run).map_err(|error| {
         Failure::Unavailable(format!("cannot start a thread for a source: {error}."))
     })

@@ -9,14 +9,16 @@
 
 mod format;
 mod guard;
+mod room;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, ToSql, TransactionBehavior, params};
 
 use self::guard::Place;
 pub(crate) use self::guard::{examine, put_back};
+pub(crate) use self::room::is_full;
 use crate::amqp::{Announcement, Number};
 use crate::update::{BugId, Update};
 use crate::work::FileLock;
@@ -118,6 +120,14 @@ impl Backlog {
         Ok(Self { database, place })
     }
 
+    /// Whether the relay before has not ended as it should.
+    ///
+    /// # Errors
+    /// When SQLite cannot read.
+    pub(crate) fn was_left_open(&self) -> rusqlite::Result<bool> {
+        format::was_left_open(&self.database)
+    }
+
     /// Notes that a relay begins, so that the file itself says it and not only its log: a log that is
     /// missing at the next start was deleted.
     ///
@@ -135,6 +145,11 @@ impl Backlog {
     /// When SQLite cannot write.
     pub(crate) fn end(&self) -> rusqlite::Result<()> {
         format::set_open(&self.database, false)
+    }
+
+    /// Whether the disk has room for more changes, and for the deletion of all of them.
+    pub(crate) fn has_room(&self) -> bool {
+        room::make_room(&self.database, self.place.file())
     }
 
     /// Whether the file and its log are still those that were opened.
@@ -221,18 +236,35 @@ impl Backlog {
         transaction.commit()
     }
 
-    /// Skips a number of each destination's stream: its receivers may have missed some changes. One
-    /// that has not begun yet is new to its receivers, which tells them as much.
+    /// Skips a number of each destination's stream: its receivers may have missed changes up to
+    /// `until` (Unix seconds, by the database's clock). One that has not begun yet is new to its
+    /// receivers, which tells them as much.
     ///
     /// # Errors
     /// When SQLite cannot write.
-    pub(crate) fn skip_numbers(&mut self, destinations: &[Key]) -> rusqlite::Result<()> {
-        let skip = "UPDATE push_destination SET number = number + 1 WHERE id = ?1 AND number > 0";
+    pub(crate) fn skip_numbers(
+        &mut self,
+        destinations: &[Key],
+        until: i64,
+    ) -> rusqlite::Result<()> {
+        let skip = "UPDATE push_destination SET number = number + 1, newest = max(ifnull(newest, ?2), ?2) WHERE id = ?1 AND number > 0";
         let mut skip = self.database.prepare_cached(skip)?;
         for &Key(destination) in destinations {
-            skip.execute([destination])?;
+            skip.execute([destination, until])?;
         }
         Ok(())
+    }
+
+    /// Begins new streams: what was appended last is not there any more, and its numbers were given.
+    ///
+    /// # Errors
+    /// When SQLite cannot write.
+    pub(crate) fn begin_streams(&mut self) -> rusqlite::Result<()> {
+        let transaction = self
+            .database
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        format::begin_all_streams(&transaction)?;
+        transaction.commit()
     }
 
     /// The row of the source that was taken last, as it was noted.
@@ -313,10 +345,8 @@ impl Backlog {
     /// # Errors
     /// When SQLite cannot write.
     pub(crate) fn delete(&mut self, Key(destination): Key, last: i64) -> rusqlite::Result<()> {
-        let mut delete = self
-            .database
-            .prepare_cached("DELETE FROM push_backlog WHERE destination = ?1 AND id <= ?2")?;
-        delete.execute([destination, last]).map(drop)
+        let delete = "DELETE FROM push_backlog WHERE destination = ?1 AND id <= ?2";
+        self.write(delete, params![destination, last])
     }
 
     /// Notes what went wrong at `now` and when the destination is tried again, if it is to wait, in
@@ -332,9 +362,7 @@ impl Backlog {
         next_attempt: Option<i64>,
     ) -> rusqlite::Result<()> {
         let set = "UPDATE push_destination SET error = ?2, error_at = ?3, next_attempt = ?4 WHERE id = ?1";
-        self.database
-            .execute(set, params![destination, error, now, next_attempt])
-            .map(drop)
+        self.write(set, params![destination, error, now, next_attempt])
     }
 
     /// Notes that the destination works. What went wrong last stays known.
@@ -342,12 +370,20 @@ impl Backlog {
     /// # Errors
     /// When SQLite cannot write.
     pub(crate) fn note_success(&mut self, Key(destination): Key) -> rusqlite::Result<()> {
-        self.database
-            .execute(
-                "UPDATE push_destination SET next_attempt = NULL WHERE id = ?1",
-                [destination],
-            )
-            .map(drop)
+        let set = "UPDATE push_destination SET next_attempt = NULL WHERE id = ?1";
+        self.write(set, params![destination])
+    }
+
+    /// Writes what lets the file grow by nothing. A disk that is full has room for that, since what
+    /// is appended leaves as much: the log takes it up meanwhile.
+    fn write(&self, statement: &str, parameters: &[&dyn ToSql]) -> rusqlite::Result<()> {
+        let mut statement = self.database.prepare_cached(statement)?;
+        let mut written = statement.execute(parameters);
+        if written.as_ref().is_err_and(is_full) {
+            room::shorten_log(&self.database);
+            written = statement.execute(parameters);
+        }
+        written.map(drop)
     }
 
     /// How many changes wait for a destination.
@@ -394,9 +430,7 @@ impl Backlog {
 /// # Errors
 /// When the file cannot be made or locked.
 pub(crate) fn claim(backlog: &Path) -> std::io::Result<Option<FileLock>> {
-    let mut name = backlog.as_os_str().to_owned();
-    name.push(".lock");
-    FileLock::take(&PathBuf::from(name))
+    FileLock::take(&guard::beside(backlog, guard::LOCK))
 }
 
 #[cfg(test)]
