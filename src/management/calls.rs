@@ -8,7 +8,7 @@ use super::objects::{Account, Connection, Exchange, Overview, Permission, Policy
 use crate::pulse::Rights;
 
 /// What is asked of queues: all of it is ten times as much.
-const QUEUE_COLUMNS: &str = "columns=name,arguments,policy,effective_policy_definition";
+const QUEUE_COLUMNS: &str = "columns=name,arguments,operator_policy,effective_policy_definition";
 
 /// How many messages there are now. Without this, RabbitMQ gives the numbers of up to twelve seconds
 /// ago.
@@ -118,19 +118,19 @@ impl Client {
         self.delete(&["queues", vhost, name])
     }
 
-    /// The policy of a name, if there is one.
+    /// The operator's policy of a name, if there is one.
     pub(crate) fn policy(&self, vhost: &str, name: &str) -> Result<Option<Policy>, Error> {
-        self.find(&["policies", vhost, name], "")
+        self.find(&["operator-policies", vhost, name], "")
     }
 
-    /// Sets the policy of a name.
+    /// Sets the operator's policy of a name.
     pub(crate) fn set_policy(&self, vhost: &str, name: &str, policy: &Policy) -> Result<(), Error> {
-        self.put(&["policies", vhost, name], policy)
+        self.put(&["operator-policies", vhost, name], policy)
     }
 
-    /// Deletes the policy of a name; returns whether it was there.
+    /// Deletes the operator's policy of a name; returns whether it was there.
     pub(crate) fn delete_policy(&self, vhost: &str, name: &str) -> Result<bool, Error> {
-        self.delete(&["policies", vhost, name])
+        self.delete(&["operator-policies", vhost, name])
     }
 
     /// All connections.

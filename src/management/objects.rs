@@ -56,9 +56,9 @@ pub(crate) struct Queue {
     pub(crate) consumers: u64,
     #[serde(default)]
     pub(crate) arguments: Value,
-    /// The policy that it has.
+    /// The operator's policy that it has.
     #[serde(default)]
-    pub(crate) policy: Option<String>,
+    pub(crate) operator_policy: Option<String>,
     /// What policies say about it, the operator's included.
     #[serde(default)]
     pub(crate) effective_policy_definition: Value,
@@ -102,7 +102,8 @@ impl Queue {
     }
 }
 
-/// What holds for all queues whose names match.
+/// What holds for all queues whose names match. An operator's policy adds to what other policies and
+/// arguments say: of two bounds, the smaller one counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Policy {
     pub(crate) pattern: String,

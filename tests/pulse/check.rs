@@ -46,7 +46,7 @@ fn what_is_not_as_a_pulse_is_named_with_the_command_that_mends_it() {
             "^queue/wide\\.one/.*",
         ][..],
         &[
-            "set_policy",
+            "set_operator_policy",
             "-p",
             "checked",
             "--priority",
@@ -56,7 +56,7 @@ fn what_is_not_as_a_pulse_is_named_with_the_command_that_mends_it() {
             r#"{"message-ttl":1000}"#,
         ],
         &["set_user_tags", "wide.one", "policymaker"],
-        &["clear_policy", "-p", "checked", "pulse-exempt"],
+        &["clear_operator_policy", "-p", "checked", "pulse-exempt"],
     ] {
         broker.ctl(arguments);
     }
@@ -79,12 +79,12 @@ fn what_is_not_as_a_pulse_is_named_with_the_command_that_mends_it() {
             "/api/exchanges/checked/exchange%2Fx%2Ffanout",
         ),
         (
-            "the policy pulse-exempt",
+            "the operator policy pulse-exempt",
             "bugzfeed pulse init --management",
         ),
         (
             "nothing bounds the queue queue/x/free",
-            "rabbitmqctl clear_policy -p checked other",
+            "rabbitmqctl clear_operator_policy -p checked other",
         ),
         (
             "queue/x/refusing refuses",

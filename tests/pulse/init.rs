@@ -14,7 +14,7 @@ fn a_bare_broker_becomes_a_pulse_once_and_a_second_run_finds_nothing_to_do() {
         "there is still the account guest",
         "there is no exchange exchange/bugzilla/simple",
         "there is no exchange exchange/bugzilla/dev",
-        "no policy pulse-bound",
+        "no operator policy pulse-bound",
     ] {
         assert!(look.out.contains(difference), "{look:?}");
     }
@@ -23,9 +23,9 @@ fn a_bare_broker_becomes_a_pulse_once_and_a_second_run_finds_nothing_to_do() {
         "give: all rights in / for admin",
         "make: the exchange exchange/bugzilla/simple (topic, durable)",
         "make: the exchange exchange/bugzilla/dev (topic, durable)",
-        r#"set: the policy pulse-bound: {"expires":604800000,"max-length":20000,"max-length-bytes":268435456}"#,
+        r#"set: the operator policy pulse-bound: {"expires":604800000,"max-length":20000,"max-length-bytes":268435456}"#,
         "set: exempt from the bound and the guard: bugzfeed",
-        "set: the policy pulse-exempt",
+        "set: the operator policy pulse-exempt",
         "set: no account guest",
     ];
     for step in steps {
@@ -67,7 +67,9 @@ fn the_bound_can_be_changed_and_what_is_not_named_stays() {
     );
     let said = pulse.does(&[&["init", "--max-length", "7"][..], &vhost].concat());
     assert!(
-        said.contains(r#"set: the policy pulse-bound: {"expires":7200000,"max-length":7,"#),
+        said.contains(
+            r#"set: the operator policy pulse-bound: {"expires":7200000,"max-length":7,"#
+        ),
         "{said}"
     );
     assert!(

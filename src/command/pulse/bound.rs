@@ -1,5 +1,5 @@
-//! What bounds the queues of a Pulse: two policies of RabbitMQ's. Knows how they are built, and
-//! nothing of when they are set.
+//! What bounds the queues of a Pulse: two operator policies of RabbitMQ's, which leave room for an
+//! administrator's own policies. Knows how they are built, and nothing of when they are set.
 
 use std::time::Duration;
 

@@ -104,7 +104,7 @@ impl Check<'_> {
             if account.has_tag("policymaker") && !account.is_administrator() {
                 self.differs(
                     format!(
-                        "{} is a policymaker, who can lift every bound",
+                        "{} is a policymaker, who can change what the queues of others do",
                         account.name
                     ),
                     format!("rabbitmqctl set_user_tags {}", quoted(&account.name)),
@@ -199,7 +199,7 @@ impl Check<'_> {
         let bound = self.client.policy(self.vhost, bound::BOUND)?;
         if !bound.as_ref().is_some_and(bound::is_a_bound) {
             self.differs(
-                format!("no policy {} bounds all queues", bound::BOUND),
+                format!("no operator policy {} bounds all queues", bound::BOUND),
                 self.init(),
             );
         }
@@ -208,7 +208,7 @@ impl Check<'_> {
         if exempt != bound::exempt_policy(&exempts) {
             self.differs(
                 format!(
-                    "the policy {} is not what the list of exempt queues says: {exempts}",
+                    "the operator policy {} is not what the list of exempt queues says: {exempts}",
                     bound::EXEMPT
                 ),
                 self.init(),
@@ -229,10 +229,10 @@ impl Check<'_> {
     fn queue(&mut self, queue: &Queue) {
         let name = &queue.name;
         if !queue.is_bounded() {
-            let mend = match queue.policy.as_deref() {
+            let mend = match queue.operator_policy.as_deref() {
                 // One of a higher priority has taken the place of ours.
                 Some(other) if other != bound::BOUND => format!(
-                    "rabbitmqctl clear_policy -p {} {}",
+                    "rabbitmqctl clear_operator_policy -p {} {}",
                     quoted(self.vhost),
                     quoted(other)
                 ),

@@ -163,7 +163,11 @@ impl Init<'_> {
         let Self { client, vhost, .. } = self;
         let before = client.policy(vhost, bound::BOUND)?;
         let policy = bound.policy(before.as_ref());
-        let mut what = format!("the policy {}: {}", bound::BOUND, bound::describe(&policy));
+        let mut what = format!(
+            "the operator policy {}: {}",
+            bound::BOUND,
+            bound::describe(&policy)
+        );
         let is_so = before.as_ref() == Some(&policy);
         if let Some(before) = before.filter(|_| !is_so) {
             what.push_str(&format!(", instead of {}", bound::describe(&before)));
@@ -188,13 +192,17 @@ impl Init<'_> {
         let is_so = before == policy;
         match &policy {
             Some(policy) => {
-                let what = format!("the policy {}: {}", bound::EXEMPT, bound::describe(policy));
+                let what = format!(
+                    "the operator policy {}: {}",
+                    bound::EXEMPT,
+                    bound::describe(policy)
+                );
                 self.step(is_so, "set", &what, || {
                     client.set_policy(vhost, bound::EXEMPT, policy)
                 })
             }
             None => {
-                let what = format!("no policy {}", bound::EXEMPT);
+                let what = format!("no operator policy {}", bound::EXEMPT);
                 self.step(is_so, "set", &what, || {
                     client.delete_policy(vhost, bound::EXEMPT).map(drop)
                 })
