@@ -71,6 +71,13 @@ pub enum Notice {
         /// Why, as a sentence without its full stop.
         why: String,
     },
+    /// Posts to the feed's webhook carry another key from now on.
+    Key {
+        /// The feed that the source fills.
+        feed: FeedId,
+        /// The key.
+        key: String,
+    },
     /// A post has been dealt with.
     Answer {
         /// The number that the post came with.

@@ -52,6 +52,9 @@ pub struct Options {
         default_value = "bugzfeed-relay.db"
     )]
     backlog: PathBuf,
+    /// How many changes wait for one destination at most; beyond that, the oldest are dropped
+    #[arg(long, env = "BUGZFEED_BACKLOG_SIZE", value_name = "CHANGES", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
+    backlog_size: u64,
     /// Wait while another server or relay takes changes from the table, or uses the backlog, and
     /// take over when it has gone
     #[arg(long, env = "BUGZFEED_WAIT")]
@@ -59,6 +62,13 @@ pub struct Options {
     /// Print what waits for each destination, what went wrong last, and when it is tried again
     #[arg(long)]
     status: bool,
+    /// Print the changes that destinations have refused for good, the latest 10,000 of each, as
+    /// JSON Lines
+    #[arg(long)]
+    refused: bool,
+    /// Delete a destination of an earlier relay, and what waits for it; as --status names it
+    #[arg(long, value_name = "DESTINATION")]
+    forget: Option<String>,
     /// Pauses after failures in a row
     #[arg(
         long,
@@ -90,11 +100,19 @@ pub fn run(options: Options) -> Result<(), Failure> {
         backlog,
         wait,
         status,
+        refused,
+        forget,
+        backlog_size,
         retry: pauses,
         log,
     } = options;
-    if status {
-        let text = relay::status(&backlog, unix_now())?;
+    let text = match forget {
+        Some(destination) => Some(relay::forget(&backlog, &destination)?),
+        None if refused => Some(relay::refused(&backlog)?),
+        None if status => Some(relay::status(&backlog, unix_now())?),
+        None => None,
+    };
+    if let Some(text) = text {
         // A reader that closes the pipe early is no failure.
         let _ = io::stdout().write_all(text.as_bytes());
         return Ok(());
@@ -104,6 +122,10 @@ pub fn run(options: Options) -> Result<(), Failure> {
         Some(other) => return Err(relay::no_table(&other)),
         None => return Err(Failure::Usage("--from is missing.".to_owned())),
     };
+    if to.is_empty() {
+        // Changes would be taken, and sent to nobody.
+        return Err(Failure::Usage("--to is missing.".to_owned()));
+    }
     let log = logging::start(log)
         .map_err(|error| Failure::Unavailable(format!("cannot start the log: {error}.")))?;
     settings::log_file(config.as_deref());
@@ -114,6 +136,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
             backlog,
             is_standby: wait,
             pauses,
+            backlog_size,
         },
         &log,
     );

@@ -37,12 +37,6 @@ pub trait Table: Send {
     /// When the database does not answer, or refuses.
     fn find(&mut self, id: i64) -> Result<Option<Row>, Error>;
 
-    /// Records that bugs changed just now, in one transaction.
-    ///
-    /// # Errors
-    /// When the database does not answer, or refuses; nothing was recorded then.
-    fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error>;
-
     /// Those of these bugs that are not to be shown.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use ureq::http::StatusCode;
 
 use super::notice::{Notice, TellError};
 use crate::relay::WebhookSettings;
+use crate::tls;
 
 /// The server that takes posts.
 pub(super) struct Webhook {
@@ -39,7 +40,7 @@ impl Webhook {
         }
         let response = request
             .send(body.as_bytes())
-            .map_err(|error| TellError::Failed(format!("cannot reach the server: {error}")))?;
+            .map_err(|error| TellError::Failed(sentence(&error)))?;
         let status = response.status();
         let why = format!("the server answered {status}");
         let may_pass = matches!(
@@ -52,4 +53,15 @@ impl Webhook {
             _ => Err(TellError::Failed(why)),
         }
     }
+}
+
+fn sentence(error: &ureq::Error) -> String {
+    let flaw = match error {
+        ureq::Error::Io(error) => tls::flaw(error),
+        _ => None,
+    };
+    flaw.map_or_else(
+        || format!("cannot reach the server: {error}"),
+        str::to_owned,
+    )
 }

@@ -2,7 +2,6 @@
 //! of the API.
 
 use std::fmt;
-use std::time::Duration;
 
 use data_encoding::BASE64;
 use serde::de::DeserializeOwned;
@@ -13,8 +12,6 @@ use url::Url;
 
 use super::settings::Settings;
 use crate::tls;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest answer, in bytes: some 100,000 queues.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -57,21 +54,10 @@ impl Client {
     /// # Errors
     /// When a file that they name cannot be used.
     pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
-        let tls = tls::http_config(&settings.url, settings.ca_file.as_deref())
+        let (ca_file, timeout) = (settings.ca_file.as_deref(), settings.timeout);
+        let agent = tls::http_agent(ca_file, &settings.url, timeout, timeout)
             .map_err(|error| Error::NotLetIn(error.to_string()))?;
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_global(Some(settings.timeout))
-            .timeout_resolve(Some(CONNECT_TIMEOUT))
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .user_agent(concat!("bugzfeed/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls);
-        Ok(Self {
-            agent: config.build().new_agent(),
-            settings,
-        })
+        Ok(Self { agent, settings })
     }
 
     /// Whom it asks, and as who.
@@ -193,20 +179,20 @@ impl Client {
 
     fn unreachable(&self, error: &ureq::Error) -> Error {
         let url = &self.settings.url;
-        let text = error.to_string();
         Error::Unreachable(match error {
             ureq::Error::Timeout(_) => format!("{url} did not answer in time ({error})"),
-            _ if text.contains("UnknownIssuer") => format!(
-                "the certificate of {url} was issued by nobody who is trusted here; #cacert=FILE names a certificate to trust"
-            ),
-            ureq::Error::ConnectionFailed | ureq::Error::Io(_) => format!(
-                "cannot reach {url}: {}; RabbitMQ answers there after rabbitmq-plugins enable rabbitmq_management",
-                text.trim_start_matches("io: ")
-            ),
-            _ => format!("cannot reach {url}: {text}"),
+            ureq::Error::Io(io) => match tls::flaw(io) {
+                Some(flaw) => format!("cannot reach {url}: {flaw}"),
+                None => format!("cannot reach {url}: {io}; {PLUGIN}"),
+            },
+            ureq::Error::ConnectionFailed => format!("cannot reach {url}; {PLUGIN}"),
+            error => format!("cannot reach {url}: {error}"),
         })
     }
 }
+
+/// What a broker without this API lacks.
+const PLUGIN: &str = "RabbitMQ answers there after rabbitmq-plugins enable rabbitmq_management";
 
 /// What the API says beside an error's status.
 #[derive(Default, Deserialize)]

@@ -270,6 +270,7 @@ impl Reactor {
                 Notice::Gap { feed } => self.server.gap(feed, now),
                 Notice::Clock { feed, ahead } => self.server.set_database_clock(feed, ahead),
                 Notice::Refused { why } => self.take_refusal(why, now),
+                Notice::Key { feed, key } => self.server.set_webhook_key(feed, &key),
                 Notice::Answer { post, answer } => self.server.answer(post, answer, now),
             }
             if self.server.has_enough() {

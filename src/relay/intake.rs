@@ -13,6 +13,7 @@ use log::warn;
 
 use super::End;
 use super::backlog::{self, Backlog, Key};
+use super::bound::Bound;
 use crate::database::{Claimed, Reader};
 use crate::failure::Failure;
 use crate::work::{Error, Health, Stop, Supervised, unix_now};
@@ -33,6 +34,7 @@ pub(super) struct Intake {
     /// table has not shown otherwise.
     pub may_be_torn: bool,
     pub destinations: Vec<Key>,
+    pub bound: Bound,
     /// Wake the destinations' threads.
     pub bells: Vec<SyncSender<()>>,
     pub ends: Sender<End>,
@@ -134,6 +136,7 @@ impl Intake {
             appended.map_err(cannot_write)?;
             // What is in the backlog can be sent, whatever becomes of the row.
             self.ring();
+            self.bound.keep(&mut self.backlog).map_err(cannot_write)?;
         }
         if !self.backlog.is_in_place() {
             return Err(BacklogMoved.into());

@@ -10,6 +10,7 @@
 mod address;
 mod amqp;
 pub(crate) mod backlog;
+mod bound;
 mod destination;
 mod intake;
 mod jsonl;
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 use log::warn;
 
 use self::backlog::{Backlog, Commit, Key};
+use self::bound::Bound;
 use self::intake::Intake;
 use self::outlet::Outlet;
 use crate::database::{Database, OpenTable, Reader};
@@ -38,7 +40,7 @@ use crate::work::{self, Backoff, FileLock, Health, Stop, Threads};
 pub(crate) use self::address::Address;
 use self::destination::Destination;
 pub(crate) use self::pauses::Pauses;
-pub(crate) use self::status::status;
+pub(crate) use self::status::{forget, refused, status};
 pub(crate) use self::webhook::Settings as WebhookSettings;
 
 /// How long the end of the program waits for the threads. What hangs is left behind: all that
@@ -66,6 +68,8 @@ pub(crate) struct Settings {
     pub is_standby: bool,
     /// How long a destination is left alone that does not take a change for now.
     pub pauses: Pauses,
+    /// How many changes wait for a destination at most.
+    pub backlog_size: u64,
 }
 
 /// Why a relay ends.
@@ -141,11 +145,12 @@ impl Relay {
             ends,
             end,
         };
+        let bound = Bound::new(settings.backlog_size, names.into_iter().zip(keys.clone()));
         for ((name, destination), key) in to.into_iter().zip(keys) {
             relay.add_outlet(settings, name, key, destination)?;
         }
         relay.warn_of_others(settings)?;
-        relay.add_intake(settings, notifications, may_be_torn)?;
+        relay.add_intake(settings, notifications, may_be_torn, bound)?;
         Ok(Some(relay))
     }
 
@@ -229,6 +234,7 @@ impl Relay {
         settings: &Settings,
         (open, poll): (OpenTable, Duration),
         may_be_torn: bool,
+        bound: Bound,
     ) -> Result<(), Failure> {
         let mut intake = Intake {
             may_be_torn,
@@ -238,6 +244,7 @@ impl Relay {
             pause_max: settings.from.pause_max(),
             backlog: settings.open_backlog(Commit::Durable)?,
             destinations: self.destinations.clone(),
+            bound,
             bells: self.bells.clone(),
             ends: self.end.clone(),
             has_claimed: self.is_claimed.clone(),
@@ -265,10 +272,14 @@ impl Relay {
             .backlog
             .status()
             .map_err(|error| settings.cannot_use_backlog(&error))?;
-        for other in known.iter().filter(|known| !known.is_in_use) {
+        for other in known
+            .iter()
+            .filter(|known| !known.is_in_use && known.depth > 0)
+        {
+            let name = &other.name;
             warn!(
-                "{} changes wait for {}, which is no destination (setting --to) of this relay",
-                other.depth, other.name
+                "{} changes wait for {name}, which is no destination (setting --to) of this relay; 'bugzfeed relay --forget {name}' deletes them",
+                other.depth
             );
         }
         Ok(())
@@ -328,6 +339,7 @@ impl Settings {
     fn begin_backlog(&self, names: &[String]) -> rusqlite::Result<(Backlog, Vec<Key>, bool)> {
         backlog::examine(&self.backlog)?;
         let mut backlog = Backlog::open(&self.backlog, Commit::Durable)?;
+        backlog.rename(|name| name.parse::<Address>().ok().map(|known| known.to_string()))?;
         let keys = backlog.enroll(names)?;
         let was_left_open = backlog.was_left_open()?;
         backlog.begin()?;

@@ -139,7 +139,7 @@ mod tests {
         let mut table = database.table().unwrap();
         // The last one stays as a bookmark.
         for bug in [7, 8] {
-            table.insert(&[BugId::new(bug).unwrap()]).unwrap();
+            database.notify(&[BugId::new(bug).unwrap()]).unwrap();
         }
         let poll = Poll::new().unwrap();
         let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();

@@ -152,7 +152,7 @@ impl Feed {
                     }
                     Notice::Clock { .. } => panic!("a broker knows no database"),
                     Notice::Earlier { .. } => panic!("a broker knows nothing from before"),
-                    Notice::Answer { .. } => panic!("a broker posts nothing"),
+                    Notice::Answer { .. } | Notice::Key { .. } => panic!("a broker posts nothing"),
                     Notice::Refused { why } => panic!("{why}"),
                 }
             }

@@ -1,6 +1,7 @@
 //! `bugzfeed relay`, run as a program: from real tables to real brokers, to servers that the test
 //! plays, and to files.
 
+mod answers;
 mod balancer;
 mod broker;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
@@ -11,11 +12,14 @@ mod damage;
 mod database;
 mod disk;
 mod file;
+mod given_up;
 mod only_one;
 mod order;
 mod program;
 mod receiver;
+mod signature;
 mod status;
+mod stdout;
 mod stop;
 #[path = "../support/mod.rs"]
 mod support;

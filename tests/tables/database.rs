@@ -417,6 +417,7 @@ impl Reading {
                 }
                 Notice::Refused { .. }
                 | Notice::Answer { .. }
+                | Notice::Key { .. }
                 | Notice::Earlier { .. }
                 | Notice::Promise { .. }
                 | Notice::Clock { .. } => {}

@@ -22,7 +22,6 @@ use crate::work::Error;
 
 /// For the whole of an answer: a search takes a large Bugzilla some seconds.
 const TIMEOUT: Duration = Duration::from_secs(60);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many bugs are asked for at once. A site may allow fewer, but nobody's Bugzilla works with
 /// less than [`SHORT_PAGE_BUGS`] (its parameter `max_search_results`, 10,000 by default).
@@ -117,21 +116,11 @@ impl Settings {
     /// # Errors
     /// When a file that the address names cannot be used.
     pub(crate) fn asker(&self) -> Result<Box<dyn Asker>, String> {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .timeout_resolve(Some(CONNECT_TIMEOUT))
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .user_agent(concat!("bugzfeed/", env!("CARGO_PKG_VERSION")))
-            .tls_config(
-                tls::http_config(&self.url, self.ca_file.as_deref())
-                    .map_err(|error| error.to_string())?,
-            );
+        let agent = tls::http_agent(self.ca_file.as_deref(), &self.url, TIMEOUT, TIMEOUT)
+            .map_err(|error| error.to_string())?;
         Ok(Box::new(Rest {
             settings: self.clone(),
-            agent: config.build().new_agent(),
+            agent,
             ahead: None,
         }))
     }

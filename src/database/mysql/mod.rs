@@ -12,7 +12,7 @@ use ::mysql::{Conn, OptsBuilder, SslOpts};
 
 pub(super) use self::asker::BugsAsker;
 pub(super) use self::bugs::BugsTables;
-pub(super) use self::notifications::Notifications;
+pub(super) use self::notifications::{Notifications, notify};
 use super::options::{Shown, Zone, offset_text};
 use super::settings::{ServerSettings, Tls};
 use super::table::{Row, text};

@@ -57,10 +57,6 @@ impl Table for Fake {
         Ok(state.rows.iter().find(|row| row.id == id).cloned())
     }
 
-    fn insert(&mut self, _: &[BugId]) -> Result<(), Error> {
-        Ok(())
-    }
-
     fn has_old_times(&self) -> bool {
         true
     }

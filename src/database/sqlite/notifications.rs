@@ -130,6 +130,22 @@ fn row(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
     })
 }
 
+impl Notifications {
+    /// Records that bugs changed just now, in one transaction.
+    ///
+    /// # Errors
+    /// When SQLite cannot write; nothing was recorded then.
+    pub(crate) fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
+        let transaction = self
+            .database
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for bug in bugs {
+            transaction.execute(&self.insert, params![bug.get()])?;
+        }
+        Ok(transaction.commit()?)
+    }
+}
+
 impl Table for Notifications {
     fn read(&mut self) -> Result<Vec<Row>, Error> {
         self.expect_same_file()?;
@@ -164,16 +180,6 @@ impl Table for Notifications {
         delete(&mut self.database, &self.delete).map_err(|error: rusqlite::Error| {
             format!("cannot delete from the table of notifications: {error}").into()
         })
-    }
-
-    fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
-        let transaction = self
-            .database
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for bug in bugs {
-            transaction.execute(&self.insert, params![bug.get()])?;
-        }
-        Ok(transaction.commit()?)
     }
 
     fn private(&mut self, bugs: &[BugId]) -> Result<HashSet<BugId>, Error> {

@@ -7,8 +7,10 @@
 //!
 //! Each destination has a stream ([`Number`]): the transaction that appends a change numbers it.
 
+mod bound;
 mod format;
 mod guard;
+mod refused;
 mod room;
 
 use std::path::Path;
@@ -18,6 +20,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, ToSql, TransactionBehav
 
 use self::guard::Place;
 pub(crate) use self::guard::{examine, put_back};
+pub(crate) use self::refused::Refused;
 pub(crate) use self::room::is_full;
 use crate::amqp::{Announcement, Number};
 use crate::update::{BugId, Update};
@@ -52,6 +55,13 @@ pub(crate) struct Entry {
     pub number: Number,
 }
 
+impl Entry {
+    /// What is the same at each attempt to send the change, and differs from that of all others.
+    pub(crate) fn change_id(&self) -> String {
+        format!("{}/{}", self.number.stream, self.number.number)
+    }
+}
+
 /// The state of a destination. Times are in Unix seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Status {
@@ -67,6 +77,10 @@ pub(crate) struct Status {
     pub error: Option<(String, i64)>,
     /// When it is tried again, where the last attempt has failed.
     pub next_attempt: Option<i64>,
+    /// How many changes it has refused for good.
+    pub refused: u64,
+    /// How many changes were dropped, since too many waited.
+    pub dropped: u64,
 }
 
 /// How much a commit may lose.
@@ -167,8 +181,29 @@ impl Backlog {
         self.place.rescue(&self.database)
     }
 
+    /// Gives destinations the names that `name` makes of those they have, unless one has it already.
+    ///
+    /// # Errors
+    /// When SQLite cannot write; nothing has changed then.
+    pub(crate) fn rename(&mut self, name: impl Fn(&str) -> Option<String>) -> rusqlite::Result<()> {
+        let transaction = self
+            .database
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let known: Vec<String> = transaction
+            .prepare("SELECT name FROM push_destination")?
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        for old in &known {
+            if let Some(new) = name(old).filter(|new| new != old) {
+                let set = "UPDATE OR IGNORE push_destination SET name = ?2 WHERE name = ?1";
+                transaction.execute(set, [old, &new])?;
+            }
+        }
+        transaction.commit()
+    }
+
     /// Makes the destinations known that are in use from now on, and forgets others for which
-    /// nothing waits.
+    /// nothing waits and nothing is kept that they have refused.
     ///
     /// # Errors
     /// When SQLite cannot write; nothing has changed then.
@@ -183,7 +218,7 @@ impl Backlog {
         let others = "UPDATE push_destination SET is_in_use = 0, next_attempt = NULL WHERE id NOT IN (SELECT value FROM json_each(?1))";
         let ids: Vec<String> = keys.iter().map(|Key(id)| id.to_string()).collect();
         transaction.execute(others, [format!("[{}]", ids.join(","))])?;
-        let forget = "DELETE FROM push_destination WHERE NOT is_in_use AND id NOT IN (SELECT destination FROM push_backlog)";
+        let forget = "DELETE FROM push_destination WHERE NOT is_in_use AND id NOT IN (SELECT destination FROM push_backlog UNION SELECT destination FROM push_refused)";
         transaction.execute(forget, [])?;
         transaction.commit()?;
         Ok(keys)
@@ -406,7 +441,7 @@ impl Backlog {
     pub(crate) fn status(&self) -> rusqlite::Result<Vec<Status>> {
         let mut select = self.database.prepare(
             "SELECT name, (SELECT count(*) FROM push_backlog WHERE destination = d.id),
-                 (SELECT since FROM push_backlog WHERE destination = d.id ORDER BY id LIMIT 1), error, error_at, next_attempt, is_in_use
+                 (SELECT since FROM push_backlog WHERE destination = d.id ORDER BY id LIMIT 1), error, error_at, next_attempt, is_in_use, refused, dropped
              FROM push_destination AS d ORDER BY id",
         )?;
         let rows = select.query_map([], |row| {
@@ -418,6 +453,8 @@ impl Backlog {
                 error: error.zip(row.get(4)?),
                 next_attempt: row.get(5)?,
                 is_in_use: row.get(6)?,
+                refused: row.get::<_, i64>(7)?.cast_unsigned(),
+                dropped: row.get::<_, i64>(8)?.cast_unsigned(),
             })
         })?;
         rows.collect()

@@ -324,6 +324,8 @@ fn the_status_names_depth_age_error_and_the_next_attempt() {
         oldest: None,
         error: Some((error.to_owned(), 150)),
         next_attempt: None,
+        refused: 0,
+        dropped: 0,
     };
     assert_eq!(
         Backlog::look(&file).unwrap().status().unwrap(),

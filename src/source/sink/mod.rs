@@ -135,6 +135,14 @@ impl Sink {
         self.shared.lock().answer(post, answer)
     }
 
+    /// Has the feed's webhook take posts with this key, and with no other.
+    ///
+    /// # Errors
+    /// When the loop is gone.
+    pub(crate) fn use_key(&self, key: String) -> Result<(), Closed> {
+        self.shared.lock().use_key(key)
+    }
+
     /// To be called by a source that may have missed updates, such as after its queue was deleted:
     /// before it is [`Sink::connected`], or while it reads on. `reason` is for the log, behind a
     /// colon. `until` is the database's time (UTC, Unix seconds) after which nothing is missing, if
@@ -288,7 +296,7 @@ mod tests {
                         Promise::After(floor) => format!("after {floor}"),
                     }),
                     Notice::Gap { .. } => words.push("gap".to_owned()),
-                    Notice::Clock { .. } => {}
+                    Notice::Clock { .. } | Notice::Key { .. } => {}
                     Notice::Refused { .. } => words.push("refused".to_owned()),
                     Notice::Answer { .. } => words.push("answer".to_owned()),
                 }

@@ -163,6 +163,11 @@ impl State {
         self.inbox.send(Notice::Refused { why })
     }
 
+    pub(super) fn use_key(&self, key: String) -> Result<(), Closed> {
+        let feed = self.feed.id;
+        self.inbox.send(Notice::Key { feed, key })
+    }
+
     pub(super) fn set_bell(&mut self, bell: SyncSender<()>) {
         self.bell = Some(bell);
     }

@@ -84,7 +84,10 @@ impl Stage {
                     Notice::Promise { promise, .. } => hub.promise(promise),
                     Notice::Earlier { updates, .. } => hub.remember(updates),
                     Notice::Clock { ahead, .. } => hub.set_database_clock(ahead),
-                    Notice::Gap { .. } | Notice::Refused { .. } | Notice::Answer { .. } => {}
+                    Notice::Gap { .. }
+                    | Notice::Refused { .. }
+                    | Notice::Key { .. }
+                    | Notice::Answer { .. } => {}
                 }
             }
         }

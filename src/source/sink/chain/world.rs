@@ -341,7 +341,7 @@ impl World {
                 self.tell_of_gap(number);
             }
             Notice::Clock { ahead, .. } => running.hub.set_database_clock(ahead),
-            Notice::Refused { .. } | Notice::Answer { .. } => {}
+            Notice::Refused { .. } | Notice::Key { .. } | Notice::Answer { .. } => {}
         }
     }
 
