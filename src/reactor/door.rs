@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use log::warn;
 use mio::{Interest, Registry, Token};
 
-use super::{Listener, Socket};
+use super::listener::{Accepted, Listener, Socket};
 use crate::memory::Budget;
 use crate::moment::Moment;
 use crate::server::Server;
@@ -116,7 +116,12 @@ impl Door {
                     return;
                 }
                 match listener.accept() {
-                    Ok(socket) => admit(socket, server, registry, now),
+                    Ok(Accepted::Plain(socket)) => admit(socket, server, registry, now),
+                    Ok(Accepted::Tls(stream)) => {
+                        if let Some(session) = server.begin_session() {
+                            admit(Socket::Tls(stream, session), server, registry, now);
+                        }
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) if is_out_of_resources(&error) => {
                         warn!("cannot accept connections for the moment: {error}");

@@ -1,12 +1,20 @@
 //! The end of a turn: each client that gets something is written to, once. What the kernel refuses
 //! is kept.
 
-use super::Server;
 use super::deadlines::RETRY;
+use super::{Server, secure};
 use crate::connection::{CloseReason, Phase, Stream, write_some};
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 use crate::turn::{Outgoing, Place};
+
+/// What has become of some output.
+pub(super) struct Written {
+    /// How many bytes of it need not be kept.
+    pub taken: usize,
+    /// Whether the kernel has taken all.
+    pub is_all: bool,
+}
 
 impl<S: Stream> Server<S> {
     /// Writes what this turn has for its clients: one write for each, however many replies and
@@ -92,13 +100,18 @@ impl<S: Stream> Server<S> {
             }
             gathered
         };
-        if output.is_empty() {
-            return false;
-        }
         let connection = &mut self.connections[client.index()];
-        match write_some(&mut connection.stream, output) {
-            Ok(taken) if taken == output.len() => {}
-            Ok(taken) => {
+        let written = match connection.stream.session() {
+            None if output.is_empty() => return false,
+            None => write_some(&mut connection.stream, output).map(|taken| Written {
+                taken,
+                is_all: taken == output.len(),
+            }),
+            Some(session) => secure::write(&mut self.tls, session, connection, output, now),
+        };
+        match written {
+            Ok(Written { is_all: true, .. }) => {}
+            Ok(Written { taken, .. }) => {
                 // A reply, and a frame that was begun, must be finished; the updates after that may
                 // be conflated.
                 let mut end = replies.len();

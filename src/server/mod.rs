@@ -13,6 +13,7 @@ mod flush;
 mod hold;
 mod input;
 mod posts;
+mod secure;
 
 use slab::Slab;
 
@@ -21,6 +22,7 @@ use crate::http::Site;
 use crate::hub::Hub;
 use crate::moment::Moment;
 use crate::promise::Promise;
+use crate::secure::Sessions;
 use crate::subscriptions::ClientId;
 use crate::turn::{Place, Turn};
 use crate::update::{FeedId, Update};
@@ -93,6 +95,8 @@ pub struct Server<S> {
     /// One for each feed.
     holds: Vec<hold::Holds>,
     posts: posts::Posts,
+    /// The TLS of those who connect by it.
+    tls: Option<secure::Tls>,
     /// Unix seconds.
     unix_time: i64,
 }
@@ -120,6 +124,7 @@ impl<S: Stream> Server<S> {
             sweep_at: None,
             drain: None,
             posts: posts::Posts::new(),
+            tls: None,
             unix_time: 0,
         }
     }
@@ -170,6 +175,11 @@ impl<S: Stream> Server<S> {
         ClientId(key as u32)
     }
 
+    /// Has connections accepted whose stream has a session: see [`Server::begin_session`].
+    pub fn secure(&mut self, sessions: Sessions) {
+        self.tls = Some(secure::Tls::new(sessions));
+    }
+
     /// The stream of a client that is still there.
     pub(crate) fn stream(&mut self, client: ClientId) -> Option<&mut S> {
         self.connections
@@ -185,7 +195,11 @@ impl<S: Stream> Server<S> {
         if !connection.unfinished.has_unsent() {
             return;
         }
-        match connection.write_unsent(now) {
+        let written = match connection.stream.session() {
+            None => connection.write_unsent(None, now),
+            Some(session) => secure::write_unsent(&mut self.tls, session, connection, now),
+        };
+        match written {
             Err(_) => self.break_off(client, CloseReason::Gone),
             Ok(()) if connection.unfinished.has_unsent() => {}
             Ok(()) => {

@@ -1,6 +1,7 @@
 //! `bugzfeed serve`: the WebSocket server. Puts together what the settings ask for, and runs it.
 
 mod options;
+mod tls;
 mod values;
 
 use std::io;
@@ -54,6 +55,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 fn serve(options: &Options) -> Result<(), Failure> {
     let feeds = options.feeds()?;
     let connections_max = options.connections_max()?;
+    let tls = options.tls()?;
     let listeners = options.listeners()?;
     let addresses = addresses(&listeners)?;
     let _claim = options.claim_history()?;
@@ -62,7 +64,10 @@ fn serve(options: &Options) -> Result<(), Failure> {
         .map(|(path, source)| options.remember(path, source))
         .collect();
     let (hubs, kept): (Vec<_>, Vec<_>) = remembered?.into_iter().unzip();
-    let server = Server::new(options.limits(connections_max), options.site(&feeds)?, hubs);
+    let mut server = Server::new(options.limits(connections_max), options.site(&feeds)?, hubs);
+    if let Some(tls) = &tls {
+        server.secure(tls.sessions());
+    }
     let (mut reactor, inbox) = Reactor::new(
         listeners,
         server,
@@ -71,6 +76,9 @@ fn serve(options: &Options) -> Result<(), Failure> {
     )
     .map_err(|error| Failure::Unavailable(format!("cannot set up the loop: {error}.")))?;
     let mut threads = Threads::default();
+    if let Some(tls) = tls {
+        reactor.reload_by(tls.keep(&mut threads)?);
+    }
     let refusal = Refusal::default();
     for (at, ((path, address), (file, kept))) in feeds.iter().zip(kept).enumerate() {
         let feed = FeedId(at as u8);
@@ -331,6 +339,7 @@ fn announce(addresses: &[Address], feeds: &[(String, source::Address)], connecti
         .iter()
         .map(|address| match address {
             Address::Tcp(address) => format!("ws://{address}/ (page: http://{address}/)"),
+            Address::Tls(address) => format!("wss://{address}/ (page: https://{address}/)"),
             Address::Unix(_) => address.to_string(),
         })
         .collect();

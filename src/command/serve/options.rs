@@ -14,7 +14,7 @@ use crate::source::{self, CatchUpAddress};
 /// Settings of `bugzfeed serve`.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// Address to listen on: HOST:PORT or unix:FILE; may be given several times
+    /// Address to listen on: HOST:PORT, tls:HOST:PORT or unix:FILE; may be given several times
     #[arg(
         long,
         env = "BUGZFEED_LISTEN",
@@ -23,6 +23,33 @@ pub struct Options {
         default_value = "127.0.0.1:8844"
     )]
     pub(super) listen: Vec<Addresses>,
+    /// PEM file with the certificate for tls: addresses, and those that lead from it to an authority;
+    /// may be given several times, and clients get the one with the name that they ask for, or the
+    /// first
+    #[arg(
+        long,
+        env = "BUGZFEED_TLS_CERT",
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
+    pub(super) tls_cert: Vec<PathBuf>,
+    /// PEM file with the key of the certificate at the same place among --tls-cert
+    #[arg(
+        long,
+        env = "BUGZFEED_TLS_KEY",
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
+    pub(super) tls_key: Vec<PathBuf>,
+    /// File that keeps the keys by which clients resume TLS over a restart, or none; servers may
+    /// share it
+    #[arg(
+        long,
+        env = "BUGZFEED_TLS_TICKETS",
+        value_name = "FILE",
+        default_value = "bugzfeed.tickets"
+    )]
+    pub(super) tls_tickets: PathBuf,
     /// Share the addresses with other servers of this machine that say so, too: the kernel spreads
     /// the clients among them
     #[arg(long, env = "BUGZFEED_REUSE_PORT")]
