@@ -69,6 +69,6 @@ fn shake_hands(bencher: Bencher<'_, '_>) {
     let mut response = Vec::new();
     bencher.bench_local(|| {
         response.clear();
-        http::respond(&site, black_box(request), false, &mut response)
+        http::respond(&site, black_box(request), false, 0, &mut response)
     });
 }

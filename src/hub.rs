@@ -182,6 +182,11 @@ impl Hub {
         self.subscriptions.of(client).next().is_some()
     }
 
+    /// How many subscriptions a client has.
+    pub(crate) fn subscriptions_of(&self, client: ClientId) -> usize {
+        self.subscriptions.of(client).count()
+    }
+
     /// Whether a client wants a bug's updates.
     pub(crate) fn is_subscribed(&self, client: ClientId, bug: BugId) -> bool {
         self.subscriptions.contains(client, bug)

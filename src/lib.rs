@@ -17,7 +17,7 @@
 //! - The loop: `reactor`, [`inbox`], `memory`.
 //! - Where updates come from: [`source`], by [`database`], `amqp`, `pulse` and [`bugzilla`].
 //! - Where else they go to: `relay`.
-//! - The command line: [`command`], with [`schema`], `bench` and [`client`].
+//! - The command line: [`command`], [`settings`], with [`schema`], `bench` and [`client`].
 //! - TLS for clients: `certificate`, [`secure`].
 //! - What many need: [`work`], `address`, `tls`, `machine`, `allocator`, `logging`.
 //!
@@ -57,6 +57,7 @@ mod relay;
 pub mod schema;
 pub mod secure;
 pub mod server;
+pub mod settings;
 pub mod source;
 pub mod subscriptions;
 mod tls;

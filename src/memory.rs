@@ -31,6 +31,9 @@ const PACKETS_PER_LOOK: usize = 8;
 /// report when packets have arrived.
 pub(crate) const PACKETS_INTERVAL: u32 = 5;
 
+/// How much may come from clients that keep it here, in bytes, before the next look.
+const GROWN_PER_LOOK: usize = 1 << 20;
+
 /// Bounds of the memory that is left alone by default, in bytes.
 const RESERVE_BYTES: (u64, u64) = (8 << 20, 256 << 20);
 
@@ -48,6 +51,10 @@ pub(crate) struct Budget {
     unseen: usize,
     /// How many packets may be sent before the next look.
     packets: usize,
+    /// What has come since the last look from clients that keep it here, in bytes.
+    grown: usize,
+    /// What must be given back, in bytes.
+    missing: u64,
     looked_at: Option<Moment>,
     is_short: bool,
 }
@@ -71,6 +78,8 @@ impl Budget {
             most: 0,
             unseen: 0,
             packets: 0,
+            grown: 0,
+            missing: 0,
             looked_at: None,
             is_short: false,
         }
@@ -112,6 +121,18 @@ impl Budget {
         self.packets = self.packets.saturating_sub(packets);
     }
 
+    /// How many bytes clients must give back: once after each look that has found less than three
+    /// quarters of the reserve. `grown` are the bytes that clients have added to what they own.
+    pub(crate) fn missing(&mut self, grown: usize, connections: usize, now: Moment) -> u64 {
+        self.grown += grown;
+        if self.grown >= GROWN_PER_LOOK
+            || (self.grown > 0 && self.is_older_than(LOOK_INTERVAL, now))
+        {
+            self.look(connections, now);
+        }
+        std::mem::take(&mut self.missing)
+    }
+
     fn is_older_than(&self, milliseconds: u32, now: Moment) -> bool {
         // Moments of more than 24 days ago seem to lie ahead.
         self.looked_at
@@ -128,6 +149,8 @@ impl Budget {
         self.packets = usize::try_from(for_packets / PACKET_BYTES)
             .unwrap_or(usize::MAX)
             .max(PACKETS_PER_LOOK);
+        self.missing = (self.reserve - self.reserve / 4).saturating_sub(available);
+        self.grown = 0;
         self.looked_at = Some(now);
         self.log(available);
     }
@@ -235,6 +258,26 @@ mod tests {
             full,
             "others may have taken it meanwhile"
         );
+    }
+
+    #[test]
+    fn what_clients_must_give_back_is_said_once_a_look_and_looks_come_with_what_they_add() {
+        let folder = tempfile::tempdir().unwrap();
+        let meminfo = folder.path().join("meminfo");
+        let mut budget = Budget::of(Memory::in_file(&meminfo), 8 * MIB);
+        let mut missing = |free: u64, grown, now| {
+            fs::write(&meminfo, format!("MemFree: {free} kB\n")).unwrap();
+            budget.missing(grown, 1, Moment(now))
+        };
+        assert_eq!(missing(6 * 1024, 1, 0), 0, "three quarters are there");
+        assert_eq!(
+            missing(5 * 1024, 0, LOOK_INTERVAL),
+            0,
+            "nobody adds anything"
+        );
+        assert_eq!(missing(5 * 1024, 1, LOOK_INTERVAL), MIB);
+        assert_eq!(missing(5 * 1024, 1, LOOK_INTERVAL), 0);
+        assert_eq!(missing(4 * 1024, GROWN_PER_LOOK, LOOK_INTERVAL), 2 * MIB);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 /// Milliseconds since the server's start, modulo 2^32. Two moments can be compared while they are
 /// less than 24 days apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment(pub u32);
 
 impl Moment {

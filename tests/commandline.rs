@@ -515,3 +515,98 @@ fn a_change_that_was_recorded_by_notify_reaches_a_client() {
         );
     }
 }
+
+#[test]
+fn a_file_of_settings_holds_until_the_environment_or_a_flag_says_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bugzfeed.toml");
+    std::fs::write(
+        &file,
+        "[serve]\nlisten = ['127.0.0.1:0']\nsource = 'mysql://bugs:secret@h/b'\nstall = '5s'\nping = '5s'\npong = '5s'\n[relay]\n",
+    )
+    .unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bugzfeed"))
+        .args(["config", "show", "serve", "--ping", "7s", "--config"])
+        .arg(&file)
+        .env("BUGZFEED_PONG", "6s")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let file = file.display();
+    for line in [
+        format!("listen = [\"127.0.0.1:0\"]  # {file}:2"),
+        format!("source = \"mysql://bugs:***@h/b\"  # {file}:3"),
+        format!("stall = \"5s\"  # {file}:4"),
+        "ping = \"7s\"  # the command line".to_owned(),
+        "pong = \"6s\"  # BUGZFEED_PONG".to_owned(),
+        "drain = \"10s\"  # default".to_owned(),
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_server_listens_where_its_file_of_settings_says() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("bugzfeed.toml"),
+        "[serve]\nlisten = ['127.0.0.1:0', 'unix:here']\nhistory = 'none'\n",
+    )
+    .unwrap();
+    let program = Program::start(
+        folder.path(),
+        &["serve", "--config", "bugzfeed.toml", "--history", "h.db"],
+    );
+    program.wait_for_line("the settings are those of bugzfeed.toml, too");
+    let line = program.wait_for_line(" listens on ");
+    assert!(line.contains("unix:here"), "{line}");
+    // A flag wins.
+    assert!(folder.path().join("h.db").exists());
+}
+
+#[test]
+fn a_mistake_in_a_file_of_settings_is_reported_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bugzfeed.toml");
+    std::fs::write(&file, "[serve]\npign = '5s'\nping = '5 s'\n").unwrap();
+    let name = file.display().to_string();
+    for command in [&["serve"][..], &["relay"], &["config", "check"]] {
+        check_end(
+            &[command, &["--config", &name]].concat(),
+            78,
+            &[
+                &format!("{name}:2:1: unknown setting of [serve] 'pign'; did you mean 'ping'?"),
+                &format!("{name}:3:8: invalid value '5 s' for '--ping"),
+            ],
+        );
+    }
+    check_end(
+        &["serve", "--config", "/nowhere/x"],
+        78,
+        &["cannot read the settings in /nowhere/x"],
+    );
+}
+
+#[test]
+fn the_file_of_defaults_is_one_that_can_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bugzfeed"))
+        .args(["config", "default"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let file = folder.path().join("bugzfeed.toml");
+    // Each setting that has a default, as if somebody had set it.
+    let set: String = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if setting.contains(" = ") && !setting.starts_with(' ') => setting,
+            _ => line,
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    std::fs::write(&file, &set).unwrap();
+    let (status, log) = run(&["config", "check", "--config", &file.display().to_string()]);
+    assert_eq!(status, Some(0), "{log}");
+    assert!(set.lines().any(|line| line == "ping = \"30s\""), "{set}");
+}

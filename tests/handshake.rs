@@ -161,6 +161,11 @@ fn without_an_upgrade_nothing_is_upgraded() {
         check_status(
             &server,
             UPGRADE.replacen("Upgrade: websocket\r\n", upgrade, 1),
+            "426 Upgrade Required",
+        );
+        check_status(
+            &server,
+            format!("GET / HTTP/1.1\r\nHost: a\r\n{upgrade}\r\n"),
             "200 OK",
         );
     }
@@ -237,6 +242,15 @@ fn a_head_has_a_bound() {
         padded(8 * 1024 + 1),
         "431 Request Header Fields Too Large",
     );
+    let answer = response(&server, padded(8 * 1024 + 1));
+    assert!(
+        answer.contains("larger than 8192 bytes (setting --head-size)"),
+        "{answer}"
+    );
+    let larger = Server::start(&["--head-size", "20000"]);
+    let mut client = Client::connect(larger.address);
+    client.send(padded(20_000));
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
     check_status(
         &server,
         padded(1024 * 1024),

@@ -119,6 +119,17 @@ fn a_client_that_does_not_answer_a_ping_is_closed() {
 }
 
 #[test]
+fn a_client_that_does_not_finish_its_message_is_closed() {
+    let server = Server::start(&["--message-timeout", "300ms"]);
+    let (mut fragment, mut frame_part) = (server.connect(), server.connect());
+    fragment.send(frame(TEXT, b"half a mess"));
+    frame_part.send(&text(SUBSCRIPTIONS)[..9]);
+    fragment.expect_close(Some(1008));
+    frame_part.expect_close(Some(1008));
+    assert_eq!(server.connect().ask(SUBSCRIPTIONS), NONE_SUBSCRIBED);
+}
+
+#[test]
 fn replies_wait_for_a_client_that_does_not_read_and_all_come_in_order() {
     let server = Server::start(&["--stall", "1h", "--message-burst", "10000"]);
     let mut client = server.connect();

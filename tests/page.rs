@@ -352,6 +352,51 @@ fn the_network_coming_back_the_reader_coming_back_and_a_button_each_end_the_wait
 
 #[test]
 #[ignore = "needs Chromium: run tests/run"]
+fn a_connection_that_is_silent_for_good_is_noticed() {
+    let mut page = Page::open("#1234");
+    let pass = |page: &mut Page, seconds: u32| {
+        page.value(&format!(
+            "{{ const now = performance.now.bind(performance); performance.now = () => now() + {seconds}000 }}"
+        ));
+    };
+    // A server that answers keeps its client.
+    page.value("window.sent = []; WebSocket.prototype.send = ((send) => function (text) { sent.push(text); send.call(this, text) })(WebSocket.prototype.send)");
+    pass(&mut page, 31);
+    page.wait_for(r#"sent.includes('{"command":"version"}')"#);
+    pass(&mut page, 1);
+    assert!(page.is_live());
+
+    let program = page.server.as_ref().expect("the server runs").program();
+    program.signal(Signal::STOP);
+    page.value("sent = []; dispatchEvent(new Event('online'))");
+    assert_eq!(page.value("sent.length"), 1, "it asks at once");
+    pass(&mut page, 16);
+    page.wait_for(&format!("!({LIVE})"));
+    let program = page.server.as_ref().expect("the server runs").program();
+    program.signal(Signal::CONT);
+    page.wait_for(&format!("{LIVE} && {ALL_CONFIRMED}"));
+    page.record(&[(1234, "2014-04-03 21:13:45")]);
+    page.wait_for_rows(1);
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn the_page_of_another_feed_finds_its_parts_below_it() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let server = Server::start_in(folder.path(), &["--feed", "/dev/=sqlite:dev.db"]);
+    let mut chromium = Chromium::start();
+    for path in ["/dev/", "/dev"] {
+        chromium.open(&format!("http://{}{path}", server.address));
+        chromium.wait_for(LIVE);
+        assert_eq!(
+            chromium.evaluate("document.querySelector('link[rel=stylesheet]').sheet !== null"),
+            true
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
 fn the_address_keeps_the_subscriptions() {
     let mut page = Page::open("");
     page.subscribe("5678, 1234", "");

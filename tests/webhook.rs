@@ -163,6 +163,56 @@ fn a_server_that_is_full_still_takes_what_its_clients_wait_for() {
 }
 
 #[test]
+fn silent_connections_keep_no_post_and_no_page_out_of_a_full_server() {
+    let full = ["--connections", "1", "--handshake-timeout", "1h"];
+    let server = Server::start(&[&SOURCE[..], &full].concat());
+    let _client = server.connect();
+    // A post that is slow, of somebody who knows the key, is not what makes room for others.
+    let mut slow = TcpStream::connect(server.address).unwrap();
+    slow.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = MESSAGE.len();
+    let head = format!(
+        "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Bugzilla-Key: secret\r\nContent-Length: {length}\r\n\r\n"
+    );
+    slow.write_all(head.as_bytes()).unwrap();
+    let _crowd: Vec<TcpStream> = (0..200)
+        .map(|_| TcpStream::connect(server.address).unwrap())
+        .collect();
+    for _ in 0..3 {
+        assert_eq!(
+            post(server.address, "/webhook", "secret", MESSAGE),
+            "HTTP/1.1 200 OK"
+        );
+    }
+    slow.write_all(MESSAGE.as_bytes()).unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+}
+
+#[test]
+fn a_post_in_chunks_that_waits_for_a_word_is_taken() {
+    let server = Server::start(&SOURCE);
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .write_all(b"POST /webhook HTTP/1.1\r\nHost: a\r\nX-Bugzilla-Key: secret\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
+        .unwrap();
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    for chunk in MESSAGE.as_bytes().chunks(50) {
+        write!(stream, "{:x}\r\n", chunk.len()).unwrap();
+        stream.write_all(chunk).unwrap();
+        stream.write_all(b"\r\n").unwrap();
+    }
+    stream.write_all(b"0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+}
+
+#[test]
 fn what_cannot_be_kept_is_to_be_posted_again() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start_in(folder.path(), &SOURCE);

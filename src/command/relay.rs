@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::logging::{self, Log};
 use crate::protocol::VERSION;
 use crate::relay::{self, End, Pauses, Relay};
+use crate::settings;
 use crate::source;
 use crate::work::unix_now;
 
@@ -33,11 +34,15 @@ const PROGRESS_MIN: u64 = 1_000;
 /// Settings of `bugzfeed relay`.
 #[derive(Args, Debug)]
 pub struct Options {
+    /// File of settings, in TOML, with a table for each command; flags and the environment win over
+    /// it; bugzfeed config default prints one
+    #[arg(long, env = "BUGZFEED_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Table to take changes from: sqlite:FILE, mysql://… or postgres://…
-    #[arg(long, env = "BUGZFEED_FROM", hide_env_values = true, value_name = "SOURCE", required_unless_present = "status", value_parser = Discreet(str::parse::<source::Address>))]
+    #[arg(long, env = "BUGZFEED_FROM", hide_env_values = true, value_name = "SOURCE", value_parser = Discreet(str::parse::<source::Address>))]
     from: Option<source::Address>,
     /// Where to send them: amqp(s)://…, http(s)://… or jsonl:FILE; may be given several times
-    #[arg(long, env = "BUGZFEED_TO", hide_env_values = true, value_name = "DESTINATION", num_args = 1.., value_delimiter = ' ', required_unless_present = "status", value_parser = Discreet(str::parse::<relay::Address>))]
+    #[arg(long, env = "BUGZFEED_TO", hide_env_values = true, value_name = "DESTINATION", num_args = 1.., value_delimiter = ' ', value_parser = Discreet(str::parse::<relay::Address>))]
     to: Vec<relay::Address>,
     /// SQLite file that keeps changes until they have arrived
     #[arg(
@@ -79,6 +84,7 @@ pub struct Options {
 /// When a setting is wrong, or another relay is at work.
 pub fn run(options: Options) -> Result<(), Failure> {
     let Options {
+        config,
         from,
         to,
         backlog,
@@ -100,6 +106,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
     };
     let log = logging::start(log)
         .map_err(|error| Failure::Unavailable(format!("cannot start the log: {error}.")))?;
+    settings::log_file(config.as_deref());
     let result = relay(
         &relay::Settings {
             from,

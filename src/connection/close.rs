@@ -23,6 +23,10 @@ pub(crate) enum CloseReason {
     TooBig,
     /// The client sent more messages than the limit.
     TooManyMessages,
+    /// The client has begun a message and not finished it in time.
+    Unfinished,
+    /// The client owned more than most when memory was short.
+    TooDear,
     /// The client did not answer a ping.
     Silent,
     /// The client took no bytes for too long.
@@ -47,6 +51,8 @@ impl CloseReason {
             CloseReason::InvalidData => Some((1007, "invalid UTF-8")),
             CloseReason::TooBig => Some((1009, "message too big")),
             CloseReason::TooManyMessages => Some((1008, "too many messages")),
+            CloseReason::Unfinished => Some((1008, "the message did not come in time")),
+            CloseReason::TooDear => Some((1013, "the server is short of memory")),
             CloseReason::Silent => Some((1008, "no answer to a ping")),
             CloseReason::Stalled => Some((1013, "too slow")),
             CloseReason::ShuttingDown => Some((1001, "the server is going away")),

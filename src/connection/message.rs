@@ -77,6 +77,11 @@ fn is_would_block(error: &Error) -> bool {
 }
 
 impl Begun {
+    /// What it costs, in bytes: tungstenite's buffers are up to twice as large as what is in them.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<WebSocketContext>() + 2 * self.payload_bytes
+    }
+
     /// A message that begins with `frame`. The context's buffers are made no larger than needed.
     fn with_frame(frame: &[u8], message_bytes_max: usize) -> Self {
         let config = WebSocketConfig::default()

@@ -31,6 +31,9 @@ struct Input {
     message: Option<Begun>,
     /// A complete message whose answer would be better a little later.
     held: Option<Box<Held>>,
+    /// When the message began that is not complete, if `is_timed`: so both fit into a word.
+    since: Moment,
+    is_timed: bool,
     /// Whether input, here or in the socket, was left for a later turn.
     is_left: bool,
 }
@@ -62,12 +65,46 @@ impl Unfinished {
             .unwrap_or_default()
     }
 
-    /// Keeps bytes until more come.
-    pub(crate) fn keep_input(&mut self, bytes: Vec<u8>) {
+    /// Keeps bytes until more come. From now on the message that they begin has its time.
+    pub(crate) fn keep_input(&mut self, bytes: Vec<u8>, now: Moment) {
         if !bytes.is_empty() {
             self.0.get_or_insert_default().input.bytes = bytes;
         }
         self.tidy();
+        if let Some(Parts { input, .. }) = self.0.as_deref_mut()
+            && !input.is_timed
+            && (input.message.is_some() || !input.bytes.is_empty())
+        {
+            (input.since, input.is_timed) = (now, true);
+        }
+    }
+
+    /// How long a message has been incomplete, in milliseconds; `None` while none is, and while the
+    /// rest of it may wait here.
+    pub(crate) fn incomplete(&self, now: Moment) -> Option<u32> {
+        let input = &self.0.as_ref()?.input;
+        let waits = input.is_left || input.held.is_some();
+        (input.is_timed && !waits).then(|| now.since(input.since))
+    }
+
+    /// Frees what has come and is not handled.
+    pub(crate) fn discard_input(&mut self) {
+        if let Some(parts) = &mut self.0 {
+            parts.input.bytes = Vec::new();
+            parts.input.message = None;
+        }
+        self.tidy();
+    }
+
+    /// What the client owns, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |parts| {
+            let input = &parts.input;
+            let message = input.message.as_ref().map_or(0, Begun::bytes);
+            let held = input.held.as_ref().map_or(0, |held| held.message.len());
+            let unsent = parts.unsent.as_ref().map_or(0, |unsent| unsent.bytes());
+            size_of::<Parts>() + input.bytes.capacity() + message + held + unsent
+        })
     }
 
     /// Whether input was left for a later turn.
@@ -120,8 +157,11 @@ impl Unfinished {
     ) -> Result<Option<Bytes>, CloseReason> {
         let mut begun = self.0.as_mut().and_then(|parts| parts.input.message.take());
         let result = message::receive(&mut begun, whole, input, message_bytes_max, output);
-        if begun.is_some() {
-            self.0.get_or_insert_default().input.message = begun;
+        match (begun, &mut self.0) {
+            (None, None) => {}
+            // The next message has a time of its own.
+            (None, Some(parts)) => parts.input.is_timed = false,
+            (begun, parts) => parts.get_or_insert_default().input.message = begun,
         }
         result
     }

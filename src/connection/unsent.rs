@@ -61,6 +61,12 @@ impl Unsent {
         self.sent == self.bytes.len() && self.pending.is_empty() && self.sealed.is_none()
     }
 
+    /// What it costs, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let pending = self.pending.capacity() * size_of::<(BugId, Pending)>();
+        size_of::<Self>() + self.bytes.capacity() + pending
+    }
+
     /// How long the kernel has taken nothing, in milliseconds.
     pub(super) fn stalled(&self, now: Moment) -> u32 {
         now.since(self.progress)

@@ -3,7 +3,6 @@
 
 use httparse::{Header, Request, Status};
 
-use super::limits::HEAD_BYTES_MAX;
 use super::refusal::Refusal;
 
 /// The head of one request, with its fields in the caller's buffer.
@@ -21,17 +20,17 @@ impl<'fields, 'bytes> Head<'fields, 'bytes> {
         }
     }
 
-    /// Parses the head at the start of `bytes`; returns whether it is complete. What came before a
-    /// mistake can be asked for even after a refusal.
-    pub(super) fn parse(&mut self, bytes: &'bytes [u8]) -> Result<bool, Refusal> {
+    /// Parses the head at the start of `bytes`, at most `bytes_max` long; returns whether it is
+    /// complete. What came before a mistake can be asked for even after a refusal.
+    pub(super) fn parse(&mut self, bytes: &'bytes [u8], bytes_max: usize) -> Result<bool, Refusal> {
         match self.request.parse(bytes) {
-            Ok(Status::Complete(head_bytes)) if head_bytes <= HEAD_BYTES_MAX => {
+            Ok(Status::Complete(head_bytes)) if head_bytes <= bytes_max => {
                 self.bytes = head_bytes;
                 Ok(true)
             }
-            Ok(Status::Partial) if bytes.len() < HEAD_BYTES_MAX => Ok(false),
+            Ok(Status::Partial) if bytes.len() < bytes_max => Ok(false),
             Ok(Status::Complete(_) | Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
-                Err(Refusal::HeadTooLarge)
+                Err(Refusal::HeadTooLarge(bytes_max))
             }
             Err(_) => Err(Refusal::BadRequest("The request is no HTTP/1.1.")),
         }
@@ -89,5 +88,13 @@ impl<'fields, 'bytes> Head<'fields, 'bytes> {
         self.values(name)
             .flat_map(|value| value.split(|&byte| byte == b','))
             .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    /// Whether the client has what this entity tag stands for: RFC 9110 section 13.1.2. A proxy that
+    /// compresses makes the tag a weak one.
+    pub(super) fn has_entity_tag(&self, etag: &str) -> bool {
+        [etag, &format!("W/{etag}"), "*"]
+            .iter()
+            .any(|tag| self.has_token("If-None-Match", tag))
     }
 }

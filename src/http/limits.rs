@@ -1,7 +1,7 @@
 //! How large a request may be.
 
-/// The longest head that is read, in bytes.
-pub(super) const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// The longest head that is read by default, in bytes.
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 
 /// More header fields than this are refused; browsers send some 20.
 pub(super) const FIELDS_MAX: usize = 100;

@@ -2,6 +2,7 @@
 //! the response: an upgrade to a WebSocket, a page, or a refusal. A pure function over bytes. Knows
 //! no socket, no client, no clock.
 
+mod chunked;
 mod head;
 mod limits;
 mod origin;
@@ -13,12 +14,11 @@ mod tests;
 mod upgrade;
 mod webhook;
 
-use std::ops::Range;
-
 use head::Head;
 use limits::FIELDS_MAX;
 use route::Route;
 
+pub use limits::HEAD_BYTES_MAX;
 pub use origin::Origin;
 pub(crate) use refusal::Refusal;
 pub use response::write_kept;
@@ -33,6 +33,9 @@ use crate::update::FeedId;
 pub enum Outcome {
     /// The request is not complete; call again with more bytes.
     Incomplete,
+    /// The head of a post to a webhook is complete and right, and its body is not complete; call
+    /// again with more bytes.
+    Receiving,
     /// The response upgrades the connection to a WebSocket. The bytes after the head are frames.
     Upgraded {
         /// The feed at the request's path.
@@ -45,8 +48,8 @@ pub enum Outcome {
     Posted {
         /// The feed that the webhook fills.
         feed: FeedId,
-        /// Where the body stands in the bytes.
-        body: Range<usize>,
+        /// The body.
+        body: Vec<u8>,
     },
     /// The response ends the connection.
     Answered,
@@ -54,14 +57,20 @@ pub enum Outcome {
 
 /// Responds to the request at the start of `bytes`, once it is complete. A server that is full
 /// still serves pages and takes posts, since those connections end at once, and a post may carry
-/// the update that the clients wait for.
-pub fn respond(site: &Site, bytes: &[u8], is_full: bool, response: &mut Vec<u8>) -> Outcome {
+/// the update that the clients wait for. `unix_time` is the response's date, in seconds.
+pub fn respond(
+    site: &Site,
+    bytes: &[u8],
+    is_full: bool,
+    unix_time: i64,
+    response: &mut Vec<u8>,
+) -> Outcome {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut head = Head::new(&mut fields);
-    head.parse(bytes)
+    head.parse(bytes, site.head_bytes_max)
         .and_then(|is_complete| {
             if is_complete {
-                dispatch(site, &head, bytes.len(), is_full, response)
+                dispatch(site, &head, bytes, is_full, unix_time, response)
             } else {
                 Ok(Outcome::Incomplete)
             }
@@ -71,7 +80,7 @@ pub fn respond(site: &Site, bytes: &[u8], is_full: bool, response: &mut Vec<u8>)
                 response.extend_from_slice(&Alert::HandshakeFailure.plain_record());
                 return Outcome::Answered;
             }
-            refusal.write(response, head.is_method("HEAD"));
+            refusal.write(response, head.is_method("HEAD"), unix_time);
             Outcome::Answered
         })
 }
@@ -87,20 +96,24 @@ fn is_tls(bytes: &[u8]) -> bool {
 fn dispatch(
     site: &Site,
     head: &Head<'_, '_>,
-    bytes_len: usize,
+    bytes: &[u8],
     is_full: bool,
+    unix_time: i64,
     response: &mut Vec<u8>,
 ) -> Result<Outcome, Refusal> {
     head.check_host()?;
     let route = site.route(head.path()).ok_or(Refusal::NotFound)?;
     if let Route::Webhook(webhook) = route {
-        return webhook.receive(head, bytes_len);
+        return webhook.receive(head, bytes, response);
     }
     let is_head = head.is_method("HEAD");
     if !is_head && !head.is_method("GET") {
         return Err(Refusal::MethodNotAllowed("GET, HEAD"));
     }
     let is_upgrade = !is_head && upgrade::is_wanted(head);
+    if !is_upgrade && upgrade::was_wanted(head) {
+        return Err(Refusal::UpgradeLost);
+    }
     match route {
         Route::Feed { feed, .. } if is_upgrade => {
             let key = upgrade::check(head, &site.origins)?;
@@ -117,7 +130,13 @@ fn dispatch(
         | Route::Feed {
             page: Some(page), ..
         } if !is_upgrade => {
-            response::write_page(response, page.content_type, &page.body, is_head);
+            let (etag, body) = (&page.etag, &page.body);
+            if head.has_entity_tag(etag) {
+                response::write_known_page(response, etag, unix_time);
+            } else {
+                let kind = page.content_type;
+                response::write_page(response, etag, kind, body, is_head, unix_time);
+            }
             Ok(Outcome::Answered)
         }
         Route::Page(_) | Route::Feed { .. } | Route::Webhook(_) => Err(Refusal::NotFound),

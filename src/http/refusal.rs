@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::limits::{BODY_BYTES_MAX, FIELDS_MAX, HEAD_BYTES_MAX};
+use super::limits::{BODY_BYTES_MAX, FIELDS_MAX};
 use super::response;
 
 /// Why a request gets nothing but a status and a sentence.
@@ -28,8 +28,10 @@ pub(crate) enum Refusal {
     BodyTooLarge,
     /// Another version of WebSocket than 13 was asked for.
     UpgradeRequired,
-    /// The head is longer than [`HEAD_BYTES_MAX`], or has too many fields.
-    HeadTooLarge,
+    /// A WebSocket is asked for without the field that does so.
+    UpgradeLost,
+    /// The head is longer than so many bytes, or has too many fields.
+    HeadTooLarge(usize),
     /// The server has as many connections as it takes.
     Full,
     /// What was posted could not be kept; it should be posted again.
@@ -47,8 +49,8 @@ impl Refusal {
             Refusal::Timeout => "408 Request Timeout",
             Refusal::LengthRequired => "411 Length Required",
             Refusal::BodyTooLarge => "413 Content Too Large",
-            Refusal::UpgradeRequired => "426 Upgrade Required",
-            Refusal::HeadTooLarge => "431 Request Header Fields Too Large",
+            Refusal::UpgradeRequired | Refusal::UpgradeLost => "426 Upgrade Required",
+            Refusal::HeadTooLarge(_) => "431 Request Header Fields Too Large",
             Refusal::Full | Refusal::NotKept => "503 Service Unavailable",
         }
     }
@@ -59,7 +61,7 @@ impl Refusal {
         match self {
             Refusal::Unauthorized => "WWW-Authenticate: ApiKey\r\n",
             Refusal::MethodNotAllowed(methods) => return format!("Allow: {methods}\r\n"),
-            Refusal::UpgradeRequired => {
+            Refusal::UpgradeRequired | Refusal::UpgradeLost => {
                 "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             }
             Refusal::Full | Refusal::NotKept => "Retry-After: 30\r\n",
@@ -68,13 +70,13 @@ impl Refusal {
             | Refusal::ForbiddenOrigin
             | Refusal::NotFound
             | Refusal::Timeout => "",
-            Refusal::LengthRequired | Refusal::BodyTooLarge | Refusal::HeadTooLarge => "",
+            Refusal::LengthRequired | Refusal::BodyTooLarge | Refusal::HeadTooLarge(_) => "",
         }
         .to_owned()
     }
 
     /// Writes the response; the answer to a HEAD has no body.
-    pub(crate) fn write(self, response: &mut Vec<u8>, is_head: bool) {
+    pub(crate) fn write(self, response: &mut Vec<u8>, is_head: bool, unix_time: i64) {
         response::write(
             response,
             self.status(),
@@ -82,6 +84,7 @@ impl Refusal {
             "text/plain; charset=utf-8",
             &format!("{self}\n"),
             is_head,
+            unix_time,
         );
     }
 }
@@ -98,12 +101,18 @@ impl fmt::Display for Refusal {
             Refusal::NotFound => f.write_str("There is nothing at this path."),
             Refusal::MethodNotAllowed(methods) => write!(f, "Only {methods} is answered here."),
             Refusal::Timeout => f.write_str("The request did not come in time."),
-            Refusal::LengthRequired => f.write_str("The header field Content-Length is missing."),
+            Refusal::LengthRequired => {
+                f.write_str("The body's length is missing: Content-Length, or chunks.")
+            }
             Refusal::BodyTooLarge => write!(f, "The body is larger than {BODY_BYTES_MAX} bytes."),
             Refusal::UpgradeRequired => f.write_str("This server speaks WebSocket version 13."),
-            Refusal::HeadTooLarge => write!(
+            Refusal::UpgradeLost => f.write_str(
+                "The request has a Sec-WebSocket-Key, but no \"Upgrade: websocket\": a proxy in between \
+                 must pass on the header fields Upgrade and Connection.",
+            ),
+            Refusal::HeadTooLarge(bytes_max) => write!(
                 f,
-                "The request's head is larger than {HEAD_BYTES_MAX} bytes or {FIELDS_MAX} fields."
+                "The request's head is larger than {bytes_max} bytes (setting --head-size) or {FIELDS_MAX} fields."
             ),
             Refusal::Full => {
                 f.write_str("The server has as many connections as it takes; try again later.")

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write as _;
 
+use time::OffsetDateTime;
 use tungstenite::handshake::derive_accept_key;
 
 /// The page needs nothing from elsewhere, and nobody may frame it.
@@ -13,9 +14,44 @@ const PAGE_FIELDS: &str = "Cache-Control: no-cache\r\n\
     connect-src 'self' ws: wss:; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n";
 
+/// Writes that the client already has a page: RFC 9110 section 15.4.5.
+pub(super) fn write_known_page(response: &mut Vec<u8>, etag: &str, unix_time: i64) {
+    let date = date(unix_time);
+    append(
+        response,
+        format_args!(
+            "HTTP/1.1 304 Not Modified\r\n\
+             Date: {date}\r\n\
+             ETag: {etag}\r\n\
+             Connection: close\r\n\
+             {PAGE_FIELDS}\r\n"
+        ),
+    );
+}
+
 /// Writes a page; the response to a HEAD has no body.
-pub(super) fn write_page(response: &mut Vec<u8>, content_type: &str, body: &str, is_head: bool) {
-    write(response, "200 OK", PAGE_FIELDS, content_type, body, is_head);
+pub(super) fn write_page(
+    response: &mut Vec<u8>,
+    etag: &str,
+    content_type: &str,
+    body: &str,
+    is_head: bool,
+    unix_time: i64,
+) {
+    write(
+        response,
+        "200 OK",
+        &format!("ETag: {etag}\r\n{PAGE_FIELDS}"),
+        content_type,
+        body,
+        is_head,
+        unix_time,
+    );
+}
+
+/// Writes that the body of a request is waited for: RFC 9110 section 10.1.1.
+pub(super) fn write_continue(response: &mut Vec<u8>) {
+    append(response, format_args!("HTTP/1.1 100 Continue\r\n\r\n"));
 }
 
 /// Writes the response that upgrades a connection to a WebSocket: RFC 6455 section 4.2.2.
@@ -34,9 +70,14 @@ pub(super) fn write_upgrade(response: &mut Vec<u8>, key: &[u8]) {
 
 /// Writes the response to a post that was kept. Bugzillas on the code of bugzilla.mozilla.org before
 /// June 2025 take no other status than 200 for a success.
-pub fn write_kept(response: &mut Vec<u8>) {
-    response
-        .extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+pub fn write_kept(response: &mut Vec<u8>, unix_time: i64) {
+    let date = date(unix_time);
+    append(
+        response,
+        format_args!(
+            "HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        ),
+    );
 }
 
 /// Writes a response that ends the connection. `fields` are whole lines; the response to a HEAD has
@@ -48,13 +89,16 @@ pub(super) fn write(
     content_type: &str,
     body: &str,
     is_head: bool,
+    unix_time: i64,
 ) {
+    let date = date(unix_time);
     let length = body.len();
     let body = if is_head { "" } else { body };
     append(
         response,
         format_args!(
             "HTTP/1.1 {status}\r\n\
+             Date: {date}\r\n\
              Content-Type: {content_type}\r\n\
              Content-Length: {length}\r\n\
              Connection: close\r\n\
@@ -63,8 +107,35 @@ pub(super) fn write(
     );
 }
 
+/// A time in Unix seconds as header fields have it: RFC 9110 section 5.6.7.
+fn date(unix_time: i64) -> String {
+    let time = OffsetDateTime::from_unix_timestamp(unix_time).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (weekday, month) = (time.weekday().to_string(), time.month().to_string());
+    format!(
+        "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
+        &weekday[..3],
+        time.day(),
+        &month[..3],
+        time.year(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    )
+}
+
 fn append(response: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     response
         .write_fmt(text)
         .expect("a Vec takes all that is written to it");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_written_as_in_the_example_of_the_rfc() {
+        assert_eq!(date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+    }
 }

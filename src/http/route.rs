@@ -1,10 +1,15 @@
 //! What stands at which path of the public port. Knows no request.
 
+use std::hash::BuildHasher as _;
+
+use foldhash::fast::FixedState;
+
+use super::limits::HEAD_BYTES_MAX;
 use super::{Origin, Webhook};
 use crate::update::FeedId;
 
 /// What stands where on the public port.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Site {
     /// The path of each feed, such as `/` or `/dev/`.
     pub feeds: Vec<String>,
@@ -14,6 +19,21 @@ pub struct Site {
     pub webhooks: Vec<Webhook>,
     /// The origins that browsers may connect from; all when empty.
     pub origins: Vec<Origin>,
+    /// The longest head that is read, in bytes.
+    pub head_bytes_max: usize,
+}
+
+impl Default for Site {
+    /// A site with nothing on it.
+    fn default() -> Self {
+        Self {
+            feeds: Vec::new(),
+            pages: Vec::new(),
+            webhooks: Vec::new(),
+            origins: Vec::new(),
+            head_bytes_max: HEAD_BYTES_MAX,
+        }
+    }
 }
 
 /// A file that is served to plain HTTP requests.
@@ -25,6 +45,21 @@ pub struct Page {
     pub content_type: &'static str,
     /// What follows the head of the response.
     pub body: String,
+    /// The value of the header field ETag: the same body has the same on all servers.
+    pub(super) etag: String,
+}
+
+impl Page {
+    /// A file that stands at `path`.
+    pub fn new(path: &str, content_type: &'static str, body: String) -> Self {
+        let hash = FixedState::with_seed(0).hash_one(&body);
+        Self {
+            path: path.to_owned(),
+            content_type,
+            etag: format!("\"{hash:016x}\""),
+            body,
+        }
+    }
 }
 
 /// What stands at a path.
@@ -40,7 +75,8 @@ pub(super) enum Route<'a> {
 }
 
 impl Site {
-    /// Finds what stands at `path`. A feed's `/dev/` is found at `/dev`, too.
+    /// Finds what stands at `path`. A feed's `/dev/` is found at `/dev`, too, and what belongs to
+    /// the page, below each feed: the page names it relative to itself.
     pub(super) fn route(&self, path: &str) -> Option<Route<'_>> {
         if let Some(webhook) = self.webhooks.iter().find(|webhook| webhook.path == path) {
             return Some(Route::Webhook(webhook));
@@ -55,7 +91,13 @@ impl Site {
                 feed: FeedId(feed as u8),
                 page: page_at(&[path, "/"]),
             }),
-            None => page_at(&[path]).map(Route::Page),
+            None => {
+                let below = |feed: &String| path.strip_prefix(feed.trim_end_matches('/'));
+                let mut parts = self.feeds.iter().filter_map(below);
+                page_at(&[path])
+                    .or_else(|| parts.find_map(|part| page_at(&[part])))
+                    .map(Route::Page)
+            }
         }
     }
 }

@@ -4,11 +4,8 @@ use super::limits::HEAD_BYTES_MAX;
 use super::*;
 
 fn site() -> Site {
-    let page = |path: &str, content_type, body: &str| Page {
-        path: path.to_owned(),
-        content_type,
-        body: body.to_owned(),
-    };
+    let page =
+        |path: &str, content_type, body: &str| Page::new(path, content_type, body.to_owned());
     Site {
         feeds: vec!["/".to_owned(), "/dev/".to_owned()],
         pages: vec![
@@ -21,7 +18,7 @@ fn site() -> Site {
             field: "X-Key".to_owned(),
             key: "secret".to_owned(),
         }],
-        origins: Vec::new(),
+        ..Site::default()
     }
 }
 
@@ -32,7 +29,13 @@ const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\n\
 /// The outcome, and the response as text.
 fn answered(site: &Site, request: &str, is_full: bool) -> (Outcome, String) {
     let mut response = Vec::new();
-    let outcome = respond(site, request.as_bytes(), is_full, &mut response);
+    let outcome = respond(
+        site,
+        request.as_bytes(),
+        is_full,
+        784_111_777,
+        &mut response,
+    );
     (outcome, String::from_utf8(response).unwrap())
 }
 
@@ -174,7 +177,7 @@ fn a_client_of_tls_gets_an_alert() {
     let mut response = Vec::new();
     let hello = b"\x16\x03\x01\x02\x00\x01";
     assert_eq!(
-        respond(&site(), hello, false, &mut response),
+        respond(&site(), hello, false, 0, &mut response),
         Outcome::Answered
     );
     assert_eq!(
@@ -225,16 +228,114 @@ fn a_post_to_a_webhook_is_taken_when_its_body_is_complete() {
     for sent in ["", "b", "bod"] {
         assert_eq!(
             answered(&site(), &format!("{head}{sent}"), false),
-            (Outcome::Incomplete, String::new())
+            (Outcome::Receiving, String::new())
         );
     }
-    let posted = Outcome::Posted {
+    let posted = |body: &str| Outcome::Posted {
         feed: FeedId(0),
-        body: head.len()..head.len() + 4,
+        body: body.into(),
     };
     assert_eq!(
         answered(&site(), &format!("{head}body and more"), false),
-        (posted, String::new())
+        (posted("body"), String::new())
+    );
+    let head = head.replace("Content-Length: 4", "Transfer-Encoding: Chunked");
+    assert_eq!(
+        answered(
+            &site(),
+            &format!("{head}2\r\nbo\r\n2\r\ndy\r\n0\r\n"),
+            false
+        ),
+        (Outcome::Receiving, String::new())
+    );
+    assert_eq!(
+        answered(
+            &site(),
+            &format!("{head}2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n"),
+            false
+        ),
+        (posted("body"), String::new())
+    );
+}
+
+#[test]
+fn who_waits_for_a_word_before_the_body_gets_it_unless_the_post_is_refused() {
+    let head = "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Key: secret\r\nContent-Length: 4\r\n\
+        Expect: 100-Continue\r\n\r\n";
+    let go_on = "HTTP/1.1 100 Continue\r\n\r\n".to_owned();
+    assert_eq!(answered(&site(), head, false), (Outcome::Receiving, go_on));
+    assert_eq!(
+        answered(&site(), &format!("{head}b"), false),
+        (Outcome::Receiving, String::new()),
+        "it does not wait"
+    );
+    let refused = answered(&site(), &head.replace("secret", "wrong"), false).1;
+    assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+}
+
+#[test]
+fn a_page_that_the_browser_has_is_not_sent_again() {
+    let get = |fields: &str| {
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        answered(&site(), &request, false).1
+    };
+    let whole = get("");
+    let etag = whole.split("ETag: ").nth(1).unwrap();
+    let etag = etag.split("\r\n").next().unwrap();
+    // A proxy that compresses makes it a weak one.
+    for known in [etag.to_owned(), format!("\"x\", W/{etag}"), "*".to_owned()] {
+        let answer = get(&format!("If-None-Match: {known}\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 304 "), "{known}: {answer}");
+        assert!(
+            answer.contains(etag) && answer.ends_with("\r\n\r\n"),
+            "{answer}"
+        );
+    }
+    assert_eq!(get("If-None-Match: \"x\"\r\n"), whole);
+}
+
+#[test]
+fn each_response_has_a_date_but_the_upgrade() {
+    for request in [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\n",
+        "GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
+        let answer = answered(&site(), request, false).1;
+        let date = "\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+        assert!(answer.contains(date), "{answer}");
+    }
+}
+
+#[test]
+fn what_belongs_to_the_page_stands_below_each_feed() {
+    let get = |path: &str| {
+        answered(
+            &site(),
+            &format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"),
+            false,
+        )
+        .1
+    };
+    for path in ["/bugzfeed.js", "/dev/bugzfeed.js"] {
+        assert!(get(path).ends_with("the script"), "{path}");
+    }
+    for path in ["/devbugzfeed.js", "/x/bugzfeed.js", "/dev/dev/bugzfeed.js"] {
+        assert!(get(path).starts_with("HTTP/1.1 404 "), "{path}");
+    }
+}
+
+#[test]
+fn an_upgrade_that_a_proxy_has_removed_is_named() {
+    let (_, answer) = answered(
+        &site(),
+        &UPGRADE.replace("Upgrade: WebSocket\r\n", ""),
+        false,
+    );
+    assert!(
+        answer.starts_with("HTTP/1.1 426 ")
+            && answer.contains("must pass on the header fields Upgrade"),
+        "{answer}"
     );
 }
 
@@ -253,13 +354,19 @@ fn a_post_that_a_webhook_cannot_take_is_refused_with_the_reason() {
         (
             "Content-Length: 4",
             "Content-Length: 4\r\nContent-Length: 4",
-            "411",
+            "400",
         ),
         (
             "Content-Length: 4",
             "Content-Length: 4\r\nTransfer-Encoding: chunked",
-            "411",
+            "400",
         ),
+        (
+            "Content-Length: 4",
+            "Transfer-Encoding: gzip, chunked",
+            "400",
+        ),
+        ("Content-Length: 4", "Transfer-Encoding: chunked", "400"),
         ("Content-Length: 4", "Content-Length: +4", "400"),
         ("Content-Length: 4", "Content-Length: 1048577", "413"),
         (

@@ -9,6 +9,12 @@ pub(super) fn is_wanted(head: &Head<'_, '_>) -> bool {
     head.has_token("Upgrade", "websocket")
 }
 
+/// Whether a request that asks for none did so before a proxy removed the field Upgrade, which is
+/// for one hop only (RFC 9110 section 7.6.1).
+pub(super) fn was_wanted(head: &Head<'_, '_>) -> bool {
+    head.values("Sec-WebSocket-Key").next().is_some()
+}
+
 /// Checks a request that asks for a WebSocket, and returns its key. All origins are allowed when
 /// `origins` is empty.
 pub(super) fn check<'bytes>(

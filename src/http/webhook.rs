@@ -4,8 +4,10 @@ use std::fmt;
 
 use subtle::ConstantTimeEq as _;
 
+use super::chunked::{Flaw, read_chunks};
 use super::head::Head;
 use super::limits::BODY_BYTES_MAX;
+use super::response::write_continue;
 use super::{Outcome, Refusal};
 use crate::update::FeedId;
 
@@ -33,12 +35,14 @@ impl fmt::Debug for Webhook {
 }
 
 impl Webhook {
-    /// Takes a request of which `bytes_len` bytes have come, once its body is complete. The head is
-    /// checked before that: no body is waited for that would be refused.
+    /// Takes a request, `bytes` of which have come, once its body is complete. The head is checked
+    /// before that: no body is waited for that would be refused. A client that waits for a word
+    /// before it sends the body gets it.
     pub(super) fn receive(
         &self,
         head: &Head<'_, '_>,
-        bytes_len: usize,
+        bytes: &[u8],
+        response: &mut Vec<u8>,
     ) -> Result<Outcome, Refusal> {
         if !head.is_method("POST") {
             return Err(Refusal::MethodNotAllowed("POST"));
@@ -46,15 +50,22 @@ impl Webhook {
         if !self.is_authorized(head) {
             return Err(Refusal::Unauthorized);
         }
-        let body = head.bytes()..head.bytes() + body_bytes(head)?;
-        Ok(if body.end <= bytes_len {
-            Outcome::Posted {
-                feed: self.feed,
-                body,
-            }
-        } else {
-            Outcome::Incomplete
-        })
+        let come = &bytes[head.bytes()..];
+        let body = match framing(head)? {
+            Framing::Length(length) => come.get(..length).map(<[u8]>::to_vec),
+            Framing::Chunked => read_chunks(come, BODY_BYTES_MAX).map_err(|flaw| match flaw {
+                Flaw::Malformed => Refusal::BadRequest("The body has a wrong chunk."),
+                Flaw::TooLarge => Refusal::BodyTooLarge,
+            })?,
+        };
+        let feed = self.feed;
+        if let Some(body) = body {
+            return Ok(Outcome::Posted { feed, body });
+        }
+        if come.is_empty() && head.is_http_11() && head.has_token("Expect", "100-continue") {
+            write_continue(response);
+        }
+        Ok(Outcome::Receiving)
     }
 
     /// Whether the request carries the key, once. Compares in constant time: how long it takes must
@@ -67,16 +78,37 @@ impl Webhook {
     }
 }
 
-/// The length of the body, which must be given: a chunked body is not read.
-fn body_bytes(head: &Head<'_, '_>) -> Result<usize, Refusal> {
-    let mut lengths = head.values("Content-Length");
-    let (Some(length), None, None) = (
-        lengths.next(),
-        lengths.next(),
-        head.values("Transfer-Encoding").next(),
-    ) else {
-        return Err(Refusal::LengthRequired);
-    };
+/// How the end of a body is found.
+enum Framing {
+    /// It is so many bytes long.
+    Length(usize),
+    Chunked,
+}
+
+/// RFC 9112 section 6.1. A request that says both may mean something else to a proxy in between.
+fn framing(head: &Head<'_, '_>) -> Result<Framing, Refusal> {
+    let lengths: Vec<&[u8]> = head.values("Content-Length").collect();
+    let codings: Vec<&[u8]> = head.values("Transfer-Encoding").collect();
+    match (&lengths[..], &codings[..]) {
+        ([length], []) => body_bytes(length).map(Framing::Length),
+        ([], [coding]) if coding.eq_ignore_ascii_case(b"chunked") && head.is_http_11() => {
+            Ok(Framing::Chunked)
+        }
+        ([], []) => Err(Refusal::LengthRequired),
+        (_, []) => Err(Refusal::BadRequest(
+            "The header field Content-Length stands there twice.",
+        )),
+        ([], _) => Err(Refusal::BadRequest(
+            "Of all transfer codings only chunked is read, with HTTP/1.1.",
+        )),
+        _ => Err(Refusal::BadRequest(
+            "The body has both a Content-Length and a Transfer-Encoding.",
+        )),
+    }
+}
+
+/// Reads the length of a body, in bytes.
+fn body_bytes(length: &[u8]) -> Result<usize, Refusal> {
     if length.is_empty() || !length.iter().all(u8::is_ascii_digit) {
         return Err(Refusal::BadRequest(
             "The header field Content-Length is no number.",

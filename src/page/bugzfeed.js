@@ -11,6 +11,11 @@ const BACKOFF_MAX_MS = 30_000;
 // A connection that lived for so long was a good one. Forgetting earlier failures sooner would let a server that
 // accepts and closes at once get two connections a second, for ever.
 const STEADY_MS = 10_000;
+// A page sees no pings, and a connection that a network has lost says nothing, for ever. After so long a silence the
+// server is asked for its version; it answers at once, or within five seconds while it looks for missed changes.
+const ASK_AFTER_MS = 30_000;
+const ANSWER_MAX_MS = 15_000;
+const LOOK_EVERY_MS = 5_000;
 // Before the first update only this device's clock says where to resume. It may be a little ahead of Bugzilla's.
 const CLOCK_MARGIN_MS = 60_000;
 // A time further ahead than this is a mistake of somebody, and no time to resume from: a server would believe it no more.
@@ -54,6 +59,9 @@ const repeats = new Map();
 // Requests for the past whose replay is still running: a connection that breaks now cuts it short.
 let replaying = [];
 let lastMessageAt = 0;
+let heardAt = 0;
+// When a server that says nothing is given up, unless it says something first.
+let answerDue = Infinity;
 
 // What stands in the feed, newest first: { bug, when, item }.
 const rows = [];
@@ -65,13 +73,19 @@ let receivedHidden = 0;
 function connect() {
   clearTimeout(retryTimer);
   showConnection("connecting", "Connecting");
-  socket = new WebSocket(feedUrl);
-  socket.addEventListener("open", opened);
-  socket.addEventListener("message", (event) => receive(event.data));
-  socket.addEventListener("close", closed);
+  const mine = new WebSocket(feedUrl);
+  socket = mine;
+  answerDue = performance.now() + ANSWER_MAX_MS;
+  // One that was given up may still have something to say.
+  const ifCurrent = (act) => (event) => socket === mine && act(event);
+  socket.addEventListener("open", ifCurrent(opened));
+  socket.addEventListener("message", ifCurrent((event) => receive(event.data)));
+  socket.addEventListener("close", ifCurrent(closed));
 }
 
 function opened() {
+  answerDue = Infinity;
+  heardAt = performance.now();
   openedAt = performance.now();
   showConnection("live", "Live");
   resume();
@@ -96,6 +110,26 @@ function closed(event) {
   waitToReconnect();
 }
 
+// Is the server still there?
+function look() {
+  if (socket === null) return;
+  const now = performance.now();
+  if (now >= answerDue) giveUp();
+  else if (isOpen() && now - heardAt >= ASK_AFTER_MS) ask();
+}
+
+function ask() {
+  if (!isOpen() || answerDue !== Infinity) return;
+  answerDue = performance.now() + ANSWER_MAX_MS;
+  send({ command: "version" });
+}
+
+// The browser would wait for the server's part of a close for long.
+function giveUp() {
+  socket.close();
+  closed({ code: 1006, reason: "" });
+}
+
 function waitToReconnect() {
   const left = retryAt - performance.now();
   if (left <= 0) return connect();
@@ -106,9 +140,10 @@ function waitToReconnect() {
   retryTimer = setTimeout(waitToReconnect, left % 1000 || 1000);
 }
 
-// The network or the reader is back: the rest of the wait is skipped.
+// The network or the reader is back: the rest of the wait is skipped, and a connection may have been lost meanwhile.
 function retryNow() {
   if (socket === null) connect();
+  else ask();
 }
 
 // ---- Commands ----
@@ -157,6 +192,8 @@ function receive(text) {
   const message = JSON.parse(text);
   endReplayAfterSilence();
   lastMessageAt = performance.now();
+  heardAt = lastMessageAt;
+  answerDue = Infinity;
   if (message.command === "update") receiveUpdate(message.bug, message.when);
   else receiveReply(message, unanswered.shift());
 }
@@ -481,6 +518,7 @@ document.addEventListener("visibilitychange", () => {
   renderFeedHead();
   retryNow();
 });
+setInterval(look, LOOK_EVERY_MS);
 renderSubscriptions();
 readFragment();
 connect();

@@ -9,22 +9,17 @@ pub(crate) fn pages(bugzilla: &str) -> Vec<Page> {
     let html = include_str!("index.html")
         .replace("{{version}}", VERSION)
         .replace("{{bugzilla}}", &escape(bugzilla.trim_end_matches('/')));
-    let page = |path: &str, content_type, body: &str| Page {
-        path: path.to_owned(),
-        content_type,
-        body: body.to_owned(),
-    };
     vec![
-        page("/", "text/html; charset=utf-8", &html),
-        page(
+        Page::new("/", "text/html; charset=utf-8", html),
+        Page::new(
             "/bugzfeed.css",
             "text/css; charset=utf-8",
-            include_str!("bugzfeed.css"),
+            include_str!("bugzfeed.css").to_owned(),
         ),
-        page(
+        Page::new(
             "/bugzfeed.js",
             "text/javascript; charset=utf-8",
-            include_str!("bugzfeed.js"),
+            include_str!("bugzfeed.js").to_owned(),
         ),
     ]
 }

@@ -19,13 +19,44 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// The listeners, and when they are to be accepted from.
 pub(super) struct Door {
     listeners: Vec<Listener>,
-    /// Whether connections may wait.
-    is_ready: bool,
+    turns: Turns,
     /// When to accept again, while that must wait.
     again_at: Option<Instant>,
     pace: Pace,
     /// Whether fewer connections may wait than usual.
     has_short_backlog: bool,
+}
+
+/// Whose turn it is: each listener with connections that wait is accepted from once before one is
+/// accepted from again, so that a crowd at one keeps nobody out at another.
+struct Turns {
+    /// At which listeners connections may wait.
+    ready: Vec<bool>,
+    /// The first of those whose turn may be next.
+    next: usize,
+}
+
+impl Turns {
+    fn of(listeners: usize) -> Self {
+        Self {
+            ready: vec![true; listeners],
+            next: 0,
+        }
+    }
+
+    /// The listener whose turn it is, if connections may wait at any.
+    fn peek(&self) -> Option<usize> {
+        let count = self.ready.len();
+        (self.next..self.next + count)
+            .map(|at| at % count)
+            .find(|&at| self.ready[at])
+    }
+
+    /// To be called when a listener has had its turn, with whether no more connections wait at it.
+    fn pass(&mut self, at: usize, is_empty: bool) {
+        self.ready[at] = !is_empty;
+        self.next = at + 1;
+    }
 }
 
 /// How fast newcomers are accepted while memory is short, mostly to be refused: the kernel gives
@@ -63,8 +94,8 @@ impl Door {
             registry.register(listener, Token(first.0 + at), Interest::READABLE)?;
         }
         Ok(Self {
+            turns: Turns::of(listeners.len()),
             listeners,
-            is_ready: true,
             again_at: None,
             pace: Pace {
                 end: Instant::now(),
@@ -74,14 +105,17 @@ impl Door {
         })
     }
 
-    /// To be called when connections wait.
-    pub(super) fn ready(&mut self) {
-        self.is_ready = true;
+    /// To be called when connections wait at the listener with the number `at`.
+    pub(super) fn ready(&mut self, at: usize) {
+        if let Some(ready) = self.turns.ready.get_mut(at) {
+            *ready = true;
+        }
     }
 
     /// Closes the listeners; the kernel resets connections that still wait.
     pub(super) fn close(&mut self) {
         self.listeners.clear();
+        self.turns = Turns::of(0);
     }
 
     /// How long until [`Door::accept`] must be called; `None` while only an event can say.
@@ -93,7 +127,7 @@ impl Door {
     /// Whether [`Door::accept`] has something to do.
     pub(super) fn is_due(&self) -> bool {
         self.again_at
-            .map_or(self.is_ready, |at| at <= Instant::now())
+            .map_or(self.turns.peek().is_some(), |at| at <= Instant::now())
     }
 
     /// Accepts all who wait. To be called last in a turn, so that no event of the turn can reach a
@@ -106,35 +140,40 @@ impl Door {
         now: Moment,
     ) {
         self.again_at = None;
-        for listener in &self.listeners {
-            while server.has_room() {
-                server.allow(budget.allowed(server.len(), now));
-                if budget.is_short()
-                    && let Err(end) = self.pace.admit()
-                {
-                    self.again_at = Some(end);
+        while let Some(at) = self.turns.peek() {
+            if !server.has_room() && !server.make_room(now) {
+                // Those who wait are accepted as soon as others have gone, or have had their time.
+                self.again_at = server
+                    .until_room(now)
+                    .map(|ms| Instant::now() + Duration::from_millis(ms.into()));
+                return;
+            }
+            server.allow(budget.allowed(server.len(), now));
+            if budget.is_short()
+                && let Err(end) = self.pace.admit()
+            {
+                self.again_at = Some(end);
+                return;
+            }
+            let accepted = self.listeners[at].accept();
+            let is_empty = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+            self.turns.pass(at, accepted.as_ref().is_err_and(is_empty));
+            match accepted {
+                Ok(Accepted::Plain(socket)) => admit(socket, server, registry, now),
+                Ok(Accepted::Tls(stream)) => {
+                    if let Some(session) = server.begin_session() {
+                        admit(Socket::Tls(stream, session), server, registry, now);
+                    }
+                }
+                Err(error) if is_out_of_resources(&error) => {
+                    warn!("cannot accept connections for the moment: {error}");
+                    self.again_at = Some(Instant::now() + PAUSE);
                     return;
                 }
-                match listener.accept() {
-                    Ok(Accepted::Plain(socket)) => admit(socket, server, registry, now),
-                    Ok(Accepted::Tls(stream)) => {
-                        if let Some(session) = server.begin_session() {
-                            admit(Socket::Tls(stream, session), server, registry, now);
-                        }
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) if is_out_of_resources(&error) => {
-                        warn!("cannot accept connections for the moment: {error}");
-                        self.again_at = Some(Instant::now() + PAUSE);
-                        return;
-                    }
-                    // The connection was gone before it was accepted; the next one need not be.
-                    Err(_) => {}
-                }
+                // None waits, or one was gone before it was accepted; the next one need not be.
+                Err(_) => {}
             }
         }
-        // Without room, those who wait are accepted as soon as others have gone.
-        self.is_ready = !server.has_room();
     }
 
     /// Lets fewer connections wait while memory is short.
@@ -170,4 +209,29 @@ fn is_out_of_resources(error: &io::Error) -> bool {
         Errno::from_io_error(error),
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_at_one_listener_keeps_nobody_out_at_another() {
+        let mut turns = Turns::of(3);
+        let mut waiting = [1_000, 2, 3];
+        let mut accepted = Vec::new();
+        while accepted.len() < 9
+            && let Some(at) = turns.peek()
+        {
+            turns.pass(at, waiting[at] == 0);
+            if waiting[at] > 0 {
+                waiting[at] -= 1;
+                accepted.push(at);
+            }
+        }
+        assert_eq!(accepted, [0, 1, 2, 0, 1, 2, 0, 2, 0]);
+        turns.ready[1] = true;
+        assert_eq!(turns.peek(), Some(1));
+        assert_eq!(Turns::of(0).peek(), None);
+    }
 }

@@ -293,13 +293,13 @@ impl_source!(Listener {
     Listener::Unix(listener, _) => listener
 });
 
+// In debug builds, mio's sockets also remember their poll.
 #[cfg(test)]
+#[cfg(not(debug_assertions))]
 mod tests {
     #[cfg(not(debug_assertions))]
     use super::*;
 
-    /// In debug builds, mio's sockets also remember their poll.
-    #[cfg(not(debug_assertions))]
     #[test]
     fn a_socket_is_eight_bytes() {
         assert_eq!(size_of::<Option<Socket>>(), 8);

@@ -177,7 +177,7 @@ impl Reactor {
             match event.token() {
                 INBOX => self.is_inbox_ready = true,
                 SIGNALS => has_signals = true,
-                token if token >= FIRST_LISTENER => self.door.ready(),
+                token if token >= FIRST_LISTENER => self.door.ready(token.0 - FIRST_LISTENER.0),
                 Token(key) => {
                     let client = ClientId(key as u32);
                     if event.is_writable() {
@@ -195,6 +195,16 @@ impl Reactor {
         }
         self.hand_over_posts(now);
         self.server.tick(now);
+        self.spare_memory(now);
+    }
+
+    /// Closes clients that own much while memory is short.
+    fn spare_memory(&mut self, now: Moment) {
+        let grown = self.server.take_grown();
+        let missing = self.budget.missing(grown, self.server.len(), now);
+        if missing > 0 {
+            self.server.close_dearest(missing, now);
+        }
     }
 
     fn take_signals(&mut self, now: Moment) {

@@ -1,4 +1,4 @@
-//! All that happens by the clock: handshakes that take too long, pings, silent and stalled clients.
+//! All that happens by the clock: handshakes and messages that take too long, pings, silent and stalled clients.
 //! A coarse sweep over all clients does what is due and finds the time
 //! of the next; there is no timer per client.
 
@@ -104,12 +104,29 @@ impl<S: Stream> Server<S> {
                 None => Due::End(CloseReason::Stalled),
             };
         }
+        let by_message = match connection.unfinished.incomplete(now) {
+            Some(incomplete) if connection.phase == Phase::Open => {
+                match limits
+                    .message
+                    .checked_sub(incomplete)
+                    .filter(|&left| left > 0)
+                {
+                    Some(left) => left,
+                    None => return Due::End(CloseReason::Unfinished),
+                }
+            }
+            _ => u32::MAX,
+        };
         match connection.phase {
             Phase::Handshaking => left(limits.handshake).map_or(Due::Timeout, Due::In),
             Phase::Posting => left(POST).map_or(Due::NotKept, Due::In),
             Phase::Open if connection.is_pinged => left(limits.ping.saturating_add(limits.pong))
-                .map_or(Due::End(CloseReason::Silent), Due::In),
-            Phase::Open => left(limits.ping).map_or(Due::Ping, Due::In),
+                .map_or(Due::End(CloseReason::Silent), |left| {
+                    Due::In(left.min(by_message))
+                }),
+            Phase::Open => {
+                left(limits.ping).map_or(Due::Ping, |left| Due::In(left.min(by_message)))
+            }
             Phase::Lingering(reason) | Phase::Leaving(reason) => {
                 left(LINGER).map_or(Due::BreakOff(reason), Due::In)
             }
@@ -137,7 +154,8 @@ impl<S: Stream> Server<S> {
     }
 
     fn refuse(&mut self, client: ClientId, refusal: Refusal, now: Moment) {
-        self.reply(client, |response| refusal.write(response, false));
+        let unix_time = self.unix_time;
+        self.reply(client, |response| refusal.write(response, false, unix_time));
         self.end(client, CloseReason::Answered, now);
     }
 }

@@ -87,6 +87,7 @@ impl<S: Stream> Server<S> {
             if let Some(session) = connection.stream.session() {
                 self.end_session(session);
             }
+            self.except_beyond(client);
             debug!("client {} ended: {:?}", client.0, connection.phase);
         }
         if self.has_too_much_memory() {

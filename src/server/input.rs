@@ -140,12 +140,18 @@ impl<S: Stream> Server<S> {
             let used = self.consume(client, bytes, now);
             self.connections[client.index()]
                 .unfinished
-                .keep_input(bytes[used..].to_vec());
+                .keep_input(bytes[used..].to_vec(), now);
         } else {
             kept.extend_from_slice(bytes);
             let used = self.consume(client, &kept, now);
             kept.drain(..used);
-            self.connections[client.index()].unfinished.keep_input(kept);
+            self.connections[client.index()]
+                .unfinished
+                .keep_input(kept, now);
+        }
+        if self.connections[client.index()].unfinished.is_some() {
+            self.grown += bytes.len();
+            self.sweep_by(now.plus(self.limits.message));
         }
     }
 
@@ -184,10 +190,14 @@ impl<S: Stream> Server<S> {
         let outcome = self
             .turn
             .reply(client, &mut connection.listing, |response| {
-                http::respond(&self.site, input, is_full, response)
+                http::respond(&self.site, input, is_full, self.unix_time, response)
             });
         match outcome {
             Outcome::Incomplete => Step::Used(0),
+            Outcome::Receiving => {
+                self.except_beyond(client);
+                Step::Used(0)
+            }
             Outcome::Answered => {
                 self.end(client, CloseReason::Answered, now);
                 Step::Used(input.len())
@@ -195,7 +205,7 @@ impl<S: Stream> Server<S> {
             Outcome::Posted { feed, body } => {
                 connection.phase = Phase::Posting;
                 connection.heard = now;
-                self.posts.add(client, feed, input[body].to_vec());
+                self.posts.add(client, feed, body);
                 self.sweep_by(now.plus(deadlines::POST));
                 Step::Used(input.len())
             }

@@ -7,12 +7,14 @@
 //! the one place that removes a client.
 
 mod deadlines;
+mod dear;
 mod drain;
 mod end;
 mod flush;
 mod hold;
 mod input;
 mod posts;
+mod room;
 mod secure;
 
 use slab::Slab;
@@ -26,9 +28,6 @@ use crate::secure::Sessions;
 use crate::subscriptions::ClientId;
 use crate::turn::{Place, Turn};
 use crate::update::{FeedId, Update};
-
-/// How many connections above the limit are accepted, to be refused with a 503.
-const REFUSALS_MAX: usize = 32;
 
 /// The size of the one buffer that all clients' bytes are received in.
 const RECEIVED_BYTES_MAX: usize = 64 * 1024;
@@ -54,6 +53,8 @@ pub struct Limits {
     pub messages_burst: u32,
     /// How long a handshake may take.
     pub handshake: u32,
+    /// How long a message may take, from its first byte to its last.
+    pub message: u32,
     /// How long a client may be silent before it is pinged.
     pub ping: u32,
     /// How long it may stay silent after that.
@@ -97,6 +98,9 @@ pub struct Server<S> {
     posts: posts::Posts,
     /// The TLS of those who connect by it.
     tls: Option<secure::Tls>,
+    beyond: room::Beyond,
+    /// Bytes that have come from clients with something unfinished.
+    grown: usize,
     /// Unix seconds.
     unix_time: i64,
 }
@@ -125,13 +129,10 @@ impl<S: Stream> Server<S> {
             drain: None,
             posts: posts::Posts::new(),
             tls: None,
+            beyond: room::Beyond::default(),
+            grown: 0,
             unix_time: 0,
         }
-    }
-
-    /// Whether another connection may be accepted, even if only to be refused with a 503.
-    pub fn has_room(&self) -> bool {
-        self.connections.len() < self.connections_max().saturating_add(REFUSALS_MAX)
     }
 
     /// Sets how many connections there may be, where that is fewer than the limits say. Existing
@@ -172,7 +173,9 @@ impl<S: Stream> Server<S> {
     pub fn accept(&mut self, stream: S, now: Moment) -> ClientId {
         let key = self.connections.insert(Connection::new(stream, now));
         self.sweep_by(now.plus(self.limits.handshake));
-        ClientId(key as u32)
+        let client = ClientId(key as u32);
+        self.note_beyond(client);
+        client
     }
 
     /// Has connections accepted whose stream has a session: see [`Server::begin_session`].

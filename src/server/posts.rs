@@ -59,10 +59,11 @@ impl<S: Stream> Server<S> {
         if self.connections[client.index()].phase != Phase::Posting {
             return;
         }
+        let unix_time = self.unix_time;
         self.reply(client, |response| match answer {
-            Answer::Kept => http::write_kept(response),
-            Answer::Unreadable => Refusal::Unreadable.write(response, false),
-            Answer::NotKept => Refusal::NotKept.write(response, false),
+            Answer::Kept => http::write_kept(response, unix_time),
+            Answer::Unreadable => Refusal::Unreadable.write(response, false, unix_time),
+            Answer::NotKept => Refusal::NotKept.write(response, false, unix_time),
         });
         self.end(client, CloseReason::Answered, now);
     }

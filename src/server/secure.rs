@@ -165,8 +165,11 @@ impl<S: Stream> Server<S> {
         let received = tls.sessions.receive(session, bytes, &mut opened);
         if let Received::Failed(Failure::PlainHttp) = received {
             let mut response = Vec::new();
-            Refusal::BadRequest("Here is TLS: the address begins with https:// or wss://.")
-                .write(&mut response, false);
+            Refusal::BadRequest("Here is TLS: the address begins with https:// or wss://.").write(
+                &mut response,
+                false,
+                self.unix_time,
+            );
             tls.sessions.answer_plainly(session, response);
         }
         if tls.sessions.has_output(session) {

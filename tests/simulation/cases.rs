@@ -16,7 +16,8 @@ use crate::world::{LATE, LINGER, PATHS, POST, site};
 
 const PING: u32 = 30_000;
 const PONG: u32 = 20_000;
-const MESSAGE_BYTES_MAX: usize = 400;
+const MESSAGE: u32 = 40_000;
+const MESSAGE_BYTES_MAX: usize = 40_000;
 
 const POST_REQUEST: &str =
     "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Key: open\r\nContent-Length: 4\r\n\r\nbody";
@@ -41,6 +42,7 @@ impl Stage {
             messages_per_second: 1_000,
             messages_burst: 1_000,
             handshake: 60_000,
+            message: MESSAGE,
             ping: PING,
             pong: PONG,
             stall: 60_000,
@@ -172,6 +174,50 @@ fn the_size_of_a_message_that_is_complete_does_not_count_for_the_next() {
     // Its header says already that the message is too large.
     stage.hear(&client, &frame_of(0x80, &vec![b' '; half + 1])[..8]);
     assert!(client.is_closed(), "more than the limit");
+}
+
+#[test]
+fn a_message_must_be_complete_in_time_whatever_comes_in_between() {
+    let mut stage = Stage::new();
+    let (endless, slow) = (stage.open(), stage.open());
+    stage.hear(&endless, &frame_of(0x01, b"{"));
+    let (first, rest) = br#"{"command":"version"}"#.split_at(9);
+    for _ in 0..2 {
+        stage.hear(&slow, &frame_of(0x01, first));
+        stage.pass(MESSAGE / 4);
+        // More frames than are handled at once, so that some are left for the next turn.
+        stage.hear(&endless, &frame_of(0x89, b"").repeat(40));
+        while stage.server.resume(stage.now) {
+            stage.turn();
+        }
+        assert!(!endless.is_closed(), "closed before its time");
+        stage.pass(MESSAGE / 4 - LATE);
+        stage.hear(&slow, &frame_of(0x80, rest));
+        assert!(slow.takes().contains(r#""result":"ok""#));
+    }
+    stage.pass(3 * LATE);
+    assert!(endless.takes().contains("the message did not come in time"));
+    assert!(endless.is_closed() && !slow.is_closed());
+}
+
+#[test]
+fn when_memory_is_short_those_who_own_most_are_closed_and_nobody_who_owns_little() {
+    let mut stage = Stage::new();
+    let mut begin = |bytes: usize| {
+        let client = stage.open();
+        stage.hear(&client, &frame_of(0x01, &vec![b' '; bytes]));
+        client
+    };
+    let (dear, dearest, cheap) = (begin(20_000), begin(30_000), begin(1_000));
+    stage.server.close_dearest(1, stage.now);
+    stage.turn();
+    assert!(dearest.takes().contains("the server is short of memory"));
+    assert!(dearest.is_closed() && !dear.is_closed());
+    stage.server.close_dearest(u64::MAX, stage.now);
+    stage.turn();
+    assert!(dear.is_closed() && !cheap.is_closed());
+    stage.hear(&cheap, &frame_of(0x80, br#"{"command":"version"}"#));
+    assert!(cheap.takes().contains(r#""result":"ok""#));
 }
 
 #[test]

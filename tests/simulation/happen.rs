@@ -119,13 +119,13 @@ impl World {
         ];
         let request = requests[self.random.usize(0..requests.len())];
         let mut response = Vec::new();
-        let kind = match http::respond(&self.site, request.as_bytes(), false, &mut response) {
+        let kind = match http::respond(&self.site, request.as_bytes(), false, 0, &mut response) {
             Outcome::Answered => Kind::Http { response },
             Outcome::Posted { .. } => {
-                http::write_kept(&mut response);
+                http::write_kept(&mut response, 0);
                 Kind::Http { response }
             }
-            Outcome::Incomplete | Outcome::Upgraded { .. } => Kind::Silent,
+            Outcome::Incomplete | Outcome::Receiving | Outcome::Upgraded { .. } => Kind::Silent,
         };
         let is_fast = self.random.bool() && !self.is_short_of_memory;
         let mut client = Client::new(kind, is_fast, request, &mut self.random);

@@ -83,11 +83,7 @@ pub struct World {
 }
 
 pub fn site() -> Site {
-    let page = Page {
-        path: "/".to_owned(),
-        content_type: "text/plain",
-        body: "0123456789".repeat(1_000),
-    };
+    let page = Page::new("/", "text/plain", "0123456789".repeat(1_000));
     let webhook = Webhook {
         path: "/webhook".to_owned(),
         feed: FeedId(1),
@@ -98,7 +94,7 @@ pub fn site() -> Site {
         feeds: PATHS.map(str::to_owned).into(),
         pages: vec![page],
         webhooks: vec![webhook],
-        origins: Vec::new(),
+        ..Site::default()
     }
 }
 
@@ -116,6 +112,7 @@ impl World {
             messages_per_second: 1_000,
             messages_burst: 1_000_000,
             handshake: [10_000, 60_000][random.usize(0..2)],
+            message: 600_000,
             ping: [3_000, 30_000, 600_000][random.usize(0..3)],
             pong: [20_000, 60_000][random.usize(0..2)],
             stall: [20_000, 60_000][random.usize(0..2)],

@@ -25,6 +25,7 @@ use crate::page;
 use crate::protocol::VERSION;
 use crate::reactor::{Address, Listener, Reactor, takes_ipv4};
 use crate::server::{Limits, Server};
+use crate::settings;
 use crate::source::{self, CatchUp, CatchUpAddress, Feed, HistoryFile, Kept, Sink, Source};
 use crate::update::FeedId;
 use crate::work::{FileLock, Stop, Threads};
@@ -47,6 +48,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     allocator::give_back_memory();
     let log = logging::start(options.log)
         .map_err(|error| Failure::Unavailable(format!("cannot start the log: {error}.")))?;
+    settings::log_file(options.config.as_deref());
     let result = serve(options);
     log.finish();
     result
@@ -289,6 +291,7 @@ impl Options {
             messages_per_second: self.message_rate as u32,
             messages_burst: self.message_burst as u32,
             handshake: self.handshake_timeout,
+            message: self.message_timeout,
             ping: self.ping,
             pong: self.pong,
             stall: self.stall,
@@ -316,6 +319,7 @@ impl Options {
             pages: page::pages(&self.bugzilla),
             webhooks,
             origins: self.origin.clone(),
+            head_bytes_max: self.head_size,
         })
     }
 }

@@ -7,14 +7,21 @@ use log::LevelFilter;
 
 use super::values::{milliseconds, number, web_address};
 use crate::command::discreet::Discreet;
-use crate::http::Origin;
+use crate::http::{HEAD_BYTES_MAX, Origin};
 use crate::reactor::Addresses;
 use crate::source::{self, CatchUpAddress};
 
 /// Settings of `bugzfeed serve`.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// Address to listen on: HOST:PORT, tls:HOST:PORT or unix:FILE; may be given several times
+    /// File of settings, in TOML, with a table for each command; flags and the environment win over
+    /// it; bugzfeed config default prints one
+    #[arg(long, env = "BUGZFEED_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Address to listen on: HOST:PORT, [IPV6]:PORT, tls:HOST:PORT with TLS, or unix:FILE; may be
+    /// given several times. A name stands for all its addresses, and [::] takes IPv4, too, unless
+    /// 0.0.0.0 is there as well. unix:FILE?mode=660&group=www-data lets
+    /// nginx in
     #[arg(
         long,
         env = "BUGZFEED_LISTEN",
@@ -57,7 +64,7 @@ pub struct Options {
     /// Where the default feed, at /, reads changes from
     #[arg(long, env = "BUGZFEED_SOURCE", hide_env_values = true, value_name = "SOURCE", default_value = "sqlite:bugzfeed.db", value_parser = Discreet(str::parse::<source::Address>))]
     pub(super) source: source::Address,
-    /// Another feed, such as /dev/=amqp://…; may be given several times
+    /// Another feed at its own path, such as /dev/=sqlite:dev.db; may be given several times
     #[arg(long, env = "BUGZFEED_FEED", hide_env_values = true, value_name = "PATH=SOURCE", value_delimiter = ' ', value_parser = Discreet(parse_feed))]
     pub(super) feed: Vec<(String, source::Address)>,
     /// Bugzilla to catch up with: its start page (https://…) or its database (mysql://…,
@@ -72,10 +79,12 @@ pub struct Options {
         value_parser = Discreet(parse_catch_up)
     )]
     pub(super) catch_up: Vec<(String, Option<CatchUpAddress>)>,
-    /// Wait while another server or relay reads a table of changes, and take over when it has gone
+    /// Wait while another server or relay reads a table of changes, and take over when it has gone;
+    /// without it, that ends the server with 69
     #[arg(long, env = "BUGZFEED_WAIT")]
     pub(super) wait: bool,
-    /// SQLite file that keeps the history over a restart, or none
+    /// SQLite file that keeps the history over a restart, or none; after a run with none, delete the
+    /// file before it is used again
     #[arg(
         long,
         env = "BUGZFEED_HISTORY",
@@ -83,7 +92,7 @@ pub struct Options {
         default_value = "bugzfeed.db"
     )]
     pub(super) history: PathBuf,
-    /// Updates that are remembered per feed
+    /// Updates that are remembered per feed, up to 10000000
     #[arg(
         long,
         env = "BUGZFEED_HISTORY_SIZE",
@@ -101,8 +110,9 @@ pub struct Options {
         value_parser = web_address
     )]
     pub(super) bugzilla: String,
-    /// Origin that browsers may connect from, such as https://*.example.org; may be given several
-    /// times; all by default
+    /// Origin that browsers may connect from, as they send it: scheme, host, and a port that is not
+    /// the scheme's own, in which one * stands for any text, such as https://*.example.org; may be
+    /// given several times; all by default
     #[arg(
         long,
         env = "BUGZFEED_ORIGIN",
@@ -110,12 +120,14 @@ pub struct Options {
         value_delimiter = ','
     )]
     pub(super) origin: Vec<Origin>,
-    /// Connections at the same time; as many as there may be open files, and watches of polls, by
-    /// default
+    /// Connections at the same time, those beyond get 503; by default as many as there may be open
+    /// files, or fs.epoll.max_user_watches if that is less, less 96 and 16 for each feed at a path of
+    /// its own
     #[arg(long, env = "BUGZFEED_CONNECTIONS", value_name = "NUMBER", value_parser = number(1..=u32::MAX.into()))]
     pub(super) connections: Option<usize>,
-    /// Memory to leave alone, the kernel's included: with less left, newcomers get 503; 1/32 of all
-    /// by default, 8 to 256 MiB
+    /// Memory of the machine, or of the control group (version 2) that the server is in, to leave
+    /// alone; the kernel's own use, some 4 KB for each client, counts; with less left, newcomers get
+    /// 503; by default 1/32 of all, from 8 to 256 MiB
     #[arg(long, env = "BUGZFEED_MEMORY_RESERVE", value_name = "BYTES")]
     pub(super) memory_reserve: Option<u64>,
     /// Subscriptions of one connection
@@ -130,7 +142,12 @@ pub struct Options {
     /// Size of a message from a client
     #[arg(long, env = "BUGZFEED_MESSAGE_SIZE", value_name = "BYTES", default_value_t = 256 * 1024, value_parser = number(128..=1 << 30))]
     pub(super) message_size: usize,
-    /// Messages per second from one client in the long run
+    /// Size of a request's head, up to 262144; single sign-on may make cookies of more than the
+    /// default
+    #[arg(long, env = "BUGZFEED_HEAD_SIZE", value_name = "BYTES", default_value_t = HEAD_BYTES_MAX, value_parser = number(1_024..=1 << 18))]
+    pub(super) head_size: usize,
+    /// Messages per second from one client in the long run: one in each 1000/N milliseconds, rounded
+    /// down
     #[arg(long, env = "BUGZFEED_MESSAGE_RATE", value_name = "NUMBER", default_value_t = 100, value_parser = number(1..=1_000))]
     pub(super) message_rate: usize,
     /// Messages at once from one client
@@ -139,6 +156,9 @@ pub struct Options {
     /// Time that a handshake may take
     #[arg(long, env = "BUGZFEED_HANDSHAKE_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = milliseconds(100))]
     pub(super) handshake_timeout: u32,
+    /// Time that a message may take, from its first byte to its last
+    #[arg(long, env = "BUGZFEED_MESSAGE_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = milliseconds(100))]
+    pub(super) message_timeout: u32,
     /// Time after which a silent client is pinged
     #[arg(long, env = "BUGZFEED_PING", value_name = "DURATION", default_value = "30s", value_parser = milliseconds(100))]
     pub(super) ping: u32,

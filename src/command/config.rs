@@ -1,0 +1,91 @@
+//! `bugzfeed config`: what the settings are, where each comes from, and whether they hold.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use clap::{Args, Command, Subcommand};
+
+use super::{relay, serve};
+use crate::failure::Failure;
+use crate::settings;
+
+/// What `bugzfeed config` is asked for.
+#[derive(Subcommand, Debug)]
+pub enum Options {
+    /// Print each setting, and where it comes from; passwords are masked
+    Show(CommandLine),
+    /// Check the settings, and do nothing
+    Check(CommandLine),
+    /// Print a file with each setting, its meaning and its default
+    Default,
+    /// Print the tables of docs/settings.md
+    #[command(hide = true)]
+    Reference,
+}
+
+/// A command line as it would follow `bugzfeed`.
+#[derive(Args, Debug)]
+pub struct CommandLine {
+    /// A command (serve, where none is named) and its options, such as --config FILE
+    #[arg(
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    arguments: Vec<OsString>,
+}
+
+/// Prints what is asked for.
+///
+/// # Errors
+/// When a setting is wrong.
+pub fn run(options: Options) -> Result<(), Failure> {
+    let text = match options {
+        Options::Show(line) => line.parse()?,
+        Options::Check(line) => {
+            line.parse()?;
+            String::new()
+        }
+        Options::Default => settings::defaults(program().get_subcommands()),
+        Options::Reference => program()
+            .get_subcommands()
+            .map(|command| {
+                let name = command.get_name();
+                format!("## `bugzfeed {name}`\n\n{}\n", settings::reference(command))
+            })
+            .collect(),
+    };
+    // A reader that closes the pipe early is no failure.
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+/// The commands that a file can set.
+fn program() -> Command {
+    Command::new("bugzfeed")
+        .subcommand(serve::Options::augment_args(Command::new("serve")))
+        .subcommand(relay::Options::augment_args(Command::new("relay")))
+}
+
+impl CommandLine {
+    /// Reads the settings as the command would; the text is what `show` prints.
+    fn parse(self) -> Result<String, Failure> {
+        let program = program();
+        let mut arguments = vec![OsString::from("bugzfeed")];
+        let is_named = self.arguments.first().is_some_and(|name| {
+            program
+                .get_subcommands()
+                .any(|command| name == command.get_name())
+        });
+        if !is_named {
+            arguments.push("serve".into());
+        }
+        arguments.extend(self.arguments);
+        let name = arguments[1].to_string_lossy().into_owned();
+        let (matches, file) = settings::parse(program.clone(), &name, &arguments)?;
+        let command = program.find_subcommand(&name);
+        Ok(command.map_or_else(String::new, |command| {
+            settings::values(command, &matches, file.as_ref())
+        }))
+    }
+}
