@@ -140,7 +140,7 @@ def until(text):
         if not read:
             sys.exit(f"{text!r} did not come: {said!r}")
         said += read
-until(b"read R BLOCK")
+until(b"verify return:1")
 for command in b"K", b"k", b"K":
     said = b""
     child.stdin.write(command + b"\n")

@@ -105,7 +105,7 @@ impl ResolvesServerCert for Certificates {
         let is_asked_for = |pair: &&Pair| {
             name.as_ref().is_some_and(|name| {
                 let certificate = pair.key.end_entity_cert();
-                let parsed = certificate.and_then(|it| ParsedCertificate::try_from(it));
+                let parsed = certificate.and_then(ParsedCertificate::try_from);
                 parsed.is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
             })
         };

@@ -89,7 +89,7 @@ pub fn respond(
 /// an alert, which its user is shown, where a status would be no TLS to it.
 fn is_tls(bytes: &[u8]) -> bool {
     const HANDSHAKE: u8 = 22;
-    bytes.starts_with(&[HANDSHAKE, 3])
+    bytes.first() == Some(&HANDSHAKE)
 }
 
 /// Hands a complete head to what stands at its path.

@@ -1,20 +1,13 @@
 //! The end of a turn: each client that gets something is written to, once. What the kernel refuses
 //! is kept.
 
+use super::Server;
 use super::deadlines::RETRY;
-use super::{Server, secure};
+use super::secure::{self, Written};
 use crate::connection::{CloseReason, Phase, Stream, write_some};
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 use crate::turn::{Outgoing, Place};
-
-/// What has become of some output.
-pub(super) struct Written {
-    /// How many bytes of it need not be kept.
-    pub taken: usize,
-    /// Whether the kernel has taken all.
-    pub is_all: bool,
-}
 
 impl<S: Stream> Server<S> {
     /// Writes what this turn has for its clients: one write for each, however many replies and

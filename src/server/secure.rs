@@ -7,12 +7,19 @@ use std::io;
 use log::debug;
 
 use super::Server;
-use super::flush::Written;
 use crate::connection::{CloseReason, Connection, Phase, Stream, write_some};
 use crate::http::Refusal;
 use crate::moment::Moment;
 use crate::secure::{Failure, Received, SessionId, Sessions};
 use crate::subscriptions::ClientId;
+
+/// What has become of some output.
+pub(super) struct Written {
+    /// How many bytes of it need not be kept.
+    pub taken: usize,
+    /// Whether the kernel has taken all.
+    pub is_all: bool,
+}
 
 /// The TLS of all clients that have some.
 #[derive(Debug)]
