@@ -128,6 +128,17 @@ impl History {
         self.entries.range(first..).map(|(_, update)| update)
     }
 
+    /// The newest update of each of these bugs that arrived before what [`History::since`] begins
+    /// with, and at `from` (Unix seconds) or later, in order of arrival.
+    pub(crate) fn before(&self, since: i64, from: i64, bugs: &[BugId]) -> Vec<&Update> {
+        let places = bugs.iter().filter_map(|bug| self.latest.get(bug));
+        let mut places: Vec<&Place> = places
+            .filter(|place| (from..since).contains(&place.watermark))
+            .collect();
+        places.sort_unstable();
+        places.iter().map(|place| &self.entries[*place]).collect()
+    }
+
     fn check(&self) {
         debug_assert!(self.entries.len() <= self.entries_max);
         debug_assert!(self.entries.len() >= self.latest.len() + self.redundant.len());
@@ -173,6 +184,21 @@ mod tests {
         // but arrived later.
         let history = history(10, &[(1, 200), (2, 150), (3, 201)]);
         assert_eq!(replayed(&history, 200), [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_arrived_a_little_before_since_is_found_by_its_bugs_once_each() {
+        let history = history(10, &[(2, 100), (1, 101), (1, 102), (3, 103), (4, 110)]);
+        let bugs = [1, 2, 3, 4, 5].map(|bug| BugId::new(bug).unwrap());
+        let before = |since, from| -> Vec<_> {
+            let before = history.before(since, from, &bugs).into_iter();
+            before
+                .map(|update| (update.bug.get(), update.when.unix_seconds()))
+                .collect()
+        };
+        assert_eq!(before(110, 0), [(2, 100), (1, 102), (3, 103)]);
+        assert_eq!(before(110, 101), [(1, 102), (3, 103)]);
+        assert_eq!(before(102, 0), [(2, 100)]);
     }
 
     #[test]

@@ -66,6 +66,18 @@ pub enum Notice {
         /// How far it is ahead of this machine's, in seconds.
         ahead: i64,
     },
+    /// The source may not read what it is to read: the server is to end.
+    Refused {
+        /// Why, as a sentence without its full stop.
+        why: String,
+    },
+    /// Posts to the feed's webhook carry another key from now on.
+    Key {
+        /// The feed that the source fills.
+        feed: FeedId,
+        /// The key.
+        key: String,
+    },
     /// A post has been dealt with.
     Answer {
         /// The number that the post came with.

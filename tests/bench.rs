@@ -211,12 +211,15 @@ fn results_are_written_compared_and_shown_again() {
     }
     let output = bench("fanout -n 10 --updates 3 --raw", &["--compare", &json]);
     assert!(
-        output.status.success() && said(&output).contains("10 clients: delivery"),
+        output.status.success()
+            && said(&output).contains("10 clients: delivery")
+            && said(&output).contains("latency, p99, ms [p99]"),
         "{}",
         said(&output)
     );
     assert!(!said(&output).contains("NOT"), "{}", said(&output));
     let output = bench("churn -n 5 --cycles 20 --raw", &["--compare", &json]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(
         said(&output).contains(
             "NOT the same: then Fanout: pattern Shared, 1 bugs for each client; now Churn: "
@@ -255,6 +258,18 @@ fn what_cannot_work_is_refused_before_it_begins() {
         ("fanout --raw --pattern zipf", &[], "--pattern own"),
         ("fanout ws://127.0.0.1:1/", &[], "--publish"),
         ("idle", &["--assert", "nonsense=1"], "known are"),
+        ("show", &[], "--beside FILE"),
+        // Invented updates, and who may get them.
+        (
+            "fanout ws://bugs.example.org/",
+            &["--publish", "sqlite:x"],
+            "--invent",
+        ),
+        (
+            "fanout ws://127.0.0.1:1/",
+            &["--publish", "amqp://u:p@broker.example.org/"],
+            "--invent",
+        ),
     ] {
         let output = bench(arguments, more);
         assert_eq!(

@@ -610,3 +610,21 @@ fn the_file_of_defaults_is_one_that_can_be_used() {
     assert_eq!(status, Some(0), "{log}");
     assert!(set.lines().any(|line| line == "ping = \"30s\""), "{set}");
 }
+
+#[test]
+fn a_catch_up_that_would_show_what_the_source_leaves_out_is_refused() {
+    let says = "would show the private bugs that sqlite:x.db?bugs=public leaves out; it must say bugs=public, too";
+    for catch_up in ["sqlite:x.db", "https://bugzilla.example.org/#key_file=key"] {
+        check_end(
+            &[
+                "serve",
+                "--source",
+                "sqlite:x.db?bugs=public",
+                "--catch-up",
+                catch_up,
+            ],
+            2,
+            &[says],
+        );
+    }
+}

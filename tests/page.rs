@@ -156,6 +156,8 @@ fn what_is_no_bug_gets_an_answer_that_names_what_is_accepted() {
         );
         assert_eq!(page.value("document.activeElement.id"), "bugs");
     }
+    page.submit("2147483648", "");
+    assert!(page.shows("“2147483648” is not a bug number. The largest is 2147483647."));
     page.submit("", "");
     assert!(page.shows("Type a bug number, such as 1234."));
     page.submit("1234", "yesterday");

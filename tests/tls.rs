@@ -203,13 +203,15 @@ while b"\r\n\r\n" not in received:
 received = received.split(b"\r\n\r\n", 1)[1]
 command = b'{"command":"subscribe","bugs":[1]}'
 stream.sendall(bytes([0x81, 0x80 | len(command), 0, 0, 0, 0]) + command)
-for _ in range(count):
-    _, length = take(2)
+def frame():
+    first, length = take(2)
     if length == 126:
         length, = struct.unpack(">H", take(2))
-    print(take(length).decode(), flush=True)
+    return first, take(length)
+for _ in range(count):
+    print(frame()[1].decode(), flush=True)
 stream.sendall(bytes([0x88, 0x80, 0, 0, 0, 0]))
-while take(2)[0] != 0x88:
+while frame()[0] != 0x88:
     pass
 # Waits for the server's close_notify.
 stream.unwrap()

@@ -9,7 +9,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use support::server::{PATIENCE, Server};
+use support::disk::Disk;
+use support::server::{PATIENCE, Program, Server};
 
 const MESSAGE: &str = r#"{"webhook_name":"bugzfeed","webhook_id":1,
     "event":{"action":"modify","target":"bug","routing_key":"bug.modify:status","time":"2014-04-03T21:13:45","user":{"id":1}},
@@ -226,4 +227,23 @@ fn what_cannot_be_kept_is_to_be_posted_again() {
         post(server.address, "/webhook", "secret", MESSAGE),
         "HTTP/1.1 503 Service Unavailable"
     );
+}
+
+#[test]
+fn a_history_whose_disk_is_full_is_waited_for_and_one_that_is_alone_on_a_small_disk_fits() {
+    let Some(disk) = Disk::mount() else { return };
+    disk.fill();
+    let options = [&["serve", "--listen", "127.0.0.1:0"], &SOURCE[..]].concat();
+    let waiting = Program::start(disk.path(), &options);
+    waiting.wait_for_line("is full; trying again until it works");
+    disk.make_room();
+    waiting.wait_for_line(" listens on ");
+    drop(waiting);
+    let server = Server::start_in(disk.path(), &SOURCE);
+    for _ in 0..600 {
+        assert_eq!(
+            post(server.address, "/webhook", "secret", MESSAGE),
+            "HTTP/1.1 200 OK"
+        );
+    }
 }

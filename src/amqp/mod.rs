@@ -2,8 +2,10 @@
 //! a queue is a source: `source::amqp`. These two are the only modules that know amiquip; this one
 //! knows the old mio that amiquip is built on.
 
+mod attempt;
 mod confirms;
 mod connect;
+mod lost;
 mod notify;
 mod number;
 mod outgoing;

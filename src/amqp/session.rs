@@ -27,6 +27,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a broker has to answer to a farewell.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(300);
 
+/// How many channels are open at once: for messages, for announcements, and for a question.
+const CHANNELS: u16 = 3;
+
 /// RabbitMQ's own default. The sieve relies on it.
 const FRAME_BYTES_MAX: u32 = 128 << 10;
 
@@ -101,7 +104,7 @@ impl Session {
                     .into())
             }
             Err(amiquip::Error::InvalidCredentials) => Err(sentence(&amiquip::Error::ConnectionTimeout, settings.heartbeat).into()),
-            Err(error) if !settings.is_tls && started.elapsed() < CONNECT_TIMEOUT => {
+            Err(error) if !settings.is_tls && is_no_amqp(&error) && started.elapsed() < CONNECT_TIMEOUT => {
                 let hint = "if this is its port for TLS, write amqps://";
                 Err(format!("{}; {hint}", sentence(&error, settings.heartbeat)).into())
             }
@@ -202,17 +205,28 @@ fn deadline() -> Instant {
 }
 
 fn about_tls(error: &io::Error) -> String {
-    match (error.kind(), error.get_ref()) {
-        (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, _) => {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             sentence(&amiquip::Error::ConnectionTimeout, Duration::ZERO)
         }
-        (_, Some(why)) if why.to_string().contains("UnknownIssuer") => {
-            format!(
-                "the broker's certificate was issued by nobody who is trusted here ({why}); cacert=FILE names a certificate to trust"
-            )
-        }
-        _ => format!("the broker does not speak TLS as it should: {error}"),
+        _ => match crate::tls::flaw(error) {
+            Some(flaw) => flaw.to_owned(),
+            None => format!("the broker does not speak TLS as it should: {error}"),
+        },
     }
+}
+
+/// Whether the other side has not said anything that a broker says.
+fn is_no_amqp(error: &amiquip::Error) -> bool {
+    use amiquip::Error as E;
+    matches!(
+        error,
+        E::UnexpectedSocketClose
+            | E::IoErrorReadingSocket { .. }
+            | E::IoErrorWritingSocket { .. }
+            | E::MalformedFrame
+            | E::ConnectionTimeout
+    )
 }
 
 fn sentence(error: &amiquip::Error, heartbeat: Duration) -> String {
@@ -225,6 +239,9 @@ fn sentence(error: &amiquip::Error, heartbeat: Duration) -> String {
             code: 403, message, ..
         } => format!("the broker does not permit it: {message}"),
         E::ServerClosedChannel { message, .. } => format!("the broker refused: {message}"),
+        E::ExhaustedChannelIds => format!(
+            "the broker allows a connection fewer channels than bugzfeed needs; accepted is a channel_max of {CHANNELS} or more in rabbitmq.conf"
+        ),
         E::UnexpectedSocketClose => "the broker closed the connection without a word".to_owned(),
         E::IoErrorReadingSocket { source } | E::IoErrorWritingSocket { source } => {
             format!("the connection to the broker broke: {source}")

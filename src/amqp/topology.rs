@@ -16,8 +16,7 @@
 //! each connection and is kept with the history: another reader in between, or a history from a
 //! copy, does not know it.
 //!
-//! What falls out of a queue that we have made goes to a queue of length 1 beside it, whatever
-//! bounds the first: in it, it is a known loss.
+//! What falls out of a queue that we have made is a known loss, too: `lost`.
 
 use std::fmt;
 
@@ -26,6 +25,8 @@ use amiquip::{
 };
 use log::warn;
 
+use super::attempt::{ChannelException, attempt};
+use super::lost::{self, declare_lost};
 use super::session::Session;
 use super::settings::Settings;
 use crate::work::Error;
@@ -217,53 +218,13 @@ fn declare_marker(
     })
 }
 
-/// Declares where the broker puts what falls out of the queue. One message of it is enough.
-fn declare_lost(session: &mut Session, settings: &Settings) -> Result<(), Error> {
-    let Some((exchange, queue)) = settings.lost_names() else {
-        return Ok(());
-    };
-    let options = ExchangeDeclareOptions {
-        durable: true,
-        ..ExchangeDeclareOptions::default()
-    };
-    attempt(session, |channel| {
-        channel
-            .exchange_declare(ExchangeType::Fanout, &*exchange, options)
-            .map(drop)
-    })??;
-    let mut arguments = FieldTable::new();
-    arguments.insert("x-max-length".to_owned(), AmqpValue::LongInt(1));
-    let options = QueueDeclareOptions {
-        durable: true,
-        arguments,
-        ..QueueDeclareOptions::default()
-    };
-    attempt(session, |channel| {
-        channel.queue_declare(&*queue, options).map(drop)
-    })??;
-    Ok(attempt(session, |channel| {
-        channel.queue_bind(&*queue, &*exchange, "", FieldTable::new())
-    })??)
-}
-
-/// Looks whether anything has fallen out of the queue. One that was made by somebody else, or by an
-/// earlier version, does not say so.
+/// Looks whether anything has fallen out of the queue.
 pub(crate) fn find_lost(
     session: &mut Session,
     settings: &Settings,
     gap: &mut Option<Gap>,
 ) -> Result<(), Error> {
-    let Some((_, queue)) = settings.lost_names() else {
-        return Ok(());
-    };
-    let purged = attempt(session, |channel| {
-        let lost = channel.queue_declare_passive(&*queue)?;
-        match lost.declared_message_count() {
-            Some(0) | None => Ok(0),
-            Some(_) => lost.purge(),
-        }
-    })?;
-    if purged.is_ok_and(|count| count > 0) {
+    if lost::has_lost(session, settings)? {
         gap.get_or_insert(Gap::Overflow);
     }
     Ok(())
@@ -313,9 +274,13 @@ pub(crate) fn compare(
         && let Err(why) = try_declare_queue(session, settings, queue, true)?
         && why.code == 406
     {
+        let policy = lost::policy(session, settings, queue, &why)?.map(|command| {
+            format!("; or, unless it does so already, this lets bugzfeed know what falls out of it: {command}")
+        });
         warn!(
-            "{settings}: the queue is not as asked for, and cannot be changed: {}; rabbitmqctl delete_queue {queue} ends it, with what it holds, and it is made anew",
-            why.message
+            "{settings}: the queue is not as asked for, and cannot be changed: {}; rabbitmqctl delete_queue {queue} ends it, with what it holds, and it is made anew{}",
+            why.message,
+            policy.unwrap_or_default()
         );
     }
     Ok(())
@@ -447,37 +412,4 @@ fn bind_queue(session: &mut Session, settings: &Settings, queue: &str) -> Result
     Ok(attempt(session, |channel| {
         channel.queue_bind(queue, &*settings.exchange, "#", FieldTable::new())
     })??)
-}
-
-/// The broker has refused something, and closed the channel for it.
-#[derive(Debug)]
-struct ChannelException {
-    code: u16,
-    message: String,
-}
-
-impl fmt::Display for ChannelException {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.code {
-            403 => write!(f, "the broker does not permit it: {}", self.message),
-            _ => write!(f, "the broker refused: {}", self.message),
-        }
-    }
-}
-
-impl std::error::Error for ChannelException {}
-
-/// Asks for something on a channel of its own, which an exception closes.
-fn attempt<T>(
-    session: &mut Session,
-    ask: impl FnOnce(&Channel) -> amiquip::Result<T>,
-) -> Result<Result<T, ChannelException>, Error> {
-    let channel = session.channel()?;
-    match ask(&channel) {
-        Ok(answer) => Ok(Ok(answer)),
-        Err(amiquip::Error::ServerClosedChannel { code, message, .. }) => {
-            Ok(Err(ChannelException { code, message }))
-        }
-        Err(error) => Err(session.error(error)),
-    }
 }

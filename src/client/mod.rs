@@ -259,7 +259,9 @@ impl From<io::Error> for ConnectError {
             (ErrorKind::WouldBlock, _) => {
                 ConnectError::Unreachable("the server does not answer".to_owned())
             }
-            _ => ConnectError::Unreachable(error.to_string()),
+            _ => ConnectError::Unreachable(
+                tls::flaw(&error).map_or_else(|| error.to_string(), str::to_owned),
+            ),
         }
     }
 }

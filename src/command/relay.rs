@@ -25,7 +25,7 @@ use crate::work::unix_now;
 /// How often a terminal shows how much is left.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// How often a standby looks whether the backlog is free.
+/// How often it is seen whether the backlog can be used.
 const BACKLOG_EVERY: Duration = Duration::from_secs(1);
 
 /// The number of waiting changes from which on a terminal shows progress.
@@ -52,6 +52,9 @@ pub struct Options {
         default_value = "bugzfeed-relay.db"
     )]
     backlog: PathBuf,
+    /// How many changes wait for one destination at most; beyond that, the oldest are dropped
+    #[arg(long, env = "BUGZFEED_BACKLOG_SIZE", value_name = "CHANGES", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
+    backlog_size: u64,
     /// Wait while another server or relay takes changes from the table, or uses the backlog, and
     /// take over when it has gone
     #[arg(long, env = "BUGZFEED_WAIT")]
@@ -59,6 +62,13 @@ pub struct Options {
     /// Print what waits for each destination, what went wrong last, and when it is tried again
     #[arg(long)]
     status: bool,
+    /// Print the changes that destinations have refused for good, the latest 10,000 of each, as
+    /// JSON Lines
+    #[arg(long)]
+    refused: bool,
+    /// Delete a destination of an earlier relay, and what waits for it; as --status names it
+    #[arg(long, value_name = "DESTINATION")]
+    forget: Option<String>,
     /// Pauses after failures in a row
     #[arg(
         long,
@@ -90,11 +100,19 @@ pub fn run(options: Options) -> Result<(), Failure> {
         backlog,
         wait,
         status,
+        refused,
+        forget,
+        backlog_size,
         retry: pauses,
         log,
     } = options;
-    if status {
-        let text = relay::status(&backlog, unix_now())?;
+    let text = match forget {
+        Some(destination) => Some(relay::forget(&backlog, &destination)?),
+        None if refused => Some(relay::refused(&backlog)?),
+        None if status => Some(relay::status(&backlog, unix_now())?),
+        None => None,
+    };
+    if let Some(text) = text {
         // A reader that closes the pipe early is no failure.
         let _ = io::stdout().write_all(text.as_bytes());
         return Ok(());
@@ -104,6 +122,10 @@ pub fn run(options: Options) -> Result<(), Failure> {
         Some(other) => return Err(relay::no_table(&other)),
         None => return Err(Failure::Usage("--from is missing.".to_owned())),
     };
+    if to.is_empty() {
+        // Changes would be taken, and sent to nobody.
+        return Err(Failure::Usage("--to is missing.".to_owned()));
+    }
     let log = logging::start(log)
         .map_err(|error| Failure::Unavailable(format!("cannot start the log: {error}.")))?;
     settings::log_file(config.as_deref());
@@ -114,6 +136,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
             backlog,
             is_standby: wait,
             pauses,
+            backlog_size,
         },
         &log,
     );
@@ -125,10 +148,23 @@ fn relay(settings: &relay::Settings, log: &Log) -> Result<(), Failure> {
     let cannot_watch = |error| Failure::Unavailable(format!("cannot watch for signals: {error}."));
     // Before anything is on its way: a signal must not end the program in the middle of it.
     let signals = watch_signals().map_err(cannot_watch)?;
-    if settings.is_standby && !wait_for_backlog(settings, &signals).map_err(cannot_watch)? {
+    signals
+        .set_read_timeout(Some(BACKLOG_EVERY))
+        .map_err(cannot_watch)?;
+    if settings.is_standby && !wait_for_backlog(settings, &signals) {
         return Ok(());
     }
-    let relay = Relay::start(settings)?;
+    let mut has_said = false;
+    let started = Relay::start(settings, |why| {
+        if !std::mem::replace(&mut has_said, true) {
+            warn!("{why}; trying again until it works");
+        }
+        !is_ended(&signals)
+    });
+    let Some(relay) = started? else {
+        return Ok(());
+    };
+    signals.set_read_timeout(None).map_err(cannot_watch)?;
     end_by_signal(signals, relay.end()).map_err(cannot_watch)?;
     let to: Vec<String> = settings.to.iter().map(ToString::to_string).collect();
     eprintln!(
@@ -167,23 +203,25 @@ fn end_by_signal(mut received: UnixStream, end: Sender<End>) -> io::Result<()> {
 }
 
 /// Waits while another relay uses the backlog; returns false when a signal ends that.
-fn wait_for_backlog(settings: &relay::Settings, signals: &UnixStream) -> io::Result<bool> {
+fn wait_for_backlog(settings: &relay::Settings, signals: &UnixStream) -> bool {
     let mut has_said = false;
-    signals.set_read_timeout(Some(BACKLOG_EVERY))?;
     while settings.is_backlog_in_use() {
-        if !has_said {
-            has_said = true;
+        if !std::mem::replace(&mut has_said, true) {
             warn!(
                 "another relay uses the backlog {}; waiting until it has gone",
                 settings.backlog.display()
             );
         }
-        if (&*signals).read_exact(&mut [0]).is_ok() {
-            return Ok(false);
+        if is_ended(signals) {
+            return false;
         }
     }
-    signals.set_read_timeout(None)?;
-    Ok(true)
+    true
+}
+
+/// Waits for a moment, [`BACKLOG_EVERY`]; returns whether a signal has come meanwhile.
+fn is_ended(mut signals: &UnixStream) -> bool {
+    signals.read_exact(&mut [0]).is_ok()
 }
 
 /// Waits for the relay's end, and meanwhile shows on a terminal how much is left.

@@ -28,7 +28,9 @@ pub(crate) use reader::{OpenTable, Reader};
 pub(crate) use settings::ServerSettings;
 pub use table::{Row, Table, Triggers};
 
+use self::options::Shown;
 use crate::bugzilla::Asker;
+use crate::update::BugId;
 use crate::work::Error;
 
 /// A database as the user names it, and how it is read.
@@ -64,6 +66,11 @@ impl Database {
         }
     }
 
+    /// Whether only public bugs are shown.
+    pub(crate) fn is_public_only(&self) -> bool {
+        self.options().shown == Shown::Public
+    }
+
     /// Opens the table of notifications.
     ///
     /// # Errors
@@ -79,6 +86,23 @@ impl Database {
             #[cfg(feature = "postgres")]
             Database::Postgres(settings) => Box::new(postgres::Notifications::open(settings)?),
         })
+    }
+
+    /// Records in the table of notifications that bugs changed just now.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, or the account may not insert.
+    pub fn notify(&self, bugs: &[BugId]) -> Result<(), Error> {
+        if self.options().mode == Mode::Bugs {
+            return Err("mode=bugs has no table of notifications".into());
+        }
+        match self {
+            Database::Sqlite(settings) => sqlite::Notifications::open(settings)?.insert(bugs),
+            #[cfg(feature = "mysql")]
+            Database::Mysql(settings) => mysql::notify(settings, bugs),
+            #[cfg(feature = "postgres")]
+            Database::Postgres(settings) => postgres::notify(settings, bugs),
+        }
     }
 
     /// How to open the table of notifications.

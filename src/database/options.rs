@@ -4,9 +4,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::update::BugId;
+
 /// The options that each database has, for the user.
 pub(super) const ACCEPTED: &str =
-    "table=NAME, poll=DURATION, tz=ZONE, mode=table|bugs and window=DURATION";
+    "table=NAME, poll=DURATION, tz=ZONE, mode=table|bugs, window=DURATION and bugs=all|public";
 
 /// How a database is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,53 @@ pub(crate) struct ReadOptions {
     pub(crate) mode: Mode,
     /// In [`Mode::Bugs`], how long after a newer edit an older one is still found.
     pub(crate) window: Duration,
+    /// Of which bugs.
+    pub(crate) shown: Shown,
+}
+
+/// Of which bugs a source hands on updates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Of all.
+    #[default]
+    All,
+    /// Of those that are in no group. Bugzilla inserts a bug first and its groups afterwards, so
+    /// this is decided when the updates are read, after the commit.
+    Public,
+}
+
+/// SQL for whether a row of the table `bugs` is that of a public bug.
+const IS_PUBLIC: &str =
+    "NOT EXISTS (SELECT 1 FROM bug_group_map WHERE bug_group_map.bug_id = bugs.bug_id)";
+
+impl Shown {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Shown::All),
+            "public" => Ok(Shown::Public),
+            _ => Err(format!("'{text}' is none; accepted are all and public")),
+        }
+    }
+
+    /// SQL for whether a row of the table `bugs` is shown.
+    pub(super) fn condition(self) -> &'static str {
+        match self {
+            Shown::All => "1 = 1",
+            Shown::Public => IS_PUBLIC,
+        }
+    }
+
+    /// SQL that finds which of these bugs are not shown; none where all are.
+    pub(super) fn find_private(self, bugs: &[BugId]) -> Option<String> {
+        if self == Shown::All || bugs.is_empty() {
+            return None;
+        }
+        let bugs: Vec<String> = bugs.iter().map(ToString::to_string).collect();
+        Some(format!(
+            "SELECT DISTINCT bug_id FROM bug_group_map WHERE bug_id IN ({})",
+            bugs.join(", ")
+        ))
+    }
 }
 
 /// What is read.
@@ -55,6 +104,7 @@ impl Default for ReadOptions {
             zone: Zone::Own,
             mode: Mode::Table,
             window: Duration::from_secs(600),
+            shown: Shown::All,
         }
     }
 }
@@ -76,6 +126,7 @@ impl ReadOptions {
             "tz" => self.zone = Zone::parse(value)?,
             "mode" => self.mode = Mode::parse(value)?,
             "window" => self.window = duration(value)?,
+            "bugs" => self.shown = Shown::parse(value)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -210,6 +261,7 @@ mod tests {
             ("tz", "-03:30"),
             ("mode", "bugs"),
             ("window", "2m"),
+            ("bugs", "public"),
         ] {
             assert_eq!(options.set(name, value), Ok(true), "{name}={value}");
         }
@@ -219,6 +271,7 @@ mod tests {
             zone: Zone::Offset(-12_600),
             mode: Mode::Bugs,
             window: Duration::from_secs(120),
+            shown: Shown::Public,
         };
         assert_eq!(options, expected);
         assert_eq!(options.table.quoted('`'), "`b`.`Push_2`");
@@ -227,6 +280,7 @@ mod tests {
             ("table", "x`; DROP"),
             ("table", "a.b.c"),
             ("table", ""),
+            ("bugs", "secret"),
             ("poll", "0s"),
             ("poll", "1"),
             ("mode", "x"),

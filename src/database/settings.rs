@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::options::{self, Mode, ReadOptions};
+use super::options::{self, Mode, ReadOptions, Shown};
 use crate::address::{Password, Place, ServerUrl, decode, read_options, value};
 
 const OPTIONS: &str =
@@ -183,6 +183,10 @@ impl fmt::Display for ServerSettings {
                 option(f, "table", &self.options.table.to_string())
             }
             Mode::Table => Ok(()),
+        }?;
+        match self.options.shown {
+            Shown::Public => option(f, "bugs", "public"),
+            Shown::All => Ok(()),
         }
     }
 }

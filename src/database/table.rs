@@ -1,6 +1,7 @@
 //! The table of notifications, whatever database it is in: its rows, and what can be done with it.
 //! Knows no database.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::update::{BugId, Update, When};
@@ -36,11 +37,11 @@ pub trait Table: Send {
     /// When the database does not answer, or refuses.
     fn find(&mut self, id: i64) -> Result<Option<Row>, Error>;
 
-    /// Records that bugs changed just now, in one transaction.
+    /// Those of these bugs that are not to be shown.
     ///
     /// # Errors
-    /// When the database does not answer, or refuses; nothing was recorded then.
-    fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error>;
+    /// When the database does not answer, or refuses.
+    fn private(&mut self, bugs: &[BugId]) -> Result<HashSet<BugId>, Error>;
 
     /// The database's time (UTC, Unix seconds).
     ///

@@ -1,5 +1,5 @@
 //! The machine: memory, limits and settings as the kernel states them, under /proc and in control
-//! groups. The only room that reads them. Changes nothing but this process's own limit of open
+//! groups, and the space on its disks. The only room that reads them. Changes nothing but this process's own limit of open
 //! files. Knows nothing of who asks, and what is enough.
 
 mod limits;
@@ -7,6 +7,7 @@ mod memory;
 mod proc;
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 pub(crate) use limits::{epoll_watches, local_ports, open_files, open_files_of, raise_open_files};
@@ -46,6 +47,15 @@ pub(crate) fn load_average() -> f64 {
         .unwrap_or_default()
 }
 
+/// How many bytes this process may still write to the file system that `path` lies on.
+///
+/// # Errors
+/// When there is no `path`, or its file system does not say.
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let known = rustix::fs::statvfs(path)?;
+    Ok(known.f_bavail.saturating_mul(known.f_frsize))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +68,11 @@ mod tests {
         assert_eq!(meminfo("NoSuchLine:"), 0);
         assert!(processor().1 > 0);
         assert!(load_average() >= 0.0);
+    }
+
+    #[test]
+    fn a_file_system_says_how_much_is_left() {
+        assert!(free_bytes(&std::env::temp_dir()).unwrap() > 0);
+        free_bytes(Path::new("/no/such/folder")).unwrap_err();
     }
 }

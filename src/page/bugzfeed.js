@@ -222,7 +222,7 @@ function subscribed(reply, request) {
   expectRepeats(countRows(bugs));
   replaying.push(request);
   if (reply.complete === false) {
-    addNotice(`The server does not remember all changes since ${since.replace("T", " ")} UTC. Some may be missing.`, bugs);
+    addNotice(`The server does not remember all changes since ${since.replace("T", " ")} UTC. Some may be missing here: look at the bugs in Bugzilla once.`, bugs);
   }
 }
 
@@ -405,7 +405,8 @@ function parseBugs(text) {
 
 function bugsError(wrong) {
   if (!wrong) return "";
-  return `“${shortened(wrong)}” is not a bug number. Accepted are 1234; several, as in 1234, 5678; bug 1234; `
+  const limit = /^#?\d+$/.test(wrong) && Number(wrong.replace("#", "")) > BUG_MAX ? ` The largest is ${BUG_MAX}.` : "";
+  return `“${shortened(wrong)}” is not a bug number.${limit} Accepted are 1234; several, as in 1234, 5678; bug 1234; `
     + "and the address of a bug, as in …/show_bug.cgi?id=1234.";
 }
 

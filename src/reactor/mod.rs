@@ -57,6 +57,8 @@ pub(crate) struct Reactor {
     /// Whether the inbox may hold notices.
     is_inbox_ready: bool,
     shutdown: Option<Shutdown>,
+    /// Why a source may not read, if that ends the loop.
+    refusal: Option<String>,
 }
 
 /// The end of the loop.
@@ -99,6 +101,7 @@ impl Reactor {
             drain,
             is_inbox_ready: false,
             shutdown: None,
+            refusal: None,
         };
         Ok((reactor, sender))
     }
@@ -113,11 +116,11 @@ impl Reactor {
         self.post_senders.push((feed, posts));
     }
 
-    /// Serves until a signal ends it.
+    /// Serves until a signal ends it, or a source that may not read; returns why it may not.
     ///
     /// # Errors
     /// When the poll itself fails; nothing that a client does leads to it.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self) -> io::Result<Option<String>> {
         while !self.is_done() {
             self.wait()?;
             self.act();
@@ -126,7 +129,7 @@ impl Reactor {
             self.reap();
             self.accept();
         }
-        Ok(())
+        Ok(self.refusal)
     }
 
     fn is_done(&self) -> bool {
@@ -208,7 +211,8 @@ impl Reactor {
     }
 
     fn take_signals(&mut self, now: Moment) {
-        for signal in self.signals.pending() {
+        let signals: Vec<_> = self.signals.pending().collect();
+        for signal in signals {
             if signal == SIGHUP {
                 match &self.reload {
                     Some(reload) => reload.request(),
@@ -216,21 +220,32 @@ impl Reactor {
                     // close.
                     None => info!("SIGHUP changes nothing: settings are read at a start only"),
                 }
-                continue;
-            }
-            self.shutdown = Some(if self.shutdown.is_some() {
+            } else if self.shutdown.is_some() {
                 warn!("stopping at once");
-                Shutdown::Now
+                self.shutdown = Some(Shutdown::Now);
             } else {
-                info!(
-                    "stopping: closing {} connections; a second signal stops at once",
-                    self.server.len()
-                );
-                self.door.close();
-                self.server.drain(self.drain, now);
-                // A moment more than the client that is closed last has to leave.
-                Shutdown::By(Instant::now() + Duration::from_millis(u64::from(self.drain) + 3_000))
-            });
+                self.stop(now);
+            }
+        }
+    }
+
+    fn stop(&mut self, now: Moment) {
+        info!(
+            "stopping: closing {} connections; a second signal stops at once",
+            self.server.len()
+        );
+        self.door.close();
+        self.server.drain(self.drain, now);
+        // A moment more than the client that is closed last has to leave.
+        let patience = Duration::from_millis(u64::from(self.drain) + 3_000);
+        self.shutdown = Some(Shutdown::By(Instant::now() + patience));
+    }
+
+    /// A source may not read: the loop ends as by a signal.
+    fn take_refusal(&mut self, why: String, now: Moment) {
+        self.refusal.get_or_insert(why);
+        if self.shutdown.is_none() {
+            self.stop(now);
         }
     }
 
@@ -267,6 +282,8 @@ impl Reactor {
                 Notice::Promise { feed, promise } => self.server.promise(feed, promise),
                 Notice::Gap { feed } => self.server.gap(feed, now),
                 Notice::Clock { feed, ahead } => self.server.set_database_clock(feed, ahead),
+                Notice::Refused { why } => self.take_refusal(why, now),
+                Notice::Key { feed, key } => self.server.set_webhook_key(feed, &key),
                 Notice::Answer { post, answer } => self.server.answer(post, answer, now),
             }
             if self.server.has_enough() {

@@ -27,7 +27,7 @@ impl Address {
         Ok(match self {
             Address::Amqp(settings) => Box::new(amqp::Exchange::new(settings.clone())),
             Address::Webhook(settings) => Box::new(webhook::Webhook::new(settings.clone())?),
-            Address::Jsonl(settings) => Box::new(jsonl::Lines::new(settings.clone())),
+            Address::Jsonl(settings) => Box::new(jsonl::Lines::new(settings.clone())?),
         })
     }
 }
@@ -72,8 +72,10 @@ mod tests {
             ),
             (
                 "https://h/hook?x=1#secret_file=/s&key_file=/k",
-                "https://h/hook?x=1",
+                "https://h/...869ce9cc",
             ),
+            ("https://h/...869ce9cc", "https://h/...869ce9cc"),
+            ("http://h:8080/#secret_file=/s", "http://h:8080/"),
             ("jsonl:out.jsonl", "jsonl:out.jsonl"),
             ("jsonl:-", "jsonl:-"),
         ] {

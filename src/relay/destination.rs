@@ -1,5 +1,7 @@
 //! What a destination can do, and why it cannot. Knows no kind of destination.
 
+use std::time::Duration;
+
 use super::backlog::Entry;
 use crate::amqp::Announcement;
 use crate::work::Stop;
@@ -49,6 +51,8 @@ pub(crate) enum SendError {
     Failed(String),
     /// The destination was reached, and does not take this one for now.
     PutOff(String),
+    /// The same, and it has said how long it wants to be left alone.
+    PutOffFor(String, Duration),
     /// Nobody is there who would get it, or who gets it does not take it for now.
     NotTaken(String),
     /// Nobody reads what this program prints, so that it has nothing left to do.

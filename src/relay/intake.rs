@@ -12,10 +12,14 @@ use std::time::Duration;
 use log::warn;
 
 use super::End;
-use super::backlog::{Backlog, Key};
+use super::backlog::{self, Backlog, Key};
+use super::bound::Bound;
 use crate::database::{Claimed, Reader};
 use crate::failure::Failure;
 use crate::work::{Error, Health, Stop, Supervised, unix_now};
+
+/// How often a backlog whose disk is full is tried again.
+const ROOM_EVERY: Duration = Duration::from_secs(1);
 
 /// The way in, for a thread of its own.
 pub(super) struct Intake {
@@ -26,7 +30,11 @@ pub(super) struct Intake {
     /// The longest pause after failures.
     pub pause_max: Duration,
     pub backlog: Backlog,
+    /// Whether the backlog's log may lack what the relay before has written last, as long as the
+    /// table has not shown otherwise.
+    pub may_be_torn: bool,
     pub destinations: Vec<Key>,
+    pub bound: Bound,
     /// Wake the destinations' threads.
     pub bells: Vec<SyncSender<()>>,
     pub ends: Sender<End>,
@@ -35,18 +43,17 @@ pub(super) struct Intake {
 }
 
 impl Supervised for Intake {
-    /// Takes changes over one connection.
     fn run(&mut self, stop: &Stop) -> Result<(), Error> {
-        self.reader.connect()?;
-        let health = &mut self.health;
-        if !self.reader.claim(stop, |why| health.failing(why))? {
-            return Ok(());
+        loop {
+            match self.run_once(stop) {
+                // A disk is no server that needs to be spared.
+                Err(error) if error.is::<NoRoom>() => self.health.failing(&error.to_string()),
+                result => return result,
+            }
+            if stop.wait(ROOM_EVERY) {
+                return Ok(());
+            }
         }
-        self.has_claimed.store(true, Ordering::Relaxed);
-        self.ring();
-        self.reader.resume(self.backlog.bookmark()?.as_deref());
-        while !self.take(stop)? {}
-        Ok(())
     }
 
     fn health(&mut self) -> &mut Health {
@@ -82,15 +89,41 @@ impl Supervised for Intake {
 }
 
 impl Intake {
-    /// Takes what is there, and waits for more; returns whether the stop was requested.
+    /// Takes changes over one connection.
+    fn run_once(&mut self, stop: &Stop) -> Result<(), Error> {
+        self.reader.connect()?;
+        let health = &mut self.health;
+        if !self.reader.claim(stop, |why| health.failing(why))? {
+            return Ok(());
+        }
+        self.has_claimed.store(true, Ordering::Relaxed);
+        self.ring();
+        self.reader.resume(self.backlog.bookmark()?.as_deref());
+        while !self.take(stop)? {}
+        Ok(())
+    }
+
+    /// Takes what is there, and waits for more; returns whether the stop was requested. While there
+    /// is no room for it, it stays in the table.
     fn take(&mut self, stop: &Stop) -> Result<bool, Error> {
+        if !self.backlog.has_room() {
+            self.health.failing(&NoRoom.to_string());
+            return Ok(stop.wait(ROOM_EVERY));
+        }
         let mut batch = self.reader.read()?;
         let is_full = batch.is_full;
         if let Some(reason) = batch.gap {
             warn!("changes may be missing: {reason}; servers are told so");
-            let skipped = self.backlog.skip_numbers(&self.destinations);
-            skipped.map_err(cannot_write)?;
+            let told = match self.may_be_torn {
+                true => self.backlog.begin_streams(),
+                false => {
+                    let until = self.reader.table()?.now()?;
+                    self.backlog.skip_numbers(&self.destinations, until)
+                }
+            };
+            told.map_err(cannot_write)?;
         }
+        self.may_be_torn = false;
         let updates = std::mem::take(&mut batch.updates);
         if !updates.is_empty() {
             let bookmark = batch.bookmark.as_ref().map(ToString::to_string);
@@ -103,6 +136,7 @@ impl Intake {
             appended.map_err(cannot_write)?;
             // What is in the backlog can be sent, whatever becomes of the row.
             self.ring();
+            self.bound.keep(&mut self.backlog).map_err(cannot_write)?;
         }
         if !self.backlog.is_in_place() {
             return Err(BacklogMoved.into());
@@ -125,8 +159,25 @@ impl Intake {
 }
 
 fn cannot_write(error: rusqlite::Error) -> Error {
+    if backlog::is_full(&error) {
+        return NoRoom.into();
+    }
     format!("cannot write the backlog (setting --backlog): {error}").into()
 }
+
+/// The backlog's disk is full.
+#[derive(Debug)]
+struct NoRoom;
+
+impl std::fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(
+            "the disk of the backlog (setting --backlog) is full, so changes stay in the table",
+        )
+    }
+}
+
+impl std::error::Error for NoRoom {}
 
 /// What was written to the backlog is in no file that a start would find.
 #[derive(Debug)]

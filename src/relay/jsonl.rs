@@ -3,8 +3,12 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 use serde::Serialize;
 
 use super::backlog::Entry;
@@ -47,12 +51,21 @@ impl fmt::Display for Settings {
 }
 
 /// The lines.
-pub(super) struct Lines(Settings);
+pub(super) enum Lines {
+    Stdout(Stdout),
+    File(PathBuf),
+}
 
 impl Lines {
     /// The file that `settings` name, not yet open.
-    pub(super) fn new(settings: Settings) -> Self {
-        Self(settings)
+    ///
+    /// # Errors
+    /// When it is stdout, and that is closed.
+    pub(super) fn new(settings: Settings) -> Result<Self, String> {
+        Ok(match settings {
+            Settings::Stdout => Lines::Stdout(Stdout::open()?),
+            Settings::File(file) => Lines::File(file),
+        })
     }
 }
 
@@ -60,6 +73,7 @@ impl Lines {
 struct Line {
     bug: u32,
     when: String,
+    id: String,
 }
 
 impl Destination for Lines {
@@ -79,40 +93,114 @@ impl Destination for Lines {
             let line = Line {
                 bug: bug.get(),
                 when: when.to_string(),
+                id: change.change_id(),
             };
             serde_json::to_writer(&mut lines, &line).expect("texts and numbers are always JSON");
             lines.push(b'\n');
         }
-        let written = match &self.0 {
-            Settings::Stdout => print(&lines),
-            Settings::File(file) => append(file, &lines)
-                .map_err(|error| SendError::PutOff(format!("cannot write: {error}"))),
-        };
-        match written {
-            Ok(()) => (changes.len(), Ok(())),
-            // Some lines may be there; they come again.
-            Err(trouble) => (0, Err(trouble)),
+        match self {
+            Lines::Stdout(stdout) => stdout.print(&lines),
+            Lines::File(file) => match append(file, &lines) {
+                Ok(()) => (changes.len(), Ok(())),
+                // Some lines may be there; they come again.
+                Err(trouble) => (0, Err(trouble)),
+            },
         }
     }
 }
 
-fn print(lines: &[u8]) -> Result<(), SendError> {
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(lines)
-        .and_then(|()| stdout.flush())
-        .map_err(|error| match error.kind() {
-            ErrorKind::BrokenPipe => SendError::NobodyReads,
-            _ => SendError::PutOff(format!("cannot write: {error}")),
+/// Stdout, without the standard library's buffer: that would keep what a full disk has not taken.
+pub(super) struct Stdout {
+    file: File,
+    is_file: bool,
+    /// Whether a full disk has cut the last line off.
+    is_torn: bool,
+}
+
+impl Stdout {
+    fn open() -> Result<Self, String> {
+        let why = |error: io::Error| format!("cannot use stdout: {error}");
+        let file = File::from(io::stdout().as_fd().try_clone_to_owned().map_err(why)?);
+        // The standard library opens what is closed at the start, for both reading and writing.
+        if is_null(&file).map_err(why)? && fcntl_getfl(&file).is_ok_and(is_read_and_write) {
+            return Err("stdout is closed, so that nobody would get the changes".to_owned());
+        }
+        let is_file = file.metadata().map_err(why)?.is_file();
+        let is_torn = is_file
+            && File::open(STDOUT)
+                .and_then(|mut file| is_torn(&mut file))
+                .unwrap_or(false);
+        Ok(Self {
+            file,
+            is_file,
+            is_torn,
         })
+    }
+
+    /// Prints lines. Returns how many are there as a whole, and what came of the next one.
+    fn print(&mut self, lines: &[u8]) -> (usize, Result<(), SendError>) {
+        if self.is_torn {
+            // What it said comes again, on a line of its own.
+            match self.file.write_all(b"\n") {
+                Ok(()) => self.is_torn = false,
+                Err(error) => return (0, Err(cannot_print(&error))),
+            }
+        }
+        let mut rest = lines;
+        let mut result = Ok(());
+        while !rest.is_empty() && result.is_ok() {
+            match self.file.write(rest) {
+                Ok(bytes) => rest = &rest[bytes..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => result = Err(cannot_print(&error)),
+            }
+        }
+        let written = &lines[..lines.len() - rest.len()];
+        self.is_torn = written.last().is_some_and(|last| *last != b'\n');
+        if self.is_file
+            && let Err(error) = self.file.sync_data()
+        {
+            return (0, Err(cannot_print(&error)));
+        }
+        let whole = written.iter().filter(|byte| **byte == b'\n').count();
+        (whole, result)
+    }
+}
+
+/// Where Linux shows the file that is this process's stdout.
+const STDOUT: &str = "/proc/self/fd/1";
+
+fn is_null(file: &File) -> io::Result<bool> {
+    let (file, null) = (file.metadata()?, fs::metadata("/dev/null")?);
+    Ok(file.file_type().is_char_device() && file.rdev() == null.rdev())
+}
+
+fn is_read_and_write(flags: OFlags) -> bool {
+    flags & OFlags::RWMODE == OFlags::RDWR
+}
+
+fn cannot_print(error: &io::Error) -> SendError {
+    match error.kind() {
+        ErrorKind::BrokenPipe => SendError::NobodyReads,
+        _ => SendError::PutOff(format!("cannot write: {error}")),
+    }
 }
 
 /// Opens the file anew each time, so that it can be moved away at any time, as logrotate does.
-fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
+fn append(path: &Path, lines: &[u8]) -> Result<(), SendError> {
     // A pipe cannot be read from its end, or made safe against a power failure.
-    if fs::metadata(path).is_ok_and(|known| !known.is_file()) {
-        return File::options().write(true).open(path)?.write_all(lines);
-    }
+    let result = match fs::metadata(path) {
+        Ok(known) if known.file_type().is_fifo() => return append_to_fifo(path, lines),
+        Ok(known) if !known.is_file() => File::options()
+            .write(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(lines)),
+        _ => append_to_file(path, lines),
+    };
+    result.map_err(|error| SendError::PutOff(format!("cannot write: {error}")))
+}
+
+fn append_to_file(path: &Path, lines: &[u8]) -> io::Result<()> {
     let mut file = File::options()
         .create(true)
         .read(true)
@@ -123,6 +211,27 @@ fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     }
     file.write_all(lines)?;
     file.sync_data()
+}
+
+/// Opening a FIFO would wait for a program that reads it, without a word.
+fn append_to_fifo(path: &Path, lines: &[u8]) -> Result<(), SendError> {
+    let write = || {
+        let mut fifo = File::options()
+            .write(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(path)?;
+        fcntl_setfl(&fifo, OFlags::WRONLY)?;
+        fifo.write_all(lines)
+    };
+    write().map_err(|error: io::Error| {
+        let is_unread = error.raw_os_error() == Some(Errno::NXIO.raw_os_error())
+            || error.kind() == ErrorKind::BrokenPipe;
+        if is_unread {
+            SendError::NotTaken("no program reads the FIFO".to_owned())
+        } else {
+            SendError::PutOff(format!("cannot write: {error}"))
+        }
+    })
 }
 
 /// Whether the last line has no end: a full disk or a power failure has cut it off. What it said
@@ -147,7 +256,7 @@ mod tests {
     fn lines_are_added_to_a_file_and_a_torn_line_costs_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("out.jsonl");
-        let mut lines = Lines::new(Settings::File(file.clone()));
+        let mut lines = Lines::new(Settings::File(file.clone())).unwrap();
         let updates = [1, 2].map(|bug| Entry {
             id: 0,
             update: Update {
@@ -162,7 +271,9 @@ mod tests {
         });
         let mut send = |updates: &[Entry]| lines.send(updates, &Stop::default(), &mut |_| {});
         assert_eq!(send(&updates), (2, Ok(())));
-        let both = "{\"bug\":1,\"when\":\"1970-01-01T00:00:00\"}\n{\"bug\":2,\"when\":\"1970-01-01T00:00:00\"}\n";
+        let line =
+            |bug| format!("{{\"bug\":{bug},\"when\":\"1970-01-01T00:00:00\",\"id\":\"a/1\"}}\n");
+        let both = line(1) + &line(2);
         assert_eq!(fs::read_to_string(&file).unwrap(), both);
         fs::write(&file, "{\"bug\":").unwrap();
         assert_eq!(send(&updates), (2, Ok(())));

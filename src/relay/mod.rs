@@ -10,6 +10,7 @@
 mod address;
 mod amqp;
 pub(crate) mod backlog;
+mod bound;
 mod destination;
 mod intake;
 mod jsonl;
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 use log::warn;
 
 use self::backlog::{Backlog, Commit, Key};
+use self::bound::Bound;
 use self::intake::Intake;
 use self::outlet::Outlet;
 use crate::database::{Database, OpenTable, Reader};
@@ -38,7 +40,7 @@ use crate::work::{self, Backoff, FileLock, Health, Stop, Threads};
 pub(crate) use self::address::Address;
 use self::destination::Destination;
 pub(crate) use self::pauses::Pauses;
-pub(crate) use self::status::status;
+pub(crate) use self::status::{forget, refused, status};
 
 /// How long the end of the program waits for the threads. What hangs is left behind: all that
 /// matters is in the backlog.
@@ -65,6 +67,8 @@ pub(crate) struct Settings {
     pub is_standby: bool,
     /// How long a destination is left alone that does not take a change for now.
     pub pauses: Pauses,
+    /// How many changes wait for a destination at most.
+    pub backlog_size: u64,
 }
 
 /// Why a relay ends.
@@ -92,12 +96,16 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Starts a relay.
+    /// Starts a relay. While the backlog's disk is full, `wait` is called with the reason again and
+    /// again; when it returns false, nothing is started.
     ///
     /// # Errors
     /// When a setting makes no sense, a file cannot be used, or another relay uses the same
     /// backlog. Whether another one takes changes from the same table turns out later.
-    pub(crate) fn start(settings: &Settings) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        settings: &Settings,
+        mut wait: impl FnMut(&str) -> bool,
+    ) -> Result<Option<Self>, Failure> {
         let notifications = settings
             .from
             .notifications()
@@ -105,13 +113,26 @@ impl Relay {
         let to = settings.open_destinations()?;
         let claim = settings.claim()?;
         let (end, ends) = mpsc::channel();
-        backlog::examine(&settings.backlog).map_err(|error| settings.cannot_use_backlog(&error))?;
-        let mut backlog = settings.open_backlog(Commit::Durable)?;
         let names: Vec<String> = to.iter().map(|(name, _)| name.clone()).collect();
-        let keys = backlog
-            .enroll(&names)
-            .and_then(|keys| backlog.begin().map(|()| keys))
-            .map_err(|error| settings.cannot_use_backlog(&error))?;
+        let (backlog, keys, may_be_torn) = loop {
+            match settings.begin_backlog(&names) {
+                Ok(begun) => break begun,
+                Err(error) if backlog::is_full(&error) => {
+                    let file = settings.backlog.display();
+                    if !wait(&format!(
+                        "the disk of the backlog {file} (setting --backlog) is full"
+                    )) {
+                        return Ok(None);
+                    }
+                }
+                Err(error) => return Err(settings.cannot_use_backlog(&error)),
+            }
+        };
+        if let Err(error) = claim.sign() {
+            warn!(
+                "cannot write into the backlog's lock, which tells a backlog from other files: {error}"
+            );
+        }
         let mut relay = Self {
             _claim: claim,
             backlog,
@@ -123,12 +144,13 @@ impl Relay {
             ends,
             end,
         };
+        let bound = Bound::new(settings.backlog_size, names.into_iter().zip(keys.clone()));
         for ((name, destination), key) in to.into_iter().zip(keys) {
             relay.add_outlet(settings, name, key, destination)?;
         }
         relay.warn_of_others(settings)?;
-        relay.add_intake(settings, notifications)?;
-        Ok(relay)
+        relay.add_intake(settings, notifications, may_be_torn, bound)?;
+        Ok(Some(relay))
     }
 
     /// What ends the relay when something is sent to it.
@@ -210,14 +232,18 @@ impl Relay {
         &mut self,
         settings: &Settings,
         (open, poll): (OpenTable, Duration),
+        may_be_torn: bool,
+        bound: Bound,
     ) -> Result<(), Failure> {
         let mut intake = Intake {
+            may_be_torn,
             health: Health::new("taking changes from", settings.from.to_string()),
             reader: Reader::new(open, settings.is_standby),
             poll,
             pause_max: settings.from.pause_max(),
             backlog: settings.open_backlog(Commit::Durable)?,
             destinations: self.destinations.clone(),
+            bound,
             bells: self.bells.clone(),
             ends: self.end.clone(),
             has_claimed: self.is_claimed.clone(),
@@ -245,10 +271,14 @@ impl Relay {
             .backlog
             .status()
             .map_err(|error| settings.cannot_use_backlog(&error))?;
-        for other in known.iter().filter(|known| !known.is_in_use) {
+        for other in known
+            .iter()
+            .filter(|known| !known.is_in_use && known.depth > 0)
+        {
+            let name = &other.name;
             warn!(
-                "{} changes wait for {}, which is no destination (setting --to) of this relay",
-                other.depth, other.name
+                "{} changes wait for {name}, which is no destination (setting --to) of this relay; 'bugzfeed relay --forget {name}' deletes them",
+                other.depth
             );
         }
         Ok(())
@@ -301,6 +331,18 @@ impl Settings {
                 Err(error) => return Err(self.cannot_use_backlog(&error)),
             }
         }
+    }
+
+    /// Opens the backlog for destinations with these names. Returns, too, whether the relay before has
+    /// not ended as it should.
+    fn begin_backlog(&self, names: &[String]) -> rusqlite::Result<(Backlog, Vec<Key>, bool)> {
+        backlog::examine(&self.backlog)?;
+        let mut backlog = Backlog::open(&self.backlog, Commit::Durable)?;
+        backlog.rename(|name| name.parse::<Address>().ok().map(|known| known.to_string()))?;
+        let keys = backlog.enroll(names)?;
+        let was_left_open = backlog.was_left_open()?;
+        backlog.begin()?;
+        Ok((backlog, keys, was_left_open))
     }
 
     fn open_backlog(&self, commit: Commit) -> Result<Backlog, Failure> {

@@ -168,23 +168,21 @@ impl Outlet {
                     ..
                 } = &batch[count];
                 warn!(
-                    "{} refuses bug {bug}, {when}, for good, which it will not get: {why}",
+                    "{} refuses bug {bug}, {when}, for good, which it will not get (relay --refused shows it): {why}",
                     self.name
                 );
-                self.succeed(&batch[count])?;
-                self.backlog.note_error(
-                    self.key,
-                    &format!("bug {bug}, {when}, was refused: {why}"),
-                    unix_now(),
-                    None,
-                )?;
+                self.state.done = batch[count].id;
+                self.work()?;
+                self.backlog
+                    .refuse(self.key, &batch[count], &why, unix_now())?;
                 Ok(Step::Next)
             }
-            Err(SendError::Failed(_) | SendError::PutOff(_) | SendError::NotTaken(_))
-                if self.stop.is_requested() =>
-            {
-                Ok(Step::End)
-            }
+            Err(
+                SendError::Failed(_)
+                | SendError::PutOff(_)
+                | SendError::PutOffFor(..)
+                | SendError::NotTaken(_),
+            ) if self.stop.is_requested() => Ok(Step::End),
             Err(SendError::Failed(why)) => {
                 let pause = self.backoff.next_pause(fastrand::f64());
                 self.fail(why, pause).map(Step::Pause)
@@ -193,6 +191,7 @@ impl Outlet {
                 let pause = self.pauses.next_pause();
                 self.fail(why, pause).map(Step::Pause)
             }
+            Err(SendError::PutOffFor(why, pause)) => self.fail(why, pause).map(Step::Pause),
             Err(SendError::NotTaken(why)) => self.fail(why, NOT_TAKEN_PAUSE).map(Step::Pause),
             Err(SendError::NobodyReads) => {
                 // There is no receiver any more when the relay is about to end anyway.
@@ -212,6 +211,7 @@ impl Outlet {
                 SendError::Failed(why)
                 | SendError::Refused(why)
                 | SendError::PutOff(why)
+                | SendError::PutOffFor(why, _)
                 | SendError::NotTaken(why),
             ) => {
                 let pause = self.backoff.next_pause(fastrand::f64());
@@ -266,9 +266,10 @@ impl Outlet {
         } else {
             warn!("{}: {why}; trying again until it works", self.name);
         }
+        // Logged, even if it cannot be noted.
+        let why = self.state.logged.insert(why);
         self.backlog
-            .note_error(self.key, &why, unix_now(), Some(next_attempt))?;
-        self.state.logged = Some(why);
+            .note_error(self.key, why, unix_now(), Some(next_attempt))?;
         Ok(pause)
     }
 

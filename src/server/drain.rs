@@ -1,6 +1,8 @@
 //! Closing many clients, spread over some time: all of them at the end of the server, and those of
 //! a feed that may have missed updates, so that they come back and ask.
 
+use std::collections::HashSet;
+
 use super::Server;
 use crate::connection::{CloseReason, Phase, Stream};
 use crate::moment::Moment;
@@ -16,6 +18,10 @@ pub(super) struct Drain {
     duration: u32,
     /// Those that are still to be closed.
     clients: Vec<ClientId>,
+    /// The same, to be found in.
+    waiting: HashSet<ClientId, foldhash::fast::RandomState>,
+    /// Those of them that cannot wait.
+    hurried: Vec<ClientId>,
     clients_at_begin: usize,
 }
 
@@ -62,11 +68,7 @@ impl<S: Stream> Server<S> {
             let Some(drain) = &mut self.gap_reports[feed].drain else {
                 continue;
             };
-            let due = drain.take_due(now);
-            if !due.is_empty() {
-                self.hubs[feed].close_gap();
-            }
-            for client in due {
+            for client in drain.take_due(now) {
                 let connection = self.connections.get(client.index());
                 if connection.is_some_and(|connection| connection.phase == Phase::Open) {
                     self.end(client, CloseReason::MissedUpdates, now);
@@ -74,7 +76,7 @@ impl<S: Stream> Server<S> {
             }
             self.gap_reports[feed]
                 .drain
-                .take_if(|drain| drain.clients.is_empty());
+                .take_if(|drain| drain.waiting.is_empty());
         }
     }
 
@@ -128,6 +130,15 @@ impl<S: Stream> Server<S> {
 }
 
 impl GapReport {
+    /// Whether a client is to be closed. It gets no update before: with the newer time it could go
+    /// to another server, which would not send it what is missing here.
+    pub(super) fn keeps_from(&mut self, client: ClientId) -> bool {
+        let drain = self.drain.as_mut();
+        let is_waiting = |drain: &&mut Drain| drain.waiting.contains(&client);
+        let drain = drain.filter(is_waiting);
+        drain.map(|drain| drain.hurried.push(client)).is_some()
+    }
+
     /// Milliseconds until the next gap may be reported.
     fn until_next(&self, now: Moment) -> u32 {
         self.last
@@ -142,6 +153,8 @@ impl Drain {
             began: now,
             duration,
             clients_at_begin: clients.len(),
+            waiting: clients.iter().copied().collect(),
+            hurried: Vec::new(),
             clients,
         }
     }
@@ -155,12 +168,16 @@ impl Drain {
                     - (self.clients_at_begin as u64 * passed / u64::from(duration)) as usize
             }
         };
-        self.clients.split_off(left.min(self.clients.len()))
+        let mut due = self.clients.split_off(left.min(self.clients.len()));
+        due.append(&mut self.hurried);
+        due.retain(|client| self.waiting.remove(client));
+        due
     }
 
     /// Milliseconds until the next client is to be closed.
     pub(super) fn until_next(&self, now: Moment) -> Option<u32> {
         const STEP: u32 = 10;
-        (!self.clients.is_empty()).then(|| self.began.plus(self.duration).since(now).min(STEP))
+        let step = if self.hurried.is_empty() { STEP } else { 0 };
+        (!self.waiting.is_empty()).then(|| self.began.plus(self.duration).since(now).min(step))
     }
 }

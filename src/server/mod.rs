@@ -221,10 +221,10 @@ impl<S: Stream> Server<S> {
             return;
         };
         let mut push = None;
-        let turn = &mut self.turn;
+        let (turn, report) = (&mut self.turn, &mut self.gap_reports[usize::from(feed.0)]);
         for client in hub.publish(update.clone(), credible_until) {
             let connection = &mut self.connections[client.index()];
-            if connection.phase == Phase::Open {
+            if connection.phase == Phase::Open && !report.keeps_from(client) {
                 let push = *push.get_or_insert_with(|| turn.push(feed, update.clone()));
                 turn.deliver(client, &mut connection.listing, push);
             }

@@ -51,6 +51,14 @@ impl<S: Stream> Server<S> {
         std::mem::take(&mut self.posts.new)
     }
 
+    /// Takes posts for a feed that carry this key, and no others.
+    pub fn set_webhook_key(&mut self, feed: FeedId, key: &str) {
+        let webhooks = self.site.webhooks.iter_mut();
+        for webhook in webhooks.filter(|webhook| webhook.feed == feed) {
+            key.clone_into(&mut webhook.key);
+        }
+    }
+
     /// Answers a client that has posted something, if it is still there.
     pub fn answer(&mut self, post: PostId, answer: Answer, now: Moment) {
         let Some(client) = self.posts.unanswered.remove(&post) else {

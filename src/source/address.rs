@@ -46,7 +46,7 @@ impl Address {
     /// When the place cannot be reached or written to.
     pub fn notify(&self, bugs: &[BugId]) -> Result<(), Error> {
         match self {
-            Address::Database(database) => database.table()?.insert(bugs),
+            Address::Database(database) => database.notify(bugs),
             Address::Amqp(settings) => amqp::notify(settings, bugs),
             Address::Webhook(_) => {
                 Err("a webhook takes posts, which bugzfeed notify does not send".into())

@@ -9,7 +9,7 @@ use amiquip::{Channel, Consumer, ConsumerMessage, ConsumerOptions, Delivery};
 use crossbeam_channel::{Receiver, select};
 use log::{debug, info, warn};
 
-use super::streams::{Loss, Reason, Streams};
+use super::streams::{Missed, Proof};
 use super::{Sink, Source};
 use crate::amqp::topology::{self, Gap};
 use crate::amqp::{Ended, Number, Session, Settings};
@@ -31,14 +31,6 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// How often it is seen whether what is in doubt has become known.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
-/// How long messages may be on their way that were announced, without any of them arriving; and how
-/// long where the queue is one that may lack them.
-const ON_THE_WAY_MAX: Duration = Duration::from_secs(60);
-const GAP_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How soon after a gap a stream that is not known is no further gap.
-const SAME_GAP: Duration = Duration::from_secs(30);
-
 /// The note that says which numbered messages have been delivered.
 const STREAMS: &str = "streams";
 
@@ -49,15 +41,9 @@ const READER: &str = "reader";
 #[derive(Debug)]
 pub(super) struct Queue {
     settings: Settings,
-    /// Why updates may be missing, until [`Sink::missed`] has reported it, or the relay's numbers
-    /// have proven that none are.
-    gap: Option<Gap>,
-    /// When a gap was reported last.
-    gap_reported: Option<Instant>,
-    /// Which numbered messages have come; read from the history's notes at the first connection.
-    streams: Option<Streams>,
-    /// What is noted of `streams`.
-    noted: String,
+    proof: Proof,
+    /// What is noted of it; read from the history's notes at the first connection.
+    noted: Option<String>,
     is_in_doubt: bool,
     /// Whether the queue was compared with what is asked for.
     has_compared: bool,
@@ -90,10 +76,8 @@ impl Queue {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings,
-            gap: None,
-            gap_reported: None,
-            streams: None,
-            noted: String::new(),
+            proof: Proof::default(),
+            noted: None,
             is_in_doubt: true,
             is_marked: false,
             has_compared: false,
@@ -137,7 +121,12 @@ impl Queue {
             return Ok(());
         }
         let reader = sink.note(READER);
-        let queue = topology::bind(session, &self.settings, reader.as_deref(), &mut self.gap)?;
+        let queue = topology::bind(
+            session,
+            &self.settings,
+            reader.as_deref(),
+            &mut self.proof.gap,
+        )?;
         if !std::mem::replace(&mut self.has_compared, true) {
             topology::compare(session, &self.settings, &queue)?;
         }
@@ -164,8 +153,14 @@ impl Queue {
         let mut checked = Instant::now();
         loop {
             if checked.elapsed() >= CHECK_EVERY {
-                topology::check(session, &channel, &queue, &self.settings, &mut self.gap)?;
-                topology::find_lost(session, &self.settings, &mut self.gap)?;
+                topology::check(
+                    session,
+                    &channel,
+                    &queue,
+                    &self.settings,
+                    &mut self.proof.gap,
+                )?;
+                topology::find_lost(session, &self.settings, &mut self.proof.gap)?;
                 announcements.bind(session, &self.settings)?;
                 checked = Instant::now();
             }
@@ -195,7 +190,7 @@ impl Queue {
         sink: &mut Sink,
         stop: &Stop,
     ) -> Result<bool, Error> {
-        while !topology::find_exchange(session, &self.settings, &mut self.gap)? {
+        while !topology::find_exchange(session, &self.settings, &mut self.proof.gap)? {
             sink.down(&format!(
                 "the exchange {} does not exist in the virtual host {}",
                 self.settings.exchange, self.settings.vhost
@@ -228,7 +223,7 @@ impl Queue {
                     last = Some(delivery);
                 }
                 ConsumerMessage::ServerCancelled => {
-                    self.gap = Some(Gap::QueueDeleted);
+                    self.proof.gap = Some(Gap::QueueDeleted);
                     end = Some("the queue was deleted".into());
                 }
                 other => end = Some(why_ended(other, session)),
@@ -248,25 +243,24 @@ impl Queue {
 
     /// Hands updates over, with the numbers that they have come to.
     fn deliver(&mut self, updates: Vec<Update>, sink: &mut Sink) -> Result<(), Error> {
-        let note = self.streams().note();
-        if note == self.noted {
+        let note = self.proof.note();
+        if self.noted.as_ref() == Some(&note) {
             sink.deliver(updates)?;
         } else {
             sink.deliver_with_notes(updates, &[(STREAMS, note.clone())])?;
-            self.noted = note;
+            self.noted = Some(note);
         }
         Ok(())
     }
 
     /// Takes the number of a message. What is lost is reported before the number is noted.
     fn number(&mut self, delivery: &Delivery, sink: &mut Sink) -> Result<(), Error> {
-        let now = Instant::now();
         let id = delivery.properties.message_id().as_deref();
-        let loss = match id.and_then(|id| id.parse::<Number>().ok()) {
-            Some(number) => self.streams().arrived(&number, now),
-            None => self.streams().arrived_without_number(now),
-        };
-        self.report_loss(loss, sink)
+        let number = id.and_then(|id| id.parse::<Number>().ok());
+        let missed = self
+            .proof
+            .arrived(number.as_ref(), sink.has_history(), Instant::now());
+        report(missed, sink)
     }
 
     /// Takes an announcement.
@@ -282,8 +276,10 @@ impl Queue {
         };
         let text = std::str::from_utf8(&delivery.body).unwrap_or_default();
         if let Ok(announcement) = text.parse() {
-            let loss = self.streams().announced(&announcement, Instant::now());
-            self.report_loss(loss, sink)?;
+            let missed = self
+                .proof
+                .announced(&announcement, sink.has_history(), Instant::now());
+            report(missed, sink)?;
             self.deliver(Vec::new(), sink)?;
         }
         delivery.ack(channel).map_err(|error| session.error(error))
@@ -319,41 +315,25 @@ impl Queue {
 
     /// A connection begins to read.
     fn begin(&mut self, sink: &Sink) {
-        if self.streams.is_none() {
-            self.noted = sink.note(STREAMS).unwrap_or_default();
-            self.streams = Some(Streams::read(Some(&self.noted)));
+        if self.noted.is_none() {
+            let noted = self.noted.insert(sink.note(STREAMS).unwrap_or_default());
+            self.proof.read(Some(noted));
         }
-        self.streams().connected(Instant::now());
+        self.proof.connected(Instant::now());
         self.is_marked = false;
-    }
-
-    fn streams(&mut self) -> &mut Streams {
-        self.streams.get_or_insert_default()
     }
 
     /// Reports what is known by now: that updates are missing, that they may be, or that none are.
     fn settle(&mut self, session: &mut Session, sink: &mut Sink) -> Result<(), Error> {
-        let now = Instant::now();
-        let patience = if self.gap.is_some() {
-            GAP_PATIENCE
-        } else {
-            ON_THE_WAY_MAX
-        };
-        let loss = self.streams().tick(now, patience);
-        self.report_loss(loss, sink)?;
-        if let Some(gap) = self.gap {
-            if self.streams().have_proven(now) {
-                info!(
-                    "{}: {gap}, but the relay's numbers show that nothing is missing",
-                    self.settings
-                );
-                self.gap = None;
-            } else if !self.streams().can_prove() {
-                self.report_gap(gap, sink)?;
-            }
+        let settled = self.proof.settle(sink.has_history(), Instant::now());
+        report(settled.missed, sink)?;
+        if let Some(gap) = settled.disproved {
+            info!(
+                "{}: {gap}, but the relay's numbers show that nothing is missing",
+                self.settings
+            );
         }
-        let is_in_doubt = self.gap.is_some() || self.streams().is_in_doubt(now);
-        match (self.is_in_doubt, is_in_doubt) {
+        match (self.is_in_doubt, settled.is_in_doubt) {
             (false, true) => self.doubt(sink)?,
             (true, false) => {
                 if !std::mem::replace(&mut self.is_marked, true)
@@ -373,29 +353,13 @@ impl Queue {
         self.is_in_doubt = true;
         Ok(sink.doubt()?)
     }
+}
 
-    fn report_gap(&mut self, gap: Gap, sink: &Sink) -> Result<(), Error> {
-        sink.missed(&gap.to_string(), None)?;
-        (self.gap, self.gap_reported) = (None, Some(Instant::now()));
-        Ok(())
+fn report(missed: impl IntoIterator<Item = Missed>, sink: &Sink) -> Result<(), Error> {
+    for Missed { reason, until } in missed {
+        sink.missed(&reason, until)?;
     }
-
-    /// Reports a loss that the numbers show, unless it is what was reported a moment ago: with a
-    /// queue that was made anew, each stream is one that is not known.
-    fn report_loss(&mut self, loss: Option<Loss>, sink: &Sink) -> Result<(), Error> {
-        let is_reported = self
-            .gap_reported
-            .is_some_and(|reported| reported.elapsed() < SAME_GAP);
-        match loss {
-            // Without a history, nothing has been promised that it could have broken.
-            Some(loss) if loss.reason != Reason::Unknown || !is_reported && sink.has_history() => {
-                sink.missed(&loss.reason.to_string(), loss.until)?;
-                self.gap_reported = Some(Instant::now());
-            }
-            Some(_) | None => {}
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// Somebody else reads from the queue.

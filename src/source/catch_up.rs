@@ -19,6 +19,10 @@ use crate::work::{self, Error, Health, Stop, Supervised};
 /// its CPU time, which an answer over HTTP costs, is a hundredth of that.
 const ASK_EVERY: Duration = Duration::from_secs(50);
 
+/// How often it is seen whether an account that could not read Bugzilla's table may do so now. Seldom,
+/// since some databases log each refusal.
+const LOOK_EVERY: Duration = Duration::from_secs(600);
+
 /// How long a source that has begun to read is left alone before Bugzilla is asked.
 const SETTLING: Duration = Duration::from_millis(300);
 
@@ -37,6 +41,14 @@ impl Address {
         match self {
             Address::Database(_) => Sees::All,
             Address::Bugzilla(settings) => settings.sees,
+        }
+    }
+
+    /// Whether only public bugs are found.
+    pub(crate) fn is_public_only(&self) -> bool {
+        match self {
+            Address::Database(database) => database.is_public_only(),
+            Address::Bugzilla(settings) => settings.is_public_only(),
         }
     }
 
@@ -76,6 +88,10 @@ pub struct CatchUp {
     asker: Box<dyn Asker>,
     /// Whether nobody has asked for the catch-up: where it is not possible, there is none.
     is_optional: bool,
+    /// Which bugs are seen.
+    sees: Sees,
+    /// Whether it has turned out that nobody can be asked for now.
+    is_off: bool,
     shared: Shared,
     health: Health,
 }
@@ -90,6 +106,8 @@ impl CatchUp {
         Ok(Self {
             asker: address.asker()?,
             is_optional,
+            sees: address.sees(),
+            is_off: false,
             shared: sink.shared(),
             health: Health::new("catching up with", address.to_string()),
         })
@@ -102,24 +120,35 @@ impl CatchUp {
 }
 
 impl CatchUp {
+    /// Whether Bugzilla can be asked. That it cannot, where nobody has asked for that, is logged
+    /// once.
     fn can_ask(&mut self) -> Result<bool, Error> {
-        match self.asker.can_ask()? {
-            true => Ok(true),
-            false if self.is_optional && says_bugzilla(self.health.name()) => {
-                warn!(
-                    "{}: there is no table bugs: is this Bugzilla's own file? It is in data/db in Bugzilla's folder, and called as the database in localconfig",
-                    self.health.name()
-                );
-                Ok(false)
+        if self.asker.can_ask()? {
+            if std::mem::take(&mut self.is_off) {
+                self.shared.can_ask(self.sees);
             }
-            false if self.is_optional => {
-                info!(
-                    "{}: there is no table bugs of which this account can read bug_id and delta_ts, so what gets lost is reported to clients and not made good",
-                    self.health.name()
-                );
-                Ok(false)
-            }
-            false => Err("this account cannot read bug_id and delta_ts in the table bugs, or there is no such table; GRANT SELECT (bug_id, delta_ts) ON bugs".into()),
+            return Ok(true);
+        }
+        if !self.is_optional {
+            return Err("this account cannot read bug_id and delta_ts in the table bugs, or there is no such table; GRANT SELECT (bug_id, delta_ts) ON bugs".into());
+        }
+        if !std::mem::replace(&mut self.is_off, true) {
+            self.say_why_not();
+            self.shared.cannot_ask()?;
+        }
+        Ok(false)
+    }
+
+    fn say_why_not(&self) {
+        let name = self.health.name();
+        if says_bugzilla(name) {
+            warn!(
+                "{name}: there is no table bugs: is this Bugzilla's own file? It is in data/db in Bugzilla's folder, and called as the database in localconfig"
+            );
+        } else {
+            info!(
+                "{name}: there is no table bugs of which this account can read bug_id and delta_ts, so what gets lost is reported to clients and not made good"
+            );
         }
     }
 }
@@ -145,7 +174,8 @@ impl Supervised for CatchUp {
         // The first question, and the one after a failure, are due at once.
         let _ = ring.try_send(());
         loop {
-            if let Err(RecvTimeoutError::Disconnected) = bell.recv_timeout(ASK_EVERY) {
+            let every = if self.is_off { LOOK_EVERY } else { ASK_EVERY };
+            if let Err(RecvTimeoutError::Disconnected) = bell.recv_timeout(every) {
                 return Ok(());
             }
             if stop.is_requested() {
@@ -157,7 +187,7 @@ impl Supervised for CatchUp {
             }
             while bell.try_recv().is_ok() {}
             if !self.health.has_worked_for(Duration::ZERO) && !self.can_ask()? {
-                return Ok(self.shared.cannot_ask()?);
+                continue;
             }
             let (question, since) = self.shared.question();
             let found = self.asker.ask(since)?;
@@ -172,5 +202,75 @@ impl Supervised for CatchUp {
 
     fn is_final(&mut self, error: &Error) -> bool {
         error.is::<Closed>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::{Poll, Token};
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::inbox::{self, Inbox, Notice};
+    use crate::promise::Promise;
+    use crate::source::{Feed, Kept};
+    use crate::update::FeedId;
+
+    /// Waits until the loop gets this.
+    fn expect(inbox: &Inbox, what: impl Fn(&Notice) -> bool) {
+        let patience = std::time::Instant::now() + Duration::from_secs(60);
+        while !inbox.take().is_some_and(|notice| what(&notice)) {
+            assert!(std::time::Instant::now() < patience);
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_catch_up_that_is_not_possible_is_tried_again_and_works_as_soon_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("b.db");
+        let database = Connection::open(&file).unwrap();
+        database
+            .execute_batch("CREATE TABLE other (id INTEGER)")
+            .unwrap();
+        let address = format!("sqlite:{}?tz=UTC", file.display());
+        let address: Address = address.parse().unwrap();
+        let poll = Poll::new().unwrap();
+        let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
+        let feed = Feed {
+            id: FeedId(0),
+            source: "test".to_owned(),
+            updates_max: 10,
+            catch_up: Some(Sees::All),
+        };
+        let mut sink = Sink::new(feed, None, &Kept::default(), sender);
+        let catch_up = CatchUp::new(&address, true, &sink).unwrap();
+        let stop = Stop::default();
+        let seen = stop.clone();
+        let thread = std::thread::spawn(move || catch_up.keep_up(&seen));
+        sink.connected().unwrap();
+        let nothing = Promise::Nothing;
+        expect(
+            &inbox,
+            |notice| matches!(notice, Notice::Promise { promise, .. } if *promise == nothing),
+        );
+        database
+            .execute_batch(
+                "CREATE TABLE bugs (bug_id INTEGER PRIMARY KEY, delta_ts DATETIME);
+                 INSERT INTO bugs VALUES (7, '2014-04-03 21:13:45')",
+            )
+            .unwrap();
+        sink.missed("a test", None).unwrap();
+        expect(
+            &inbox,
+            |notice| matches!(notice, Notice::Earlier { updates, .. } if updates.len() == 1),
+        );
+        let all = Promise::After(i64::MIN);
+        expect(
+            &inbox,
+            |notice| matches!(notice, Notice::Promise { promise, .. } if *promise == all),
+        );
+        stop.request();
+        thread.join().unwrap();
     }
 }

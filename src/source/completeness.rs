@@ -15,6 +15,10 @@ use crate::promise::Promise;
 /// How long after a gap an update may arrive that is older than what was lost in it.
 const LATE_COMMIT_MAX: Duration = Duration::from_secs(600);
 
+/// How long after the loop has told its clients of a gap they are not told of another one, with a
+/// minute to spare: `server::drain` tells them every ten minutes at most.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(660);
+
 /// What is known about a feed's updates.
 #[derive(Debug)]
 pub(super) struct Completeness {
@@ -31,6 +35,9 @@ pub(super) struct Completeness {
     floor: i64,
     /// Whether there was a gap that [`Completeness::take_gap`] has not returned yet.
     has_new_gap: bool,
+    /// Until when those who are connected are told of another gap later than it is found. They get
+    /// newer times meanwhile than its end, and must not be promised anything by these.
+    is_told_late_until: Option<Instant>,
 }
 
 /// Updates that may be missing.
@@ -42,6 +49,9 @@ enum Gap {
     /// Up to this time (Unix seconds) of the database; without one, up to an unknown time.
     Found {
         until: Option<i64>,
+        /// The largest time of the updates that have arrived since: those who are connected have
+        /// seen it, and are told of the gap when the source reads.
+        largest: Option<i64>,
     },
     /// It is over, and its end is the largest time of the updates in the window.
     Ending {
@@ -70,6 +80,7 @@ impl Completeness {
             },
             floor: floor.unwrap_or(i64::MIN),
             has_new_gap: false,
+            is_told_late_until: None,
         }
     }
 
@@ -95,7 +106,11 @@ impl Completeness {
         self.gap = match (self.gap, until) {
             // Nobody has been promised anything yet.
             (Gap::Unknown, None) => Gap::Unknown,
-            _ => Gap::Found { until },
+            (Gap::Found { largest, .. }, _) => Gap::Found { until, largest },
+            _ => Gap::Found {
+                until,
+                largest: None,
+            },
         };
         self.lose();
         self.settle(now);
@@ -116,10 +131,13 @@ impl Completeness {
     /// Bugzilla has answered, and what was missing has been handed on. `floor` is the time up to
     /// which even Bugzilla's answer leaves something out, in Unix seconds: it will not come again,
     /// whatever the answer proves.
-    pub(super) fn answered(&mut self, question: Question, floor: Option<i64>) {
+    pub(super) fn answered(&mut self, question: Question, floor: Option<i64>, now: Instant) {
         if let Some(floor) = floor {
-            self.floor = self.floor.max(floor);
-            self.has_new_gap = true;
+            let late = match self.tell(now) {
+                true => TOLD_AGAIN_AFTER.as_secs().cast_signed(),
+                false => 0,
+            };
+            self.floor = self.floor.max(floor + late);
         }
         if !self.can_ask || !self.is_reading || question.0 != self.epoch {
             return;
@@ -129,12 +147,12 @@ impl Completeness {
     }
 
     /// Bugzilla has answered for the first time, with all that changed after `floor` (Unix seconds).
-    pub(super) fn filled(&mut self, question: Question, floor: i64) {
+    pub(super) fn filled(&mut self, question: Question, floor: i64, now: Instant) {
         self.floor = match self.gap {
             Gap::None => self.floor.min(floor),
             Gap::Unknown | Gap::Found { .. } | Gap::Ending { .. } => floor,
         };
-        self.answered(question, None);
+        self.answered(question, None, now);
     }
 
     /// It turns out that nobody can be asked.
@@ -143,8 +161,16 @@ impl Completeness {
         self.settle(now);
     }
 
+    /// It turns out that somebody can be asked after all, about all bugs or some.
+    pub(super) fn can_ask(&mut self, about_all: bool) {
+        self.can_ask = about_all;
+    }
+
     /// An update has arrived, with a credible time in Unix seconds.
     pub(super) fn delivered(&mut self, seconds: i64, now: Instant) {
+        if let Gap::Found { largest, .. } = &mut self.gap {
+            *largest = (*largest).max(Some(seconds));
+        }
         if let Gap::Ending { since, largest } = &mut self.gap {
             let end = largest.map_or(seconds, |largest| largest.max(seconds));
             *largest = Some(end);
@@ -178,6 +204,16 @@ impl Completeness {
         self.is_reading && std::mem::take(&mut self.has_new_gap)
     }
 
+    /// Has those who are connected be told of a gap; returns whether that happens later.
+    fn tell(&mut self, now: Instant) -> bool {
+        self.has_new_gap = true;
+        let is_late = self.is_told_late_until.is_some_and(|until| now < until);
+        // One that is told late is told up to ten minutes later, and the next one after that.
+        let later = TOLD_AGAIN_AFTER * if is_late { 2 } else { 1 };
+        self.is_told_late_until = Some(now + later);
+        is_late
+    }
+
     fn lose(&mut self) {
         self.has_answer = false;
         self.epoch += 1;
@@ -189,14 +225,21 @@ impl Completeness {
             return;
         }
         match self.gap {
-            Gap::Found { until: Some(until) } => {
-                self.floor = self.floor.max(until);
-                self.gap = Gap::None;
-                self.has_new_gap = true;
+            Gap::Found { until, largest } => {
+                let is_told_late = self.tell(now);
+                let end = until.max(largest);
+                if let Some(end) = end.filter(|_| until.is_some() && !is_told_late) {
+                    self.floor = self.floor.max(end);
+                    self.gap = Gap::None;
+                } else {
+                    self.gap = Gap::Ending {
+                        since: now,
+                        largest: end,
+                    };
+                }
             }
-            Gap::Found { until: None } | Gap::Unknown => {
-                // Nobody was connected before this process started.
-                self.has_new_gap |= self.gap != Gap::Unknown;
+            // Nobody was connected before this process started.
+            Gap::Unknown => {
                 self.gap = Gap::Ending {
                     since: now,
                     largest: None,
@@ -238,8 +281,46 @@ mod tests {
         assert_eq!(feed.promise(), Promise::After(500));
         assert!(feed.take_gap());
         assert!(!feed.take_gap());
-        feed.missed(Some(400), Instant::now());
-        assert_eq!(feed.promise(), Promise::After(500));
+    }
+
+    #[test]
+    fn what_arrives_before_those_who_are_connected_are_told_of_a_gap_counts_for_its_end() {
+        let now = Instant::now();
+        let mut feed = Completeness::new(Some(100), false);
+        feed.stopped_reading();
+        feed.missed(Some(500), now);
+        feed.delivered(501, now);
+        assert!(!feed.take_gap());
+        feed.reads(now);
+        assert!(feed.take_gap());
+        assert_eq!(feed.promise(), Promise::After(501));
+    }
+
+    #[test]
+    fn a_gap_that_is_told_late_has_no_known_end_for_ten_minutes() {
+        let start = Instant::now();
+        let mut feed = Completeness::new(Some(100), false);
+        feed.reads(start);
+        feed.missed(Some(500), start);
+        feed.missed(Some(510), at(start, 300));
+        assert_eq!((feed.promise(), feed.floor()), (Promise::Nothing, None));
+        // Somebody who is told later may have seen it.
+        feed.delivered(900, at(start, 600));
+        feed.delivered(950, at(start, 900));
+        assert_eq!(feed.promise(), Promise::After(950));
+        feed.missed(Some(400), at(start, 2_000));
+        assert_eq!(feed.promise(), Promise::After(950));
+    }
+
+    #[test]
+    fn what_an_answer_leaves_out_and_is_told_late_counts_up_to_when_it_is_told() {
+        let start = Instant::now();
+        let mut feed = Completeness::new(Some(0), true);
+        feed.reads(start);
+        feed.answered(feed.question(), Some(900), start);
+        assert_eq!(feed.promise(), Promise::After(900));
+        feed.answered(feed.question(), Some(950), at(start, 50));
+        assert_eq!(feed.promise(), Promise::After(950 + 660));
     }
 
     #[test]
@@ -272,16 +353,16 @@ mod tests {
     fn a_feed_that_can_ask_is_in_doubt_until_it_has_been_answered_and_has_no_gap_then() {
         let now = Instant::now();
         let mut feed = Completeness::new(None, true);
-        feed.answered(feed.question(), None);
+        feed.answered(feed.question(), None, Instant::now());
         assert_eq!(feed.promise(), Promise::InDoubt);
         assert!(feed.reads(now));
         assert!(!feed.reads(now));
         assert_eq!(feed.promise(), Promise::InDoubt);
-        feed.answered(feed.question(), None);
+        feed.answered(feed.question(), None, Instant::now());
         assert_eq!(feed.promise(), Promise::After(i64::MIN));
         feed.missed(None, now);
         assert_eq!(feed.promise(), Promise::InDoubt);
-        feed.answered(feed.question(), None);
+        feed.answered(feed.question(), None, Instant::now());
         assert_eq!(feed.promise(), Promise::After(i64::MIN));
         assert!(!feed.take_gap());
     }
@@ -295,19 +376,19 @@ mod tests {
         feed.stopped_reading();
         let in_between = feed.question();
         feed.reads(now);
-        feed.answered(early, None);
-        feed.answered(in_between, None);
+        feed.answered(early, None, Instant::now());
+        feed.answered(in_between, None, Instant::now());
         assert_eq!(feed.promise(), Promise::InDoubt);
     }
 
     #[test]
     fn what_an_answer_leaves_out_while_the_source_does_not_read_is_a_gap_when_it_does() {
         let mut feed = Completeness::new(Some(0), true);
-        feed.answered(feed.question(), Some(900));
+        feed.answered(feed.question(), Some(900), Instant::now());
         assert!(!feed.take_gap());
         feed.reads(Instant::now());
         assert!(feed.take_gap());
-        feed.answered(feed.question(), None);
+        feed.answered(feed.question(), None, Instant::now());
         assert_eq!(feed.promise(), Promise::After(900));
     }
 
@@ -315,7 +396,7 @@ mod tests {
     fn what_even_an_answer_leaves_out_is_a_gap() {
         let mut feed = Completeness::new(Some(0), true);
         feed.reads(Instant::now());
-        feed.answered(feed.question(), Some(900));
+        feed.answered(feed.question(), Some(900), Instant::now());
         assert_eq!(feed.promise(), Promise::After(900));
         assert!(feed.take_gap());
     }

@@ -40,26 +40,15 @@ pub trait Source: Send {
 }
 
 /// Runs a source until `stop` is requested or the loop is gone, and starts it again after each
-/// failure.
-///
-/// # Errors
-/// When another server or relay reads what only one may read.
-pub fn supervise(source: &mut dyn Source, sink: Sink, stop: &Stop) -> Result<(), String> {
-    let mut running = Running {
-        source,
-        sink,
-        refusal: None,
-    };
-    work::supervise(&mut running, stop);
-    running.refusal.map_or(Ok(()), Err)
+/// failure. When another server or relay reads what only one may read, that ends the loop.
+pub fn supervise(source: &mut dyn Source, sink: Sink, stop: &Stop) {
+    work::supervise(&mut Running { source, sink }, stop);
 }
 
 /// A source and what it reads into.
 struct Running<'a> {
     source: &'a mut dyn Source,
     sink: Sink,
-    /// Why the source was not allowed to read.
-    refusal: Option<String>,
 }
 
 impl Supervised for Running<'_> {
@@ -77,10 +66,12 @@ impl Supervised for Running<'_> {
     }
 
     fn is_final(&mut self, error: &Error) -> bool {
-        if error.is::<Claimed>() {
-            self.refusal = Some(format!("{}: {error}", self.sink.health().name()));
+        let is_claimed = error.is::<Claimed>();
+        if is_claimed {
+            // A loop that is gone need not end.
+            let _ = self.sink.refused(error);
         }
-        error.is::<Closed>() || self.refusal.is_some()
+        error.is::<Closed>() || is_claimed
     }
 
     fn pause_max(&self) -> Duration {
@@ -121,7 +112,7 @@ mod tests {
         };
         let sink = Sink::new(feed, None, &Kept::default(), sender);
         let mut script = Script(steps.into_iter());
-        supervise(&mut script, sink, &Stop::default()).unwrap();
+        supervise(&mut script, sink, &Stop::default());
         assert_eq!(script.0.len(), 0);
     }
 
@@ -148,7 +139,7 @@ mod tests {
         let mut table = database.table().unwrap();
         // The last one stays as a bookmark.
         for bug in [7, 8] {
-            table.insert(&[BugId::new(bug).unwrap()]).unwrap();
+            database.notify(&[BugId::new(bug).unwrap()]).unwrap();
         }
         let poll = Poll::new().unwrap();
         let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();

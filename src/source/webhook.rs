@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
@@ -24,6 +24,9 @@ const REPEATS: Duration = Duration::from_secs(24 * 3600);
 
 /// How often it is noted that the server is there.
 const NOTE_EVERY: Duration = Duration::from_secs(60);
+
+/// How often the file with the key is read, so that the key can be changed.
+const KEY_EVERY: Duration = Duration::from_secs(5);
 
 /// The note that says when the server was there last, in Unix seconds.
 const SEEN: &str = "webhook-seen";
@@ -92,6 +95,9 @@ impl fmt::Display for Settings {
 #[derive(Debug)]
 pub(super) struct Webhook {
     posts: PostInbox,
+    settings: Settings,
+    /// The key that posts must carry, and why it could not be read again, if it could not.
+    key: Result<String, String>,
     /// How long the sender repeats a post that was not answered.
     repeats: Duration,
     /// How many posts recorded no change, by reason.
@@ -104,6 +110,8 @@ impl Webhook {
         let (sender, posts) = inbox::open_posts();
         let source = Self {
             posts,
+            settings: settings.clone(),
+            key: Err(String::new()),
             repeats: settings.repeats,
             unreadable: HashMap::new(),
         };
@@ -118,10 +126,19 @@ impl Source for Webhook {
         self.report_absence(sink)?;
         sink.deliver_with_notes(Vec::new(), &[seen_now()])?;
         sink.connected()?;
+        let (mut noted, mut looked) = (Instant::now(), Instant::now());
         while !stop.is_requested() {
-            match self.posts.wait(NOTE_EVERY) {
-                Some(post) => self.take(&post, sink)?,
-                None => sink.deliver_with_notes(Vec::new(), &[seen_now()])?,
+            if let Some(post) = self.posts.wait(KEY_EVERY) {
+                self.take(&post, sink)?;
+                noted = Instant::now();
+            }
+            if noted.elapsed() >= NOTE_EVERY {
+                sink.deliver_with_notes(Vec::new(), &[seen_now()])?;
+                noted = Instant::now();
+            }
+            if looked.elapsed() >= KEY_EVERY {
+                self.look_at_key(sink)?;
+                looked = Instant::now();
             }
         }
         Ok(())
@@ -129,6 +146,20 @@ impl Source for Webhook {
 }
 
 impl Webhook {
+    /// Has the server use the key that its file holds now. One that cannot be read changes nothing.
+    fn look_at_key(&mut self, sink: &Sink) -> Result<(), Closed> {
+        let key = self.settings.credentials().map(|(_, key)| key);
+        if key == self.key {
+            return Ok(());
+        }
+        match &key {
+            Ok(key) => sink.use_key(key.clone())?,
+            Err(why) => warn!("posts must still carry the key that was known before: {why}"),
+        }
+        self.key = key;
+        Ok(())
+    }
+
     /// What was answered is kept, and what was not is posted again: nothing is missing, unless
     /// nobody answered for longer than the sender repeats.
     fn report_absence(&self, sink: &Sink) -> Result<(), Closed> {

@@ -57,7 +57,7 @@ impl Feed {
         let (mut source, _) = address.open(false);
         let thread = {
             let stop = stop.clone();
-            thread::spawn(move || source::supervise(&mut *source, sink, &stop).unwrap())
+            thread::spawn(move || source::supervise(&mut *source, sink, &stop))
         };
         Self {
             poll,
@@ -152,7 +152,8 @@ impl Feed {
                     }
                     Notice::Clock { .. } => panic!("a broker knows no database"),
                     Notice::Earlier { .. } => panic!("a broker knows nothing from before"),
-                    Notice::Answer { .. } => panic!("a broker posts nothing"),
+                    Notice::Answer { .. } | Notice::Key { .. } => panic!("a broker posts nothing"),
+                    Notice::Refused { why } => panic!("{why}"),
                 }
             }
             if let Some(found) = look(self) {

@@ -247,6 +247,42 @@ fn a_queue_that_has_another_length_than_asked_for_is_reported_with_the_command_t
 
 #[test]
 #[ignore = "needs RabbitMQ: run tests/run"]
+fn a_queue_that_does_not_say_what_falls_out_of_it_does_so_after_the_command_that_the_log_names() {
+    log::keep();
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("older");
+    pika.declare_queue("queue/guest/older", "x-max-length", 3.into());
+    let address = broker.url("guest", "older") + "&queue=older";
+    let mut feed = Feed::open(&address);
+    feed.gap();
+    feed.close();
+    let said = log::warned("=older", "rabbitmqctl set_policy");
+    let (_, command) = said[0].split_once("falls out of it: rabbitmqctl ").unwrap();
+    let words = words(command);
+    broker.ctl(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    for bug in 1..=5 {
+        pika.publish("older", bug, WHEN);
+    }
+    let mut feed = Feed::open(&address);
+    feed.gap();
+    assert_eq!(feed.bugs(3), [3, 4, 5]);
+    let lost = "messages have fallen out of the queue";
+    log::said("=older", Level::Info, lost);
+}
+
+/// The words of a command, as a shell reads them.
+fn words(command: &str) -> Vec<String> {
+    let print = format!("printf '%s\\n' {command}");
+    let output = std::process::Command::new("sh")
+        .args(["-c", &print])
+        .output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
 fn an_exchange_from_which_nothing_comes_is_named() {
     log::keep();
     let broker = rabbitmq::shared();

@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use ::log::Level;
+
 use crate::WHEN;
 use crate::feed::Feed;
 use crate::log;
@@ -95,4 +97,22 @@ fn a_peer_that_accepts_and_never_answers_does_not_delay_the_stop() {
         let _connection = listener.accept().unwrap();
         feed.close();
     }
+}
+
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_broker_that_allows_too_few_channels_is_named_with_what_is_enough() {
+    log::keep();
+    let broker = Broker::start();
+    Pika::connect(broker.port).declare("channels");
+    let allow = |channels: u32| {
+        let set = format!("application:set_env(rabbit, channel_max, {channels}).");
+        broker.ctl(&["eval", &set]);
+    };
+    allow(1);
+    let mut feed = Feed::open(&(broker.url("guest", "channels") + "&queue=channels"));
+    log::warned("=channels", "accepted is a channel_max of 3 or more");
+    allow(3);
+    feed.gap();
+    log::said("=channels", Level::Info, "reading updates from");
 }

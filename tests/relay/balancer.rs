@@ -2,71 +2,139 @@
 //! over them.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use socket2::{Domain, Socket, Type};
+use tempfile::TempDir;
 
 use crate::WHEN;
+use crate::crowd::Crowd;
 use crate::program::{Place, terminate};
-use crate::support::rabbitmq::{self, free_ports};
-use crate::support::server::{PATIENCE, Server, wait_until};
+use crate::support::docs;
+use crate::support::nginx::Nginx;
+use crate::support::rabbitmq::{self, Broker};
+use crate::support::server::{PATIENCE, Server};
+use crate::support::unprivileged::certificate;
 
+const PAGE: &str = "scaling.md";
+const TRY_IT: &str = "Try it on one machine";
+
+/// How many clients print what they get, and how many are counted.
 const CLIENTS: usize = 9;
+const CROWD: usize = 150;
 
-/// The nginx of docs/scaling.md, but for the ports.
-struct Nginx {
-    address: SocketAddr,
-    process: Child,
+/// How long clients may take to leave a server that hangs. Some must wait for it twice, 15 s each.
+const HUNG_PATIENCE: Duration = Duration::from_secs(75);
+
+/// What docs/scaling.md shows: three servers, each with a queue of its own, behind nginx.
+struct Site {
+    folder: TempDir,
+    /// It ends when nobody holds it.
+    _broker: Arc<Broker>,
+    exchange: String,
+    servers: Vec<Option<Server>>,
+    addresses: Vec<SocketAddr>,
+    nginx: Nginx,
 }
 
-impl Nginx {
-    fn start(folder: &Path, servers: &[Server]) -> Self {
-        let guide =
-            fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/scaling.md")).unwrap();
-        let block = guide
-            .split("\n```nginx\n")
-            .nth(1)
-            .expect("a block for nginx")
-            .split("\n```")
-            .next()
-            .unwrap();
-        let [port] = free_ports();
-        let mut block = block.replace("127.0.0.1:8840", &format!("127.0.0.1:{port}"));
-        for (server, number) in servers.iter().zip(1..) {
-            let example = format!("127.0.0.1:884{number} ");
-            assert!(block.contains(&example), "{block}");
-            block = block.replace(&example, &format!("{} ", server.address));
+impl Site {
+    /// Starts all, as the page says, with further options of the servers'.
+    fn start(name: &str, options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = rabbitmq::shared();
+        let exchange = broker.url("guest", &format!("exchange/guest/{name}"));
+        let servers: Vec<Server> = (0..3)
+            .map(|number| serve(folder.path(), &exchange, number, "127.0.0.1:0", options))
+            .collect();
+        let addresses: Vec<SocketAddr> = servers.iter().map(|server| server.address).collect();
+        let places: Vec<(String, String)> = (0..3)
+            .map(|number| (example(number), addresses[number].to_string()))
+            .collect();
+        let places: Vec<(&str, String)> = places
+            .iter()
+            .map(|(example, here)| (example.as_str(), here.clone()))
+            .collect();
+        let [configuration] = &docs::blocks(&docs::section(PAGE, TRY_IT), "nginx")[..] else {
+            panic!("not one configuration of nginx");
+        };
+        let nginx = Nginx::start(folder.path(), configuration, "127.0.0.1:8840", &places);
+        Self {
+            folder,
+            _broker: broker,
+            exchange,
+            servers: servers.into_iter().map(Some).collect(),
+            addresses,
+            nginx,
         }
-        let around = "daemon off; pid nginx.pid; error_log error.log; worker_processes 1; events { worker_connections 100; }
-            http { access_log off; client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c; uwsgi_temp_path d; scgi_temp_path e;";
-        fs::write(folder.join("nginx.conf"), format!("{around}\n{block}\n}}")).unwrap();
-        let mut command = Command::new("/usr/sbin/nginx");
-        command
-            .args(["-e", "error.log", "-c", "nginx.conf", "-p"])
-            .arg(folder)
-            .stdin(Stdio::null());
-        let process = command.spawn().expect("nginx is needed");
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        wait_until("nginx listens", || {
-            std::net::TcpStream::connect(address).ok()
-        });
-        Self { address, process }
+    }
+
+    fn server(&self, number: usize) -> &Server {
+        self.servers[number].as_ref().expect("it runs")
+    }
+
+    /// Ends a server, and waits for its end.
+    fn end(&mut self, number: usize, signal: Signal) {
+        self.servers[number].take().expect("it runs").end(signal);
+    }
+
+    /// Starts the ended server again, where and as it was.
+    fn start_again(&mut self, number: usize) {
+        let address = self.addresses[number].to_string();
+        let server = serve(self.folder.path(), &self.exchange, number, &address, &[]);
+        self.servers[number] = Some(server);
+    }
+
+    /// Publishes a change, as `bugzfeed notify` does.
+    fn change(&self, bug: u64) {
+        let mut notify = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
+        notify.args(["notify", &bug.to_string(), "--source", &self.exchange]);
+        assert!(notify.status().unwrap().success());
     }
 }
 
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // Asked to, it ends its workers as well.
-        let _ = rustix::process::kill_process(
-            rustix::process::Pid::from_child(&self.process),
-            rustix::process::Signal::TERM,
-        );
-        let _ = self.process.wait();
-    }
+/// Where the page's server of this number listens.
+fn example(number: usize) -> String {
+    format!("127.0.0.1:884{}", number + 1)
+}
+
+/// Runs the page's command for a server, with another address and broker.
+fn serve(folder: &Path, exchange: &str, number: usize, address: &str, options: &[&str]) -> Server {
+    let blocks = docs::blocks(&docs::section(PAGE, TRY_IT), "sh");
+    let mut commands = blocks
+        .iter()
+        .flat_map(|block| block.lines())
+        .filter(|line| line.starts_with("bugzfeed serve "));
+    let command = commands.nth(number).expect("three servers");
+    let command = command.trim_start_matches("bugzfeed serve ");
+    // Tests share a broker.
+    let name = exchange.rsplit('/').next().expect("a name");
+    let source = format!("{exchange}&queue={name}-");
+    let command = command
+        .replace(&example(number), address)
+        .replace("amqp://guest:guest@127.0.0.1/?queue=", &source)
+        // The changes of these tests stand in no Bugzilla.
+        .replace(" --catch-up sqlite:bugzilla.db", "");
+    let arguments: Vec<&str> = command
+        .split(' ')
+        .map(|argument| argument.trim_matches('\''))
+        .chain(options.iter().copied())
+        .collect();
+    assert!(
+        arguments.contains(&address) && command.contains(exchange),
+        "{command}"
+    );
+    let server = Server::start_in(folder, &arguments);
+    // What is published before a queue is bound is in none.
+    server.program().wait_for_line("reading updates from");
+    server
 }
 
 /// A `bugzfeed watch`.
@@ -78,9 +146,15 @@ struct Watch {
 
 impl Watch {
     fn start(address: SocketAddr, bugs: &[u32]) -> Self {
+        Self::start_with(&[&format!("ws://{address}/")], bugs)
+    }
+
+    /// Starts it with these options and this URL.
+    fn start_with(arguments: &[&str], bugs: &[u32]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
         command
-            .args(["watch", "--since", WHEN, &format!("ws://{address}/")])
+            .args(["watch", "--since", WHEN])
+            .args(arguments)
             .args(bugs.iter().map(u32::to_string));
         let mut process = command
             .stdin(Stdio::null())
@@ -136,21 +210,12 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
 #[test]
 #[ignore = "needs RabbitMQ and nginx: run tests/run"]
 fn clients_of_three_servers_behind_nginx_get_everything_also_when_a_server_is_killed() {
-    let broker = rabbitmq::shared();
-    let exchange = broker.url("guest", "exchange/guest/balanced");
-    let mut servers: Vec<Server> = ["one", "two", "three"]
-        .map(|label| Server::start(&["--source", &format!("{exchange}&queue=balanced-{label}")]))
-        .into();
-    // What is published before a queue is bound is in none.
-    for server in &servers {
-        server.program().wait_for_line("reading updates from");
-    }
+    let mut site = Site::start("balanced", &[]);
     let place = Place::new();
-    let relay = place.relay(&[&exchange]);
-    let nginx = Nginx::start(place.path(), &servers);
+    let relay = place.relay(&[&site.exchange]);
     let bugs: Vec<u32> = (1..=400).collect();
     let watches: Vec<Watch> = (0..CLIENTS)
-        .map(|_| Watch::start(nginx.address, &bugs))
+        .map(|_| Watch::start(site.nginx.address, &bugs))
         .collect();
     place.table().record(bugs[..100].iter().copied());
     for watch in &watches {
@@ -158,7 +223,7 @@ fn clients_of_three_servers_behind_nginx_get_everything_also_when_a_server_is_ki
     }
     // Killed while changes go out.
     place.table().record(bugs[100..200].iter().copied());
-    drop(servers.remove(1));
+    site.end(1, Signal::KILL);
     place.table().record(bugs[200..300].iter().copied());
     for watch in &watches {
         watch.expect(&bugs[100..300]);
@@ -179,4 +244,117 @@ fn clients_of_three_servers_behind_nginx_get_everything_also_when_a_server_is_ki
         .count();
     assert_eq!(cut_off, CLIENTS / 3);
     terminate(relay);
+}
+
+#[test]
+#[ignore = "needs RabbitMQ and nginx: run tests/run"]
+fn a_rolling_restart_brings_all_clients_back_and_refuses_nobody() {
+    let mut site = Site::start("rolling", &[]);
+    let crowd = Crowd::start(site.nginx.address, CROWD);
+    crowd.expect_all("all are in", 0..0);
+    for number in 0..3 {
+        site.end(number, Signal::TERM);
+        site.change(number as u64 + 1);
+        crowd.expect_all("all are with the others", 1..number as u64 + 2);
+        site.start_again(number);
+    }
+    site.change(4);
+    crowd.expect_all("all have come back", 1..5);
+    assert_eq!(crowd.refusals(), BTreeSet::new());
+}
+
+#[test]
+#[ignore = "needs RabbitMQ and nginx: run tests/run"]
+fn full_servers_refuse_the_rest_with_503_and_let_in_whoever_comes_when_others_leave() {
+    let site = Site::start("full", &["--connections", "20"]);
+    let mut crowd = Crowd::start(site.nginx.address, 80);
+    crowd.expect_some(60);
+    assert_eq!(crowd.refusals(), BTreeSet::from([503]));
+    crowd.shrink(30);
+    crowd.expect_some(50);
+    assert_eq!(crowd.refusals(), BTreeSet::from([503]));
+}
+
+#[test]
+#[ignore = "needs RabbitMQ and nginx: run tests/run"]
+fn a_server_that_hangs_keeps_its_clients_for_half_a_minute_and_newcomers_for_a_quarter() {
+    let mut site = Site::start("hung", &[]);
+    let mut crowd = Crowd::start(site.nginx.address, CROWD);
+    crowd.expect_all("all are in", 0..0);
+    site.server(1).program().signal(Signal::STOP);
+    site.change(1);
+    crowd.expect_all_within(HUNG_PATIENCE, "all are with the others", 1..2);
+    crowd.grow(10);
+    crowd.expect_all_within(HUNG_PATIENCE, "the newcomers are in", 0..0);
+    site.end(1, Signal::KILL);
+    site.start_again(1);
+    site.change(2);
+    crowd.expect_all("all are still in", 2..3);
+    assert_eq!(crowd.refusals(), BTreeSet::new());
+}
+
+#[test]
+#[ignore = "needs RabbitMQ and nginx: run tests/run"]
+fn a_machine_that_is_gone_without_a_word_costs_its_clients_seconds() {
+    let mut site = Site::start("gone", &[]);
+    let mut crowd = Crowd::start(site.nginx.address, CROWD);
+    crowd.expect_all("all are in", 0..0);
+    site.end(1, Signal::KILL);
+    let silence = silence(site.addresses[1]);
+    site.change(1);
+    crowd.expect_all("all are with the others", 1..2);
+    crowd.grow(10);
+    crowd.expect_all("the newcomers are in", 0..0);
+    assert_eq!(crowd.refusals(), BTreeSet::new());
+    drop(silence);
+}
+
+/// Makes an address drop who connects, as that of a machine that is gone: its queue is full.
+fn silence(address: SocketAddr) -> (Socket, Vec<Socket>) {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.set_reuse_address(true).unwrap();
+    listener.bind(&address.into()).unwrap();
+    listener.listen(0).unwrap();
+    let queued = (0..4).map(|_| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        // In progress, for the last ones for ever.
+        let _ = socket.connect(&address.into());
+        socket
+    });
+    (listener, queued.collect())
+}
+
+/// One server behind nginx with a certificate, as docs/bugzilla.md shows it.
+#[test]
+#[ignore = "needs nginx: run tests/run"]
+fn a_server_behind_nginx_with_a_certificate_is_watched_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_in(folder.path(), &[]);
+    let address = server.address;
+    let [configuration] = &docs::blocks(&docs::section("bugzilla.md", "See it"), "nginx")[..]
+    else {
+        panic!("not one configuration of nginx");
+    };
+    let places = [
+        ("127.0.0.1:8844", address.to_string()),
+        (
+            "/etc/ssl/bugzfeed.pem",
+            certificate("server.pem").display().to_string(),
+        ),
+        (
+            "/etc/ssl/bugzfeed.key",
+            certificate("server.key").display().to_string(),
+        ),
+    ];
+    let nginx = Nginx::start(folder.path(), configuration, "443", &places);
+    let url = format!("wss://localhost:{}/", nginx.address.port());
+    let ca = certificate("ca.pem");
+    let watch = Watch::start_with(&["--cacert", ca.to_str().unwrap(), &url], &[1, 2]);
+    server.record(&[(1, WHEN)]);
+    watch.expect(&[1]);
+    server.end(Signal::TERM);
+    let server = Server::start_in(folder.path(), &["--listen", &address.to_string()]);
+    server.record(&[(2, WHEN)]);
+    watch.expect(&[2]);
 }

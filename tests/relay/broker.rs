@@ -173,7 +173,7 @@ fn a_message_that_the_broker_refuses_for_good_blocks_no_other() {
     let log = terminate(relay);
     for bug in ["2000000000", "2000000001"] {
         let said = format!(
-            "refuses bug {bug}, 2014-04-03T21:13:45, for good, which it will not get: PRECONDITION_FAILED - message size"
+            "refuses bug {bug}, 2014-04-03T21:13:45, for good, which it will not get (relay --refused shows it): PRECONDITION_FAILED - message size"
         );
         assert!(log.contains(&said), "{log}");
     }

@@ -19,7 +19,7 @@ fn changes_go_from_the_table_to_each_destination_in_order() {
     assert!(
         fs::read_to_string(place.file("one"))
             .unwrap()
-            .starts_with("{\"bug\":3,\"when\":\"2014-04-03T21:13:45\"}\n")
+            .starts_with("{\"bug\":3,\"when\":\"2014-04-03T21:13:45\",\"id\":\"")
     );
     place.drained();
     terminate(relay);

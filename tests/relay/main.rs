@@ -1,18 +1,25 @@
 //! `bugzfeed relay`, run as a program: from real tables to real brokers, to servers that the test
 //! plays, and to files.
 
+mod answers;
 mod balancer;
 mod broker;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod crashes;
+mod crowd;
+mod damage;
 #[cfg(all(feature = "mysql", feature = "postgres"))]
 mod database;
+mod disk;
 mod file;
+mod given_up;
 mod only_one;
 mod order;
 mod program;
 mod receiver;
+mod signature;
 mod status;
+mod stdout;
 mod stop;
 #[path = "../support/mod.rs"]
 mod support;

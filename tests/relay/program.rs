@@ -56,9 +56,15 @@ impl Place {
 
     /// What `bugzfeed relay --status` prints.
     pub fn status(&self) -> String {
+        self.print(&["--status"])
+    }
+
+    /// What `bugzfeed relay` prints with these options.
+    pub fn print(&self, options: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
         let output = command
-            .args(["relay", "--status"])
+            .arg("relay")
+            .args(options)
             .current_dir(self.path())
             .output()
             .unwrap();

@@ -20,6 +20,8 @@ use crate::support::server::PATIENCE;
 #[derive(Debug)]
 pub struct Post {
     pub at: Instant,
+    /// Which connection it came by, counted from 0.
+    pub connection: usize,
     pub head: String,
     /// Fields by their names in lower case.
     pub fields: HashMap<String, String>,
@@ -56,11 +58,24 @@ impl Posts {
     /// The same over TLS, as `localhost`, with a certificate that `tests/watch/tls/ca.pem` has
     /// issued.
     pub fn open_tls(answer: impl FnMut(usize, &Post) -> String + Send + 'static) -> Self {
-        let certificates = CertificateDer::pem_file_iter(certificate("server.pem"))
+        Self::open_tls_as(
+            &certificate("server.pem"),
+            &certificate("server.key"),
+            answer,
+        )
+    }
+
+    /// The same with another certificate.
+    pub fn open_tls_as(
+        certificates: &Path,
+        key: &Path,
+        answer: impl FnMut(usize, &Post) -> String + Send + 'static,
+    ) -> Self {
+        let certificates = CertificateDer::pem_file_iter(certificates)
             .unwrap()
             .map(Result::unwrap)
             .collect();
-        let key = PrivateKeyDer::from_pem_file(certificate("server.key")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(key).unwrap();
         let config = Arc::new(
             ServerConfig::builder()
                 .with_no_client_auth()
@@ -84,10 +99,10 @@ impl Posts {
         let (sender, posts) = channel();
         let state: Arc<Mutex<(usize, Answer)>> = Arc::new(Mutex::new((0, Box::new(answer))));
         thread::spawn(move || {
-            for stream in listener.incoming() {
+            for (connection, stream) in listener.incoming().enumerate() {
                 let (stream, sender, state) =
                     (over(stream.unwrap()), sender.clone(), Arc::clone(&state));
-                thread::spawn(move || serve(stream, &sender, &state));
+                thread::spawn(move || serve(stream, connection, &sender, &state));
             }
         });
         Self { address, posts }
@@ -110,9 +125,14 @@ impl Posts {
 }
 
 /// Answers post after post on one connection.
-fn serve(stream: impl Read + Write, posts: &Sender<Post>, state: &Mutex<(usize, Answer)>) {
+fn serve(
+    stream: impl Read + Write,
+    connection: usize,
+    posts: &Sender<Post>,
+    state: &Mutex<(usize, Answer)>,
+) {
     let mut reader = BufReader::new(stream);
-    while let Some(post) = read(&mut reader) {
+    while let Some(post) = read(&mut reader, connection) {
         let answer = {
             let mut state = state.lock().unwrap();
             let number = state.0;
@@ -130,7 +150,7 @@ fn serve(stream: impl Read + Write, posts: &Sender<Post>, state: &Mutex<(usize, 
     }
 }
 
-fn read(reader: &mut BufReader<impl Read>) -> Option<Post> {
+fn read(reader: &mut BufReader<impl Read>, connection: usize) -> Option<Post> {
     let mut head = String::new();
     reader.read_line(&mut head).ok()?;
     let mut fields = HashMap::new();
@@ -146,6 +166,7 @@ fn read(reader: &mut BufReader<impl Read>) -> Option<Post> {
     reader.read_exact(&mut body).ok()?;
     Some(Post {
         at: Instant::now(),
+        connection,
         head: head.trim_end().to_owned(),
         fields,
         body,

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::program::{Place, terminate};
 use crate::receiver::{Posts, certificate, status};
-use crate::support::server::Server;
+use crate::support::server::{Server, wait_until};
 
 #[test]
 fn a_change_is_posted_as_bugzilla_mozilla_org_does_signed_and_with_its_key() {
@@ -41,7 +41,9 @@ fn a_change_is_posted_as_bugzilla_mozilla_org_does_signed_and_with_its_key() {
     place.drained();
     let said = place.status() + &terminate(relay);
     assert!(
-        !said.contains("hunter2") && !said.contains("Tell") && !said.contains("key_file"),
+        !["hunter2", "Tell", "key_file", "hook", "x=1"]
+            .iter()
+            .any(|secret| said.contains(secret)),
         "{said}"
     );
 }
@@ -64,7 +66,8 @@ fn a_post_is_not_signed_without_a_secret() {
 fn our_own_server_understands_the_posts() {
     let place = Place::new();
     fs::write(place.file("key"), "hunter2").unwrap();
-    let key_file = place.file("key").display().to_string();
+    fs::write(place.file("key-of-server"), "hunter2").unwrap();
+    let key_file = place.file("key-of-server").display().to_string();
     let server = Server::start(&["--source", &format!("webhook:?key_file={key_file}")]);
     let mut client = server.connect();
     client.ask(r#"{"command":"subscribe","bugs":[1,2]}"#);
@@ -79,6 +82,18 @@ fn our_own_server_understands_the_posts() {
         r#"{"command":"update","bug":2,"when":"2014-04-03T21:13:45"}"#
     );
     place.drained();
+    // The key is changed on the receiving side first.
+    fs::write(place.file("new"), "hunter3").unwrap();
+    fs::rename(place.file("new"), place.file("key-of-server")).unwrap();
+    wait_until("the relay's key is refused", || {
+        place.table().record([1]);
+        relay
+            .log()
+            .contains("the server answered 401")
+            .then_some(())
+    });
+    fs::write(place.file("key"), "hunter3").unwrap();
+    place.drained();
     terminate(relay);
 }
 
@@ -86,7 +101,7 @@ fn our_own_server_understands_the_posts() {
 fn a_refusal_for_good_is_logged_with_the_change_and_blocks_nothing() {
     let posts = Posts::open(|_, post| match post.bug() {
         2 => "400 Bad Request\r\nContent-Length: 15\r\n\r\nno such product".to_owned(),
-        3 => status("410 Gone"),
+        3 => status("422 Unprocessable Entity"),
         _ => status("200 OK"),
     });
     let place = Place::new();
@@ -99,12 +114,50 @@ fn a_refusal_for_good_is_logged_with_the_change_and_blocks_nothing() {
     let status = place.status();
     assert!(
         status.contains(
-            "last error:    bug 3, 2014-04-03T21:13:45, was refused: the server answered 410 Gone ("
+            "last error:    bug 3, 2014-04-03T21:13:45, was refused: the server answered 422 Unprocessable Entity ("
         ),
         "{status}"
     );
+    assert!(
+        status.contains("  refused:       2 (relay --refused shows the latest)\n"),
+        "{status}"
+    );
+    let refused = place.print(&["--refused"]);
+    let refused: Vec<serde_json::Value> = refused
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let told: Vec<_> = refused
+        .iter()
+        .map(|one| {
+            (
+                &one["bug"],
+                &one["when"],
+                &one["reason"],
+                &one["destination"],
+            )
+        })
+        .collect();
+    let name = json!(to);
+    assert_eq!(
+        told,
+        [
+            (
+                &json!(2),
+                &json!("2014-04-03T21:13:45"),
+                &json!("the server answered 400 Bad Request: no such product"),
+                &name
+            ),
+            (
+                &json!(3),
+                &json!("2014-04-03T21:13:45"),
+                &json!("the server answered 422 Unprocessable Entity"),
+                &name
+            ),
+        ]
+    );
     let log = terminate(relay);
-    let said = "refuses bug 2, 2014-04-03T21:13:45, for good, which it will not get: the server answered 400 Bad Request: no such product";
+    let said = "refuses bug 2, 2014-04-03T21:13:45, for good, which it will not get (relay --refused shows it): the server answered 400 Bad Request: no such product";
     assert!(log.contains(said), "{log}");
 }
 
@@ -116,6 +169,11 @@ fn whatever_may_pass_is_tried_again_in_order() {
         status("408 Request Timeout"),
         status("425 Too Early"),
         status("429 Too Many Requests"),
+        // What is wrong with a key, an address or a route can be mended.
+        status("401 Unauthorized"),
+        status("403 Forbidden"),
+        status("404 Not Found"),
+        status("410 Gone"),
         // Redirects are not followed.
         "302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n".to_owned(),
         "307 Temporary Redirect\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n".to_owned(),
@@ -139,7 +197,13 @@ fn whatever_may_pass_is_tried_again_in_order() {
     }
     assert_eq!(posts.bugs(1), [2]);
     place.drained();
-    terminate(relay);
+    let log = terminate(relay);
+    for said in [
+        "the server answered 403 Forbidden (the key may be wrong: no change is dropped for that); trying again until it works",
+        "the server answered 404 Not Found (the address may be wrong: no change is dropped for that); trying again until it works",
+    ] {
+        assert!(log.contains(said), "{log}");
+    }
 }
 
 #[test]
@@ -195,7 +259,7 @@ fn posts_go_by_tls_to_a_server_that_is_trusted_and_to_no_other() {
         );
     }
     let said = "the server's certificate was issued by nobody who is trusted here; cacert=FILE names a certificate to trust";
-    relay.wait_for_line(&format!("https://localhost:{port}/by-a-stranger: {said}"));
+    relay.wait_for_line(said);
     assert_eq!(posts.rest(), 0);
     terminate(relay);
 }

@@ -8,7 +8,7 @@ use bugzfeed::post::Answer;
 use bugzfeed::promise::Promise;
 use bugzfeed::server::{Limits, Server};
 use bugzfeed::subscriptions::ClientId;
-use bugzfeed::update::FeedId;
+use bugzfeed::update::{BugId, FeedId, Update, When};
 
 use crate::client::{UPGRADE, frame_of};
 use crate::wire::{Handle, SimStream};
@@ -260,4 +260,33 @@ fn a_post_that_was_refused_since_nobody_saw_to_it_is_not_answered_again() {
     stage.server.answer(post, Answer::Kept, stage.now);
     stage.turn();
     assert_eq!(client.takes(), "");
+}
+
+#[test]
+fn who_is_to_be_closed_since_updates_were_missed_is_closed_before_it_gets_a_newer_one() {
+    let mut stage = Stage::new();
+    let clients = [stage.open(), stage.open()];
+    for (client, bug) in clients.iter().zip([1, 2]) {
+        let subscribe = format!(r#"{{"command":"subscribe","bugs":{bug}}}"#);
+        stage.hear(client, &frame_of(0x81, subscribe.as_bytes()));
+        client.takes();
+    }
+    let publish = |stage: &mut Stage| {
+        let update = Update {
+            bug: BugId::new(1).unwrap(),
+            when: When::from_unix_seconds(1_000),
+        };
+        stage.server.publish(FeedId(0), update, i64::MAX);
+        stage.turn();
+    };
+    publish(&mut stage);
+    assert!(clients[0].takes().contains(r#""bug":1"#));
+    stage.server.gap(FeedId(0), stage.now);
+    publish(&mut stage);
+    let got = clients[0].takes();
+    assert!(!got.contains(r#""bug":1"#), "{got}");
+    assert!(got.contains("updates may have been missed"), "{got}");
+    assert_eq!(clients[1].takes(), "", "who gets nothing can wait");
+    stage.pass(100);
+    assert!(clients[1].takes().contains("updates may have been missed"));
 }

@@ -6,6 +6,9 @@ use std::collections::BTreeSet;
 use bugzfeed::promise::Promise;
 use bugzfeed::update::{BugId, Update, When};
 
+/// How far before `since` the newest update of each bug is sent once more, in seconds.
+const MARGIN: i64 = 1_320;
+
 /// What happened to a feed.
 #[derive(Debug)]
 pub enum Entry {
@@ -140,12 +143,25 @@ impl Feed {
     }
 
     /// The places of the updates that a client gets which asks for these bugs just before entry
-    /// `end`.
+    /// `end`: all that have arrived since, and the newest of each bug from a while before, where
+    /// anything as new as `since` has arrived.
     pub fn replay(&self, end: usize, since: i64, bugs: &BTreeSet<u32>) -> Vec<usize> {
-        let is_asked_for =
-            |&at: &usize| watermark_of(&self.log[at]) >= since && bugs.contains(&self.update(at).0);
         let remembered = self.remembered(end).0;
-        remembered.into_iter().filter(is_asked_for).collect()
+        let of_all = |&at: &usize| watermark_of(&self.log[at]);
+        let has_come = remembered.iter().map(of_all).max() >= Some(since);
+        let is_newest = |at: usize| {
+            let bug = self.update(at).0;
+            remembered
+                .iter()
+                .rfind(|&&other| self.update(other).0 == bug)
+                == Some(&at)
+        };
+        let is_asked_for = |&at: &usize| {
+            let watermark = of_all(&at);
+            let is_in_margin = has_come && watermark >= since - MARGIN && is_newest(at);
+            (watermark >= since || is_in_margin) && bugs.contains(&self.update(at).0)
+        };
+        remembered.iter().copied().filter(is_asked_for).collect()
     }
 
     /// The places from `from` to before `end` at which one of these bugs changed.

@@ -93,6 +93,8 @@ pub struct Session {
     pub close: Option<Option<u16>>,
     /// When the server must have closed the connection, since updates were missed.
     pub leaves_by: Option<Moment>,
+    /// Whether it may be one of those who are to be closed, which get no update before.
+    pub may_be_kept_from: bool,
     /// Since when an answer may have been held.
     held_since: Option<Moment>,
     /// Pings of the server that the client has not answered.
@@ -116,6 +118,7 @@ impl Session {
             effects: Vec::new(),
             close: None,
             leaves_by: None,
+            may_be_kept_from: false,
             held_since: None,
             pings: 0,
             updates: 0,
@@ -242,8 +245,10 @@ impl Session {
         if let Said::Unsubscribe { bugs } = &asked.said {
             self.own.retain(|bug, _| !bugs.contains(bug));
         }
-        self.check_settled(earliest, feed, "before the answer to a command");
-        self.settle(earliest);
+        if !self.may_be_kept_from {
+            self.check_settled(earliest, feed, "before the answer to a command");
+            self.settle(earliest);
+        }
         (asked.said, earliest)
     }
 
@@ -292,7 +297,9 @@ impl Session {
             "no answer to {:?}",
             self.asked.front()
         );
-        self.check_settled(feed.log.len(), feed, "though there is room");
+        if !self.may_be_kept_from {
+            self.check_settled(feed.log.len(), feed, "though there is room");
+        }
     }
 
     fn receive_reply(&mut self, text: &str, offset: usize, feed: &Feed, latest: usize) {

@@ -372,9 +372,11 @@ impl World {
         for client in &mut self.clients {
             if let Kind::Socket { session, user } = &mut client.kind
                 && self.users[*user].feed == feed
-                && session.is_surely_subscribed()
             {
-                session.leaves_by = Some(by);
+                session.may_be_kept_from = true;
+                if session.is_surely_subscribed() {
+                    session.leaves_by = Some(by);
+                }
             }
         }
     }

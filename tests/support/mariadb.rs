@@ -1,6 +1,7 @@
 //! A MariaDB of the tests' own, on a free port and in a temporary directory, that ends with its
 //! owner. Knows nothing of bugzfeed.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -81,6 +82,11 @@ impl MariaDb {
             .query_drop(format!("CREATE DATABASE {name}"))
             .unwrap();
         name
+    }
+
+    /// Its Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.file("socket")
     }
 
     /// A connection as root.

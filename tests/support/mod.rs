@@ -4,8 +4,11 @@
 
 pub mod chromium;
 pub mod client;
+pub mod disk;
+pub mod docs;
 #[cfg(feature = "mysql")]
 pub mod mariadb;
+pub mod nginx;
 pub mod pika;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -158,7 +158,13 @@ impl Program {
         command
             .envs(environment.iter().copied())
             .current_dir(folder)
-            .args(arguments)
+            .args(arguments);
+        Self::run(command)
+    }
+
+    /// Runs a command that becomes `bugzfeed`.
+    pub fn run(mut command: Command) -> Self {
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

@@ -122,11 +122,17 @@ fn on_mariadb_bugzillas_own_account_dumps_and_restores_when_it_has_made_the_trig
     );
     root.must("CREATE DATABASE restored");
     account(&mut *root, "restored");
-    root.must("GRANT TRIGGER ON restored.* TO bugs@127.0.0.1");
+    let dump = String::from_utf8(dump.stdout).unwrap();
     let restored = other(&database, "restored");
-    let mut client = as_bugs(&restored, "mariadb");
-    client.arg("restored");
-    pipe(client, &String::from_utf8(dump.stdout).unwrap()).unwrap();
+    let restore = || {
+        let mut client = as_bugs(&restored, "mariadb");
+        client.arg("restored");
+        pipe(client, &dump)
+    };
+    // Without the right, it ends in the middle.
+    assert!(restore().unwrap_err().contains("TRIGGER command denied"));
+    root.must("GRANT TRIGGER ON restored.* TO bugs@127.0.0.1");
+    restore().unwrap();
     assert_whole(&restored, "2");
     assert_eq!(check(&restored.url("bugs", "")), "");
 }
@@ -197,6 +203,16 @@ fn on_postgresql_a_dump_is_restored_by_bugzillas_own_account_without_the_grants(
     )
     .unwrap();
     assert_whole(&other(&database, "refilled"), "3");
+
+    // With the rows that waited, which are in the way: each bug is a change all the same.
+    psql("postgres", "CREATE DATABASE crowded").unwrap();
+    psql(
+        "crowded",
+        &dump(&["--no-privileges", "--no-owner", "--schema-only"]),
+    )
+    .unwrap();
+    let error = psql("crowded", &dump(&["--data-only"])).unwrap_err();
+    assert!(error.contains("push_notify_pkey"), "{error}");
 }
 
 #[test]

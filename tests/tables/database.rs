@@ -118,27 +118,25 @@ impl ServerKind {
 impl Database {
     /// A Bugzilla without any bug or trigger.
     pub fn without_triggers(server: ServerKind) -> Self {
-        let (engine, name, tables) = match &server {
-            ServerKind::MariaDb(server) => (
-                Engine::Mysql,
-                server.create_database(),
-                include_str!("bugzilla-mysql.sql"),
-            ),
-            ServerKind::Postgres(server) => (
-                Engine::Postgres,
-                server.create_database(),
-                include_str!("bugzilla-postgres.sql"),
-            ),
-            ServerKind::Sqlite(_) => (
-                Engine::Sqlite,
-                "bugs".to_owned(),
-                include_str!("bugzilla-sqlite.sql"),
-            ),
+        let name = match &server {
+            ServerKind::MariaDb(server) => server.create_database(),
+            ServerKind::Postgres(server) => server.create_database(),
+            ServerKind::Sqlite(_) => "bugs".to_owned(),
+        };
+        Self::named(server, &name)
+    }
+
+    /// The same in a database of this name, which is empty.
+    pub fn named(server: ServerKind, name: &str) -> Self {
+        let (engine, tables) = match &server {
+            ServerKind::MariaDb(_) => (Engine::Mysql, include_str!("bugzilla-mysql.sql")),
+            ServerKind::Postgres(_) => (Engine::Postgres, include_str!("bugzilla-postgres.sql")),
+            ServerKind::Sqlite(_) => (Engine::Sqlite, include_str!("bugzilla-sqlite.sql")),
         };
         let database = Self {
             engine,
             server,
-            name,
+            name: name.to_owned(),
         };
         database.run_script(tables).unwrap();
         database
@@ -359,7 +357,7 @@ impl Reading {
         };
         let sink = Sink::new(feed, None, &Kept::default(), sender);
         let mut source = address.open(false).0;
-        let source = thread::spawn(move || supervise(&mut *source, sink, &seen).unwrap());
+        let source = thread::spawn(move || supervise(&mut *source, sink, &seen));
         Self {
             inbox,
             poll: RefCell::new(poll),
@@ -417,7 +415,9 @@ impl Reading {
                 Notice::Promise { promise, .. } if promise != Promise::InDoubt => {
                     self.has_gap |= !std::mem::replace(&mut self.has_begun, true);
                 }
-                Notice::Answer { .. }
+                Notice::Refused { .. }
+                | Notice::Answer { .. }
+                | Notice::Key { .. }
                 | Notice::Earlier { .. }
                 | Notice::Promise { .. }
                 | Notice::Clock { .. } => {}

@@ -352,8 +352,8 @@ fn in_place(engine: Engine, update: &str, id: &str) {
     record(1, "2026-11-20 15:50:33");
     table.delete(&rows).unwrap();
     assert_eq!(database.rows_left(), "1");
-    table
-        .insert(&["1".parse().unwrap(), "2".parse().unwrap()])
+    address
+        .notify(&["1".parse().unwrap(), "2".parse().unwrap()])
         .unwrap();
     assert_eq!(database.rows_left(), "2");
     let mut reading = database.read();

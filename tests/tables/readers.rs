@@ -157,3 +157,41 @@ fn an_sqlite_file_that_is_replaced_is_a_gap_and_the_new_one_is_read() {
     reading.expect_gap();
     assert_eq!(reading.take(1)[0].0, 2);
 }
+
+#[test]
+#[ignore = "needs MariaDB and PostgreSQL: run tests/run"]
+fn an_account_that_may_only_insert_can_notify_and_one_that_may_only_read_hears_what_it_lacks() {
+    for engine in [Engine::Mysql, Engine::Postgres] {
+        let database = Database::new(ServerKind::own(engine));
+        let mut root = database.session();
+        match engine {
+            Engine::Mysql => {
+                root.must("CREATE USER inserter@127.0.0.1 IDENTIFIED BY 'secret'");
+                root.must("CREATE USER reader@127.0.0.1 IDENTIFIED BY 'secret'");
+                let table = format!("{}.push_notify", database.name);
+                root.must(&format!("GRANT INSERT ON {table} TO inserter@127.0.0.1"));
+                root.must(&format!(
+                    "GRANT SELECT, DELETE ON {table} TO reader@127.0.0.1"
+                ));
+            }
+            Engine::Postgres => {
+                root.must("CREATE ROLE inserter LOGIN PASSWORD 'secret'; CREATE ROLE reader LOGIN PASSWORD 'secret'");
+                root.must("GRANT INSERT ON push_notify TO inserter; GRANT SELECT, DELETE ON push_notify TO reader");
+                root.must("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO inserter");
+            }
+            Engine::Sqlite => unreachable!("it has no accounts"),
+        }
+        let notify = |account: &str| {
+            let url = database.url(&format!("{account}:secret"), "");
+            let address: bugzfeed::database::Database = url.parse().unwrap();
+            address.notify(&["7".parse().unwrap()])
+        };
+        notify("inserter").unwrap();
+        assert_eq!(database.rows_left(), "1");
+        let why = notify("reader").unwrap_err().to_string();
+        assert!(
+            why.contains("write to the table of notifications") && !why.contains("delete"),
+            "{why}"
+        );
+    }
+}

@@ -30,6 +30,12 @@ pub(crate) fn table(results: &Results, old: &Results) -> String {
     text
 }
 
+/// Whether both are results of the same, for a number of clients at least.
+pub(crate) fn is_possible(results: &Results, old: &Results) -> bool {
+    let is_in_old = |point: &Point| old.points.iter().any(|old| old.clients == point.clients);
+    results.subject() == old.subject() && results.points.iter().any(is_in_old)
+}
+
 fn compare(text: &mut String, old: &Point, new: &Point) {
     let (Some(new_side), Some(old_side)) = (new.sides.first(), old.sides.first()) else {
         return;

@@ -38,7 +38,7 @@ fn head(text: &mut String, point: &Point) {
         .iter()
         .for_each(|side| _ = write!(text, "{:>12.12}", side.name));
     text.push_str(if point.floor().is_some() {
-        "       ratio\n"
+        " [..._ratio]\n"
     } else {
         "\n"
     });
@@ -67,7 +67,16 @@ fn histograms(text: &mut String, name: &str, point: &Point, of: fn(&Side) -> &Hi
     }
     for (label, share) in QUANTILES {
         let values = point.sides.iter().map(|side| of(side).milliseconds(share));
-        row(text, &format!("{name}, {label}, ms"), values);
+        // As --assert names it, where it does.
+        let key = match (name, label) {
+            ("latency", "median") => " [p50]",
+            ("latency", "p99") => " [p99]",
+            ("latency", "p99.9") => " [p999]",
+            ("latency", "max") => " [max]",
+            ("connect", "p99") => " [connect_p99]",
+            _ => "",
+        };
+        row(text, &format!("{name}, {label}, ms{key}"), values);
         text.push('\n');
     }
 }

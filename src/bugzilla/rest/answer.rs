@@ -75,11 +75,23 @@ pub(super) struct Bugs {
 struct Bug {
     id: u32,
     last_change_time: String,
+    /// Where it was asked for.
+    #[serde(default)]
+    groups: Vec<String>,
 }
 
 impl Bugs {
-    pub(super) fn updates(self) -> Vec<Update> {
-        self.bugs.into_iter().filter_map(Bug::update).collect()
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.bugs.len()
+    }
+
+    /// The last change of each bug, without those that are in a group where that is asked for.
+    pub(super) fn updates(self, leaves_out_private: bool) -> impl Iterator<Item = Update> {
+        self.bugs
+            .into_iter()
+            .filter(move |bug| !leaves_out_private || bug.groups.is_empty())
+            .filter_map(Bug::update)
     }
 }
 

@@ -17,12 +17,11 @@ use self::answer::{Bugs, RpcAnswer, Time, read, refused};
 use super::{Asker, Found, Sees, Since};
 use crate::address::{Password, read_options};
 use crate::tls;
-use crate::update::{Update, When};
+use crate::update::When;
 use crate::work::Error;
 
 /// For the whole of an answer: a search takes a large Bugzilla some seconds.
 const TIMEOUT: Duration = Duration::from_secs(60);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many bugs are asked for at once. A site may allow fewer, but nobody's Bugzilla works with
 /// less than [`SHORT_PAGE_BUGS`] (its parameter `max_search_results`, 10,000 by default).
@@ -40,7 +39,7 @@ const AHEAD_KNOWN_FOR: Duration = Duration::from_secs(600);
 /// Zones are a quarter of an hour apart at least; clocks, less.
 const AHEAD_MIN_SECONDS: i64 = 600;
 
-const OPTIONS: &str = "sees=all, key_file=FILE and cacert=FILE, behind a '#'";
+const OPTIONS: &str = "sees=all, bugs=public, key_file=FILE and cacert=FILE, behind a '#'";
 
 /// Which Bugzilla, and as whom it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +52,8 @@ pub struct Settings {
     ca_file: Option<PathBuf>,
     /// Which bugs the account sees.
     pub(crate) sees: Sees,
+    /// Whether bugs that are in a group are left out, although the account sees them.
+    leaves_out_private: bool,
 }
 
 impl Settings {
@@ -79,6 +80,7 @@ impl Settings {
             key: None,
             ca_file: None,
             sees: Sees::Some,
+            leaves_out_private: false,
         };
         read_options(&fragment, OPTIONS, |name, value| {
             match (name, value) {
@@ -87,6 +89,10 @@ impl Settings {
                     return Err(format!(
                         "'{value}' is not accepted; it is 'all', where the account sees all bugs"
                     ));
+                }
+                ("bugs", "public") => settings.leaves_out_private = true,
+                ("bugs", _) => {
+                    return Err(format!("'{value}' is not accepted; it is 'public'"));
                 }
                 ("key_file", _) => settings.key = Some(Password::File(value.into())),
                 ("cacert", _) if settings.url.scheme() == "https" => {
@@ -100,26 +106,21 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Whether only public bugs are found: nobody in particular sees no other.
+    pub(crate) fn is_public_only(&self) -> bool {
+        self.key.is_none() || self.leaves_out_private
+    }
+
     /// Somebody who asks this Bugzilla.
     ///
     /// # Errors
     /// When a file that the address names cannot be used.
     pub(crate) fn asker(&self) -> Result<Box<dyn Asker>, String> {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .timeout_resolve(Some(CONNECT_TIMEOUT))
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .user_agent(concat!("bugzfeed/", env!("CARGO_PKG_VERSION")))
-            .tls_config(
-                tls::http_config(&self.url, self.ca_file.as_deref())
-                    .map_err(|error| error.to_string())?,
-            );
+        let agent = tls::http_agent(self.ca_file.as_deref(), &self.url, TIMEOUT, TIMEOUT)
+            .map_err(|error| error.to_string())?;
         Ok(Box::new(Rest {
             settings: self.clone(),
-            agent: config.build().new_agent(),
+            agent,
             ahead: None,
         }))
     }
@@ -165,13 +166,15 @@ impl Asker for Rest {
         };
         loop {
             page.limit = PAGE_BUGS.min(bugs_max + 1 - found.updates.len());
-            let (updates, now) = self.search(page)?;
+            let (bugs, now) = self.search(page)?;
             // Before the first page, nothing can have been left out.
             if page.offset == 0 {
                 found.now = now;
             }
-            let count = updates.len();
-            found.updates.extend(updates);
+            let count = bugs.len();
+            found
+                .updates
+                .extend(bugs.updates(self.settings.leaves_out_private));
             page.offset += count;
             if found.updates.len() > bugs_max {
                 found.updates.truncate(bugs_max);
@@ -202,18 +205,22 @@ impl Page {
 
 impl Rest {
     /// The bugs of a page, and Bugzilla's time, to be read as that of a bug is.
-    fn search(&mut self, page: Page) -> Result<(Vec<Update>, i64), Error> {
+    fn search(&mut self, page: Page) -> Result<(Bugs, i64), Error> {
+        let fields = match self.settings.leaves_out_private {
+            true => "id,last_change_time,groups",
+            false => "id,last_change_time",
+        };
         let ahead = self.ahead();
         let (bugs, now): (Bugs, i64) = self.call(
             "rest/bug",
             "Bug.search",
             json!({
                 "last_change_time": format!("{}Z", When::from_unix_seconds(page.since)),
-                "include_fields": "id,last_change_time", "order": page.order,
+                "include_fields": fields, "order": page.order,
                 "limit": page.limit, "offset": page.offset,
             }),
         )?;
-        Ok((bugs.updates(), now + ahead))
+        Ok((bugs, now + ahead))
     }
 
     /// How far Bugzilla's database is ahead of its web server, in seconds. Bugzilla takes the times
@@ -422,6 +429,29 @@ mod tests {
                 (&json!(method), &json!("secret"))
             );
         }
+    }
+
+    #[test]
+    fn a_bug_in_a_group_is_left_out_where_that_is_asked_for() {
+        let body = json!({"bugs": [
+            {"id": 1, "last_change_time": TIME, "groups": []},
+            {"id": 2, "last_change_time": TIME, "groups": ["secret"]},
+        ]});
+        let (address, questions) = bugzilla(&[time(TIME), (200, body.to_string())]);
+        let found = asker(&format!("{address}#bugs=public"))
+            .ask(Since::Time(0))
+            .unwrap();
+        let bugs: Vec<u32> = found
+            .updates
+            .iter()
+            .map(|update| update.bug.get())
+            .collect();
+        assert_eq!(bugs, [1]);
+        let search = questions.iter().nth(1).unwrap();
+        assert!(
+            search.contains("id%2Clast_change_time%2Cgroups"),
+            "{search}"
+        );
     }
 
     #[test]

@@ -31,6 +31,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         Task::Worker => worker::run().map_err(|error| ended(&error.to_string())),
         Task::Floor => floor::run(options.audience()).map_err(|error| ended(&error.to_string())),
         Task::Show => {
+            if options.beside.is_empty() {
+                return Err(Failure::Usage(
+                    "show: nothing to show; --beside FILE names results of --json.".to_owned(),
+                ));
+            }
             let files = Files::read(options)?;
             finish(options, Results::default(), files)
         }
@@ -69,14 +74,15 @@ fn finish(options: &Options, mut results: Results, files: Files) -> Result<(), F
     {
         return Err(ended(why));
     }
-    for other in files.beside {
+    let Files { beside, compare } = files;
+    for other in beside {
         if results.points.is_empty() {
             results = other;
         } else {
             results.add_sides(&other);
         }
     }
-    options.show(&results, files.compare.as_ref())?;
+    options.show(&results, compare.as_ref())?;
     if let Some(why) = &results.ended_early
         && results.is_reconciled()
     {
@@ -86,6 +92,13 @@ fn finish(options: &Options, mut results: Results, files: Files) -> Result<(), F
         assertion
             .check(&results)
             .map_err(|why| Failure::CheckFailed(format!("{why}.")))?;
+    }
+    if let Some(old) = &compare
+        && !comparison::is_possible(&results, old)
+    {
+        return Err(Failure::CheckFailed(
+            "--compare: the file is of another scenario, or of other numbers of clients; nothing can be said of a change.".to_owned(),
+        ));
     }
     if results.is_reconciled() {
         Ok(())

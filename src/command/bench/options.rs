@@ -29,6 +29,9 @@ pub struct Options {
     /// lines:HOST:PORT
     #[arg(long, value_name = "DESTINATION", requires = "url")]
     pub(super) publish: Option<InletAddress>,
+    /// Yes, publish invented updates to a server or a database that real users may read
+    #[arg(long, requires = "publish")]
+    pub(super) invent: bool,
     /// What that server is called in the results
     #[arg(long, value_name = "NAME", requires = "url")]
     pub(super) name: Option<String>,

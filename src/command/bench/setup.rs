@@ -12,6 +12,7 @@ use crate::bench::scenario::{
     Churn, Fanout, Fill, Idle, Name, Scenario, Slow, Soak, Sparse, Storm,
 };
 use crate::bench::server::floor::Audience;
+use crate::bench::server::inlet::is_loopback;
 use crate::bench::server::machine::{self, Need};
 use crate::bench::server::target::TargetKind;
 use crate::failure::Failure;
@@ -31,10 +32,7 @@ impl Options {
 
     /// Whether the server is on this machine.
     pub(super) fn is_near(&self) -> bool {
-        self.url.as_ref().is_none_or(|url| {
-            let host = url.host();
-            host.starts_with("127.") || host == "localhost" || host == "::1"
-        })
+        self.url.as_ref().is_none_or(|url| is_loopback(url.host()))
     }
 
     /// Finds out before anything is started what cannot work.
@@ -60,6 +58,13 @@ impl Options {
         if name.publishes() && self.url.is_some() && self.publish.is_none() {
             return refuse(
                 "updates must come from somewhere; --publish says how the server learns of them",
+            );
+        }
+        if let Some(inlet) = &self.publish
+            && !(self.invent || self.is_near() && inlet.is_private())
+        {
+            return refuse(
+                "--publish invents updates, and real users may get them: the server is on another machine, or the database is Bugzilla's; --invent says that this is meant",
             );
         }
         if name.needs_rate() && self.rate == Some(0.0) {

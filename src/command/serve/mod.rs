@@ -5,11 +5,10 @@ mod tls;
 mod values;
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
-use log::{error, warn};
-use signal_hook::consts::SIGTERM;
+use log::warn;
 
 pub use self::options::Options;
 
@@ -26,7 +25,9 @@ use crate::protocol::VERSION;
 use crate::reactor::{Address, Listener, Reactor, takes_ipv4};
 use crate::server::{Limits, Server};
 use crate::settings;
-use crate::source::{self, CatchUp, CatchUpAddress, Feed, HistoryFile, Kept, Sink, Source};
+use crate::source::{
+    self, CatchUp, CatchUpAddress, Feed, HistoryFile, Kept, OpenError, Sink, Source,
+};
 use crate::update::FeedId;
 use crate::work::{FileLock, Stop, Threads};
 
@@ -39,6 +40,15 @@ const FILES_PER_FEED: usize = 16;
 
 /// How long the end of the program waits for the sources.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a history whose disk is full is tried again.
+const ROOM_EVERY: Duration = Duration::from_secs(1);
+
+/// A feed's hub with what its history file remembers, and that file.
+type Remembered = (Hub, (Option<HistoryFile>, Kept));
+
+/// What must be had before anything is served.
+type Opened = (Vec<Listener>, Option<FileLock>, Vec<Remembered>);
 
 /// Serves until a signal ends it.
 ///
@@ -57,15 +67,14 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 fn serve(options: &Options) -> Result<(), Failure> {
     let feeds = options.feeds()?;
     let connections_max = options.connections_max()?;
-    let tls = options.tls()?;
-    let listeners = options.listeners()?;
-    let addresses = addresses(&listeners)?;
-    let _claim = options.claim_history()?;
-    let remembered: Result<Vec<_>, _> = feeds
+    let catch_ups = feeds
         .iter()
-        .map(|(path, source)| options.remember(path, source))
-        .collect();
-    let (hubs, kept): (Vec<_>, Vec<_>) = remembered?.into_iter().unzip();
+        .map(|(path, source)| options.catch_up(path, source))
+        .collect::<Result<Vec<_>, _>>()?;
+    let tls = options.tls()?;
+    let (listeners, _claim, remembered) = options.open(&feeds)?;
+    let addresses = addresses(&listeners)?;
+    let (hubs, kept): (Vec<_>, Vec<_>) = remembered.into_iter().unzip();
     let mut server = Server::new(options.limits(connections_max), options.site(&feeds)?, hubs);
     if let Some(tls) = &tls {
         server.secure(tls.sessions());
@@ -81,14 +90,13 @@ fn serve(options: &Options) -> Result<(), Failure> {
     if let Some(tls) = tls {
         reactor.reload_by(tls.keep(&mut threads)?);
     }
-    let refusal = Refusal::default();
-    for (at, ((path, address), (file, kept))) in feeds.iter().zip(kept).enumerate() {
+    let feeds_kept = feeds.iter().zip(kept).zip(catch_ups);
+    for (at, (((_, address), (file, kept)), catch_up)) in feeds_kept.enumerate() {
         let feed = FeedId(at as u8);
         let (source, posts) = address.open(options.wait);
         if let Some(posts) = posts {
             reactor.hand_posts_to(feed, posts);
         }
-        let catch_up = options.catch_up(path, address);
         let feed = Feed {
             id: feed,
             source: address.to_string(),
@@ -99,25 +107,21 @@ fn serve(options: &Options) -> Result<(), Failure> {
         if let Some((address, is_optional)) = catch_up {
             start_catch_up(&address, is_optional, &sink, &mut threads)?;
         }
-        start(source, sink, &mut threads, &refusal)?;
+        start(source, sink, &mut threads)?;
     }
     announce(&addresses, &feeds, connections_max);
-    let result = reactor
+    let refusal = reactor
         .run()
         .map_err(|error| Failure::Unavailable(format!("the loop has failed: {error}.")));
     threads.request_stop();
     if !threads.join_within(STOP_PATIENCE) {
         warn!("a source did not stop in time");
     }
-    match refusal.lock().ok().and_then(|mut refusal| refusal.take()) {
+    match refusal? {
         Some(why) => Err(Failure::Unavailable(format!("{why}."))),
-        None => result,
+        None => Ok(()),
     }
 }
-
-/// Why a source was not allowed to read what only one may read, if one was not: the server ends
-/// then.
-type Refusal = Arc<Mutex<Option<String>>>;
 
 impl Options {
     /// The feeds with their sources, the default feed first.
@@ -187,6 +191,34 @@ impl Options {
         }
     }
 
+    /// Binds the addresses and opens the history. While its disk is full, that is tried again, and
+    /// nobody is kept waiting at the addresses.
+    fn open(&self, feeds: &[(String, source::Address)]) -> Result<Opened, Failure> {
+        let mut has_said = false;
+        loop {
+            let listeners = self.listeners()?;
+            let claim = self.claim_history()?;
+            let remembered: Result<Vec<_>, _> = feeds
+                .iter()
+                .map(|(path, source)| self.remember(path, source))
+                .collect();
+            match remembered {
+                Ok(remembered) => return Ok((listeners, claim, remembered)),
+                Err(error) if !error.is_full() => return Err(self.cannot_use_history(&error)),
+                Err(_) if has_said => {}
+                Err(error) => {
+                    has_said = true;
+                    warn!(
+                        "cannot use {} (setting --history): {error}; trying again until it works",
+                        self.history.display()
+                    );
+                }
+            }
+            drop((listeners, claim));
+            thread::sleep(ROOM_EVERY);
+        }
+    }
+
     fn listeners(&self) -> Result<Vec<Listener>, Failure> {
         let all: Vec<Address> = self.listen.iter().flat_map(|it| it.all.clone()).collect();
         let mut listeners = Vec::new();
@@ -224,17 +256,12 @@ impl Options {
     /// A feed's hub with what its history file remembers, and that file. A file that cannot be used
     /// ends the start: without it updates would go out that the next start knows nothing of, and
     /// would not know to be missing.
-    fn remember(
-        &self,
-        path: &str,
-        source: &source::Address,
-    ) -> Result<(Hub, (Option<HistoryFile>, Kept)), Failure> {
+    fn remember(&self, path: &str, source: &source::Address) -> Result<Remembered, OpenError> {
         // What may be missing is for the source to find out.
         let mut history = History::new(self.history_size, i64::MIN);
         let (file, kept) = if self.keeps_history() {
-            let opened =
-                HistoryFile::open(&self.history, path, &source.to_string(), self.history_size);
-            let (file, kept) = opened.map_err(|error| self.cannot_use_history(&error))?;
+            let source = source.to_string();
+            let (file, kept) = HistoryFile::open(&self.history, path, &source, self.history_size)?;
             (Some(file), kept)
         } else {
             (None, Kept::default())
@@ -273,14 +300,31 @@ impl Options {
 
     /// Who can be asked for what the source of the feed at `path` lacks, and whether nobody has
     /// asked for that.
-    fn catch_up(&self, path: &str, source: &source::Address) -> Option<(CatchUpAddress, bool)> {
+    ///
+    /// # Errors
+    /// When private bugs would come this way that the source leaves out.
+    fn catch_up(
+        &self,
+        path: &str,
+        source: &source::Address,
+    ) -> Result<Option<(CatchUpAddress, bool)>, Failure> {
         let named = self.catch_up.iter().find(|(named, _)| named == path);
-        match (named, source) {
+        let catch_up = match (named, source) {
             (Some((_, address)), _) => address.clone().map(|address| (address, false)),
             (None, source::Address::Database(database)) => {
                 Some((CatchUpAddress::Database(database.clone()), true))
             }
             (None, _) => None,
+        };
+        let is_public_only =
+            matches!(source, source::Address::Database(database) if database.is_public_only());
+        match &catch_up {
+            Some((address, _)) if is_public_only && !address.is_public_only() => {
+                Err(Failure::Usage(format!(
+                    "--catch-up {address} would show the private bugs that {source} leaves out; it must say bugs=public, too."
+                )))
+            }
+            _ => Ok(catch_up),
         }
     }
 
@@ -359,26 +403,10 @@ fn announce(addresses: &[Address], feeds: &[(String, source::Address)], connecti
 }
 
 /// Starts a source in a thread of its own.
-fn start(
-    mut source: Box<dyn Source>,
-    sink: Sink,
-    threads: &mut Threads,
-    refusal: &Refusal,
-) -> Result<(), Failure> {
+fn start(mut source: Box<dyn Source>, sink: Sink, threads: &mut Threads) -> Result<(), Failure> {
     let stop = Stop::default();
     let seen = stop.clone();
-    let refusal = Arc::clone(refusal);
-    let run = move || {
-        if let Err(why) = source::supervise(&mut *source, sink, &seen) {
-            if let Ok(mut refusal) = refusal.lock() {
-                *refusal = Some(why);
-            }
-            // The loop ends as it does for anybody else.
-            if let Err(error) = signal_hook::low_level::raise(SIGTERM) {
-                error!("cannot end the server: {error}");
-            }
-        }
-    };
+    let run = move || source::supervise(&mut *source, sink, &seen);
     threads.start("source", stop, run).map_err(|error| {
         Failure::Unavailable(format!("cannot start a thread for a source: {error}."))
     })

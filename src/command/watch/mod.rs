@@ -20,7 +20,8 @@ pub use options::Options;
 use resume::Resume;
 
 /// How long an attempt to connect may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A balancer may have waited for a server that hangs before it asks another.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 

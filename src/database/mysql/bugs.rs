@@ -4,6 +4,7 @@ use ::mysql::Conn;
 use ::mysql::prelude::Queryable;
 
 use super::super::bugs::{Bugs, LARGEST, Largest, Look, LookFrom, touched_since};
+use super::super::options::Shown;
 use super::super::settings::ServerSettings;
 use super::{CANNOT_READ, UTC, connect, failed, in_transaction, row};
 use crate::work::Error;
@@ -12,6 +13,7 @@ use crate::work::Error;
 pub(crate) struct BugsTables {
     conn: Conn,
     has_ids: bool,
+    shown: Shown,
 }
 
 impl Bugs for BugsTables {
@@ -41,26 +43,31 @@ impl BugsTables {
                 "bugs_activity.id and longdescs.comment_id cannot be read: a second edit within one second will not be noticed"
             );
         }
-        Ok(Self { conn, has_ids })
+        Ok(Self {
+            conn,
+            has_ids,
+            shown: settings.options.shown,
+        })
     }
 
     fn try_look(&mut self, from: &LookFrom) -> ::mysql::Result<Look> {
-        let has_ids = self.has_ids;
+        let (has_ids, shown) = (self.has_ids, self.shown);
         in_transaction(
             &mut self.conn,
             "START TRANSACTION WITH CONSISTENT SNAPSHOT",
-            |conn| look(conn, from, has_ids),
+            |conn| look(conn, from, has_ids, shown),
         )
     }
 }
 
-fn look(conn: &mut Conn, from: &LookFrom, has_ids: bool) -> ::mysql::Result<Look> {
+fn look(conn: &mut Conn, from: &LookFrom, has_ids: bool, shown: Shown) -> ::mysql::Result<Look> {
+    let shown = shown.condition();
     let columns = format!("SELECT CAST(bug_id AS SIGNED), CAST(delta_ts AS CHAR), {UTC} FROM bugs");
     let now = "SELECT CAST(NOW() AS CHAR), CAST(UNIX_TIMESTAMP() AS SIGNED)";
     let (now, utc_now): (String, i64) = conn.query_first(now)?.unwrap_or_default();
     let in_window = conn.exec_map(
         format!(
-            "{columns} WHERE delta_ts >= LEAST(COALESCE(CAST(? AS DATETIME), (SELECT MAX(delta_ts) FROM bugs), NOW()), NOW()) - INTERVAL {} SECOND \
+            "{columns} WHERE {shown} AND delta_ts >= LEAST(COALESCE(CAST(? AS DATETIME), (SELECT MAX(delta_ts) FROM bugs), NOW()), NOW()) - INTERVAL {} SECOND \
              ORDER BY delta_ts, bug_id",
             from.window.as_secs()
         ),
@@ -74,9 +81,10 @@ fn look(conn: &mut Conn, from: &LookFrom, has_ids: bool) -> ::mysql::Result<Look
     };
     let largest = largest.map(|(activity, comment)| Largest { activity, comment });
     let touched = match (from.largest, largest) {
-        (Some(before), Some(largest)) if before != largest => {
-            conn.query_map(format!("{columns} {}", touched_since(before)), row)?
-        }
+        (Some(before), Some(largest)) if before != largest => conn.query_map(
+            format!("{columns} {} WHERE {shown}", touched_since(before)),
+            row,
+        )?,
         _ => Vec::new(),
     };
     Ok(Look {

@@ -4,6 +4,7 @@ mod asker;
 mod bugs;
 mod notifications;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use ::mysql::prelude::Queryable;
@@ -11,10 +12,11 @@ use ::mysql::{Conn, OptsBuilder, SslOpts};
 
 pub(super) use self::asker::BugsAsker;
 pub(super) use self::bugs::BugsTables;
-pub(super) use self::notifications::Notifications;
-use super::options::{Zone, offset_text};
+pub(super) use self::notifications::{Notifications, notify};
+use super::options::{Shown, Zone, offset_text};
 use super::settings::{ServerSettings, Tls};
 use super::table::{Row, text};
+use crate::update::BugId;
 use crate::work::Error;
 
 /// How long the server may take to answer.
@@ -134,6 +136,17 @@ pub(crate) fn sentence(error: &::mysql::Error) -> String {
 
 fn failed(what: &'static str) -> impl Fn(::mysql::Error) -> Error {
     move |error| format!("cannot {what}: {}", sentence(&error)).into()
+}
+
+/// Those of these bugs that are not to be shown.
+fn private(conn: &mut Conn, shown: Shown, bugs: &[BugId]) -> Result<HashSet<BugId>, Error> {
+    let Some(find) = shown.find_private(bugs) else {
+        return Ok(HashSet::new());
+    };
+    let found: Vec<u32> = conn
+        .query(find)
+        .map_err(failed("read which bugs are in a group"))?;
+    Ok(found.into_iter().filter_map(BugId::new).collect())
 }
 
 /// A row from the columns `bug_id`, `delta_ts` and the latter in UTC.

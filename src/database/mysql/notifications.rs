@@ -1,14 +1,15 @@
 //! The table of notifications in MariaDB and MySQL.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use ::mysql::prelude::Queryable;
 use ::mysql::{Conn, Value};
 
-use super::super::options::ReadOptions;
+use super::super::options::{ReadOptions, Shown};
 use super::super::settings::ServerSettings;
 use super::super::table::{BATCH_ROWS, CLAIM_TIMEOUT, Row, Table, Triggers, text};
-use super::{UTC, connect, failed, in_transaction, now, row as row_of};
+use super::{UTC, connect, failed, in_transaction, now, private, row as row_of};
 use crate::update::BugId;
 use crate::work::Error;
 
@@ -18,13 +19,13 @@ pub(crate) struct Notifications {
     select: String,
     find: String,
     delete: String,
-    insert: String,
     /// The original's table: one row per bug, which each edit writes anew.
     is_in_place: bool,
     /// SQL for the name that is locked to claim the table.
     lock: String,
     claim_timeout: Duration,
     is_own_table: bool,
+    shown: Shown,
 }
 
 /// The columns of a row.
@@ -59,13 +60,10 @@ impl Notifications {
             .map_err(failed("delete from the table of notifications"))?;
         let is_in_place = has_one_row_per_bug(&mut conn, options)
             .map_err(failed("read the indexes of the table of notifications"))?;
-        let (condition, at_duplicate) = if is_in_place {
-            (
-                "id = ? AND delta_ts = ?",
-                " ON DUPLICATE KEY UPDATE delta_ts = NOW()",
-            )
+        let condition = if is_in_place {
+            "id = ? AND delta_ts = ?"
         } else {
-            ("id = ?", "")
+            "id = ?"
         };
         let select = format!(
             "SELECT CAST(id AS SIGNED), CAST(bug_id AS SIGNED), CAST(delta_ts AS CHAR), {UTC} FROM {table}"
@@ -75,12 +73,10 @@ impl Notifications {
             find: format!("{select} WHERE id = ?"),
             select: format!("{select} ORDER BY id LIMIT {}", BATCH_ROWS + 1),
             delete: format!("DELETE FROM {table} WHERE {condition}"),
-            insert: format!(
-                "INSERT INTO {table} (bug_id, delta_ts) VALUES (?, NOW()){at_duplicate}"
-            ),
             is_in_place,
             lock: lock(options),
             is_own_table: options.is_own_table(),
+            shown: options.shown,
             claim_timeout: CLAIM_TIMEOUT.max(options.poll.saturating_mul(2)),
         })
     }
@@ -95,6 +91,31 @@ fn lock(options: &ReadOptions) -> String {
         .map_or("DATABASE()".to_owned(), |schema| format!("'{schema}'"));
     let table = options.table.unqualified();
     format!("CONCAT('bugzfeed relay ', LEFT(SHA2(CONCAT({schema}, '.{table}'), 256), 40))")
+}
+
+/// Records that bugs changed just now, in one transaction. The account needs no right but INSERT,
+/// and UPDATE on the original's table.
+///
+/// # Errors
+/// When the database cannot be reached, or refuses; nothing was recorded then.
+pub(crate) fn notify(settings: &ServerSettings, bugs: &[BugId]) -> Result<(), Error> {
+    let (mut conn, options) = (connect(settings)?, &settings.options);
+    let is_in_place = has_one_row_per_bug(&mut conn, options)
+        .map_err(failed("read the indexes of the table of notifications"))?;
+    let insert = format!(
+        "INSERT INTO {} (bug_id, delta_ts) VALUES (?, NOW()){}",
+        options.table.quoted('`'),
+        if is_in_place {
+            " ON DUPLICATE KEY UPDATE delta_ts = NOW()"
+        } else {
+            ""
+        }
+    );
+    let result = in_transaction(&mut conn, "START TRANSACTION", |conn| {
+        bugs.iter()
+            .try_for_each(|bug| conn.exec_drop(&insert, (bug.get(),)))
+    });
+    result.map_err(failed("write to the table of notifications"))
 }
 
 /// Whether the table is the original's, with a unique index on `bug_id` alone.
@@ -148,17 +169,13 @@ impl Table for Notifications {
         Ok(found.map(row))
     }
 
-    fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
-        let result = in_transaction(&mut self.conn, "START TRANSACTION", |conn| {
-            bugs.iter()
-                .try_for_each(|bug| conn.exec_drop(&self.insert, (bug.get(),)))
-        });
-        result.map_err(failed("write to the table of notifications"))
-    }
-
     /// The triggers cannot tell the edit of a custom field from the second edit within a second.
     fn has_old_times(&self) -> bool {
         true
+    }
+
+    fn private(&mut self, bugs: &[BugId]) -> Result<HashSet<BugId>, Error> {
+        private(&mut self.conn, self.shown, bugs)
     }
 
     fn now(&mut self) -> Result<i64, Error> {

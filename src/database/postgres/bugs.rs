@@ -4,6 +4,7 @@ use ::postgres::types::ToSql;
 use ::postgres::{Client, GenericClient, IsolationLevel};
 
 use super::super::bugs::{Bugs, LARGEST, Largest, Look, LookFrom, touched_since};
+use super::super::options::Shown;
 use super::super::settings::ServerSettings;
 use super::super::table::Row;
 use super::watched::Watched;
@@ -14,6 +15,7 @@ use crate::work::Error;
 pub(crate) struct BugsTables {
     client: Client,
     has_ids: bool,
+    shown: Shown,
 }
 
 impl Bugs for Watched<BugsTables> {
@@ -49,11 +51,16 @@ impl BugsTables {
                 "bugs_activity.id and longdescs.comment_id cannot be read: a second edit within one second will not be noticed"
             );
         }
-        Ok(Self { client, has_ids })
+        Ok(Self {
+            client,
+            has_ids,
+            shown: settings.options.shown,
+        })
     }
 
     fn try_look(&mut self, from: &LookFrom) -> Result<Look, ::postgres::Error> {
         let columns = format!("SELECT bug_id::bigint, delta_ts::text, {UTC} FROM bugs");
+        let shown = self.shown.condition();
         // What belongs together is read from one snapshot.
         let snapshot = self
             .client
@@ -67,7 +74,7 @@ impl BugsTables {
         )?;
         let (now, utc_now) = (now.try_get(0)?, now.try_get(1)?);
         let in_window = format!(
-            "{columns} WHERE delta_ts >= LEAST(COALESCE($1::text::timestamp, (SELECT MAX(delta_ts) FROM bugs)), LOCALTIMESTAMP) - INTERVAL '{} seconds' \
+            "{columns} WHERE {shown} AND delta_ts >= LEAST(COALESCE($1::text::timestamp, (SELECT MAX(delta_ts) FROM bugs)), LOCALTIMESTAMP) - INTERVAL '{} seconds' \
              ORDER BY bugs.delta_ts, bugs.bug_id",
             from.window.as_secs()
         );
@@ -91,7 +98,7 @@ impl BugsTables {
         let touched = match (from.largest, largest) {
             (Some(before), Some(largest)) if before != largest => rows(
                 &mut transaction,
-                &format!("{columns} {}", touched_since(before)),
+                &format!("{columns} {} WHERE {shown}", touched_since(before)),
                 &[],
             )?,
             _ => Vec::new(),

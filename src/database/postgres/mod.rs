@@ -6,6 +6,7 @@ mod notifications;
 mod tls;
 mod watched;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use ::postgres::config::SslMode;
@@ -14,10 +15,11 @@ use ::postgres::{Client, Config, NoTls, Row as SqlRow};
 
 pub(super) use self::asker::BugsAsker;
 pub(super) use self::bugs::BugsTables;
-pub(super) use self::notifications::Notifications;
-use super::options::{Zone, offset_text};
+pub(super) use self::notifications::{Notifications, notify};
+use super::options::{Shown, Zone, offset_text};
 use super::settings::{ServerSettings, Tls};
 use super::table::Row;
+use crate::update::BugId;
 use crate::work::Error;
 
 /// How long the server may take to answer.
@@ -112,6 +114,21 @@ pub(crate) fn sentence(error: &::postgres::Error) -> String {
 
 fn failed(what: &'static str) -> impl Fn(::postgres::Error) -> Error {
     move |error| format!("cannot {what}: {}", sentence(&error)).into()
+}
+
+/// Those of these bugs that are not to be shown.
+fn private(client: &mut Client, shown: Shown, bugs: &[BugId]) -> Result<HashSet<BugId>, Error> {
+    let Some(find) = shown.find_private(bugs) else {
+        return Ok(HashSet::new());
+    };
+    let rows = client.query(
+        &format!("SELECT bug_id::bigint FROM ({find}) AS private"),
+        &[],
+    );
+    let bugs = rows.and_then(|rows| rows.iter().map(|row| row.try_get::<_, i64>(0)).collect());
+    let bugs: Vec<i64> = bugs.map_err(failed("read which bugs are in a group"))?;
+    let ids = bugs.into_iter().filter_map(|bug| u32::try_from(bug).ok());
+    Ok(ids.filter_map(BugId::new).collect())
 }
 
 /// A row from the columns `bug_id`, `delta_ts` and the latter in UTC.

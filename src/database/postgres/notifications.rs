@@ -1,15 +1,17 @@
 //! The table of notifications in PostgreSQL.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use ::postgres::error::SqlState;
 use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::{Client, Row as SqlRow, Statement};
 
+use super::super::options::Shown;
 use super::super::settings::ServerSettings;
 use super::super::table::{BATCH_ROWS, CLAIM_TIMEOUT, Row, Table, Triggers};
 use super::watched::Watched;
-use super::{ANSWER_TIMEOUT, UTC, connect, failed, now, row as row_of, sentence};
+use super::{ANSWER_TIMEOUT, UTC, connect, failed, now, private, row as row_of, sentence};
 use crate::update::BugId;
 use crate::work::{Error, Stop};
 
@@ -25,9 +27,6 @@ pub(crate) struct Notifications {
     select: Statement,
     find: Statement,
     delete: Statement,
-    insert: String,
-    /// What the triggers notify; the same name as the table's.
-    channel: String,
     is_listening: bool,
     /// The original's table: one row per bug, which each edit writes anew.
     is_in_place: bool,
@@ -35,6 +34,7 @@ pub(crate) struct Notifications {
     lock: String,
     claim_timeout: Duration,
     is_own_table: bool,
+    shown: Shown,
 }
 
 /// The table, whose answers are waited for with a limit.
@@ -65,12 +65,10 @@ impl Notifications {
             .map_err(failed("delete from the table of notifications"))?;
         let is_in_place = has_one_row_per_bug(&mut client, &table)
             .map_err(failed("read the indexes of the table of notifications"))?;
-        let (condition, at_duplicate) = match is_in_place {
-            true => (
-                "id = $1::bigint AND delta_ts = $2::text::timestamp",
-                " ON CONFLICT DO NOTHING",
-            ),
-            false => ("id = ANY($1::bigint[])", ""),
+        let condition = if is_in_place {
+            "id = $1::bigint AND delta_ts = $2::text::timestamp"
+        } else {
+            "id = ANY($1::bigint[])"
         };
         let columns =
             format!("SELECT id::bigint, bug_id::bigint, delta_ts::text, {UTC} FROM {table}");
@@ -84,7 +82,8 @@ impl Notifications {
         let delete = client
             .prepare(&format!("DELETE FROM {table} WHERE {condition}"))
             .map_err(failed("delete from the table of notifications"))?;
-        let channel = options.table.unqualified().to_owned();
+        // What the triggers notify has the same name as the table.
+        let channel = options.table.unqualified();
         let listening = client.batch_execute(&format!("LISTEN \"{channel}\""));
         if let Err(error) = &listening {
             log::info!(
@@ -97,18 +96,42 @@ impl Notifications {
             select,
             find,
             delete,
-            insert: format!(
-                "INSERT INTO {table} (bug_id, delta_ts) SELECT bug_id, LOCALTIMESTAMP(0) FROM unnest($1::int[]) AS bug_id{at_duplicate}"
-            ),
-            channel,
             is_listening: listening.is_ok(),
             is_in_place,
             // The number "bugz" and the table's; it counts within the database.
             lock: format!("(1651861370::bigint << 32) + '{table}'::regclass::oid::bigint"),
             is_own_table: options.is_own_table(),
+            shown: options.shown,
             claim_timeout: CLAIM_TIMEOUT.max(options.poll.saturating_mul(2)),
         })
     }
+}
+
+/// Records that bugs changed just now, in one transaction. The account needs no right but INSERT.
+///
+/// # Errors
+/// When the database cannot be reached, or refuses; nothing was recorded then.
+pub(crate) fn notify(settings: &ServerSettings, bugs: &[BugId]) -> Result<(), Error> {
+    let (mut client, options) = (connect(settings)?, &settings.options);
+    let table = options.table.quoted('"');
+    let is_in_place = has_one_row_per_bug(&mut client, &table)
+        .map_err(failed("read the indexes of the table of notifications"))?;
+    let insert = format!(
+        "INSERT INTO {table} (bug_id, delta_ts) SELECT bug_id, LOCALTIMESTAMP(0) FROM unnest($1::int[]) AS bug_id{}",
+        if is_in_place {
+            " ON CONFLICT DO NOTHING"
+        } else {
+            ""
+        }
+    );
+    let bugs: Vec<i32> = bugs.iter().map(|bug| bug.get().cast_signed()).collect();
+    let mut record = || {
+        let mut transaction = client.transaction()?;
+        transaction.execute(&insert, &[&bugs])?;
+        transaction.execute("SELECT pg_notify($1, '')", &[&options.table.unqualified()])?;
+        transaction.commit()
+    };
+    record().map_err(failed("write to the table of notifications"))
 }
 
 /// Whether the table is the original's, with a unique index on `bug_id` alone.
@@ -142,9 +165,10 @@ impl Table for WatchedTable {
         self.table.ask(move |table| table.find(id))
     }
 
-    fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
+    fn private(&mut self, bugs: &[BugId]) -> Result<HashSet<BugId>, Error> {
         let bugs = bugs.to_vec();
-        self.table.ask(move |table| table.insert(&bugs))
+        self.table
+            .ask(move |table| private(&mut table.client, table.shown, &bugs))
     }
 
     fn now(&mut self) -> Result<i64, Error> {
@@ -209,17 +233,6 @@ impl Notifications {
             .query_opt(&self.find, &[&id])
             .and_then(|found| found.as_ref().map(row).transpose())
             .map_err(failed("read the table of notifications"))
-    }
-
-    fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
-        let bugs: Vec<i32> = bugs.iter().map(|bug| bug.get().cast_signed()).collect();
-        let mut insert = || {
-            let mut transaction = self.client.transaction()?;
-            transaction.execute(&self.insert, &[&bugs])?;
-            transaction.execute("SELECT pg_notify($1, '')", &[&self.channel])?;
-            transaction.commit()
-        };
-        insert().map_err(failed("write to the table of notifications"))
     }
 
     fn claim(&mut self) -> Result<bool, Error> {

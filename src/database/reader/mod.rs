@@ -11,7 +11,7 @@ use crate::database::bookmark::Bookmark;
 use crate::database::claim;
 use crate::database::flaws::Flaws;
 use crate::database::table::{BATCH_ROWS, Row, Table, Triggers};
-use crate::update::Update;
+use crate::update::{BugId, Update};
 use crate::work::{Error, Stop};
 
 /// How often the triggers are looked at.
@@ -52,6 +52,8 @@ pub(crate) struct Reader {
     /// Whether rows stay that were to be deleted.
     has_undeleted: bool,
     has_warned: bool,
+    /// Whether the log says that updates are left out.
+    has_hidden: bool,
     flaws: Flaws,
     /// What was found when the triggers were looked at, and when.
     triggers: Option<(Triggers, Instant)>,
@@ -69,6 +71,7 @@ impl Reader {
             is_proven: false,
             has_undeleted: false,
             has_warned: false,
+            has_hidden: false,
             flaws: Flaws::default(),
             triggers: None,
         }
@@ -81,7 +84,10 @@ impl Reader {
     pub(crate) fn connect(&mut self) -> Result<(), Error> {
         self.table = None;
         self.is_proven = false;
-        self.table = Some((self.open)()?);
+        let mut table = (self.open)()?;
+        // That the groups cannot be read is better known now than at the first update.
+        table.private(BugId::new(1).as_slice())?;
+        self.table = Some(table);
         Ok(())
     }
 
@@ -138,10 +144,12 @@ impl Reader {
             self.in_doubt.retain(|row| found.contains(row));
             self.warn_of_undeleted();
         }
+        let private = self.private(&rows)?;
         let mut updates = Vec::new();
         let mut last = None;
         for row in rows.iter().filter(|row| !self.in_doubt.contains(*row)) {
             match row.judge() {
+                Ok(update) if private.contains(&update.bug) => {}
                 Ok(update) => {
                     updates.push(update);
                     last = Some(row.clone());
@@ -255,6 +263,18 @@ impl Reader {
             false => None,
         };
         Ok(found.filter(|row| bookmark.marks(row)))
+    }
+
+    /// The bugs of these rows that are not to be shown.
+    fn private(&mut self, rows: &[Row]) -> Result<HashSet<BugId>, Error> {
+        let updates = rows.iter().filter_map(Row::update);
+        let bugs: Vec<BugId> = updates.map(|update| update.bug).collect();
+        let private = self.table()?.private(&bugs)?;
+        if !private.is_empty() && !self.has_hidden {
+            self.has_hidden = true;
+            info!("updates of bugs that are in a group are left out (bugs=public)");
+        }
+        Ok(private)
     }
 
     /// Why changes may be missing, if they may.

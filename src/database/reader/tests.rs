@@ -14,6 +14,7 @@ struct FakeState {
     rows: Vec<Row>,
     failure: Option<Failure>,
     is_in_place: bool,
+    private: HashSet<BugId>,
 }
 
 #[derive(Clone, Copy)]
@@ -56,12 +57,17 @@ impl Table for Fake {
         Ok(state.rows.iter().find(|row| row.id == id).cloned())
     }
 
-    fn insert(&mut self, _: &[BugId]) -> Result<(), Error> {
-        Ok(())
-    }
-
     fn has_old_times(&self) -> bool {
         true
+    }
+
+    fn private(&mut self, bugs: &[BugId]) -> Result<HashSet<BugId>, Error> {
+        let private = &self.0.lock().unwrap().private;
+        Ok(bugs
+            .iter()
+            .copied()
+            .filter(|bug| private.contains(bug))
+            .collect())
     }
 
     fn now(&mut self) -> Result<i64, Error> {
@@ -299,4 +305,20 @@ fn where_no_row_has_an_old_time_rows_of_the_same_bug_and_time_are_one_update() {
         (update.bug, update.when.unix_seconds())
     });
     assert_eq!(updates, [update(7, 1), update(8, 2), update(7, 2)]);
+}
+
+#[test]
+fn updates_of_private_bugs_are_left_out_and_their_rows_deleted() {
+    let fake = Fake::default();
+    fake.0.lock().unwrap().private.extend(BugId::new(2));
+    let mut reader = fake.reader();
+    for (id, bug) in [(1, 1), (2, 2), (3, 3), (4, 2)] {
+        fake.write(id, bug, 1_000);
+    }
+    assert_eq!(bugs(&mut reader), [1, 3]);
+    // The last row that was handed over marks the place, and goes with the next batch.
+    assert_eq!(fake.ids(), [3]);
+    fake.write(5, 2, 1_001);
+    assert_eq!(bugs(&mut reader), [0_u32; 0]);
+    assert_eq!(fake.ids(), [3]);
 }

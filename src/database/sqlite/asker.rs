@@ -10,7 +10,7 @@ use crate::work::{Error, unix_now};
 
 pub(crate) struct BugsAsker {
     database: Connection,
-    columns: String,
+    select: String,
     to_local: String,
 }
 
@@ -23,7 +23,10 @@ impl BugsAsker {
         let columns = utc(&settings.options.zone);
         Ok(Self {
             database: open_to_read(settings)?,
-            columns: format!("SELECT bug_id, CAST(delta_ts AS TEXT), {columns} FROM bugs"),
+            select: format!(
+                "SELECT bug_id, CAST(delta_ts AS TEXT), {columns} FROM bugs WHERE {}",
+                settings.options.shown.condition()
+            ),
             to_local: shift_to_local(&settings.options.zone),
         })
     }
@@ -39,21 +42,22 @@ impl Ask for BugsAsker {
         let find =
             "SELECT count(*) FROM pragma_table_info('bugs') WHERE name IN ('bug_id', 'delta_ts')";
         let columns: i64 = self.database.query_row(find, [], |row| row.get(0))?;
-        Ok(columns == 2)
+        // Where only public bugs are shown, the groups must be there, too.
+        Ok(columns == 2 && self.database.prepare(&self.select).is_ok())
     }
 
     fn newest(&mut self, rows_max: usize) -> Result<Vec<Row>, Error> {
         let select = format!(
             "{} ORDER BY delta_ts DESC, bug_id DESC LIMIT ?1",
-            self.columns
+            self.select
         );
         self.rows(&select, [rows_max as i64])
     }
 
     fn changed(&mut self, since: &str, rows_max: usize) -> Result<Vec<Row>, Error> {
         let select = format!(
-            "{} WHERE delta_ts >= strftime('%Y-%m-%d %H:%M:%S', ?1, '{}') ORDER BY delta_ts, bug_id LIMIT ?2",
-            self.columns, self.to_local
+            "{} AND delta_ts >= strftime('%Y-%m-%d %H:%M:%S', ?1, '{}') ORDER BY delta_ts, bug_id LIMIT ?2",
+            self.select, self.to_local
         );
         self.rows(&select, params![since, rows_max as i64])
     }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::super::bugs::{Bugs, LARGEST, Largest, Look, LookFrom, touched_since};
+use super::super::options::Shown;
 use super::super::table::Row;
 use super::{FileSettings, LOCK_WAIT, cannot_open, local, row as row_of, utc};
 use crate::work::{Error, unix_now};
@@ -12,6 +13,7 @@ pub(crate) struct BugsTables {
     database: Connection,
     utc: String,
     local: String,
+    shown: Shown,
 }
 
 impl Bugs for BugsTables {
@@ -31,6 +33,7 @@ impl BugsTables {
             database: open_to_read(settings)?,
             utc: utc(&settings.options.zone),
             local: local(&settings.options.zone),
+            shown: settings.options.shown,
         })
     }
 
@@ -40,19 +43,20 @@ impl BugsTables {
             "SELECT bug_id, CAST(delta_ts AS TEXT), {} FROM bugs",
             self.utc
         );
+        let shown = self.shown.condition();
         let now: String =
             transaction.query_row(&format!("SELECT {}", self.local), [], |row| row.get(0))?;
         let largest = largest(&transaction)?;
         let window = format!("-{} seconds", from.window.as_secs());
         // What is no time sorts behind all that are.
         let in_window = format!(
-            "{columns} WHERE delta_ts >= datetime(min(coalesce(?1, (SELECT max(delta_ts) FROM bugs), ?3), ?3), ?2) ORDER BY delta_ts, bug_id"
+            "{columns} WHERE {shown} AND delta_ts >= datetime(min(coalesce(?1, (SELECT max(delta_ts) FROM bugs), ?3), ?3), ?2) ORDER BY delta_ts, bug_id"
         );
         let in_window = rows(&transaction, &in_window, params![from.newest, window, now])?;
         let touched = match (from.largest, largest) {
             (Some(before), Some(largest)) if before != largest => rows(
                 &transaction,
-                &format!("{columns} {}", touched_since(before)),
+                &format!("{columns} {} WHERE {shown}", touched_since(before)),
                 [],
             )?,
             _ => Vec::new(),

@@ -15,7 +15,7 @@ use rusqlite::types::ValueRef;
 pub(super) use self::asker::BugsAsker;
 pub(super) use self::bugs::BugsTables;
 pub(super) use self::notifications::Notifications;
-use super::options::{self, Mode, ReadOptions, Zone, offset_text};
+use super::options::{self, Mode, ReadOptions, Shown, Zone, offset_text};
 use super::table::{Row, text};
 use crate::address::read_options;
 use crate::work::Error;
@@ -66,14 +66,24 @@ fn cannot_open(error: rusqlite::Error) -> Error {
 }
 
 impl fmt::Display for FileSettings {
+    /// With what says which updates come from it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sqlite:{}", self.file.display())?;
+        let mut separator = '?';
+        let mut option = |f: &mut fmt::Formatter<'_>, name: &str, text: &dyn fmt::Display| {
+            let separator = std::mem::replace(&mut separator, '&');
+            write!(f, "{separator}{name}={text}")
+        };
         match self.options.mode {
-            Mode::Bugs => f.write_str("?mode=bugs"),
+            Mode::Bugs => option(f, "mode", &"bugs")?,
             Mode::Table if self.options.table != ReadOptions::default().table => {
-                write!(f, "?table={}", self.options.table)
+                option(f, "table", &self.options.table)?;
             }
-            Mode::Table => Ok(()),
+            Mode::Table => {}
+        }
+        match self.options.shown {
+            Shown::Public => option(f, "bugs", &"public"),
+            Shown::All => Ok(()),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The table of notifications in SQLite.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, TransactionBehavior, params};
 
-use super::super::options::ReadOptions;
+use super::super::options::{ReadOptions, Shown};
 use super::super::table::{BATCH_ROWS, Row, Table, Triggers};
 use super::{FileSettings, LOCK_WAIT, cannot_open, local, row as row_of, utc};
 use crate::update::BugId;
@@ -24,6 +25,7 @@ pub(crate) struct Notifications {
     claim: Option<FileLock>,
     is_in_place: bool,
     is_own_table: bool,
+    shown: Shown,
     file: PathBuf,
     /// Device and inode of the file that is open.
     identity: (u64, u64),
@@ -92,6 +94,7 @@ impl Notifications {
             claim: None,
             is_in_place,
             is_own_table: options.is_own_table(),
+            shown: options.shown,
             identity: identity(&settings.file)?,
             file: settings.file.clone(),
         })
@@ -125,6 +128,22 @@ fn row(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
         id: row.get(0)?,
         ..row_of(row, 1)?
     })
+}
+
+impl Notifications {
+    /// Records that bugs changed just now, in one transaction.
+    ///
+    /// # Errors
+    /// When SQLite cannot write; nothing was recorded then.
+    pub(crate) fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
+        let transaction = self
+            .database
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for bug in bugs {
+            transaction.execute(&self.insert, params![bug.get()])?;
+        }
+        Ok(transaction.commit()?)
+    }
 }
 
 impl Table for Notifications {
@@ -163,14 +182,18 @@ impl Table for Notifications {
         })
     }
 
-    fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
-        let transaction = self
-            .database
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for bug in bugs {
-            transaction.execute(&self.insert, params![bug.get()])?;
-        }
-        Ok(transaction.commit()?)
+    fn private(&mut self, bugs: &[BugId]) -> Result<HashSet<BugId>, Error> {
+        let Some(find) = self.shown.find_private(bugs) else {
+            return Ok(HashSet::new());
+        };
+        let find = |database: &Connection| {
+            let mut find = database.prepare(&find)?;
+            let bugs = find.query_map([], |row| row.get(0))?;
+            bugs.collect::<rusqlite::Result<Vec<u32>>>()
+        };
+        let bugs = find(&self.database)
+            .map_err(|error| format!("cannot read which bugs are in a group: {error}"))?;
+        Ok(bugs.into_iter().filter_map(BugId::new).collect())
     }
 
     fn now(&mut self) -> Result<i64, Error> {

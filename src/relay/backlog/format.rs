@@ -11,7 +11,8 @@ const VERSION: i64 = 2;
 const TABLES: &str = "
     CREATE TABLE push_destination (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, is_in_use INTEGER NOT NULL, error TEXT, error_at INTEGER,
-        next_attempt INTEGER, stream TEXT, number INTEGER NOT NULL DEFAULT 0, newest INTEGER);
+        next_attempt INTEGER, stream TEXT, number INTEGER NOT NULL DEFAULT 0, newest INTEGER,
+        refused INTEGER NOT NULL DEFAULT 0, dropped INTEGER NOT NULL DEFAULT 0);
     CREATE TABLE push_backlog (
         id INTEGER PRIMARY KEY AUTOINCREMENT, destination INTEGER NOT NULL REFERENCES push_destination (id),
         bug_id INTEGER NOT NULL, delta_ts TEXT NOT NULL, since INTEGER NOT NULL, number INTEGER NOT NULL DEFAULT 0,
@@ -24,13 +25,19 @@ const NUMBERS: &str = "
     ALTER TABLE push_destination ADD COLUMN stream TEXT;
     ALTER TABLE push_destination ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE push_destination ADD COLUMN newest INTEGER;
+    ALTER TABLE push_destination ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE push_destination ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE push_backlog ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE push_backlog ADD COLUMN newest INTEGER;";
 
 const FORMAT: &str = "
     CREATE TABLE push_format (version INTEGER NOT NULL, is_open INTEGER NOT NULL);
     INSERT INTO push_format VALUES (2, 0);
-    CREATE TABLE push_bookmark (id INTEGER PRIMARY KEY CHECK (id = 1), note TEXT NOT NULL);";
+    CREATE TABLE push_bookmark (id INTEGER PRIMARY KEY CHECK (id = 1), note TEXT NOT NULL);
+    CREATE TABLE push_refused (
+        id INTEGER PRIMARY KEY, destination INTEGER NOT NULL, bug_id INTEGER NOT NULL, delta_ts TEXT NOT NULL,
+        change_id TEXT NOT NULL, refused_at INTEGER NOT NULL, reason TEXT NOT NULL);
+    CREATE INDEX push_refused_order ON push_refused (destination, id);";
 
 /// Makes the tables where they are not there, and those of the version before like those of this
 /// one.

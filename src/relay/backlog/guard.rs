@@ -11,6 +11,7 @@ use log::warn;
 use rusqlite::{Connection, ErrorCode};
 
 use super::format;
+use crate::work::FileLock;
 
 /// Which files a connection has open: device and inode of the file and of its log.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +29,11 @@ impl Place {
         }
     }
 
+    /// The file.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Whether the same files are still there.
     pub(super) fn is_unchanged(&self) -> bool {
         *self == Self::now(&self.file)
@@ -43,6 +49,9 @@ impl Place {
             .map(drop)
     }
 }
+
+/// What the file's lock is called behind its own name.
+pub(super) const LOCK: &str = ".lock";
 
 const RESCUED: &str = ".rescued";
 
@@ -65,7 +74,7 @@ pub(crate) fn examine(file: &Path) -> rusqlite::Result<()> {
     }
     let has_log = beside(file, "-wal").exists();
     match look(file, has_log) {
-        Err(error) if is_corrupt(&error) => {
+        Err(error) if is_corrupt(file, &error) => {
             let moved = move_aside(file, ".corrupt");
             let to = beside(file, ".corrupt");
             match moved {
@@ -106,9 +115,14 @@ fn look(file: &Path, has_log: bool) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// A file that never was a database is somebody else's, and is refused where it is.
-fn is_corrupt(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+/// A file that never was a backlog is somebody else's, and is refused where it is. One whose header
+/// is destroyed is known by the signature in its lock.
+fn is_corrupt(file: &Path, error: &rusqlite::Error) -> bool {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => true,
+        Some(ErrorCode::NotADatabase) => FileLock::signature(&beside(file, LOCK)).is_some(),
+        _ => false,
+    }
 }
 
 /// Moves the file and its log away, so that nothing of it is used.
@@ -129,7 +143,8 @@ fn identity(file: &Path) -> Option<(u64, u64)> {
     Some((known.dev(), known.ino()))
 }
 
-fn beside(file: &Path, suffix: &str) -> PathBuf {
+/// A file beside the file.
+pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(file);
     name.push(suffix);
     name.into()

@@ -7,16 +7,21 @@
 //!
 //! Each destination has a stream ([`Number`]): the transaction that appends a change numbers it.
 
+mod bound;
 mod format;
 mod guard;
+mod refused;
+mod room;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, ToSql, TransactionBehavior, params};
 
 use self::guard::Place;
 pub(crate) use self::guard::{examine, put_back};
+pub(crate) use self::refused::Refused;
+pub(crate) use self::room::is_full;
 use crate::amqp::{Announcement, Number};
 use crate::update::{BugId, Update};
 use crate::work::FileLock;
@@ -50,6 +55,13 @@ pub(crate) struct Entry {
     pub number: Number,
 }
 
+impl Entry {
+    /// What is the same at each attempt to send the change, and differs from that of all others.
+    pub(crate) fn change_id(&self) -> String {
+        format!("{}/{}", self.number.stream, self.number.number)
+    }
+}
+
 /// The state of a destination. Times are in Unix seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Status {
@@ -65,6 +77,10 @@ pub(crate) struct Status {
     pub error: Option<(String, i64)>,
     /// When it is tried again, where the last attempt has failed.
     pub next_attempt: Option<i64>,
+    /// How many changes it has refused for good.
+    pub refused: u64,
+    /// How many changes were dropped, since too many waited.
+    pub dropped: u64,
 }
 
 /// How much a commit may lose.
@@ -118,6 +134,14 @@ impl Backlog {
         Ok(Self { database, place })
     }
 
+    /// Whether the relay before has not ended as it should.
+    ///
+    /// # Errors
+    /// When SQLite cannot read.
+    pub(crate) fn was_left_open(&self) -> rusqlite::Result<bool> {
+        format::was_left_open(&self.database)
+    }
+
     /// Notes that a relay begins, so that the file itself says it and not only its log: a log that is
     /// missing at the next start was deleted.
     ///
@@ -137,6 +161,11 @@ impl Backlog {
         format::set_open(&self.database, false)
     }
 
+    /// Whether the disk has room for more changes, and for the deletion of all of them.
+    pub(crate) fn has_room(&self) -> bool {
+        room::make_room(&self.database, self.place.file())
+    }
+
     /// Whether the file and its log are still those that were opened.
     pub(crate) fn is_in_place(&self) -> bool {
         self.place.is_unchanged()
@@ -152,8 +181,29 @@ impl Backlog {
         self.place.rescue(&self.database)
     }
 
+    /// Gives destinations the names that `name` makes of those they have, unless one has it already.
+    ///
+    /// # Errors
+    /// When SQLite cannot write; nothing has changed then.
+    pub(crate) fn rename(&mut self, name: impl Fn(&str) -> Option<String>) -> rusqlite::Result<()> {
+        let transaction = self
+            .database
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let known: Vec<String> = transaction
+            .prepare("SELECT name FROM push_destination")?
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        for old in &known {
+            if let Some(new) = name(old).filter(|new| new != old) {
+                let set = "UPDATE OR IGNORE push_destination SET name = ?2 WHERE name = ?1";
+                transaction.execute(set, [old, &new])?;
+            }
+        }
+        transaction.commit()
+    }
+
     /// Makes the destinations known that are in use from now on, and forgets others for which
-    /// nothing waits.
+    /// nothing waits and nothing is kept that they have refused.
     ///
     /// # Errors
     /// When SQLite cannot write; nothing has changed then.
@@ -168,7 +218,7 @@ impl Backlog {
         let others = "UPDATE push_destination SET is_in_use = 0, next_attempt = NULL WHERE id NOT IN (SELECT value FROM json_each(?1))";
         let ids: Vec<String> = keys.iter().map(|Key(id)| id.to_string()).collect();
         transaction.execute(others, [format!("[{}]", ids.join(","))])?;
-        let forget = "DELETE FROM push_destination WHERE NOT is_in_use AND id NOT IN (SELECT destination FROM push_backlog)";
+        let forget = "DELETE FROM push_destination WHERE NOT is_in_use AND id NOT IN (SELECT destination FROM push_backlog UNION SELECT destination FROM push_refused)";
         transaction.execute(forget, [])?;
         transaction.commit()?;
         Ok(keys)
@@ -221,18 +271,35 @@ impl Backlog {
         transaction.commit()
     }
 
-    /// Skips a number of each destination's stream: its receivers may have missed some changes. One
-    /// that has not begun yet is new to its receivers, which tells them as much.
+    /// Skips a number of each destination's stream: its receivers may have missed changes up to
+    /// `until` (Unix seconds, by the database's clock). One that has not begun yet is new to its
+    /// receivers, which tells them as much.
     ///
     /// # Errors
     /// When SQLite cannot write.
-    pub(crate) fn skip_numbers(&mut self, destinations: &[Key]) -> rusqlite::Result<()> {
-        let skip = "UPDATE push_destination SET number = number + 1 WHERE id = ?1 AND number > 0";
+    pub(crate) fn skip_numbers(
+        &mut self,
+        destinations: &[Key],
+        until: i64,
+    ) -> rusqlite::Result<()> {
+        let skip = "UPDATE push_destination SET number = number + 1, newest = max(ifnull(newest, ?2), ?2) WHERE id = ?1 AND number > 0";
         let mut skip = self.database.prepare_cached(skip)?;
         for &Key(destination) in destinations {
-            skip.execute([destination])?;
+            skip.execute([destination, until])?;
         }
         Ok(())
+    }
+
+    /// Begins new streams: what was appended last is not there any more, and its numbers were given.
+    ///
+    /// # Errors
+    /// When SQLite cannot write.
+    pub(crate) fn begin_streams(&mut self) -> rusqlite::Result<()> {
+        let transaction = self
+            .database
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        format::begin_all_streams(&transaction)?;
+        transaction.commit()
     }
 
     /// The row of the source that was taken last, as it was noted.
@@ -313,10 +380,8 @@ impl Backlog {
     /// # Errors
     /// When SQLite cannot write.
     pub(crate) fn delete(&mut self, Key(destination): Key, last: i64) -> rusqlite::Result<()> {
-        let mut delete = self
-            .database
-            .prepare_cached("DELETE FROM push_backlog WHERE destination = ?1 AND id <= ?2")?;
-        delete.execute([destination, last]).map(drop)
+        let delete = "DELETE FROM push_backlog WHERE destination = ?1 AND id <= ?2";
+        self.write(delete, params![destination, last])
     }
 
     /// Notes what went wrong at `now` and when the destination is tried again, if it is to wait, in
@@ -332,9 +397,7 @@ impl Backlog {
         next_attempt: Option<i64>,
     ) -> rusqlite::Result<()> {
         let set = "UPDATE push_destination SET error = ?2, error_at = ?3, next_attempt = ?4 WHERE id = ?1";
-        self.database
-            .execute(set, params![destination, error, now, next_attempt])
-            .map(drop)
+        self.write(set, params![destination, error, now, next_attempt])
     }
 
     /// Notes that the destination works. What went wrong last stays known.
@@ -342,12 +405,20 @@ impl Backlog {
     /// # Errors
     /// When SQLite cannot write.
     pub(crate) fn note_success(&mut self, Key(destination): Key) -> rusqlite::Result<()> {
-        self.database
-            .execute(
-                "UPDATE push_destination SET next_attempt = NULL WHERE id = ?1",
-                [destination],
-            )
-            .map(drop)
+        let set = "UPDATE push_destination SET next_attempt = NULL WHERE id = ?1";
+        self.write(set, params![destination])
+    }
+
+    /// Writes what lets the file grow by nothing. A disk that is full has room for that, since what
+    /// is appended leaves as much: the log takes it up meanwhile.
+    fn write(&self, statement: &str, parameters: &[&dyn ToSql]) -> rusqlite::Result<()> {
+        let mut statement = self.database.prepare_cached(statement)?;
+        let mut written = statement.execute(parameters);
+        if written.as_ref().is_err_and(is_full) {
+            room::shorten_log(&self.database);
+            written = statement.execute(parameters);
+        }
+        written.map(drop)
     }
 
     /// How many changes wait for a destination.
@@ -370,7 +441,7 @@ impl Backlog {
     pub(crate) fn status(&self) -> rusqlite::Result<Vec<Status>> {
         let mut select = self.database.prepare(
             "SELECT name, (SELECT count(*) FROM push_backlog WHERE destination = d.id),
-                 (SELECT since FROM push_backlog WHERE destination = d.id ORDER BY id LIMIT 1), error, error_at, next_attempt, is_in_use
+                 (SELECT since FROM push_backlog WHERE destination = d.id ORDER BY id LIMIT 1), error, error_at, next_attempt, is_in_use, refused, dropped
              FROM push_destination AS d ORDER BY id",
         )?;
         let rows = select.query_map([], |row| {
@@ -382,6 +453,8 @@ impl Backlog {
                 error: error.zip(row.get(4)?),
                 next_attempt: row.get(5)?,
                 is_in_use: row.get(6)?,
+                refused: row.get::<_, i64>(7)?.cast_unsigned(),
+                dropped: row.get::<_, i64>(8)?.cast_unsigned(),
             })
         })?;
         rows.collect()
@@ -394,9 +467,7 @@ impl Backlog {
 /// # Errors
 /// When the file cannot be made or locked.
 pub(crate) fn claim(backlog: &Path) -> std::io::Result<Option<FileLock>> {
-    let mut name = backlog.as_os_str().to_owned();
-    name.push(".lock");
-    FileLock::take(&PathBuf::from(name))
+    FileLock::take(&guard::beside(backlog, guard::LOCK))
 }
 
 #[cfg(test)]

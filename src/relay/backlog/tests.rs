@@ -109,6 +109,19 @@ fn each_destination_numbers_its_changes_and_says_how_far_it_is() {
 }
 
 #[test]
+fn a_number_that_is_skipped_carries_the_databases_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::open(&folder.path().join("backlog"), Commit::Durable).unwrap();
+    let [one, two] = enroll(&mut backlog, ["one", "two"]);
+    backlog.append(&[update(1)], &[one], 0, None).unwrap();
+    backlog.skip_numbers(&[one, two], 700).unwrap();
+    backlog.append(&[update(2)], &[one, two], 0, None).unwrap();
+    let last = |of| backlog.first(of, 0, 9).unwrap().pop().unwrap().number;
+    assert_eq!((last(one).number, last(one).newest), (3, Some(700)));
+    assert_eq!(last(two).number, 1, "a stream that begins");
+}
+
+#[test]
 fn a_destination_that_was_not_in_use_begins_a_new_stream() {
     let folder = tempfile::tempdir().unwrap();
     let mut backlog = Backlog::open(&folder.path().join("backlog"), Commit::Durable).unwrap();
@@ -311,6 +324,8 @@ fn the_status_names_depth_age_error_and_the_next_attempt() {
         oldest: None,
         error: Some((error.to_owned(), 150)),
         next_attempt: None,
+        refused: 0,
+        dropped: 0,
     };
     assert_eq!(
         Backlog::look(&file).unwrap().status().unwrap(),

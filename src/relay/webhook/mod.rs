@@ -1,27 +1,33 @@
 //! Destination `http:` and `https:`: a post per change, in the format of bugzilla.mozilla.org's
 //! webhooks, signed. The status of the response says whether it has arrived, and nothing else does.
 
+mod answer;
 mod settings;
 
-use std::io::Read;
+use std::io::ErrorKind;
 
+use log::{debug, warn};
 use serde::Serialize;
-use ureq::http::StatusCode;
-use ureq::{Agent, Body, http::Response};
+use ureq::Agent;
 
 pub(crate) use self::settings::Settings;
 use super::backlog::Entry;
 use super::destination::{Destination, SendError};
+use crate::tls;
 use crate::update::Update;
-use crate::work::Stop;
+use crate::work::{Stop, unix_now};
 
-/// How much is read of the body of a response.
-const WORDS_BYTES_MAX: u64 = 200;
+/// Carries what is the same at each attempt to post a change.
+const CHANGE_ID: &str = "Idempotency-Key";
 
 /// The server that takes posts.
 pub(super) struct Webhook {
     settings: Settings,
     agent: Agent,
+    /// Whether the last post has left a connection for the next one.
+    is_connected: bool,
+    /// Whether it was logged that answers are longer, or take longer, than they should.
+    has_told_of_endless: bool,
 }
 
 impl Webhook {
@@ -34,26 +40,49 @@ impl Webhook {
         Ok(Self {
             agent: settings.agent()?,
             settings,
+            is_connected: false,
+            has_told_of_endless: false,
         })
     }
 
-    fn post(&self, update: &Update) -> Result<(), SendError> {
-        let body = body(update);
+    fn post(&mut self, change: &Entry) -> Result<(), SendError> {
+        let was_connected = std::mem::take(&mut self.is_connected);
+        let response = match self.request(change)? {
+            Err(error) if was_connected && is_hang_up(&error) => {
+                debug!("{}: {error}; trying once more", self.settings);
+                self.request(change)?
+            }
+            response => response,
+        };
+        let response = response.map_err(|error| SendError::Failed(sentence(&error)))?;
+        let answer = answer::read(response, unix_now());
+        self.is_connected = answer.is_whole;
+        if !answer.is_whole && !self.has_told_of_endless {
+            self.has_told_of_endless = true;
+            warn!(
+                "{}: answers do not end within a second or 64 KiB, so that each post needs a connection of its own; the status alone would do",
+                self.settings
+            );
+        }
+        answer.verdict
+    }
+
+    /// Posts a change. The outer error is that a file with a secret cannot be read.
+    fn request(
+        &self,
+        change: &Entry,
+    ) -> Result<Result<ureq::http::Response<ureq::Body>, ureq::Error>, SendError> {
+        let body = body(&change.update);
         let mut request = self
             .agent
             .post(self.settings.url.as_str())
-            .content_type("application/json");
-        for (field, value) in self
-            .settings
-            .proofs(body.as_bytes())
-            .map_err(SendError::Failed)?
-        {
+            .content_type("application/json")
+            .header(CHANGE_ID, change.change_id());
+        let proofs = self.settings.proofs(body.as_bytes());
+        for (field, value) in proofs.map_err(SendError::Failed)? {
             request = request.header(field, value);
         }
-        let response = request
-            .send(body.as_bytes())
-            .map_err(|error| SendError::Failed(sentence(&error)))?;
-        verdict(response)
+        Ok(request.send(body.as_bytes()))
     }
 }
 
@@ -73,7 +102,7 @@ impl Destination for Webhook {
             if stop.is_requested() {
                 return (count, Ok(()));
             }
-            if let Err(trouble) = self.post(&change.update) {
+            if let Err(trouble) = self.post(change) {
                 return (count, Err(trouble));
             }
         }
@@ -81,54 +110,30 @@ impl Destination for Webhook {
     }
 }
 
+/// Whether the other side has ended a connection, as a server may at any time with one that was
+/// left for the next request (RFC 9112, section 9.5).
+fn is_hang_up(error: &ureq::Error) -> bool {
+    let ureq::Error::Io(error) = error else {
+        return false;
+    };
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::UnexpectedEof
+    )
+}
+
 fn sentence(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(_) => format!("the server did not answer in time ({error})"),
-        _ if error.to_string().contains("UnknownIssuer") => {
-            "the server's certificate was issued by nobody who is trusted here; cacert=FILE names a certificate to trust".to_owned()
-        }
-        ureq::Error::Io(error) => format!("cannot reach the server: {error}"),
+        ureq::Error::Io(error) => match tls::flaw(error) {
+            Some(flaw) => flaw.to_owned(),
+            None => format!("cannot reach the server: {error}"),
+        },
         error => format!("cannot reach the server: {error}"),
     }
-}
-
-/// What a response means. Only a status that blames the post itself is a refusal for good.
-fn verdict(mut response: Response<Body>) -> Result<(), SendError> {
-    let status = response.status();
-    // To its end, if it is short: the connection can be used again then.
-    let mut words = Vec::new();
-    let read = response
-        .body_mut()
-        .as_reader()
-        .take(WORDS_BYTES_MAX)
-        .read_to_end(&mut words);
-    if status.is_success() {
-        return Ok(());
-    }
-    let words: String = String::from_utf8_lossy(&words)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    let words = if read.is_ok() && !words.trim().is_empty() {
-        format!(": {}", words.trim())
-    } else {
-        String::new()
-    };
-    let hint = if status.is_redirection() {
-        " (redirects are not followed)"
-    } else {
-        ""
-    };
-    let why = format!("the server answered {status}{hint}{words}");
-    let may_pass = matches!(
-        status,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
-    );
-    Err(if status.is_client_error() && !may_pass {
-        SendError::Refused(why)
-    } else {
-        SendError::PutOff(why)
-    })
 }
 
 /// What bugzilla.mozilla.org posts, of which readers need the bug and the time.

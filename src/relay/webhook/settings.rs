@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
+use ring::digest::{SHA256, digest};
 use ring::hmac;
 use ureq::Agent;
 use ureq::http::HeaderValue;
@@ -15,7 +16,9 @@ use crate::tls;
 
 /// For the whole of a post. One that takes longer comes again.
 const TIMEOUT: Duration = Duration::from_secs(30);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For the rest of an answer whose status is known. Nothing in it matters.
+const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 const OPTIONS: &str = "secret_file=FILE, key_file=FILE, header=NAME and cacert=FILE, behind a '#'";
 
@@ -79,20 +82,8 @@ impl Settings {
     }
 
     pub(super) fn agent(&self) -> Result<Agent, String> {
-        let tls = tls::http_config(&self.url, self.ca_file.as_deref())
-            .map_err(|error| error.to_string())?;
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            // A post that followed a redirect would become a GET, or go to somebody who was not
-            // named.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .timeout_resolve(Some(CONNECT_TIMEOUT))
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .user_agent(concat!("bugzfeed/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls);
-        Ok(config.build().new_agent())
+        tls::http_agent(self.ca_file.as_deref(), &self.url, TIMEOUT, BODY_TIMEOUT)
+            .map_err(|error| error.to_string())
     }
 
     /// What proves who sent a post with this body. Files are read each time anew, so that their
@@ -114,9 +105,30 @@ impl Settings {
 }
 
 impl fmt::Display for Settings {
+    /// The URL with a digest in place of path and query, which may hold a token. What is shown once
+    /// reads as itself.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.url.fmt(f)
+        let origin = self.url.origin().ascii_serialization();
+        let rest = &self.url[url::Position::BeforePath..];
+        if rest == "/" || is_masked(rest) {
+            return write!(f, "{origin}{rest}");
+        }
+        let digest = digest(&SHA256, self.url.as_str().as_bytes());
+        let digest = HEXLOWER.encode(&digest.as_ref()[..MASK_BYTES]);
+        write!(f, "{origin}{MASK}{digest}")
     }
+}
+
+/// What stands in front of the digest.
+const MASK: &str = "/...";
+
+/// How many bytes of the digest are shown: enough to tell a few destinations apart.
+const MASK_BYTES: usize = 4;
+
+fn is_masked(rest: &str) -> bool {
+    rest.strip_prefix(MASK).is_some_and(|digest| {
+        digest.len() == 2 * MASK_BYTES && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 fn sign(secret: &[u8], body: &[u8]) -> hmac::Tag {

@@ -23,6 +23,10 @@ use crate::work::FileLock;
 /// would double its cost.
 const SURPLUS_MAX: i64 = 1_000;
 
+/// How many pages of 4 KiB SQLite's log may have before they are moved into the file. What moves needs
+/// room in the file, which a disk that the log has filled would not have.
+const LOG_PAGES: i64 = 256;
+
 /// How long somebody else's lock on the file is waited for. Updates wait as long.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 
@@ -78,6 +82,7 @@ impl HistoryFile {
         // below.
         database.pragma_update(None, "journal_mode", "WAL")?;
         database.pragma_update(None, "synchronous", "NORMAL")?;
+        database.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
         let witness = beside(
             path,
             &format!("-whole{}", feed.trim_end_matches('/').replace('/', "-")),
@@ -173,6 +178,11 @@ impl HistoryFile {
     ) -> rusqlite::Result<()> {
         let mut progress = self.progress;
         let result = self.try_write(&mut progress, notes, updates, entry);
+        if result.as_ref().is_err_and(rows::is_full) {
+            // The log may take up what the next attempt needs. Where it cannot be moved, it stays.
+            let move_log = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let _ = self.database.query_row(move_log, [], |_| Ok(()));
+        }
         if result.is_ok() {
             self.progress = progress;
         }
@@ -270,226 +280,4 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::update::{BugId, When};
-
-    fn update(bug: u32, seconds: i64) -> Update {
-        Update {
-            bug: BugId::new(bug).unwrap(),
-            when: When::from_unix_seconds(seconds),
-        }
-    }
-
-    struct Folder(tempfile::TempDir);
-
-    impl Folder {
-        fn new() -> Self {
-            Self(tempfile::tempdir().unwrap())
-        }
-
-        fn path(&self) -> PathBuf {
-            self.0.path().join("h.db")
-        }
-
-        /// Opens the history of the feed `/` with room for three updates.
-        fn open(&self) -> (HistoryFile, Kept) {
-            HistoryFile::open(&self.path(), "/", "sqlite:x", 3).unwrap()
-        }
-
-        /// A history that is whole from the beginning.
-        fn whole(&self) -> HistoryFile {
-            let mut file = self.open().0;
-            file.set_floor(Some(50)).unwrap();
-            file
-        }
-    }
-
-    fn keep(file: &mut HistoryFile, updates: &[Update]) -> rusqlite::Result<()> {
-        file.keep(updates, 1_000_000, &[])
-    }
-
-    /// Makes each write fail, as a full disk does, or work again.
-    fn fail(file: &HistoryFile, fails: bool) {
-        file.database
-            .pragma_update(None, "query_only", fails)
-            .unwrap();
-    }
-
-    #[test]
-    fn a_new_history_has_no_floor() {
-        assert_eq!(Folder::new().open().1.floor, None);
-    }
-
-    #[test]
-    fn what_was_kept_is_there_after_a_restart() {
-        let folder = Folder::new();
-        let mut file = folder.whole();
-        let note = [("bookmark", "7".to_owned())];
-        file.keep(&[update(1, 200), update(2, 150)], 1_000, &note)
-            .unwrap();
-        // A killed process drops nothing; the file must be good without it.
-        std::mem::forget(file);
-        let (_file, kept) = folder.open();
-        assert_eq!(kept.floor, Some(50));
-        assert_eq!(kept.updates, [(200, update(1, 200)), (200, update(2, 150))]);
-        assert_eq!(kept.notes["bookmark"], "7");
-    }
-
-    #[test]
-    fn a_time_comes_back_as_it_was_sent() {
-        let folder = Folder::new();
-        let odd = Update {
-            bug: BugId::new(1).unwrap(),
-            when: "2014-04-03 21:13:45Z".parse().unwrap(),
-        };
-        keep(&mut folder.open().0, std::slice::from_ref(&odd)).unwrap();
-        assert_eq!(folder.open().1.updates[0].1, odd);
-    }
-
-    #[test]
-    fn a_time_that_is_not_credible_raises_no_watermark() {
-        let folder = Folder::new();
-        let mut file = folder.open().0;
-        file.keep(&[update(1, 200), update(2, 5_000)], 1_000, &[])
-            .unwrap();
-        drop(file);
-        assert_eq!(folder.open().1.updates[1], (200, update(2, 5_000)));
-    }
-
-    #[test]
-    fn what_is_too_much_goes_and_the_newest_of_each_bug_last() {
-        let folder = Folder::new();
-        let mut file = folder.whole();
-        keep(&mut file, &[update(1, 900), update(2, 901)]).unwrap();
-        for at in 0..1_500 {
-            keep(&mut file, &[update(7, 1_000 + at)]).unwrap();
-        }
-        let count = "SELECT count(*) FROM history";
-        let rows: i64 = file
-            .database
-            .query_row(count, [], |row| row.get(0))
-            .unwrap();
-        assert!(rows <= 3 + SURPLUS_MAX, "{rows} rows");
-        drop(file);
-        let (mut file, kept) = folder.open();
-        let bugs: Vec<u32> = kept
-            .updates
-            .iter()
-            .map(|(_, update)| update.bug.get())
-            .collect();
-        assert_eq!((kept.floor, &bugs[..]), (Some(50), &[1, 2, 7][..]));
-        keep(&mut file, &[update(8, 2_500), update(9, 2_501)]).unwrap();
-        drop(file);
-        let (_file, kept) = folder.open();
-        assert_eq!((kept.floor, kept.updates.len()), (Some(901), 3));
-    }
-
-    #[test]
-    fn another_source_starts_anew() {
-        let folder = Folder::new();
-        keep(&mut folder.whole(), &[update(1, 200)]).unwrap();
-        let (_file, kept) = HistoryFile::open(&folder.path(), "/", "sqlite:y", 3).unwrap();
-        assert_eq!((kept.floor, kept.updates.len()), (None, 0));
-    }
-
-    #[test]
-    fn feeds_are_kept_apart() {
-        let folder = Folder::new();
-        let mut file = folder.whole();
-        let (mut dev, _) = HistoryFile::open(&folder.path(), "/dev/", "sqlite:x", 3).unwrap();
-        keep(&mut file, &[update(1, 200)]).unwrap();
-        fail(&dev, true);
-        keep(&mut dev, &[update(2, 300)]).unwrap_err();
-        std::mem::forget(dev);
-        drop(file);
-        let (_file, kept) = folder.open();
-        assert_eq!((kept.floor, kept.updates.len()), (Some(50), 1));
-    }
-
-    #[test]
-    fn a_power_failure_is_a_known_gap() {
-        let folder = Folder::new();
-        let mut file = folder.whole();
-        keep(&mut file, &[update(1, 200)]).unwrap();
-        let earlier = "UPDATE history_feeds SET boot_id = 'an earlier boot'";
-        file.database.execute(earlier, []).unwrap();
-        std::mem::forget(file);
-        let (_file, kept) = folder.open();
-        assert_eq!((kept.floor, kept.updates.len()), (None, 1));
-    }
-
-    /// A disk that was full, and has space again before the next start.
-    #[test]
-    fn what_could_not_be_kept_is_known_to_the_next_start_however_the_process_ended() {
-        for is_killed in [true, false] {
-            let folder = Folder::new();
-            let mut file = folder.whole();
-            fail(&file, true);
-            keep(&mut file, &[update(1, 200)]).unwrap_err();
-            if is_killed {
-                std::mem::forget(file);
-            } else {
-                drop(file);
-            }
-            assert_eq!(folder.open().1.floor, None);
-        }
-    }
-
-    #[test]
-    fn what_could_not_be_kept_stays_a_gap_when_the_file_works_again() {
-        let folder = Folder::new();
-        let mut file = folder.whole();
-        fail(&file, true);
-        keep(&mut file, &[update(1, 200)]).unwrap_err();
-        fail(&file, false);
-        keep(&mut file, &[update(2, 300)]).unwrap();
-        file.set_floor(Some(50)).unwrap();
-        drop(file);
-        let (_file, kept) = folder.open();
-        assert_eq!((kept.floor, kept.updates.len()), (None, 1));
-    }
-
-    #[test]
-    fn a_copy_without_its_witness_is_not_believed() {
-        let folder = Folder::new();
-        drop(folder.whole());
-        fs::remove_file(folder.0.path().join("h.db-whole")).unwrap();
-        assert_eq!(folder.open().1.floor, None);
-    }
-
-    #[test]
-    fn one_server_at_a_time_may_have_the_file() {
-        let folder = Folder::new();
-        let claimed = claim(&folder.path()).unwrap();
-        assert!(claimed.is_some());
-        assert!(claim(&folder.path()).unwrap().is_none());
-    }
-
-    #[test]
-    fn a_file_of_the_last_version_goes_on_and_one_of_a_newer_version_is_refused() {
-        let folder = Folder::new();
-        let database = Connection::open(folder.path()).unwrap();
-        database
-            .execute_batch(
-                "CREATE TABLE history (
-                     feed TEXT NOT NULL, seq INTEGER NOT NULL, bug_id INTEGER NOT NULL, time TEXT NOT NULL, watermark INTEGER NOT NULL,
-                     PRIMARY KEY (feed, seq)) WITHOUT ROWID;
-                 CREATE TABLE history_feeds (feed TEXT PRIMARY KEY, source TEXT NOT NULL, floor INTEGER NOT NULL, boot_id TEXT NOT NULL);
-                 INSERT INTO history VALUES ('/', 1, 7, '1970-01-01T00:01:40', 100);
-                 INSERT INTO history_feeds VALUES ('/', 'sqlite:x', 60, '');",
-            )
-            .unwrap();
-        let (file, kept) = folder.open();
-        assert_eq!(
-            (kept.floor, kept.updates),
-            (Some(60), vec![(100, update(7, 100))])
-        );
-        drop(file);
-        database
-            .execute("UPDATE history_format SET version = 3", [])
-            .unwrap();
-        let refused = HistoryFile::open(&folder.path(), "/", "sqlite:x", 3).unwrap_err();
-        assert!(refused.to_string().contains("a newer one"), "{refused}");
-    }
-}
+mod tests;

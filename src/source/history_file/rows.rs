@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{ErrorCode, OptionalExtension, Transaction, ffi, params};
 
 use crate::update::{BugId, Update, When};
 
@@ -31,6 +31,20 @@ pub enum OpenError {
     Sqlite(rusqlite::Error),
     /// A later version of this program has written it.
     Newer(i64),
+}
+
+impl OpenError {
+    /// Whether the disk is full, which may pass.
+    pub fn is_full(&self) -> bool {
+        matches!(self, OpenError::Sqlite(error) if is_full(error))
+    }
+}
+
+/// Whether an error says that the disk is full. SQLite has a code of its own for the index of its
+/// log.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    matches!(error, rusqlite::Error::SqliteFailure(why, _)
+        if why.code == ErrorCode::DiskFull || why.extended_code == ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 impl fmt::Display for OpenError {

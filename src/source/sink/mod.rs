@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod chain;
 mod state;
+mod zone;
 
 use self::state::State;
 use super::completeness::Question;
@@ -13,7 +14,7 @@ use crate::bugzilla::{Found, Sees, Since};
 use crate::inbox::{Closed, Sender};
 use crate::post::{Answer, PostId};
 use crate::update::{FeedId, Update};
-use crate::work::{Health, Now};
+use crate::work::{Error, Health, Now};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -134,6 +135,14 @@ impl Sink {
         self.shared.lock().answer(post, answer)
     }
 
+    /// Has the feed's webhook take posts with this key, and with no other.
+    ///
+    /// # Errors
+    /// When the loop is gone.
+    pub(crate) fn use_key(&self, key: String) -> Result<(), Closed> {
+        self.shared.lock().use_key(key)
+    }
+
     /// To be called by a source that may have missed updates, such as after its queue was deleted:
     /// before it is [`Sink::connected`], or while it reads on. `reason` is for the log, behind a
     /// colon. `until` is the database's time (UTC, Unix seconds) after which nothing is missing, if
@@ -153,6 +162,12 @@ impl Sink {
     /// When the loop is gone.
     pub(crate) fn begins(&self, floor: i64) -> Result<(), Closed> {
         self.shared.lock().begins(floor)
+    }
+
+    /// The source may not read, and does not try again: the loop is to end.
+    pub(super) fn refused(&self, why: &Error) -> Result<(), Closed> {
+        let why = format!("{}: {why}", self.health.name());
+        self.shared.lock().refused(why)
     }
 
     /// The state of the source.
@@ -182,6 +197,11 @@ impl Shared {
     /// There is nobody to ask.
     pub(super) fn cannot_ask(&self) -> Result<(), Closed> {
         self.lock().cannot_ask()
+    }
+
+    /// There is somebody to ask, although there was nobody.
+    pub(super) fn can_ask(&self, sees: Sees) {
+        self.lock().can_ask(sees);
     }
 
     /// Hands on what Bugzilla knows and the source has not brought.
@@ -276,7 +296,8 @@ mod tests {
                         Promise::After(floor) => format!("after {floor}"),
                     }),
                     Notice::Gap { .. } => words.push("gap".to_owned()),
-                    Notice::Clock { .. } => {}
+                    Notice::Clock { .. } | Notice::Key { .. } => {}
+                    Notice::Refused { .. } => words.push("refused".to_owned()),
                     Notice::Answer { .. } => words.push("answer".to_owned()),
                 }
             }
@@ -356,6 +377,22 @@ mod tests {
         test.sent();
         test.answer(found(now(), &[(1, now() + 9 * 3_600)]));
         assert_eq!(test.sent(), "1");
+    }
+
+    #[test]
+    fn a_time_from_before_bugzillas_clock_was_put_back_makes_no_later_update_look_old() {
+        let mut test = Test::new(Some(Sees::All), &Kept::default());
+        test.sink.connected().unwrap();
+        let time = now();
+        test.sink.deliver(vec![update(1, time)]).unwrap();
+        test.answer(found(time, &[(1, time), (2, time + 3_600)]));
+        let notices = std::iter::from_fn(|| test.inbox.take());
+        let credible = notices.filter_map(|notice| match notice {
+            Notice::Updates { credible_until, .. } => Some(credible_until),
+            _ => None,
+        });
+        // Who has seen it lacks bug 1, which arrived before it here.
+        assert_eq!(credible.last(), Some(time + 60));
     }
 
     #[test]

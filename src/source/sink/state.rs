@@ -8,6 +8,7 @@ use std::time::Instant;
 use log::{error, info, warn};
 
 use super::Feed;
+use super::zone::ZoneWatch;
 use crate::bugzilla::{Found, Sees, Since};
 use crate::inbox::{Closed, Notice, Sender};
 use crate::post::{Answer, PostId};
@@ -20,6 +21,10 @@ use crate::work::Now;
 /// How far ahead of the database's clock a time may lie and be believed, in seconds. Where that
 /// clock is not known, ours stands for it.
 const CREDIBLE_SECONDS: i64 = 86_400;
+
+/// The same for what Bugzilla answers. A time further ahead is from before its clock was put back: a
+/// client that has seen it may lack what arrived here earlier and happened later.
+const FOUND_CREDIBLE_SECONDS: i64 = 60;
 
 /// How much later than its time an edit may be committed, in seconds.
 const LATE_COMMIT_SECONDS: i64 = 600;
@@ -53,6 +58,7 @@ pub(super) struct State {
     notes: HashMap<String, String>,
     /// Updates that need not be made good, where there is a catch-up: bug and Unix seconds.
     seen: HashSet<(BugId, i64), foldhash::fast::RandomState>,
+    zone: ZoneWatch,
     /// Up to which time Bugzilla has been asked (its own, Unix seconds).
     asked_until: Option<i64>,
     /// When `seen` began: what has changed since then may be waited for by somebody.
@@ -96,6 +102,7 @@ impl State {
             kept_floor: kept.floor,
             notes: kept.notes.clone(),
             seen,
+            zone: ZoneWatch::default(),
             asked_until,
             seen_since: clock().instant,
             clock_offset: None,
@@ -152,6 +159,15 @@ impl State {
         self.inbox.send(Notice::Answer { post, answer })
     }
 
+    pub(super) fn refused(&self, why: String) -> Result<(), Closed> {
+        self.inbox.send(Notice::Refused { why })
+    }
+
+    pub(super) fn use_key(&self, key: String) -> Result<(), Closed> {
+        let feed = self.feed.id;
+        self.inbox.send(Notice::Key { feed, key })
+    }
+
     pub(super) fn set_bell(&mut self, bell: SyncSender<()>) {
         self.bell = Some(bell);
     }
@@ -167,6 +183,16 @@ impl State {
         self.seen = HashSet::default();
         self.completeness.cannot_ask((self.clock)().instant);
         self.report()
+    }
+
+    /// There is somebody to ask, although there was nobody. The answer will end the doubt that begins
+    /// with it.
+    pub(super) fn can_ask(&mut self, sees: Sees) {
+        self.feed.catch_up = Some(sees);
+        // What was delivered meanwhile was not remembered: it must not look as if it were lacking.
+        self.seen_since = (self.clock)().instant;
+        self.asked_until = None;
+        self.completeness.can_ask(sees == Sees::All);
     }
 
     pub(super) fn made_good(
@@ -189,11 +215,19 @@ impl State {
         updates: Vec<Update>,
         notes: &[(&str, String)],
     ) -> Result<(), Closed> {
+        let database_now = (self.clock)().unix + self.clock_offset.unwrap_or(0);
+        self.hand_over(updates, notes, database_now + CREDIBLE_SECONDS)
+    }
+
+    fn hand_over(
+        &mut self,
+        updates: Vec<Update>,
+        notes: &[(&str, String)],
+        credible_until: i64,
+    ) -> Result<(), Closed> {
         if updates.is_empty() && notes.is_empty() {
             return Ok(());
         }
-        let credible_until =
-            (self.clock)().unix + self.clock_offset.unwrap_or(0) + CREDIBLE_SECONDS;
         let result = match &mut self.file {
             Some(file) => file.keep(&updates, credible_until, notes),
             None => Ok(()),
@@ -258,7 +292,8 @@ impl State {
             updates: earlier,
         })?;
         self.deliver_found(live, found.now)?;
-        self.completeness.filled(question, floor);
+        self.completeness
+            .filled(question, floor, (self.clock)().instant);
         Ok(())
     }
 
@@ -277,6 +312,9 @@ impl State {
         };
         let lacking: Vec<Update> = found.updates.into_iter().filter(is_lacking).collect();
         let source = &self.feed.source;
+        if let Some(why) = self.zone.look(&lacking, &self.seen) {
+            warn!("{source}: {why}");
+        }
         if !found.is_whole || lacking.len() > self.feed.updates_max {
             warn!(
                 "{source}: more changes were missed than the history holds ({}); clients that ask for them get \"complete\":false",
@@ -289,7 +327,8 @@ impl State {
             self.seen.extend(lacking.iter().map(pair));
             self.deliver_found(Vec::new(), found.now)?;
             let floor = newest.map_or(found.now, |newest| newest.max(found.now));
-            self.completeness.answered(question, Some(floor));
+            self.completeness
+                .answered(question, Some(floor), (self.clock)().instant);
         } else {
             match lacking.len() {
                 0 => {}
@@ -301,7 +340,8 @@ impl State {
                 ),
             }
             self.deliver_found(lacking, found.now)?;
-            self.completeness.answered(question, None);
+            self.completeness
+                .answered(question, None, (self.clock)().instant);
         }
         let oldest = found.now - 2 * LOOK_BACK_SECONDS;
         self.seen.retain(|(_, seconds)| *seconds >= oldest);
@@ -319,7 +359,8 @@ impl State {
         self.asked_until = Some(now);
         let note = [(ASKED_UNTIL, now.to_string())];
         let has_lost = self.file.as_ref().is_some_and(HistoryFile::has_lost);
-        self.deliver(updates, if has_lost { &[] } else { &note })
+        let notes: &[_] = if has_lost { &[] } else { &note };
+        self.hand_over(updates, notes, now + FOUND_CREDIBLE_SECONDS)
     }
 
     /// Where the next question begins.

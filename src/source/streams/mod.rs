@@ -7,11 +7,14 @@
 //! of ours is a doubt, and a loss when the messages do not come. What is forgotten here is a loss
 //! when it comes again, so that it may be forgotten at any time, if that counts as a loss itself.
 
+mod proof;
+
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::proof::{Missed, Proof};
 use crate::amqp::{Announcement, Number};
 
 /// How long announcements may be missing: three of them.
@@ -25,7 +28,7 @@ const STREAMS_MAX: usize = 16;
 
 /// What is known of all streams of an exchange. It goes through JSON to be noted.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Streams {
+struct Streams {
     known: Vec<Stream>,
     /// Whether messages without a number have come since the last stream began.
     has_others: bool,
@@ -66,7 +69,7 @@ struct Ahead {
 
 /// Messages that are lost, or may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Loss {
+struct Loss {
     /// Why that is known.
     pub reason: Reason,
     /// The database's time (Unix seconds) after which nothing is missing, where it is known.
@@ -75,7 +78,7 @@ pub(super) struct Loss {
 
 /// How a loss is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+enum Reason {
     /// Nothing is known of what the stream carried before.
     Unknown,
     /// Numbers are missing.
@@ -102,18 +105,18 @@ impl fmt::Display for Reason {
 
 impl Streams {
     /// Reads what was noted; what cannot be read is as good as nothing.
-    pub(super) fn read(note: Option<&str>) -> Self {
+    fn read(note: Option<&str>) -> Self {
         note.and_then(|note| serde_json::from_str(note).ok())
             .unwrap_or_default()
     }
 
     /// What is to be noted together with the updates of the messages.
-    pub(super) fn note(&self) -> String {
+    fn note(&self) -> String {
         serde_json::to_string(self).expect("texts and numbers are always JSON")
     }
 
     /// A connection begins: what was announced over another one proves nothing now.
-    pub(super) fn connected(&mut self, now: Instant) {
+    fn connected(&mut self, now: Instant) {
         for stream in &mut self.known {
             (stream.heard, stream.ahead) = (None, None);
             stream.connected = Some(now);
@@ -121,7 +124,7 @@ impl Streams {
     }
 
     /// A message with a number has arrived.
-    pub(super) fn arrived(&mut self, number: &Number, now: Instant) -> Option<Loss> {
+    fn arrived(&mut self, number: &Number, now: Instant) -> Option<Loss> {
         let Some(stream) = self.known.iter_mut().find(|s| s.id == number.stream) else {
             self.add(&number.stream, number.number).is_read = true;
             self.has_others = false;
@@ -145,13 +148,13 @@ impl Streams {
     }
 
     /// A message without a number has arrived.
-    pub(super) fn arrived_without_number(&mut self, now: Instant) -> Option<Loss> {
+    fn arrived_without_number(&mut self, now: Instant) -> Option<Loss> {
         self.has_others = true;
         self.forget(|stream| stream.has_gone(now) && !stream.has_ended())
     }
 
     /// A relay has announced how far it is.
-    pub(super) fn announced(&mut self, said: &Announcement, now: Instant) -> Option<Loss> {
+    fn announced(&mut self, said: &Announcement, now: Instant) -> Option<Loss> {
         let Some(stream) = self.known.iter_mut().find(|s| s.id == said.sent.stream) else {
             let stream = self.add(&said.sent.stream, said.sent.number);
             stream.hear(said, now);
@@ -174,7 +177,7 @@ impl Streams {
 
     /// Time has passed. Messages that were announced are lost when none of them arrives for
     /// `patience`.
-    pub(super) fn tick(&mut self, now: Instant, patience: Duration) -> Option<Loss> {
+    fn tick(&mut self, now: Instant, patience: Duration) -> Option<Loss> {
         for stream in &mut self.known {
             let is_late = |ahead: &mut Ahead| now.duration_since(ahead.since) >= patience;
             if let Some(ahead) = stream.ahead.take_if(is_late) {
@@ -192,21 +195,21 @@ impl Streams {
     }
 
     /// Whether something may be lost that will be known soon.
-    pub(super) fn is_in_doubt(&self, now: Instant) -> bool {
+    fn is_in_doubt(&self, now: Instant) -> bool {
         self.known
             .iter()
             .any(|stream| stream.ahead.is_some() || stream.has_fallen_silent(now))
     }
 
     /// Whether announcements can prove that nothing was lost at all.
-    pub(super) fn can_prove(&self) -> bool {
+    fn can_prove(&self) -> bool {
         !self.has_others
             && !self.known.is_empty()
             && self.known.iter().all(|stream| stream.is_announced)
     }
 
     /// Whether announcements of this connection have proven that nothing was lost at all.
-    pub(super) fn have_proven(&self, now: Instant) -> bool {
+    fn have_proven(&self, now: Instant) -> bool {
         self.can_prove()
             && self.known.iter().all(|stream| stream.heard.is_some())
             && !self.is_in_doubt(now)

@@ -32,6 +32,10 @@ impl HttpAddress {
         let url = format!("http://{host}{}", &rest[end..]).parse()?;
         Ok(Self { url, key })
     }
+
+    pub(super) fn host(&self) -> &str {
+        self.url.host()
+    }
 }
 
 /// The key is a secret.

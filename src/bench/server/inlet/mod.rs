@@ -5,12 +5,12 @@ mod http;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::TcpStream;
-use std::path::PathBuf;
+use std::net::{IpAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use self::http::{HttpAddress, Poster};
 use crate::amqp;
@@ -49,6 +49,35 @@ impl FromStr for InletAddress {
             _ => Err(format!("it is nowhere to publish; {ACCEPTED}")),
         }
     }
+}
+
+impl InletAddress {
+    /// Whether nobody on another machine, and no Bugzilla, is behind it, as far as can be seen.
+    pub(crate) fn is_private(&self) -> bool {
+        match self {
+            Self::Sqlite(file) => !has_bugs(file),
+            Self::Amqp(settings) => is_loopback(&settings.host),
+            Self::Http(address) => is_loopback(address.host()),
+            Self::Lines(address) => {
+                is_loopback(address.rsplit_once(':').map_or("", |(host, _)| host))
+            }
+        }
+    }
+}
+
+/// Whether a host is this machine.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback())
+}
+
+/// Whether an SQLite file is a Bugzilla's.
+fn has_bugs(file: &Path) -> bool {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let select = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'bugs')";
+    Connection::open_with_flags(file, flags)
+        .and_then(|database| database.query_row(select, [], |row| row.get(0)))
+        .unwrap_or(false)
 }
 
 /// An update as it is published: its bug and its time.

@@ -1,11 +1,19 @@
-//! The relay with its backlog, and the broker with a queue for each server. Knows no server.
+//! The broker with a queue for each server, and what the relay announces. Knows no server and no
+//! relay.
 
 use std::collections::VecDeque;
 
-use fastrand::Rng;
+use crate::amqp::{Announcement, Number};
 
-/// The numbers of commits.
-pub(super) type Messages = VecDeque<usize>;
+/// What the relay has made of a commit.
+#[derive(Clone, Debug)]
+pub(super) struct Message {
+    pub commit: usize,
+    /// None where the relay is of a version without numbers.
+    pub number: Option<Number>,
+}
+
+pub(super) type Messages = VecDeque<Message>;
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -13,6 +21,8 @@ pub(super) struct Queue {
     /// To the exchange.
     pub is_bound: bool,
     pub messages: Messages,
+    /// In the queue of length 1 that a connected server has beside it.
+    pub announced: Option<Announcement>,
 }
 
 #[derive(Debug)]
@@ -22,12 +32,10 @@ pub(super) struct Broker {
     pub queues: [Queue; 2],
 }
 
-#[derive(Debug)]
-pub(super) struct Relay {
-    pub is_up: bool,
-    /// Rows of the table that are not in the backlog.
-    pub rows: Messages,
-    pub backlog: Messages,
+impl Queue {
+    pub(super) fn contains(&self, commit: usize) -> bool {
+        self.messages.iter().any(|message| message.commit == commit)
+    }
 }
 
 impl Broker {
@@ -50,42 +58,6 @@ impl Broker {
         self.has_exchange = false;
         for queue in &mut self.queues {
             queue.is_bound = false;
-        }
-    }
-}
-
-impl Relay {
-    pub(super) fn new() -> Self {
-        Self {
-            is_up: true,
-            rows: Messages::new(),
-            backlog: Messages::new(),
-        }
-    }
-
-    /// Takes what is in the table, and publishes what it can. What would go to no queue waits.
-    pub(super) fn work(&mut self, broker: &mut Broker, random: &mut Rng) {
-        if !self.is_up {
-            return;
-        }
-        self.backlog.append(&mut self.rows);
-        if !broker.is_up {
-            return;
-        }
-        broker.has_exchange = true;
-        let mut bound: Vec<&mut Queue> = broker
-            .queues
-            .iter_mut()
-            .filter(|queue| queue.is_bound)
-            .collect();
-        while !bound.is_empty()
-            && let Some(message) = self.backlog.pop_front()
-        {
-            // It may have been killed before it knew of the last confirm.
-            let copies = 1 + usize::from(random.u8(0..50) == 0);
-            for queue in &mut bound {
-                queue.messages.extend(std::iter::repeat_n(message, copies));
-            }
         }
     }
 }

@@ -65,6 +65,13 @@ impl Bugzilla {
         self.open.push((now + takes, commit));
     }
 
+    /// Somebody edits this bug; returns the number of the commit.
+    pub(super) fn edit_at_once(&mut self, bug: u32, now: i64) -> usize {
+        let when = now + self.ahead;
+        self.commits.push(Commit { bug, when });
+        self.commits.len() - 1
+    }
+
     /// The power fails, and the clock goes on from another time. What was not committed is gone.
     pub(super) fn lose_power(&mut self, seconds: i64) {
         self.ahead += seconds;

@@ -20,7 +20,7 @@ pub(super) struct Client {
     pub asked_at: Option<i64>,
     pub returns_at: i64,
     /// The newest time that it has seen, in Unix seconds.
-    newest: Option<i64>,
+    pub newest: Option<i64>,
     /// Commits that it must be notified of.
     pub lacks: BTreeSet<usize>,
     /// Whether it was ever subscribed: what happens from then on is owed.
@@ -85,6 +85,11 @@ impl Client {
             .expect("an update of what has happened");
         self.lacks
             .retain(|&at| commits[at].bug != bug || (at > this && commits[at].when > when));
+    }
+
+    /// Whether it does not get updates yet.
+    pub(super) fn is_away(&self) -> bool {
+        self.server.is_none() || self.asked_at.is_some()
     }
 
     /// Its connection is over.

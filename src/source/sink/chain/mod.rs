@@ -1,5 +1,5 @@
 //! The whole chain in hundreds of seeded runs: a Bugzilla whose clock may be wrong, a relay with a
-//! backlog, a broker with a queue for each of two servers, and clients that resume with `since` at
+//! backlog, with numbers and announcements or without, a broker with a queue for each of two servers, and clients that resume with `since` at
 //! either. The servers' sinks, histories, promises and hubs are the real ones; what is around them
 //! is modelled, without a socket or a thread.
 //!
@@ -12,7 +12,9 @@
 
 mod broker;
 mod bugzilla;
+mod cases;
 mod client;
+mod relay;
 mod server;
 mod world;
 

@@ -10,8 +10,9 @@ use fastrand::Rng;
 use mio::{Poll, Token};
 use tempfile::TempDir;
 
-use super::broker::{Broker, Messages};
+use super::broker::{Broker, Messages, Queue};
 use super::bugzilla::{Bugzilla, FIRST_SECOND};
+use crate::amqp::topology::Gap;
 use crate::bugzilla::{Found, Sees, Since};
 use crate::history::History;
 use crate::hub::Hub;
@@ -20,13 +21,17 @@ use crate::promise::Promise;
 use crate::source::completeness::Question;
 use crate::source::sink::Feed;
 use crate::source::sink::state::State;
+use crate::source::streams::{Missed, Proof};
 use crate::source::{HistoryFile, Kept};
-use crate::update::FeedId;
+use crate::update::{FeedId, Update};
 use crate::work::Now;
 
 /// How often Bugzilla is asked, and a binding is looked at, in seconds.
 const ASK_EVERY: i64 = 50;
 const CHECK_EVERY: i64 = 10;
+
+/// The note that says which numbered messages have been delivered.
+const STREAMS: &str = "streams";
 
 thread_local! {
     static NOW: Cell<Option<Now>> = const { Cell::new(None) };
@@ -63,6 +68,12 @@ pub(super) struct Running {
     _poll: Poll,
     bell: Receiver<()>,
     pub hub: Hub,
+    /// The largest time that the hub has seen.
+    pub newest: i64,
+    proof: Proof,
+    /// What is noted of it.
+    noted: String,
+    is_in_doubt: bool,
     /// Since when the source reads.
     pub reads_since: Option<i64>,
     checked_at: i64,
@@ -119,8 +130,14 @@ impl Server {
         let (ring, bell) = mpsc::sync_channel(1);
         state.set_bell(ring);
         state.stopped_reading().unwrap();
+        let mut proof = Proof::default();
+        proof.read(state.note(STREAMS).as_deref());
         self.running = Some(Running {
             state,
+            newest: kept.updates.last().map_or(i64::MIN, |kept| kept.0),
+            proof,
+            noted: String::new(),
+            is_in_doubt: true,
             inbox,
             _poll: poll,
             bell,
@@ -153,9 +170,9 @@ impl Server {
     pub(super) fn disconnect(&mut self, now: i64) {
         self.set_clock(now);
         if let Some(running) = &mut self.running
-            && running.reads_since.take().is_some()
+            && running.reads_since.is_some()
         {
-            running.state.stopped_reading().unwrap();
+            running.hang_up();
         }
     }
 
@@ -186,12 +203,21 @@ impl Server {
         }
         let notices: Vec<Notice> = std::iter::from_fn(|| running.inbox.take()).collect();
         for notice in &notices {
-            if let Notice::Promise {
-                promise: Promise::InDoubt,
-                ..
-            } = notice
-            {
-                running.doubt_since = now;
+            match notice {
+                Notice::Promise {
+                    promise: Promise::InDoubt,
+                    ..
+                } => running.doubt_since = now,
+                Notice::Updates {
+                    updates,
+                    credible_until,
+                    ..
+                } => {
+                    let times = updates.iter().map(|update| update.when.unix_seconds());
+                    let newest = times.filter(|seconds| seconds <= credible_until).max();
+                    running.newest = newest.map_or(running.newest, |at| at.max(running.newest));
+                }
+                _ => {}
             }
         }
         notices
@@ -203,7 +229,7 @@ impl Running {
     fn read(
         &mut self,
         now: i64,
-        queue: &mut super::broker::Queue,
+        queue: &mut Queue,
         has_exchange: bool,
         bugzilla: &Bugzilla,
         random: &mut Rng,
@@ -213,40 +239,98 @@ impl Running {
                 return;
             }
             if !queue.is_bound {
-                self.state.missed("the queue was not bound", None).unwrap();
+                self.proof.gap.get_or_insert(Gap::NoMarker);
             }
-            (queue.exists, queue.is_bound) = (true, true);
-            self.state.reads().unwrap();
+            (queue.exists, queue.is_bound, queue.announced) = (true, true, None);
+            self.proof.connected(simulated().instant);
             self.reads_since = Some(now);
             self.checked_at = now;
+            self.settle();
         }
         if !queue.exists {
-            self.reads_since = None;
-            self.state.stopped_reading().unwrap();
+            self.proof.gap = Some(Gap::QueueDeleted);
+            self.hang_up();
             return;
         }
         if now - self.checked_at >= CHECK_EVERY {
             self.checked_at = now;
-            if !queue.is_bound && has_exchange {
-                queue.is_bound = true;
-                self.state
-                    .missed("the exchange was made anew", None)
-                    .unwrap();
-            }
+            // What was published meanwhile is not in the queue, and nothing says so.
+            queue.is_bound |= has_exchange;
+        }
+        let hears_first = random.bool();
+        if hears_first {
+            self.hear(queue);
         }
         let count = queue.messages.len().min(random.usize(0..20));
         let taken: Messages = queue.messages.drain(..count).collect();
-        let updates = taken.iter().map(|&at| bugzilla.commits[at].update());
-        self.state.deliver(updates.collect(), &[]).unwrap();
+        self.take(&taken, bugzilla);
+        if !hears_first {
+            self.hear(queue);
+        }
+        self.settle();
         if random.u8(0..200) == 0 {
             // The connection is lost before it could acknowledge, and all comes again.
             taken
                 .into_iter()
                 .rev()
                 .for_each(|message| queue.messages.push_front(message));
-            self.reads_since = None;
-            self.state.stopped_reading().unwrap();
+            self.hang_up();
         }
+    }
+
+    fn take(&mut self, taken: &Messages, bugzilla: &Bugzilla) {
+        for message in taken {
+            let (number, has_history) = (message.number.as_ref(), self.state.has_floor());
+            let missed = self.proof.arrived(number, has_history, simulated().instant);
+            self.report(missed);
+        }
+        let updates = taken
+            .iter()
+            .map(|message| bugzilla.commits[message.commit].update());
+        self.deliver(updates.collect());
+    }
+
+    fn deliver(&mut self, updates: Vec<Update>) {
+        let note = self.proof.note();
+        let notes = [(STREAMS, note.clone())];
+        let is_noted = std::mem::replace(&mut self.noted, note) == self.noted;
+        let notes: &[_] = if is_noted { &[] } else { &notes };
+        self.state.deliver(updates, notes).unwrap();
+    }
+
+    fn hear(&mut self, queue: &mut Queue) {
+        if let Some(said) = queue.announced.take() {
+            let has_history = self.state.has_floor();
+            let missed = self
+                .proof
+                .announced(&said, has_history, simulated().instant);
+            self.report(missed);
+            self.deliver(Vec::new());
+        }
+    }
+
+    fn settle(&mut self) {
+        let has_history = self.state.has_floor();
+        let settled = self.proof.settle(has_history, simulated().instant);
+        self.report(settled.missed);
+        match (self.is_in_doubt, settled.is_in_doubt) {
+            (false, true) => self.state.stopped_reading().unwrap(),
+            (true, false) => self.state.reads().unwrap(),
+            (true, true) | (false, false) => {}
+        }
+        self.is_in_doubt = settled.is_in_doubt;
+    }
+
+    fn report(&mut self, missed: impl IntoIterator<Item = Missed>) {
+        for Missed { reason, until } in missed {
+            self.state.missed(&reason, until).unwrap();
+        }
+    }
+
+    fn hang_up(&mut self) {
+        self.reads_since = None;
+        self.is_in_doubt = true;
+        self.state.stopped_reading().unwrap();
     }
 
     /// Asks Bugzilla when it is time, and takes its answer, which may take a while.

@@ -2,9 +2,10 @@
 
 use fastrand::Rng;
 
-use super::broker::{Broker, Relay};
+use super::broker::Broker;
 use super::bugzilla::{Bugzilla, FIRST_SECOND};
 use super::client::Client;
+use super::relay::Relay;
 use super::server::{End, Server};
 use crate::hub::Asked;
 use crate::inbox::Notice;
@@ -15,8 +16,19 @@ use crate::subscriptions::ClientId;
 const HOLD: i64 = 5;
 const DOUBT_MAX: i64 = 60;
 
+/// The same where the relay's numbers are waited for as well: a minute without any message of those
+/// that were announced, two seconds until that was announced, and Bugzilla's answer behind it.
+const DOUBT_BY_NUMBERS_MAX: i64 = 70;
+
+/// How long a loss may be a secret, in seconds, where it shows by the relay's numbers: until the
+/// queue is looked at, bound again, and the relay has announced its number twice.
+const SECRET_BY_NUMBERS: i64 = 16;
+
 /// The least time between two reports of gaps to those who are connected, in seconds.
 const GAP_INTERVAL: i64 = 600;
+
+/// How long after its gap a server may not have told some of its clients, in seconds.
+const LOST_LATELY: i64 = GAP_INTERVAL + 100;
 
 /// How often what has happened in all runs: a simulation in which nothing happens proves nothing.
 #[derive(Debug, Default)]
@@ -63,10 +75,18 @@ pub(super) struct World {
     clients: Vec<Client>,
     /// Whether the servers ask Bugzilla.
     has_catch_up: bool,
+    /// Whether the relay numbers its messages.
+    has_numbers: bool,
+    /// How seldom somebody edits a bug, in seconds.
+    edit_every: usize,
+    /// When the last fault happened.
+    faulted_at: i64,
+    /// When each server has reported its last gap to the loop.
+    lost_at: [i64; 2],
     /// Since when Bugzilla answers.
     answers_since: i64,
-    /// Until when a server may lack what nobody can know of.
-    secret_until: i64,
+    /// Until when each server may lack what nobody can know of.
+    secret_until: [i64; 2],
     /// Whether clients stay, and come back at once.
     is_resting: bool,
     is_traced: bool,
@@ -77,11 +97,12 @@ impl World {
     pub(super) fn new(seed: u64, is_traced: bool) -> Self {
         let mut random = Rng::with_seed(seed);
         let has_catch_up = random.bool();
+        let has_numbers = random.u8(0..3) > 0;
         let bugzilla = Bugzilla::new(random.i64(-7_200..7_200));
         Self {
             now: FIRST_SECOND,
             bugzilla,
-            relay: Relay::new(),
+            relay: Relay::new(has_numbers),
             broker: Broker::new(),
             servers: [0, 1].map(|number| Server::new(number, has_catch_up, &mut random)),
             gaps: [(None, false); 2],
@@ -93,8 +114,12 @@ impl World {
                 })
                 .collect(),
             has_catch_up,
+            has_numbers,
+            edit_every: [2, 10, 40][random.usize(0..3)],
+            faulted_at: FIRST_SECOND,
+            lost_at: [i64::MIN; 2],
             answers_since: FIRST_SECOND,
-            secret_until: FIRST_SECOND,
+            secret_until: [FIRST_SECOND; 2],
             is_resting: false,
             is_traced,
             tally: Tally::default(),
@@ -115,12 +140,17 @@ impl World {
     /// Ends all faults; then nobody may lack anything, soon.
     pub(super) fn come_to_rest(&mut self) {
         (self.relay.is_up, self.broker.is_up) = (true, true);
+        self.faulted_at = self.now;
         self.answer();
         self.is_resting = true;
-        let wait = if self.has_catch_up {
+        let wait = if self.has_catch_up && self.has_numbers {
+            // More than a history holds is told when the numbers leave no doubt any more.
+            DOUBT_BY_NUMBERS_MAX + 12
+        } else if self.has_catch_up {
             62
         } else {
-            GAP_INTERVAL + 60
+            // What was announced may be on its way for a minute.
+            GAP_INTERVAL + 60 + 70
         };
         for server in &mut self.servers {
             server.returns_at = self.now;
@@ -130,6 +160,12 @@ impl World {
         }
         for _ in 0..wait {
             self.second();
+        }
+        // Who was closed a moment ago comes back and asks.
+        for _ in 0..2 * HOLD {
+            if self.clients.iter().any(Client::is_away) {
+                self.second();
+            }
         }
         // What was committed in these seconds is on its way.
         for at in 0..self.clients.len() {
@@ -146,12 +182,14 @@ impl World {
 
     fn fault(&mut self) {
         self.tally.count(Counted::Faults);
+        self.faulted_at = self.now;
         let number = self.random.usize(0..2);
-        let which = self.random.u8(0..14);
+        let which = self.random.u8(0..16);
         if self.is_traced {
             println!("{} fault {which} of {number}", self.now - FIRST_SECOND);
         }
         match which {
+            0 if self.relay.is_up && self.random.bool() => self.relay.stop(&mut self.broker),
             0 => self.relay.is_up = !self.relay.is_up,
             1 => self.lose_broker(false),
             2 => self.broker.is_up = true,
@@ -168,19 +206,33 @@ impl World {
                 let seconds = [-3_600, -10, 10, 3_600][self.random.usize(0..4)];
                 self.bugzilla.lose_power(seconds);
             }
-            _ if self.has_catch_up => self.secret_fault(number),
+            12 if self.has_numbers => {
+                self.relay.skip_number();
+            }
+            _ if self.has_catch_up || self.has_numbers => self.secret_fault(number),
             _ => {}
         }
     }
 
     /// What no source can notice, or only later.
     fn secret_fault(&mut self, number: usize) {
-        self.secret_until = self.now + 62;
+        let secret = match self.has_catch_up {
+            true => 62,
+            false => SECRET_BY_NUMBERS,
+        };
+        let kind = self.random.u8(0..5);
+        for (of, until) in self.secret_until.iter_mut().enumerate() {
+            // The others concern both servers.
+            if kind > 2 || of == number {
+                *until = (*until).max(self.now + secret);
+            }
+        }
         let messages = &mut self.broker.queues[number].messages;
-        match self.random.u8(0..4) {
+        match kind {
             0 => messages.clear(),
             1 => drop(messages.pop_front()),
             2 => self.random.shuffle(messages.make_contiguous()),
+            3 => self.relay.lose_backlog(),
             _ => self.broker.delete_exchange(),
         }
     }
@@ -217,12 +269,12 @@ impl World {
 
     fn second(&mut self) {
         self.now += 1;
-        for _ in 0..self.random.usize(0..2) {
+        if self.random.usize(0..self.edit_every) == 0 {
             self.bugzilla.edit(self.now, &mut self.random);
         }
         for commit in self.bugzilla.commit(self.now) {
             self.tally.count(Counted::Commits);
-            self.relay.rows.push_back(commit);
+            self.relay.rows.push(commit);
             let bug = self.bugzilla.commits[commit].bug;
             if self.is_traced {
                 let commits = &self.bugzilla.commits;
@@ -238,7 +290,8 @@ impl World {
                 }
             }
         }
-        self.relay.work(&mut self.broker, &mut self.random);
+        self.relay
+            .work(self.now, &mut self.broker, &self.bugzilla, &mut self.random);
         for number in 0..self.servers.len() {
             self.serve(number);
         }
@@ -253,47 +306,71 @@ impl World {
             server.start(self.now);
         }
         let notices = server.work(self.now, &mut self.broker, &self.bugzilla, &mut self.random);
-        let Some(running) = &mut server.running else {
+        for notice in notices {
+            self.take(number, notice);
+        }
+        self.check_doubt(number);
+        self.tell_of_gap(number);
+    }
+
+    /// What the loop does with what a source says.
+    fn take(&mut self, number: usize, notice: Notice) {
+        if self.is_traced {
+            println!("{} server {number}: {notice:?}", self.now - FIRST_SECOND);
+        }
+        let Some(running) = &mut self.servers[number].running else {
             return;
         };
-        for notice in notices {
-            if self.is_traced {
-                println!("{} server {number}: {notice:?}", self.now - FIRST_SECOND);
-            }
-            match notice {
-                Notice::Updates {
-                    updates,
-                    credible_until,
-                    ..
-                } => {
-                    for update in updates {
-                        for client in running.hub.publish(update.clone(), credible_until) {
-                            self.clients[client.0 as usize].receive(&update, &self.bugzilla);
-                        }
+        match notice {
+            Notice::Updates {
+                updates,
+                credible_until,
+                ..
+            } => {
+                for update in updates {
+                    for client in running.hub.publish(update.clone(), credible_until) {
+                        self.clients[client.0 as usize].receive(&update, &self.bugzilla);
                     }
                 }
-                Notice::Earlier { updates, .. } => running.hub.remember(updates),
-                Notice::Promise { promise, .. } => running.hub.promise(promise),
-                Notice::Gap { .. } => self.gaps[number].1 = true,
-                Notice::Clock { ahead, .. } => running.hub.set_database_clock(ahead),
-                Notice::Answer { .. } => {}
             }
+            Notice::Earlier { updates, .. } => running.hub.remember(updates),
+            Notice::Promise { promise, .. } => running.hub.promise(promise),
+            Notice::Gap { .. } => {
+                self.gaps[number].1 = true;
+                self.lost_at[number] = self.now;
+                self.tell_of_gap(number);
+            }
+            Notice::Clock { ahead, .. } => running.hub.set_database_clock(ahead),
+            Notice::Refused { .. } | Notice::Key { .. } | Notice::Answer { .. } => {}
         }
+    }
+
+    fn check_doubt(&self, number: usize) {
+        let Some(running) = &self.servers[number].running else {
+            return;
+        };
         if let Some(since) = running.reads_since
             && running.hub.is_in_doubt()
             && (!self.has_catch_up || self.bugzilla.answers)
         {
             let since = since.max(running.doubt_since).max(self.answers_since);
+            let (since, max) = match self.has_numbers {
+                true => (since.max(self.faulted_at), DOUBT_BY_NUMBERS_MAX),
+                false => (since, DOUBT_MAX),
+            };
             assert!(
-                self.now - since <= DOUBT_MAX,
+                !self.relay.is_up || self.now - since <= max,
                 "server {number} is in doubt for too long"
             );
         }
+    }
+
+    /// Closes who is connected, if a gap is to be told. Nothing newer reaches them before.
+    fn tell_of_gap(&mut self, number: usize) {
         let (last, is_due) = self.gaps[number];
         if is_due && last.is_none_or(|last| self.now - last >= GAP_INTERVAL) {
             self.tally.count(Counted::Gaps);
             self.gaps[number] = (Some(self.now), false);
-            running.hub.close_gap();
             self.close_clients_of(number);
         }
     }
@@ -303,8 +380,9 @@ impl World {
         let id = ClientId(at as u32);
         let client = &mut self.clients[at];
         let Some(number) = client.server else {
-            // Where a loss is secret, another server's order of updates may differ.
-            let may_move = self.now > self.secret_until && self.random.bool();
+            // What both servers have lost, one of them may not have told yet.
+            let lost_lately = |at: &i64| self.now.saturating_sub(*at) < LOST_LATELY;
+            let may_move = self.random.bool() && !self.lost_at.iter().all(lost_lately);
             let number = if may_move {
                 1 - client.was_at
             } else {
@@ -333,6 +411,8 @@ impl World {
             at: self.now + server.ahead,
             may_wait: self.now - asked_at < HOLD,
         };
+        // A server that is behind does not know what its clients have seen elsewhere.
+        let is_behind = Some(running.newest) < client.newest;
         let mut texts = Vec::new();
         let message = client.subscribe();
         if !running.hub.handle(id, message.as_bytes(), asked, |text| {
@@ -350,7 +430,9 @@ impl World {
         }
         if complete == Some(true) {
             self.tally.count(Counted::Whole);
-            self.check_what_is_lacking(at, "and was answered with true");
+            if !is_behind {
+                self.check_what_is_lacking(at, "and was answered with true");
+            }
         } else if complete == Some(false) {
             self.tally.count(Counted::Incomplete);
         }
@@ -359,14 +441,12 @@ impl World {
     /// Panics where a client lacks what is not on its way to it.
     fn check_what_is_lacking(&self, at: usize, how: &str) {
         let client = &self.clients[at];
-        if self.now <= self.secret_until {
+        if self.now <= self.secret_until[client.was_at] {
             return;
         }
-        let queue = &self.broker.queues[client.was_at].messages;
+        let queue = &self.broker.queues[client.was_at];
         for lacking in &client.lacks {
-            let is_on_its_way = self.relay.rows.contains(lacking)
-                || self.relay.backlog.contains(lacking)
-                || queue.contains(lacking);
+            let is_on_its_way = self.relay.contains(*lacking) || queue.contains(*lacking);
             assert!(
                 is_on_its_way,
                 "client {at} lacks {lacking} {:?} {how}, at second {} ({}): {client:?}",

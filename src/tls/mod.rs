@@ -1,15 +1,19 @@
 //! TLS as this program uses it: rustls with ring. Owns which certificates are trusted. Knows no
 //! connection.
 
+mod http;
+mod pinned;
+
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
-use url::Url;
+
+pub(crate) use self::http::http_agent;
 
 /// Why no certificate could be trusted; a sentence without its full stop.
 #[derive(Debug)]
@@ -51,34 +55,50 @@ impl std::error::Error for Error {}
 /// # Errors
 /// When no certificate is left to trust.
 pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
+    let trusted = roots(ca_file)?;
     let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(roots(ca_file)?);
+    store.add_parsable_certificates(trusted.iter().cloned());
+    // With this machine's own certificates, none was named as the server's.
+    let pinned = if ca_file.is_some() {
+        trusted
+    } else {
+        Vec::new()
+    };
+    let verifier = pinned::Verifier::new(store, pinned)
+        .map_err(|error| Error::NoNativeRoots(format!(": {error}")))?;
     Ok(Arc::new(
         ClientConfig::builder()
-            .with_root_certificates(store)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth(),
     ))
 }
 
-/// How an HTTP client reaches `url`: with TLS where it is `https:`, trusting the certificates in the
-/// PEM file `ca_file`, or this machine's own where none is given.
-///
-/// # Errors
-/// When no certificate is left to trust.
-pub(crate) fn http_config(url: &Url, ca_file: Option<&Path>) -> Result<TlsConfig, Error> {
-    let tls = TlsConfig::builder();
-    if url.scheme() != "https" {
-        return Ok(tls.build());
-    }
-    let roots = roots(ca_file)?;
-    let roots = roots
-        .iter()
-        .map(|root| Certificate::from_der(root).to_owned());
-    Ok(tls
-        .provider(TlsProvider::Rustls)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .root_certs(RootCerts::Specific(Arc::new(roots.collect())))
-        .build())
+/// What is wrong with the server's certificate, and what can be done, where TLS has ended a connection
+/// for that.
+pub(crate) fn flaw(error: &io::Error) -> Option<&'static str> {
+    use rustls::{CertificateError as Flaw, Error};
+    let Error::InvalidCertificate(flaw) = error.get_ref()?.downcast_ref()? else {
+        return None;
+    };
+    Some(match flaw {
+        Flaw::UnknownIssuer => {
+            "the server's certificate was issued by nobody who is trusted here; cacert=FILE names a certificate to trust"
+        }
+        Flaw::Expired | Flaw::ExpiredContext { .. } => {
+            "the server's certificate has expired, or this machine's clock is wrong"
+        }
+        Flaw::NotValidYet | Flaw::NotValidYetContext { .. } => {
+            "the server's certificate is not valid yet, or this machine's clock is wrong"
+        }
+        Flaw::NotValidForName | Flaw::NotValidForNameContext { .. } => {
+            "the server's certificate is for another host name than the one in the address"
+        }
+        flaw if flaw.to_string().contains("CaUsedAsEndEntity") => {
+            "the server's certificate is one of an issuer, and not the one that is trusted here; cacert=FILE names a certificate to trust"
+        }
+        _ => return None,
+    })
 }
 
 /// The certificates that a TLS client trusts: those in the PEM file `ca_file`, or this machine's

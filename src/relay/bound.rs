@@ -1,0 +1,109 @@
+//! How many changes may wait for one destination, and how that is told long before the oldest are
+//! dropped. Knows no reason why they wait.
+
+use log::warn;
+
+use super::backlog::{Backlog, Key};
+
+/// From which parts of the bound on it is told, in percent.
+const TOLD_PERCENT: [u64; 5] = [25, 50, 75, 90, 100];
+
+/// The bound, and what was told of it.
+#[derive(Debug)]
+pub(super) struct Bound {
+    /// How many changes wait for a destination at most.
+    max: u64,
+    destinations: Vec<Part>,
+}
+
+/// A destination's part of the backlog.
+#[derive(Debug)]
+struct Part {
+    name: String,
+    key: Key,
+    /// How many of [`TOLD_PERCENT`] it is beyond.
+    told: usize,
+}
+
+impl Bound {
+    /// The bound for these destinations.
+    pub(super) fn new(max: u64, destinations: impl IntoIterator<Item = (String, Key)>) -> Self {
+        let part = |(name, key)| Part { name, key, told: 0 };
+        Self {
+            max,
+            destinations: destinations.into_iter().map(part).collect(),
+        }
+    }
+
+    /// Drops what is too much, and tells of destinations that come closer to the bound.
+    ///
+    /// # Errors
+    /// When the backlog cannot be used.
+    pub(super) fn keep(&mut self, backlog: &mut Backlog) -> rusqlite::Result<()> {
+        for part in &mut self.destinations {
+            let fill = backlog.trim(part.key, self.max)?;
+            let is_beyond = |percent: &&u64| fill.waiting >= self.max * **percent / 100;
+            let beyond = TOLD_PERCENT.iter().take_while(is_beyond).count();
+            if beyond > part.told {
+                warn!("{}", part.told_of(fill.waiting, self.max));
+            }
+            part.told = beyond;
+        }
+        Ok(())
+    }
+}
+
+impl Part {
+    fn told_of(&self, waiting: u64, max: u64) -> String {
+        let Self { name, .. } = self;
+        if waiting >= max {
+            format!(
+                "{name}: {max} changes wait, as many as may (setting --backlog-size); for each new one the oldest is dropped"
+            )
+        } else {
+            format!(
+                "{name}: {waiting} changes wait; beyond {max} (setting --backlog-size) the oldest are dropped. If it is gone for ever, end the relay and run 'bugzfeed relay --forget {name}'"
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::backlog::Commit;
+    use crate::update::{BugId, Update, When};
+
+    #[test]
+    fn what_is_beyond_the_bound_is_dropped_from_the_oldest_on_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("backlog");
+        let mut backlog = Backlog::open(&file, Commit::Fast).unwrap();
+        let names = ["gone".to_owned(), "there".to_owned()];
+        let keys = backlog.enroll(&names).unwrap();
+        let mut bound = Bound::new(100, names.into_iter().zip(keys.clone()));
+        let mut told = Vec::new();
+        for bug in 1..=120 {
+            let update = Update {
+                bug: BugId::new(bug).unwrap(),
+                when: When::from_unix_seconds(0),
+            };
+            backlog.append(&[update], &keys, 0, None).unwrap();
+            let arrived = backlog.first(keys[1], 0, 1).unwrap()[0].id;
+            backlog.delete(keys[1], arrived).unwrap();
+            let before = bound.destinations[0].told;
+            bound.keep(&mut backlog).unwrap();
+            if bound.destinations[0].told > before {
+                told.push(bug);
+            }
+        }
+        assert_eq!(told, [25, 50, 75, 90, 100]);
+        assert_eq!(bound.destinations[1].told, 0);
+        let left = backlog.first(keys[0], 0, 200).unwrap();
+        assert_eq!((left.len(), left[0].update.bug.get()), (100, 21));
+        // The numbers tell receivers of the gap.
+        assert_eq!(left[0].number.number, 21);
+        let status = backlog.status().unwrap();
+        assert_eq!((status[0].dropped, status[1].dropped), (20, 0));
+    }
+}
