@@ -219,7 +219,8 @@ impl Keys {
         Ok(plain.len())
     }
 
-    /// The cipher is made for each record: it takes 190 ns, and keeping it 500 bytes.
+    /// The cipher is made for each record: that takes a small part of the time of the write, and
+    /// keeping it more memory than the keys.
     fn cipher(&self) -> LessSafeKey {
         let key = &self.key[..self.suite.key_bytes()];
         UnboundKey::new(self.suite.aead(), key)
