@@ -2,7 +2,7 @@
 //! of those who are in. Knows no socket and no WebSocket.
 //!
 //! The handshake is rustls's. An idle client of TLS 1.3 keeps nothing of it but its keys, and its
-//! records are [`crate::record`]'s; one of TLS 1.2 keeps rustls's whole connection.
+//! records are the room `record`'s; one of TLS 1.2 keeps rustls's whole connection.
 
 mod handshake;
 mod session;
