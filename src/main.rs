@@ -20,7 +20,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the WebSocket server
-    Serve(serve::Options),
+    Serve(Box<serve::Options>),
     /// Record that bugs changed, as Bugzilla would
     Notify(notify::Options),
     /// Send changes on from Bugzilla's database to a broker, a webhook or a file

@@ -9,6 +9,10 @@ pub(crate) enum CloseReason {
     ClosedByClient,
     /// The stream ended or broke.
     Gone,
+    /// The stream ended without TLS's close_notify: somebody in between may have cut it off.
+    CutOff,
+    /// The client broke TLS, or ended it with an alert.
+    TlsError,
     /// A plain HTTP request, or a refused upgrade, has its response.
     Answered,
     /// The client broke RFC 6455.
@@ -38,7 +42,11 @@ impl CloseReason {
     /// never used: known clients come back only when the code is neither 1000 nor 1005.
     pub(crate) fn close_frame(self) -> Option<(u16, &'static str)> {
         match self {
-            CloseReason::ClosedByClient | CloseReason::Gone | CloseReason::Answered => None,
+            CloseReason::ClosedByClient
+            | CloseReason::Gone
+            | CloseReason::CutOff
+            | CloseReason::TlsError
+            | CloseReason::Answered => None,
             CloseReason::ProtocolError => Some((1002, "protocol error")),
             CloseReason::InvalidData => Some((1007, "invalid UTF-8")),
             CloseReason::TooBig => Some((1009, "message too big")),
@@ -56,7 +64,10 @@ impl CloseReason {
     pub(crate) fn lingers(self) -> bool {
         !matches!(
             self,
-            CloseReason::ClosedByClient | CloseReason::Gone | CloseReason::Silent
+            CloseReason::ClosedByClient
+                | CloseReason::Gone
+                | CloseReason::CutOff
+                | CloseReason::Silent
         )
     }
 }
