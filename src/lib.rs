@@ -17,6 +17,7 @@
 //! - The loop: `reactor`, [`inbox`], `memory`.
 //! - Where updates come from: [`source`], by [`database`], `amqp`, `pulse` and [`bugzilla`].
 //! - Where else they go to: `relay`.
+//! - A broker that strangers share: `management` and `guard`, by the rules in `pulse`.
 //! - The command line: [`command`], [`settings`], with [`schema`], `bench` and [`client`].
 //! - What many need: [`work`], `address`, `tls`, `machine`, `allocator`, `logging`.
 //!
@@ -36,12 +37,14 @@ pub mod database;
 mod duration;
 mod failure;
 pub mod frame;
+mod guard;
 pub mod history;
 pub mod http;
 pub mod hub;
 pub mod inbox;
 mod logging;
 mod machine;
+mod management;
 mod memory;
 pub mod moment;
 mod page;
