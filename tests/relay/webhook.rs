@@ -1,6 +1,7 @@
 //! Destinations `http:` and `https:`.
 
 use std::fs;
+use std::net::TcpListener;
 
 use serde_json::json;
 
@@ -234,6 +235,23 @@ fn pauses_grow_with_each_failure_and_start_over_after_a_success() {
     assert!(pauses[3] < 900 && pauses[4] < 900, "{pauses:?}");
     // The first pause after a success is the first one again, not the last.
     assert!(pauses[5] < 900, "{pauses:?}");
+    terminate(relay);
+}
+
+/// The pauses are for a server that has answered.
+#[test]
+fn a_server_that_refuses_connections_is_tried_again_soon() {
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let place = Place::new();
+    let relay = place.relay_with(&["--retry", "1h"], &[&format!("http://{address}/")]);
+    place.table().record([7]);
+    relay.wait_for_line("Connection refused");
+    let listener = TcpListener::bind(address).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    wait_until("it is tried again", || listener.accept().ok());
     terminate(relay);
 }
 
