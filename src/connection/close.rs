@@ -11,6 +11,8 @@ pub(crate) enum CloseReason {
     Gone,
     /// A plain HTTP request, or a refused upgrade, has its response.
     Answered,
+    /// Its post was answered, and no other request came in time.
+    Idle,
     /// The client broke RFC 6455.
     ProtocolError,
     /// A text message was no UTF-8.
@@ -38,7 +40,10 @@ impl CloseReason {
     /// never used: known clients come back only when the code is neither 1000 nor 1005.
     pub(crate) fn close_frame(self) -> Option<(u16, &'static str)> {
         match self {
-            CloseReason::ClosedByClient | CloseReason::Gone | CloseReason::Answered => None,
+            CloseReason::ClosedByClient
+            | CloseReason::Gone
+            | CloseReason::Answered
+            | CloseReason::Idle => None,
             CloseReason::ProtocolError => Some((1002, "protocol error")),
             CloseReason::InvalidData => Some((1007, "invalid UTF-8")),
             CloseReason::TooBig => Some((1009, "message too big")),

@@ -49,6 +49,10 @@ pub enum Outcome {
         feed: FeedId,
         /// The body.
         body: Vec<u8>,
+        /// The length of the request. The bytes after it are the next one.
+        bytes: usize,
+        /// Whether the client may send another request on this connection.
+        keeps_connection: bool,
     },
     /// The response ends the connection.
     Answered,

@@ -66,7 +66,7 @@ impl<S: Stream> Server<S> {
             .0
             .retain(|client| match connections[client.index()].phase {
                 Phase::Handshaking | Phase::Lingering(_) | Phase::Leaving(_) => true,
-                Phase::Posting | Phase::Open | Phase::Ended(_) => false,
+                Phase::Posting | Phase::Kept | Phase::Open | Phase::Ended(_) => false,
             });
     }
 }
