@@ -93,6 +93,26 @@ fn who_does_not_know_the_key_cannot_post() {
 }
 
 #[test]
+fn a_wrong_key_is_logged_less_and_less_and_without_any_key() {
+    let server = Server::start(&SOURCE);
+    let refused = |key: &str| {
+        assert_eq!(
+            post(server.address, "/webhook", key, MESSAGE),
+            "HTTP/1.1 401 Unauthorized"
+        );
+    };
+    refused("hunter1");
+    (0..19).for_each(|_| refused("hunter2"));
+    let line = "a post to /webhook is refused, the number 10 of its kind: its header field X-Bugzilla-Key has no key, or a wrong one";
+    server.program().wait_for_line(line);
+    server.program().signal(rustix::process::Signal::TERM);
+    let (_, log) = server.wait();
+    let logged = log.matches("a post to /webhook is refused").count();
+    assert_eq!(logged, 2, "{log}");
+    assert!(!log.contains("hunter") && !log.contains("secret"), "{log}");
+}
+
+#[test]
 fn what_is_no_json_is_refused_and_what_names_no_bug_is_dropped() {
     let server = Server::start(&SOURCE);
     for body in ["", "no JSON", "no JSON either"] {

@@ -56,6 +56,11 @@ pub enum Outcome {
     },
     /// The response ends the connection.
     Answered,
+    /// The same, since the key of a post to a webhook is missing or wrong.
+    Unauthorized {
+        /// The feed that the webhook fills.
+        feed: FeedId,
+    },
 }
 
 /// Responds to the request at the start of `bytes`, once it is complete. A server that is full
@@ -80,7 +85,10 @@ pub fn respond(
         })
         .unwrap_or_else(|refusal| {
             refusal.write(response, head.is_method("HEAD"), unix_time);
-            Outcome::Answered
+            match refusal {
+                Refusal::Unauthorized(feed) => Outcome::Unauthorized { feed },
+                _ => Outcome::Answered,
+            }
         })
 }
 

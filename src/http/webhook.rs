@@ -48,7 +48,7 @@ impl Webhook {
             return Err(Refusal::MethodNotAllowed("POST"));
         }
         if !self.is_authorized(head) {
-            return Err(Refusal::Unauthorized);
+            return Err(Refusal::Unauthorized(self.feed));
         }
         let come = &bytes[head.bytes()..];
         let body = match framing(head)? {

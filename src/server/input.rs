@@ -188,6 +188,11 @@ impl<S: Stream> Server<S> {
                 self.end(client, CloseReason::Answered, now);
                 Step::Used(input.len())
             }
+            Outcome::Unauthorized { feed } => {
+                self.note_unauthorized(feed);
+                self.end(client, CloseReason::Answered, now);
+                Step::Used(input.len())
+            }
             Outcome::Posted {
                 feed,
                 body,

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use log::warn;
+
 use super::Server;
 use crate::connection::{CloseReason, Phase, Stream};
 use crate::http::{self, Refusal};
@@ -19,6 +21,10 @@ pub(super) struct Posts {
     /// Who waits for the answer to which post, and whether its connection may be kept then.
     unanswered: HashMap<PostId, (ClientId, bool)>,
     next: PostId,
+    /// Posts whose key was missing or wrong.
+    unauthorized: u64,
+    /// How many of them there are when the next one is logged.
+    unauthorized_logged: u64,
 }
 
 impl Posts {
@@ -27,6 +33,8 @@ impl Posts {
             new: Vec::new(),
             unanswered: HashMap::new(),
             next: PostId(0),
+            unauthorized: 0,
+            unauthorized_logged: 1,
         }
     }
 
@@ -62,6 +70,24 @@ impl<S: Stream> Server<S> {
         let webhooks = self.site.webhooks.iter_mut();
         for webhook in webhooks.filter(|webhook| webhook.feed == feed) {
             key.clone_into(&mut webhook.key);
+        }
+    }
+
+    /// A post was refused for its key. The first is logged, and then the tenth, the hundredth …:
+    /// anybody can send them by the thousand.
+    pub(super) fn note_unauthorized(&mut self, feed: FeedId) {
+        let posts = &mut self.posts;
+        posts.unauthorized += 1;
+        if posts.unauthorized < posts.unauthorized_logged {
+            return;
+        }
+        posts.unauthorized_logged = posts.unauthorized_logged.saturating_mul(10);
+        let mut webhooks = self.site.webhooks.iter();
+        if let Some(webhook) = webhooks.find(|webhook| webhook.feed == feed) {
+            warn!(
+                "a post to {} is refused, the number {} of its kind: its header field {} has no key, or a wrong one",
+                webhook.path, posts.unauthorized, webhook.field
+            );
         }
     }
 

@@ -121,7 +121,7 @@ impl World {
         let request = requests[self.random.usize(0..requests.len())];
         let mut response = Vec::new();
         let kind = match http::respond(&self.site, request.as_bytes(), false, 0, &mut response) {
-            Outcome::Answered => Kind::Http { response },
+            Outcome::Answered | Outcome::Unauthorized { .. } => Kind::Http { response },
             Outcome::Posted { .. } => {
                 http::write_kept(&mut response, false, 0);
                 Kind::Http { response }
