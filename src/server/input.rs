@@ -181,7 +181,7 @@ impl<S: Stream> Server<S> {
         match outcome {
             Outcome::Incomplete => Step::Used(0),
             Outcome::Receiving => {
-                self.except_beyond(client);
+                self.give_posting_place(client);
                 Step::Used(0)
             }
             Outcome::Answered => {
@@ -202,12 +202,14 @@ impl<S: Stream> Server<S> {
                 connection.phase = Phase::Posting;
                 connection.heard = now;
                 self.posts.add(client, feed, body, keeps_connection);
+                self.give_posting_place(client);
                 self.sweep_by(now.plus(deadlines::POST));
                 Step::Used(if keeps_connection { bytes } else { input.len() })
             }
             Outcome::Upgraded { feed, head_bytes } => {
                 connection.upgrade(feed, now);
                 self.open += 1;
+                self.except_beyond(client);
                 self.sweep_by(now.plus(self.limits.ping));
                 Step::Used(head_bytes)
             }

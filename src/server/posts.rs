@@ -114,6 +114,7 @@ impl<S: Stream> Server<S> {
         let connection = &mut self.connections[client.index()];
         connection.phase = Phase::Kept;
         connection.heard = now;
+        self.except_beyond(client);
         self.sweep_by(now.plus(self.limits.handshake));
         // What came meanwhile was not read, and there may be no other event for it.
         self.leave_input(client);

@@ -93,7 +93,7 @@ pub struct Options {
     )]
     pub(super) origin: Vec<Origin>,
     /// Connections at the same time, those beyond get 503; by default as many as there may be open
-    /// files, or fs.epoll.max_user_watches if that is less, less 96 and 16 for each feed at a path of
+    /// files, or fs.epoll.max_user_watches if that is less, less 128 and 16 for each feed at a path of
     /// its own
     #[arg(long, env = "BUGZFEED_CONNECTIONS", value_name = "NUMBER", value_parser = number(1..=u32::MAX.into()))]
     pub(super) connections: Option<usize>,
