@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use support::chromium::Chromium;
+use support::nginx::Nginx;
 use support::server::{Program, Server, wait_until};
 
 const BUGZILLA: &str = "https://bugzilla.example.org";
@@ -395,6 +396,27 @@ fn the_page_of_another_feed_finds_its_parts_below_it() {
             true
         );
     }
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn the_page_works_below_a_path_of_a_real_proxy() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let server = Server::start(&[]);
+    let configuration =
+        "server { listen PORT; location /feed/ { proxy_pass http://SERVER/; proxy_http_version 1.1;
+        proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; } }";
+    let places = [("SERVER", server.address.to_string())];
+    let nginx = Nginx::start(folder.path(), configuration, "PORT", &places);
+    let mut chromium = Chromium::start();
+    chromium.open(&format!("http://{}/feed/", nginx.address));
+    chromium.wait_for(LIVE);
+    chromium.evaluate("document.querySelector('#bugs').value = '7'; document.querySelector('form').requestSubmit()");
+    chromium.wait_for(&format!("{SUBSCRIPTIONS}.length === 1 && {ALL_CONFIRMED}"));
+    server.record(&[(7, "2026-11-20 15:50:32")]);
+    chromium.wait_for(&format!("{ROWS}.length === 1"));
+    let styled = "document.querySelector('link[rel=stylesheet]').sheet !== null";
+    assert_eq!(chromium.evaluate(styled), true);
 }
 
 #[test]

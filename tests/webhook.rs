@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn post(address: SocketAddr, path: &str, key: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = body.len();
-    write!(stream, "POST {path} HTTP/1.1\r\nHost: a\r\nX-Bugzilla-Key: {key}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+    write!(stream, "POST {path} HTTP/1.1\r\nHost: a\r\nX-Bugzilla-Key: {key}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer.lines().next().unwrap_or_default().to_owned()
@@ -90,6 +90,26 @@ fn who_does_not_know_the_key_cannot_post() {
         post(server.address, "/webhook", "from a file", MESSAGE),
         "HTTP/1.1 200 OK"
     );
+}
+
+#[test]
+fn a_wrong_key_is_logged_less_and_less_and_without_any_key() {
+    let server = Server::start(&SOURCE);
+    let refused = |key: &str| {
+        assert_eq!(
+            post(server.address, "/webhook", key, MESSAGE),
+            "HTTP/1.1 401 Unauthorized"
+        );
+    };
+    refused("hunter1");
+    (0..19).for_each(|_| refused("hunter2"));
+    let line = "a post to /webhook is refused, the number 10 of its kind: its header field X-Bugzilla-Key has no key, or a wrong one";
+    server.program().wait_for_line(line);
+    server.program().signal(rustix::process::Signal::TERM);
+    let (_, log) = server.wait();
+    let logged = log.matches("a post to /webhook is refused").count();
+    assert_eq!(logged, 2, "{log}");
+    assert!(!log.contains("hunter") && !log.contains("secret"), "{log}");
 }
 
 #[test]
@@ -164,18 +184,55 @@ fn a_server_that_is_full_still_takes_what_its_clients_wait_for() {
 }
 
 #[test]
-fn silent_connections_keep_no_post_and_no_page_out_of_a_full_server() {
+fn one_connection_carries_many_posts_and_a_websocket_in_the_end() {
+    let server = Server::start(&SOURCE);
+    let stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = MESSAGE.len();
+    let request = format!(
+        "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Bugzilla-Key: secret\r\nContent-Length: {length}\r\n\r\n{MESSAGE}"
+    );
+    let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    // More at once than is read in one turn.
+    let posts = 1_000;
+    let mut sender = stream.try_clone().unwrap();
+    let all = request.repeat(posts) + upgrade;
+    let sending = std::thread::spawn(move || sender.write_all(all.as_bytes()).unwrap());
+    let mut answers = BufReader::new(stream).lines().map(Result::unwrap);
+    let mut next = || {
+        let status = answers.next().unwrap();
+        let rest = answers.by_ref().take_while(|line| !line.is_empty());
+        (status, rest.collect::<Vec<_>>().join("\r\n"))
+    };
+    for number in 0..posts {
+        let (status, fields) = next();
+        assert_eq!(status, "HTTP/1.1 200 OK", "{number}");
+        assert!(!fields.contains("Connection: close"), "{fields}");
+    }
+    assert_eq!(next().0, "HTTP/1.1 101 Switching Protocols");
+    sending.join().unwrap();
+}
+
+#[test]
+fn silent_connections_and_slow_posts_keep_no_post_out_of_a_full_server() {
     let full = ["--connections", "1", "--handshake-timeout", "1h"];
     let server = Server::start(&[&SOURCE[..], &full].concat());
     let _client = server.connect();
-    // A post that is slow, of somebody who knows the key, is not what makes room for others.
-    let mut slow = TcpStream::connect(server.address).unwrap();
-    slow.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = MESSAGE.len();
     let head = format!(
-        "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Bugzilla-Key: secret\r\nContent-Length: {length}\r\n\r\n"
+        "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Bugzilla-Key: secret\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
     );
-    slow.write_all(head.as_bytes()).unwrap();
+    // A post that is slow, of somebody who knows the key, is not what makes room for others, nor do
+    // many of them keep others out.
+    let mut slow: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut slow = TcpStream::connect(server.address).unwrap();
+            slow.set_read_timeout(Some(PATIENCE)).unwrap();
+            slow.write_all(head.as_bytes()).unwrap();
+            slow
+        })
+        .collect();
     let _crowd: Vec<TcpStream> = (0..200)
         .map(|_| TcpStream::connect(server.address).unwrap())
         .collect();
@@ -185,10 +242,12 @@ fn silent_connections_keep_no_post_and_no_page_out_of_a_full_server() {
             "HTTP/1.1 200 OK"
         );
     }
-    slow.write_all(MESSAGE.as_bytes()).unwrap();
-    let mut answer = String::new();
-    slow.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    for slow in &mut slow[..32] {
+        slow.write_all(MESSAGE.as_bytes()).unwrap();
+        let mut answer = String::new();
+        slow.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    }
 }
 
 #[test]
@@ -197,7 +256,7 @@ fn a_post_in_chunks_that_waits_for_a_word_is_taken() {
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
-        .write_all(b"POST /webhook HTTP/1.1\r\nHost: a\r\nX-Bugzilla-Key: secret\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
+        .write_all(b"POST /webhook HTTP/1.1\r\nHost: a\r\nX-Bugzilla-Key: secret\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
         .unwrap();
     let mut go_on = [0; 25];
     stream.read_exact(&mut go_on).unwrap();

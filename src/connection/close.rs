@@ -15,6 +15,8 @@ pub(crate) enum CloseReason {
     TlsError,
     /// A plain HTTP request, or a refused upgrade, has its response.
     Answered,
+    /// Its post was answered, and no other request came in time.
+    Idle,
     /// The client broke RFC 6455.
     ProtocolError,
     /// A text message was no UTF-8.
@@ -46,7 +48,8 @@ impl CloseReason {
             | CloseReason::Gone
             | CloseReason::CutOff
             | CloseReason::TlsError
-            | CloseReason::Answered => None,
+            | CloseReason::Answered
+            | CloseReason::Idle => None,
             CloseReason::ProtocolError => Some((1002, "protocol error")),
             CloseReason::InvalidData => Some((1007, "invalid UTF-8")),
             CloseReason::TooBig => Some((1009, "message too big")),

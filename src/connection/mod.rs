@@ -36,13 +36,16 @@ pub trait Stream: Read + Write {
     }
 }
 
-/// How far a connection has come. It only ever goes down this list.
+/// How far a connection has come. It only ever goes down this list, but that one whose post was
+/// answered may send another request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Its request is not complete.
     Handshaking,
-    /// Its post is with a source; the response follows.
+    /// Its post is with a source; the response follows. What comes meanwhile waits.
     Posting,
+    /// Its post was answered, and nothing of another request has come.
+    Kept,
     /// It speaks WebSocket.
     Open,
     /// What comes is read and discarded. What is unsent is sent, then the sending side is shut
@@ -107,7 +110,7 @@ impl<S: Stream> Connection<S> {
     pub(crate) fn is_reading(&self) -> bool {
         matches!(
             self.phase,
-            Phase::Handshaking | Phase::Open | Phase::Lingering(_)
+            Phase::Handshaking | Phase::Kept | Phase::Open | Phase::Lingering(_)
         )
     }
 
@@ -137,7 +140,7 @@ impl<S: Stream> Connection<S> {
     /// Panics where the connection's state contradicts itself; for tests.
     pub(crate) fn check_invariants(&self) {
         match self.phase {
-            Phase::Handshaking | Phase::Posting => assert_eq!(self.feed, None),
+            Phase::Handshaking | Phase::Posting | Phase::Kept => assert_eq!(self.feed, None),
             Phase::Open => assert!(self.feed.is_some()),
             Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => {}
         }

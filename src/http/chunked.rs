@@ -9,12 +9,23 @@ pub(super) enum Flaw {
     TooLarge,
 }
 
-/// Reads the body at the start of `bytes`, at most `bytes_max` long, its framing at most as much
-/// again; `None` when it is not complete. What trails behind the last chunk is not looked at.
-pub(super) fn read_chunks(mut bytes: &[u8], bytes_max: usize) -> Result<Option<Vec<u8>>, Flaw> {
-    if bytes.len() > 2 * bytes_max {
+/// Reads the body at the start of `input`, at most `bytes_max` long, its framing at most as much
+/// again; `None` when it is not complete. Returns how much of `input` it was, too. What trails
+/// behind the last chunk is not looked at.
+pub(super) fn read_chunks(
+    input: &[u8],
+    bytes_max: usize,
+) -> Result<Option<(Vec<u8>, usize)>, Flaw> {
+    let found = find_chunks(input, bytes_max)?;
+    let used = found.as_ref().map_or(input.len(), |(_, used)| *used);
+    if used > 2 * bytes_max {
         return Err(Flaw::TooLarge);
     }
+    Ok(found)
+}
+
+fn find_chunks(input: &[u8], bytes_max: usize) -> Result<Option<(Vec<u8>, usize)>, Flaw> {
+    let mut bytes = input;
     let mut body = Vec::new();
     loop {
         let (start, length) = match httparse::parse_chunk_size(bytes) {
@@ -24,10 +35,9 @@ pub(super) fn read_chunks(mut bytes: &[u8], bytes_max: usize) -> Result<Option<V
         };
         if length == 0 {
             // The line of the last chunk's length ends with CRLF, and an empty line ends the rest.
-            let is_whole = bytes[start - 2..]
-                .windows(4)
-                .any(|window| window == b"\r\n\r\n");
-            return Ok(is_whole.then_some(body));
+            let behind = &bytes[start - 2..];
+            let end = behind.windows(4).position(|window| window == b"\r\n\r\n");
+            return Ok(end.map(|end| (body, input.len() - behind.len() + end + 4)));
         }
         let length = usize::try_from(length)
             .ok()
@@ -55,8 +65,11 @@ mod tests {
         for length in 0..body.len() {
             assert_eq!(read_chunks(&body[..length], 100), Ok(None), "{length}");
         }
-        assert_eq!(read_chunks(body, 100), Ok(Some(b"Wikipedia ".to_vec())));
-        assert_eq!(read_chunks(b"0\r\n\r\n", 20), Ok(Some(Vec::new())));
+        let whole = Ok(Some((b"Wikipedia ".to_vec(), body.len())));
+        assert_eq!(read_chunks(body, 100), whole);
+        let and_another = [body, &b"POST /"[..]].concat();
+        assert_eq!(read_chunks(&and_another, 100), whole);
+        assert_eq!(read_chunks(b"0\r\n\r\n", 20), Ok(Some((Vec::new(), 5))));
     }
 
     #[test]

@@ -49,6 +49,12 @@ impl<'fields, 'bytes> Head<'fields, 'bytes> {
         self.request.version == Some(1)
     }
 
+    /// Whether the client may send another request on the same connection: RFC 9112 section 9.3.
+    /// Those of HTTP/1.0 that could, if both sides said so, open another one instead.
+    pub(super) fn keeps_connection(&self) -> bool {
+        self.is_http_11() && !self.has_token("Connection", "close")
+    }
+
     /// HTTP/1.1 asks for exactly one Host; HTTP/1.0 for at most one (RFC 9112 section 3.2).
     pub(super) fn check_host(&self) -> Result<(), Refusal> {
         match self.values("Host").count() {

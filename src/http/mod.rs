@@ -50,9 +50,18 @@ pub enum Outcome {
         feed: FeedId,
         /// The body.
         body: Vec<u8>,
+        /// The length of the request. The bytes after it are the next one.
+        bytes: usize,
+        /// Whether the client may send another request on this connection.
+        keeps_connection: bool,
     },
     /// The response ends the connection.
     Answered,
+    /// The same, since the key of a post to a webhook is missing or wrong.
+    Unauthorized {
+        /// The feed that the webhook fills.
+        feed: FeedId,
+    },
 }
 
 /// Responds to the request at the start of `bytes`, once it is complete. A server that is full
@@ -81,7 +90,10 @@ pub fn respond(
                 return Outcome::Answered;
             }
             refusal.write(response, head.is_method("HEAD"), unix_time);
-            Outcome::Answered
+            match refusal {
+                Refusal::Unauthorized(feed) => Outcome::Unauthorized { feed },
+                _ => Outcome::Answered,
+            }
         })
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::limits::{BODY_BYTES_MAX, FIELDS_MAX};
 use super::response;
+use crate::update::FeedId;
 
 /// Why a request gets nothing but a status and a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,8 +13,8 @@ pub(crate) enum Refusal {
     BadRequest(&'static str),
     /// What was posted is no message about a bug.
     Unreadable,
-    /// The key of a webhook is missing or wrong.
-    Unauthorized,
+    /// The key of the webhook of this feed is missing or wrong.
+    Unauthorized(FeedId),
     /// The page's origin is not on the list.
     ForbiddenOrigin,
     /// There is nothing at this path.
@@ -42,7 +43,7 @@ impl Refusal {
     fn status(self) -> &'static str {
         match self {
             Refusal::BadRequest(_) | Refusal::Unreadable => "400 Bad Request",
-            Refusal::Unauthorized => "401 Unauthorized",
+            Refusal::Unauthorized(_) => "401 Unauthorized",
             Refusal::ForbiddenOrigin => "403 Forbidden",
             Refusal::NotFound => "404 Not Found",
             Refusal::MethodNotAllowed(_) => "405 Method Not Allowed",
@@ -59,7 +60,7 @@ impl Refusal {
     /// 15.5.22, RFC 6455 section 4.4.
     fn fields(self) -> String {
         match self {
-            Refusal::Unauthorized => "WWW-Authenticate: ApiKey\r\n",
+            Refusal::Unauthorized(_) => "WWW-Authenticate: ApiKey\r\n",
             Refusal::MethodNotAllowed(methods) => return format!("Allow: {methods}\r\n"),
             Refusal::UpgradeRequired | Refusal::UpgradeLost => {
                 "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -94,7 +95,7 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::BadRequest(why) => f.write_str(why),
             Refusal::Unreadable => f.write_str("The body is no message of Bugzilla about a bug."),
-            Refusal::Unauthorized => f.write_str("The key is missing or wrong."),
+            Refusal::Unauthorized(_) => f.write_str("The key is missing or wrong."),
             Refusal::ForbiddenOrigin => {
                 f.write_str("Pages of this origin may not connect to this server.")
             }

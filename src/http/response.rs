@@ -69,14 +69,18 @@ pub(super) fn write_upgrade(response: &mut Vec<u8>, key: &[u8]) {
 }
 
 /// Writes the response to a post that was kept. Bugzillas on the code of bugzilla.mozilla.org before
-/// June 2025 take no other status than 200 for a success.
-pub fn write_kept(response: &mut Vec<u8>, unix_time: i64) {
+/// June 2025 take no other status than 200 for a success. With HTTP/1.1 a connection is kept where
+/// nothing else is said (RFC 9112 section 9.3).
+pub fn write_kept(response: &mut Vec<u8>, keeps_connection: bool, unix_time: i64) {
     let date = date(unix_time);
+    let close = if keeps_connection {
+        ""
+    } else {
+        "Connection: close\r\n"
+    };
     append(
         response,
-        format_args!(
-            "HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        ),
+        format_args!("HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: 0\r\n{close}\r\n"),
     );
 }
 

@@ -231,13 +231,15 @@ fn a_post_to_a_webhook_is_taken_when_its_body_is_complete() {
             (Outcome::Receiving, String::new())
         );
     }
-    let posted = |body: &str| Outcome::Posted {
+    let posted = |body: &str, bytes| Outcome::Posted {
         feed: FeedId(0),
         body: body.into(),
+        bytes,
+        keeps_connection: true,
     };
     assert_eq!(
         answered(&site(), &format!("{head}body and more"), false),
-        (posted("body"), String::new())
+        (posted("body", head.len() + 4), String::new())
     );
     let head = head.replace("Content-Length: 4", "Transfer-Encoding: Chunked");
     assert_eq!(
@@ -248,14 +250,30 @@ fn a_post_to_a_webhook_is_taken_when_its_body_is_complete() {
         ),
         (Outcome::Receiving, String::new())
     );
+    let chunks = "2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n";
     assert_eq!(
-        answered(
-            &site(),
-            &format!("{head}2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n"),
-            false
-        ),
-        (posted("body"), String::new())
+        answered(&site(), &format!("{head}{chunks}POST /"), false),
+        (posted("body", head.len() + chunks.len()), String::new())
     );
+}
+
+#[test]
+fn a_client_may_say_that_its_post_is_the_last_one_on_the_connection() {
+    let keeps = |version: &str, field: &str| {
+        let request = format!(
+            "POST /webhook {version}\r\nHost: a\r\nX-Key: secret\r\n{field}Content-Length: 0\r\n\r\n"
+        );
+        match answered(&site(), &request, false).0 {
+            Outcome::Posted {
+                keeps_connection, ..
+            } => keeps_connection,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(keeps("HTTP/1.1", ""));
+    assert!(keeps("HTTP/1.1", "Connection: keep-alive\r\n"));
+    assert!(!keeps("HTTP/1.1", "Connection: TE, Close\r\n"));
+    assert!(!keeps("HTTP/1.0", "Connection: keep-alive\r\n"));
 }
 
 #[test]

@@ -48,19 +48,23 @@ impl Webhook {
             return Err(Refusal::MethodNotAllowed("POST"));
         }
         if !self.is_authorized(head) {
-            return Err(Refusal::Unauthorized);
+            return Err(Refusal::Unauthorized(self.feed));
         }
         let come = &bytes[head.bytes()..];
         let body = match framing(head)? {
-            Framing::Length(length) => come.get(..length).map(<[u8]>::to_vec),
+            Framing::Length(length) => come.get(..length).map(|body| (body.to_vec(), length)),
             Framing::Chunked => read_chunks(come, BODY_BYTES_MAX).map_err(|flaw| match flaw {
                 Flaw::Malformed => Refusal::BadRequest("The body has a wrong chunk."),
                 Flaw::TooLarge => Refusal::BodyTooLarge,
             })?,
         };
-        let feed = self.feed;
-        if let Some(body) = body {
-            return Ok(Outcome::Posted { feed, body });
+        if let Some((body, body_bytes)) = body {
+            return Ok(Outcome::Posted {
+                feed: self.feed,
+                body,
+                bytes: head.bytes() + body_bytes,
+                keeps_connection: head.keeps_connection(),
+            });
         }
         if come.is_empty() && head.is_http_11() && head.has_token("Expect", "100-continue") {
             write_continue(response);

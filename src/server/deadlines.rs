@@ -120,6 +120,7 @@ impl<S: Stream> Server<S> {
         match connection.phase {
             Phase::Handshaking => left(limits.handshake).map_or(Due::Timeout, Due::In),
             Phase::Posting => left(POST).map_or(Due::NotKept, Due::In),
+            Phase::Kept => left(limits.handshake).map_or(Due::End(CloseReason::Idle), Due::In),
             Phase::Open if connection.is_pinged => left(limits.ping.saturating_add(limits.pong))
                 .map_or(Due::End(CloseReason::Silent), |left| {
                     Due::In(left.min(by_message))

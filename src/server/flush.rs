@@ -169,7 +169,7 @@ impl<S: Stream> Server<S> {
                     self.break_off(client, reason);
                 }
             }
-            Phase::Handshaking | Phase::Posting | Phase::Open | Phase::Ended(_) => {}
+            Phase::Handshaking | Phase::Posting | Phase::Kept | Phase::Open | Phase::Ended(_) => {}
         }
     }
 

@@ -90,7 +90,7 @@ impl<S: Stream> Server<S> {
 
     /// Puts off the rest of a client's input until all others have had their turn and its replies
     /// are sent.
-    fn leave_input(&mut self, client: ClientId) {
+    pub(super) fn leave_input(&mut self, client: ClientId) {
         if let Some(connection) = self.connections.get_mut(client.index())
             && !connection.unfinished.is_input_left()
         {
@@ -162,11 +162,10 @@ impl<S: Stream> Server<S> {
             let rest = &input[used..];
             let connection = &mut self.connections[client.index()];
             let step = match connection.phase {
-                Phase::Handshaking => self.shake_hands(client, rest, now),
+                Phase::Handshaking | Phase::Kept => self.shake_hands(client, rest, now),
                 Phase::Open => self.read_frame(client, rest, now),
-                Phase::Posting | Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => {
-                    return input.len();
-                }
+                Phase::Posting => return used,
+                Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => return input.len(),
             };
             match step {
                 Step::Used(0) => return used,
@@ -187,6 +186,10 @@ impl<S: Stream> Server<S> {
         }
         let is_full = self.open >= self.connections_max() || self.drain.is_some();
         let connection = &mut self.connections[client.index()];
+        if connection.phase == Phase::Kept {
+            connection.phase = Phase::Handshaking;
+            connection.heard = now;
+        }
         let outcome = self
             .turn
             .reply(client, &mut connection.listing, |response| {
@@ -195,23 +198,35 @@ impl<S: Stream> Server<S> {
         match outcome {
             Outcome::Incomplete => Step::Used(0),
             Outcome::Receiving => {
-                self.except_beyond(client);
+                self.give_posting_place(client);
                 Step::Used(0)
             }
             Outcome::Answered => {
                 self.end(client, CloseReason::Answered, now);
                 Step::Used(input.len())
             }
-            Outcome::Posted { feed, body } => {
+            Outcome::Unauthorized { feed } => {
+                self.note_unauthorized(feed);
+                self.end(client, CloseReason::Answered, now);
+                Step::Used(input.len())
+            }
+            Outcome::Posted {
+                feed,
+                body,
+                bytes,
+                keeps_connection,
+            } => {
                 connection.phase = Phase::Posting;
                 connection.heard = now;
-                self.posts.add(client, feed, body);
+                self.posts.add(client, feed, body, keeps_connection);
+                self.give_posting_place(client);
                 self.sweep_by(now.plus(deadlines::POST));
-                Step::Used(input.len())
+                Step::Used(if keeps_connection { bytes } else { input.len() })
             }
             Outcome::Upgraded { feed, head_bytes } => {
                 connection.upgrade(feed, now);
                 self.open += 1;
+                self.except_beyond(client);
                 self.sweep_by(now.plus(self.limits.ping));
                 Step::Used(head_bytes)
             }

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use log::warn;
+
 use super::Server;
 use crate::connection::{CloseReason, Phase, Stream};
 use crate::http::{self, Refusal};
@@ -16,9 +18,13 @@ use crate::update::FeedId;
 pub(super) struct Posts {
     /// Not yet handed over.
     new: Vec<(FeedId, Post)>,
-    /// Who waits for the answer to which post.
-    unanswered: HashMap<PostId, ClientId>,
+    /// Who waits for the answer to which post, and whether its connection may be kept then.
+    unanswered: HashMap<PostId, (ClientId, bool)>,
     next: PostId,
+    /// Posts whose key was missing or wrong.
+    unauthorized: u64,
+    /// How many of them there are when the next one is logged.
+    unauthorized_logged: u64,
 }
 
 impl Posts {
@@ -27,20 +33,28 @@ impl Posts {
             new: Vec::new(),
             unanswered: HashMap::new(),
             next: PostId(0),
+            unauthorized: 0,
+            unauthorized_logged: 1,
         }
     }
 
-    pub(super) fn add(&mut self, client: ClientId, feed: FeedId, body: Vec<u8>) {
+    pub(super) fn add(
+        &mut self,
+        client: ClientId,
+        feed: FeedId,
+        body: Vec<u8>,
+        keeps_connection: bool,
+    ) {
         let id = self.next;
         self.next = PostId(id.0 + 1);
-        self.unanswered.insert(id, client);
+        self.unanswered.insert(id, (client, keeps_connection));
         self.new.push((feed, Post { id, body }));
     }
 
     pub(super) fn forget(&mut self, client: ClientId) {
         // Few clients post at all, and those who do wait for a moment only.
         if !self.unanswered.is_empty() {
-            self.unanswered.retain(|_, waiting| *waiting != client);
+            self.unanswered.retain(|_, (waiting, _)| *waiting != client);
         }
     }
 }
@@ -59,20 +73,50 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Answers a client that has posted something, if it is still there.
+    /// A post was refused for its key. The first is logged, and then the tenth, the hundredth …:
+    /// anybody can send them by the thousand.
+    pub(super) fn note_unauthorized(&mut self, feed: FeedId) {
+        let posts = &mut self.posts;
+        posts.unauthorized += 1;
+        if posts.unauthorized < posts.unauthorized_logged {
+            return;
+        }
+        posts.unauthorized_logged = posts.unauthorized_logged.saturating_mul(10);
+        let mut webhooks = self.site.webhooks.iter();
+        if let Some(webhook) = webhooks.find(|webhook| webhook.feed == feed) {
+            warn!(
+                "a post to {} is refused, the number {} of its kind: its header field {} has no key, or a wrong one",
+                webhook.path, posts.unauthorized, webhook.field
+            );
+        }
+    }
+
+    /// Answers a client that has posted something, if it is still there. Where the post was kept
+    /// and places are left, the connection is kept, too.
     pub fn answer(&mut self, post: PostId, answer: Answer, now: Moment) {
-        let Some(client) = self.posts.unanswered.remove(&post) else {
+        let Some((client, keeps_connection)) = self.posts.unanswered.remove(&post) else {
             return;
         };
         if self.connections[client.index()].phase != Phase::Posting {
             return;
         }
         let unix_time = self.unix_time;
+        let is_beyond = self.connections.len() > self.connections_max() || self.drain.is_some();
+        let keeps = keeps_connection && answer == Answer::Kept && !is_beyond;
         self.reply(client, |response| match answer {
-            Answer::Kept => http::write_kept(response, unix_time),
+            Answer::Kept => http::write_kept(response, keeps, unix_time),
             Answer::Unreadable => Refusal::Unreadable.write(response, false, unix_time),
             Answer::NotKept => Refusal::NotKept.write(response, false, unix_time),
         });
-        self.end(client, CloseReason::Answered, now);
+        if !keeps {
+            return self.end(client, CloseReason::Answered, now);
+        }
+        let connection = &mut self.connections[client.index()];
+        connection.phase = Phase::Kept;
+        connection.heard = now;
+        self.except_beyond(client);
+        self.sweep_by(now.plus(self.limits.handshake));
+        // What came meanwhile was not read, and there may be no other event for it.
+        self.leave_input(client);
     }
 }

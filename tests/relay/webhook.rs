@@ -1,7 +1,9 @@
 //! Destinations `http:` and `https:`.
 
-use std::fs;
-use std::net::TcpListener;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{fs, io, thread};
 
 use serde_json::json;
 
@@ -96,6 +98,44 @@ fn our_own_server_understands_the_posts() {
     fs::write(place.file("key"), "hunter3").unwrap();
     place.drained();
     terminate(relay);
+}
+
+#[test]
+fn our_own_server_keeps_the_connection_of_a_relay() {
+    let place = Place::new();
+    fs::write(place.file("key"), "hunter2").unwrap();
+    let server = Server::start(&["--source", "webhook:?key=hunter2"]);
+    let (address, connections) = counted(server.address);
+    let mut client = server.connect();
+    client.ask(r#"{"command":"subscribe","bugs":[30]}"#);
+    let relay = place.relay(&[&format!("http://{address}/webhook#key_file=key")]);
+    place.table().record(1..=30);
+    assert!(client.hear().contains(r#""bug":30"#));
+    place.drained();
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+    terminate(relay);
+}
+
+/// An address that leads to a server, and how many connections have come by it.
+fn counted(server: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let connections = Arc::clone(&count);
+    thread::spawn(move || {
+        for client in listener.incoming().map(Result::unwrap) {
+            count.fetch_add(1, Ordering::Relaxed);
+            let server = TcpStream::connect(server).unwrap();
+            for (from, to) in [(&client, &server), (&server, &client)] {
+                let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                thread::spawn(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        }
+    });
+    (address, connections)
 }
 
 #[test]

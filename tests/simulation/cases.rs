@@ -251,6 +251,70 @@ fn an_answer_to_a_post_whose_client_has_gone_reaches_nobody_in_its_slot() {
 }
 
 #[test]
+fn posts_on_one_connection_are_answered_in_order_until_it_is_idle_for_too_long() {
+    let mut stage = Stage::new();
+    let client = stage.post();
+    // What comes before the answer waits, as does the end of the next request.
+    let (next, rest) = POST_REQUEST.split_at(50);
+    let pipelined = [POST_REQUEST, next].concat();
+    client
+        .handle
+        .wire_mut()
+        .to_server
+        .extend(pipelined.as_bytes());
+    stage.server.readable(client.id, false, stage.now);
+    for _ in 0..2 {
+        let posts = stage.server.take_posts();
+        assert_eq!(posts.len(), 1, "one at a time");
+        stage.server.answer(posts[0].1.id, Answer::Kept, stage.now);
+        stage.turn();
+        let answer = client.takes();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(!answer.contains("Connection"), "{answer}");
+        stage.server.resume(stage.now);
+        stage.turn();
+    }
+    stage.pass(59_000);
+    stage.hear(&client, rest.as_bytes());
+    let post = stage.server.take_posts().remove(0).1;
+    assert_eq!(post.body, b"body");
+    stage.server.answer(post.id, Answer::Kept, stage.now);
+    stage.turn();
+    assert!(client.takes().starts_with("HTTP/1.1 200 "));
+    stage.server.resume(stage.now);
+    stage.turn();
+    assert_eq!(stage.server.unfinished_len(), 0);
+    stage.pass(60_000 - LATE);
+    assert!(!client.is_closed(), "closed before its time");
+    stage.pass(2 * LATE);
+    assert!(client.is_closed() && client.takes().is_empty());
+}
+
+#[test]
+fn a_connection_is_not_kept_after_a_refusal_nor_beyond_the_limit_nor_at_the_end() {
+    let mut stage = Stage::new();
+    let answered = |stage: &mut Stage, answer: Answer| {
+        let client = stage.post();
+        let post = stage.server.take_posts().remove(0).1.id;
+        stage.server.answer(post, answer, stage.now);
+        stage.turn();
+        assert_eq!(
+            client.takes().contains("\r\nConnection: close\r\n"),
+            client.is_closed()
+        );
+        client.is_closed()
+    };
+    assert!(answered(&mut stage, Answer::Unreadable));
+    assert!(answered(&mut stage, Answer::NotKept));
+    assert!(!answered(&mut stage, Answer::Kept));
+    let _crowd: Vec<Actor> = (0..10).map(|_| stage.connect()).collect();
+    assert!(answered(&mut stage, Answer::Kept));
+    let mut stage = Stage::new();
+    stage.server.drain(0, stage.now);
+    assert!(answered(&mut stage, Answer::Kept));
+}
+
+#[test]
 fn a_post_that_was_refused_since_nobody_saw_to_it_is_not_answered_again() {
     let mut stage = Stage::new();
     let client = stage.post();

@@ -32,8 +32,8 @@ use crate::update::FeedId;
 use crate::work::{FileLock, Stop, Threads};
 
 /// Files that are not clients' connections: listeners, the poll, the default feed, and connections
-/// that are answered 503.
-const FILES_RESERVED: usize = 96;
+/// that are accepted beyond the limit, 32 of them to be refused and 32 to post.
+const FILES_RESERVED: usize = 128;
 
 /// Files of each further feed: its source, its catch-up, its history, and their locks.
 const FILES_PER_FEED: usize = 16;

@@ -121,7 +121,7 @@ pub struct Options {
     )]
     pub(super) origin: Vec<Origin>,
     /// Connections at the same time, those beyond get 503; by default as many as there may be open
-    /// files, or fs.epoll.max_user_watches if that is less, less 96 and 16 for each feed at a path of
+    /// files, or fs.epoll.max_user_watches if that is less, less 128 and 16 for each feed at a path of
     /// its own
     #[arg(long, env = "BUGZFEED_CONNECTIONS", value_name = "NUMBER", value_parser = number(1..=u32::MAX.into()))]
     pub(super) connections: Option<usize>,
@@ -153,7 +153,8 @@ pub struct Options {
     /// Messages at once from one client
     #[arg(long, env = "BUGZFEED_MESSAGE_BURST", value_name = "NUMBER", default_value_t = 1_000, value_parser = number(1..=1_000_000))]
     pub(super) message_burst: usize,
-    /// Time that a handshake may take
+    /// Time that a handshake may take, and that a connection whose post to a webhook was answered is
+    /// kept for the next one
     #[arg(long, env = "BUGZFEED_HANDSHAKE_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = milliseconds(100))]
     pub(super) handshake_timeout: u32,
     /// Time that a message may take, from its first byte to its last
