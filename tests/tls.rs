@@ -12,7 +12,11 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use rustix::process::Signal;
+use support::chromium::Chromium;
 use support::server::{PATIENCE, Program, Server, wait_until};
+
+/// Whether the page gets updates.
+const LIVE: &str = "document.querySelector('[role=status]').textContent === 'Live'";
 
 fn file(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/watch/tls");
@@ -203,6 +207,46 @@ fn a_connection_with_tls_takes_one_post_after_the_other() {
     let output = run("curl", &arguments, "");
     // The second one has needed no new connection.
     assert_eq!(text(&output.stdout), "200 1\n200 0\n", "{output:?}");
+}
+
+#[test]
+#[ignore = "needs Chromium: run tests/run"]
+fn a_browser_has_the_page_by_https_and_the_feed_by_wss_over_a_reload_and_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, address) = start_in(folder.path(), &options());
+    let mut browser = Chromium::start();
+    browser.trust_everybody();
+    let rows =
+        |count: usize| format!("document.querySelectorAll('#updates li').length === {count}");
+    browser.open(&format!("https://localhost:{}/#1234", address.port()));
+    browser.wait_for(LIVE);
+    assert_eq!(browser.evaluate("location.protocol"), "https:");
+    server.record(&[(1234, "2014-04-03 21:13:45")]);
+    browser.wait_for(&rows(1));
+
+    server.program().signal(Signal::HUP);
+    server
+        .program()
+        .wait_for_line("certificates were read anew");
+    server.record(&[(1234, "2014-04-03 21:13:46")]);
+    browser.wait_for(&rows(2));
+
+    assert!(server.end(Signal::TERM).success());
+    browser.wait_for(&format!("!({LIVE})"));
+    let listen = format!("tls:{address},127.0.0.1:0");
+    let options: Vec<String> = options()
+        .into_iter()
+        .map(|option| match option.contains("tls:") {
+            true => listen.clone(),
+            false => option,
+        })
+        .collect();
+    let (server, _) = start_in(folder.path(), &options);
+    browser.evaluate("dispatchEvent(new Event('online'))");
+    browser.wait_for(LIVE);
+    server.record(&[(1234, "2014-04-03 21:13:47")]);
+    // The last one of before comes again, and is known.
+    browser.wait_for(&rows(3));
 }
 
 /// A client of the feed, in Python: subscribes to bug 1 and prints each message.

@@ -79,6 +79,14 @@ impl Chromium {
         self.wait_for("document.readyState === 'complete'");
     }
 
+    /// Takes whatever certificate a server has, from now on.
+    pub fn trust_everybody(&mut self) {
+        self.command(
+            "Security.setIgnoreCertificateErrors",
+            json!({"ignore": true}),
+        );
+    }
+
     /// The value of a JavaScript expression, of the promise's result if it is one.
     pub fn evaluate(&mut self, expression: &str) -> Value {
         let answer = self.command(
