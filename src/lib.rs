@@ -12,12 +12,14 @@
 //!
 //! - What all speak of: [`update`], [`moment`], [`post`], [`promise`], `duration`, `failure`.
 //! - One feed, without any I/O: [`protocol`], [`subscriptions`], [`history`], [`hub`].
-//! - Bytes of clients, without any I/O: [`frame`], [`http`], `page`, `turn`.
+//! - Bytes of clients, without any I/O: [`frame`], [`http`], `record`, [`secure`], `page`, `turn`.
 //! - All clients, with the stream and the time passed in: [`connection`], [`server`].
 //! - The loop: `reactor`, [`inbox`], `memory`.
 //! - Where updates come from: [`source`], by [`database`], `amqp`, `pulse` and [`bugzilla`].
 //! - Where else they go to: `relay`.
+//! - A broker that strangers share: `management` and `guard`, by the rules in `pulse`.
 //! - The command line: [`command`], [`settings`], with [`schema`], `bench` and [`client`].
+//! - TLS for clients: `certificate`, [`secure`].
 //! - What many need: [`work`], `address`, `tls`, `machine`, `allocator`, `logging`.
 //!
 //! docs/architecture.md says which room may name which others, and why things are as they are.
@@ -29,6 +31,7 @@ mod allocator;
 mod amqp;
 mod bench;
 pub mod bugzilla;
+mod certificate;
 pub mod client;
 pub mod command;
 pub mod connection;
@@ -36,12 +39,14 @@ pub mod database;
 mod duration;
 mod failure;
 pub mod frame;
+mod guard;
 pub mod history;
 pub mod http;
 pub mod hub;
 pub mod inbox;
 mod logging;
 mod machine;
+mod management;
 mod memory;
 pub mod moment;
 mod page;
@@ -50,8 +55,10 @@ pub mod promise;
 pub mod protocol;
 mod pulse;
 mod reactor;
+mod record;
 mod relay;
 pub mod schema;
+pub mod secure;
 pub mod server;
 pub mod settings;
 pub mod source;

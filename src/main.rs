@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use bugzfeed::command::{bench, config, notify, relay, schema, serve, watch};
+use bugzfeed::command::{bench, config, notify, pulse, relay, schema, serve, watch};
 use bugzfeed::settings;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -20,7 +20,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the WebSocket server
-    Serve(serve::Options),
+    Serve(Box<serve::Options>),
     /// Record that bugs changed, as Bugzilla would
     Notify(notify::Options),
     /// Send changes on from Bugzilla's database to a broker, a webhook or a file
@@ -29,6 +29,8 @@ enum Command {
     Schema(schema::Options),
     /// Print a line for each update of some bugs, and reconnect when the feed is lost
     Watch(watch::Options),
+    /// Make a RabbitMQ a Pulse, and look after it
+    Pulse(pulse::Options),
     /// Show, check and explain the settings of serve and relay
     #[command(subcommand)]
     Config(config::Options),
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Relay(options) => relay::run(options),
         Command::Schema(options) => schema::run(&options),
         Command::Watch(options) => watch::run(&options),
+        Command::Pulse(options) => pulse::run(&options),
         Command::Config(options) => config::run(options),
         Command::Bench(options) => bench::run(&options),
     };

@@ -276,9 +276,7 @@ fn a_head_has_a_bound() {
 fn what_is_no_http_is_told_so_and_dropped() {
     let server = Server::start(&[]);
     for garbage in [
-        // The start of a TLS 1.2 ClientHello.
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00\x01\x02\x03\x04".as_slice(),
-        b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n\r\n".as_slice(),
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\x00\x00\x00\x00",
         b"\xff\xff\xff\xff",

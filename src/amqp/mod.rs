@@ -10,10 +10,12 @@ mod notify;
 mod number;
 mod outgoing;
 mod publisher;
+mod routes;
 mod session;
 mod settings;
 mod sieve;
 mod stream;
+mod tap;
 pub(crate) mod topology;
 
 pub(crate) use notify::notify;
@@ -22,3 +24,4 @@ pub(crate) use outgoing::Message;
 pub(crate) use publisher::{PublishError, Publisher};
 pub(crate) use session::{Ended, Session};
 pub(crate) use settings::Settings;
+pub(crate) use tap::{Binding, Seen, tap};

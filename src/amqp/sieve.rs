@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io;
 
 use super::number::NUMBER_BYTES_MAX;
+use super::routes;
 
 /// Type, channel and size in front of a frame's payload; one byte stands behind it.
 const HEAD_BYTES: usize = 7;
@@ -24,7 +25,7 @@ const PRIORITY: u32 = 11;
 const FRAME_BYTES_MAX: usize = 1 << 20;
 
 /// Passes AMQP frames on, without messages' properties except the short `message-id` that a number
-/// is, without bytes that are not ASCII in routing keys, and with bodies cut off.
+/// is and the routing keys that a publisher has added, without bytes that are not ASCII in routing keys, and with bodies cut off.
 #[derive(Debug)]
 pub(super) struct Sieve {
     body_bytes_max: u64,
@@ -83,10 +84,7 @@ impl Sieve {
             .fold(0, |size, &byte| size << 8 | u64::from(byte))
             .min(self.body_bytes_max);
         self.body_bytes_left.insert(channel, size);
-        let properties = match frame.get(19..frame.len() - END_BYTES).and_then(message_id) {
-            Some(id) => [&MESSAGE_ID.to_be_bytes()[..], &[id.len() as u8], id].concat(),
-            None => vec![0, 0],
-        };
+        let properties = passed_properties(frame.get(19..frame.len() - END_BYTES));
         push_frame(
             2,
             channel,
@@ -107,6 +105,41 @@ impl Sieve {
             push_frame(3, channel, &body[..passed], out);
         }
     }
+}
+
+/// The properties that are passed on: flags, headers, `message-id`.
+fn passed_properties(properties: Option<&[u8]>) -> Vec<u8> {
+    let keys = properties
+        .and_then(headers)
+        .and_then(routes::table_of_keys)
+        .map(|table| (1 << HEADERS, table));
+    let id = properties
+        .and_then(message_id)
+        .map(|id| (MESSAGE_ID, [&[id.len() as u8], id].concat()));
+    let passed: [Option<(u16, Vec<u8>)>; 2] = [keys, id];
+    let flags = passed.iter().flatten().fold(0, |all, (flag, _)| all | flag);
+    let mut properties = u16::to_be_bytes(flags).to_vec();
+    passed
+        .iter()
+        .flatten()
+        .for_each(|(_, property)| properties.extend(property));
+    properties
+}
+
+/// The headers, without their size in front.
+fn headers(properties: &[u8]) -> Option<&[u8]> {
+    let (flags, mut rest) = properties.split_first_chunk()?;
+    let flags = u16::from_be_bytes(*flags);
+    if flags >> HEADERS & 1 == 0 || flags & 1 != 0 {
+        return None;
+    }
+    // The type and the encoding of the content may stand in front of them.
+    for _ in (14..=15).filter(|property| flags >> property & 1 != 0) {
+        let length = short_string(&mut rest)?;
+        rest = rest.get(length..)?;
+    }
+    let (size, behind) = rest.split_first_chunk()?;
+    behind.get(..usize::try_from(u32::from_be_bytes(*size)).ok()?)
 }
 
 /// The property `message-id`, if it is printable ASCII and no longer than a number. `properties`
@@ -288,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_properties_a_short_message_id_alone_is_passed_on() {
+    fn of_the_properties_a_short_message_id_and_the_routing_keys_alone_are_passed_on() {
         let all_before = [
             &[0b1111_1111, 0b1100_0000][..],
             b"\x03a/b\x01c\0\0\0\x02\xff\xff\x02\x05\x01d\x01e\x01f",
@@ -298,10 +331,20 @@ mod tests {
         let number = [&[0, 0x80][..], b"\x06a0/17/"].concat();
         let long = [&[0, 0x80, 200][..], &[b'x'; 200]].concat();
         let nothing = vec![0, 0];
+        let keys = b"\x02CCA\0\0\0\x06S\0\0\0\x01k";
+        let keys_and_more = [
+            &[0b1110_0000, 0b1000_0000][..],
+            b"\x03a/b\x01c\0\0\0\x15\x01aS\0\0\0\0",
+            &keys[..],
+            b"\x06a0/17/",
+        ]
+        .concat();
+        let keys_and_number = [&[0x20, 0x80][..], b"\0\0\0\x0e", &keys[..], b"\x06a0/17/"].concat();
         for (came, passed) in [
             (&all_before, &number),
             (&number, &number),
             (&long, &nothing),
+            (&keys_and_more, &keys_and_number),
             (&b"\0\x80\x02a\xff".to_vec(), &nothing),
             (&b"\0\x81\x01a".to_vec(), &nothing),
             (&b"\x20\x80\xff\xff\xff\xff\x01a".to_vec(), &nothing),

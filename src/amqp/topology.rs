@@ -320,14 +320,23 @@ pub(crate) fn declare_announcements(
     session: &mut Session,
     settings: &Settings,
 ) -> Result<Option<String>, Error> {
-    let queue = random_queue(settings, "announcements");
     let settings = Settings {
         messages_max: 1,
         ..settings.clone()
     };
-    Ok(declare_queue(session, &settings, &queue, false)
-        .is_ok()
-        .then_some(queue))
+    Ok(declare_own(session, &settings, "announcements").ok())
+}
+
+/// Declares a queue of this connection's own, which nobody else can read, and returns its name; `of`
+/// says in it what it is for.
+pub(super) fn declare_own(
+    session: &mut Session,
+    settings: &Settings,
+    of: &str,
+) -> Result<String, Error> {
+    let queue = random_queue(settings, of);
+    declare_queue(session, settings, &queue, false)?;
+    Ok(queue)
 }
 
 /// Binds that queue, where the relay's exchange exists. Returns whether it does.

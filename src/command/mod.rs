@@ -4,6 +4,7 @@ pub mod bench;
 pub mod config;
 mod discreet;
 pub mod notify;
+pub mod pulse;
 pub mod relay;
 pub mod schema;
 pub mod serve;

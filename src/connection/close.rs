@@ -9,6 +9,10 @@ pub(crate) enum CloseReason {
     ClosedByClient,
     /// The stream ended or broke.
     Gone,
+    /// The stream ended without TLS's close_notify: somebody in between may have cut it off.
+    CutOff,
+    /// The client broke TLS, or ended it with an alert.
+    TlsError,
     /// A plain HTTP request, or a refused upgrade, has its response.
     Answered,
     /// Its post was answered, and no other request came in time.
@@ -42,6 +46,8 @@ impl CloseReason {
         match self {
             CloseReason::ClosedByClient
             | CloseReason::Gone
+            | CloseReason::CutOff
+            | CloseReason::TlsError
             | CloseReason::Answered
             | CloseReason::Idle => None,
             CloseReason::ProtocolError => Some((1002, "protocol error")),
@@ -61,7 +67,10 @@ impl CloseReason {
     pub(crate) fn lingers(self) -> bool {
         !matches!(
             self,
-            CloseReason::ClosedByClient | CloseReason::Gone | CloseReason::Silent
+            CloseReason::ClosedByClient
+                | CloseReason::Gone
+                | CloseReason::CutOff
+                | CloseReason::Silent
         )
     }
 }

@@ -15,8 +15,10 @@ use std::num::NonZeroU8;
 
 pub(crate) use close::CloseReason;
 pub(crate) use unfinished::Unfinished;
+pub(crate) use unsent::Seal;
 
 use crate::moment::Moment;
+use crate::secure::SessionId;
 use crate::turn::Listing;
 use crate::update::FeedId;
 
@@ -27,6 +29,11 @@ pub trait Stream: Read + Write {
     /// # Errors
     /// When the connection is gone.
     fn shutdown_write(&self) -> io::Result<()>;
+
+    /// The TLS that the stream carries, if it does.
+    fn session(&self) -> Option<SessionId> {
+        None
+    }
 }
 
 /// How far a connection has come. It only ever goes down this list, but that one whose post was
@@ -114,12 +121,17 @@ impl<S: Stream> Connection<S> {
         self.messages_paid.since(now) <= interval.saturating_mul(burst)
     }
 
-    /// Writes what is unsent until the kernel refuses again or nothing is left.
+    /// Whether nothing follows what is unsent.
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Lingering(_) | Phase::Leaving(_))
+    }
+
+    /// Writes what is unsent until the kernel refuses again or nothing is left; with TLS, `seal` it.
     ///
     /// # Errors
     /// When the connection is gone.
-    pub(crate) fn write_unsent(&mut self, now: Moment) -> io::Result<()> {
-        if self.unfinished.write_unsent(&mut self.stream, now)? > 0 {
+    pub(crate) fn write_unsent(&mut self, seal: Option<Seal<'_>>, now: Moment) -> io::Result<()> {
+        if self.unfinished.write_unsent(&mut self.stream, seal, now)? > 0 {
             self.heard = now;
         }
         Ok(())

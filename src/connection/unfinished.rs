@@ -7,7 +7,7 @@ use tungstenite::Bytes;
 
 use super::CloseReason;
 use super::message::{self, Begun};
-use super::unsent::Unsent;
+use super::unsent::{Seal, Unsent};
 use crate::frame;
 use crate::moment::Moment;
 use crate::update::Update;
@@ -188,6 +188,17 @@ impl Unfinished {
             .append(bytes);
     }
 
+    /// Keeps bytes that the kernel refused, and that are sealed already; to be called only while
+    /// nothing is unsent.
+    pub(crate) fn keep_sealed(&mut self, bytes: &[u8], now: Moment) {
+        debug_assert!(!self.has_unsent());
+        self.0
+            .get_or_insert_default()
+            .unsent
+            .get_or_insert_with(|| Box::new(Unsent::new(now)))
+            .append_sealed(bytes);
+    }
+
     /// Keeps an update until what is unsent is sent; to be called only while something is.
     pub(crate) fn keep_update(&mut self, update: &Update) {
         debug_assert!(self.has_unsent());
@@ -196,11 +207,12 @@ impl Unfinished {
         }
     }
 
-    /// Writes what is unsent until the kernel refuses again or nothing is left; returns how many
-    /// bytes the kernel took.
+    /// Writes what is unsent until the kernel refuses again or nothing is left, sealed where there
+    /// is something to seal it by; returns how many bytes the kernel took.
     pub(crate) fn write_unsent(
         &mut self,
         stream: &mut impl Write,
+        seal: Option<Seal<'_>>,
         now: Moment,
     ) -> io::Result<usize> {
         let Some(parts) = &mut self.0 else {
@@ -209,7 +221,10 @@ impl Unfinished {
         let Some(unsent) = &mut parts.unsent else {
             return Ok(0);
         };
-        let taken = unsent.write(stream, now)?;
+        let taken = match seal {
+            None => unsent.write(stream, now)?,
+            Some(seal) => unsent.write_sealed(stream, seal, now)?,
+        };
         if unsent.is_empty() {
             parts.unsent = None;
             self.tidy();

@@ -20,14 +20,28 @@ pub(super) struct Unsent {
     sent: usize,
     /// Updates that came while bytes were unsent: of each bug the latest, by order of arrival.
     pending: HashMap<BugId, Pending, RandomState>,
-    arrivals: u64,
+    arrivals: u32,
     /// When the kernel last took a byte.
     progress: Moment,
+    /// Of a client with TLS, what is sealed: it goes out as it is, before `bytes`, which are sealed
+    /// only then. A nonce must not be used twice, and an update that waits may yet be conflated.
+    sealed: Option<Box<Sealed>>,
 }
+
+/// Bytes as the kernel is to take them.
+#[derive(Debug)]
+struct Sealed {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+/// Seals as much of the bytes given as fits one record, and appends to the output; returns how many
+/// of them that was. Called with no bytes, it appends what else is to be sent, if anything is.
+pub(crate) type Seal<'a> = &'a mut dyn FnMut(&[u8], &mut Vec<u8>) -> usize;
 
 #[derive(Debug)]
 struct Pending {
-    arrival: u64,
+    arrival: u32,
     when: When,
 }
 
@@ -39,11 +53,12 @@ impl Unsent {
             pending: HashMap::default(),
             arrivals: 0,
             progress: now,
+            sealed: None,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.sent == self.bytes.len() && self.pending.is_empty()
+        self.sent == self.bytes.len() && self.pending.is_empty() && self.sealed.is_none()
     }
 
     /// What it costs, in bytes.
@@ -62,6 +77,15 @@ impl Unsent {
     pub(super) fn append(&mut self, bytes: &[u8]) {
         self.encode_pending();
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Adds bytes that are sealed; to be called when no bytes of that kind are left.
+    pub(super) fn append_sealed(&mut self, bytes: &[u8]) {
+        debug_assert!(self.sealed.is_none());
+        self.sealed = Some(Box::new(Sealed {
+            bytes: bytes.to_vec(),
+            sent: 0,
+        }));
     }
 
     /// Adds an update. An update says that a bug changed, so of several of one bug the newest time
@@ -94,6 +118,38 @@ impl Unsent {
             total += taken;
         }
         Ok(total)
+    }
+
+    /// Like [`Unsent::write`], for a client with TLS: one record is sealed at a time, when all
+    /// before it is sent.
+    pub(super) fn write_sealed(
+        &mut self,
+        stream: &mut impl Write,
+        seal: Seal<'_>,
+        now: Moment,
+    ) -> io::Result<usize> {
+        let mut total = 0;
+        loop {
+            if let Some(sealed) = &mut self.sealed {
+                let taken = write_some(stream, &sealed.bytes[sealed.sent..])?;
+                if taken == 0 {
+                    return Ok(total);
+                }
+                sealed.sent += taken;
+                self.progress = now;
+                total += taken;
+                self.sealed
+                    .take_if(|sealed| sealed.sent == sealed.bytes.len());
+                continue;
+            }
+            self.fill();
+            let mut bytes = Vec::new();
+            self.sent += seal(&self.bytes[self.sent..], &mut bytes);
+            if bytes.is_empty() {
+                return Ok(total);
+            }
+            self.append_sealed(&bytes);
+        }
     }
 
     /// Encodes the pending updates when all bytes are sent; returns whether there is anything to

@@ -25,6 +25,7 @@ pub use response::write_kept;
 pub use route::{Page, Site};
 pub use webhook::Webhook;
 
+use crate::record::Alert;
 use crate::update::FeedId;
 
 /// What a request has come to.
@@ -84,12 +85,23 @@ pub fn respond(
             }
         })
         .unwrap_or_else(|refusal| {
+            if is_tls(bytes) {
+                response.extend_from_slice(&Alert::HandshakeFailure.plain_record());
+                return Outcome::Answered;
+            }
             refusal.write(response, head.is_method("HEAD"), unix_time);
             match refusal {
                 Refusal::Unauthorized(feed) => Outcome::Unauthorized { feed },
                 _ => Outcome::Answered,
             }
         })
+}
+
+/// Whether these bytes begin a TLS handshake: a client's first record, RFC 8446 section 5.1. It gets
+/// an alert, which its user is shown, where a status would be no TLS to it.
+fn is_tls(bytes: &[u8]) -> bool {
+    const HANDSHAKE: u8 = 22;
+    bytes.first() == Some(&HANDSHAKE)
 }
 
 /// Hands a complete head to what stands at its path.

@@ -163,7 +163,6 @@ fn a_malformed_upgrade_is_refused() {
         ("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n"),
         ("Host: a\r\n", "Host: a\r\n folded\r\n"),
         ("GET / HTTP", "GET  HTTP"),
-        ("GET", "\x16\x03\x01"),
     ] {
         assert_eq!(
             status_with(from, to),
@@ -171,6 +170,20 @@ fn a_malformed_upgrade_is_refused() {
             "{from:?} → {to:?}"
         );
     }
+}
+
+#[test]
+fn a_client_of_tls_gets_an_alert() {
+    let mut response = Vec::new();
+    let hello = b"\x16\x03\x01\x02\x00\x01";
+    assert_eq!(
+        respond(&site(), hello, false, 0, &mut response),
+        Outcome::Answered
+    );
+    assert_eq!(
+        response, b"\x15\x03\x03\x00\x02\x02\x28",
+        "handshake_failure"
+    );
 }
 
 #[test]

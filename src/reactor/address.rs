@@ -16,6 +16,8 @@ const OPTIONS: &str = "mode=660 and group=NAME";
 pub(crate) enum Address {
     /// IPv4 or IPv6; port 0 takes a free one.
     Tcp(SocketAddr),
+    /// The same, with TLS.
+    Tls(SocketAddr),
     /// A Unix socket.
     Unix(UnixFile),
 }
@@ -31,7 +33,7 @@ pub(crate) struct UnixFile {
     pub group: Option<u32>,
 }
 
-/// What one `HOST:PORT` or `unix:FILE` stands for: a name may have several addresses.
+/// What one `HOST:PORT`, `tls:HOST:PORT` or `unix:FILE` stands for: a name may have several addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Addresses {
     /// At least one.
@@ -48,7 +50,7 @@ impl FromStr for Addresses {
         let refuse = |why: &str| {
             format!(
                 "'{text}' is no address: {why}; accepted are 127.0.0.1:8844, [::1]:8844, \
-                 localhost:8844, unix:FILE and unix:FILE?mode=660&group=www-data"
+                 localhost:8844, tls:HOST:PORT, unix:FILE and unix:FILE?mode=660&group=www-data"
             )
         };
         if let Some(file) = text.strip_prefix("unix:") {
@@ -58,11 +60,15 @@ impl FromStr for Addresses {
                 is_name: false,
             });
         }
-        let found = text
+        let (host, kind): (_, fn(SocketAddr) -> Address) = match text.strip_prefix("tls:") {
+            Some(host) => (host, Address::Tls),
+            None => (text, Address::Tcp),
+        };
+        let found = host
             .to_socket_addrs()
             .map_err(|error| refuse(&error.to_string()))?;
         let mut all = Vec::new();
-        for address in found.map(Address::Tcp) {
+        for address in found.map(kind) {
             if !all.contains(&address) {
                 all.push(address);
             }
@@ -70,7 +76,7 @@ impl FromStr for Addresses {
         if all.is_empty() {
             return Err(refuse("nothing has that name"));
         }
-        let is_name = text.parse::<SocketAddr>().is_err();
+        let is_name = host.parse::<SocketAddr>().is_err();
         Ok(Self { all, is_name })
     }
 }
@@ -126,6 +132,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Tcp(address) => address.fmt(f),
+            Address::Tls(address) => write!(f, "tls:{address}"),
             Address::Unix(file) => write!(f, "unix:{}", file.path.display()),
         }
     }
@@ -140,6 +147,8 @@ mod tests {
         for (text, shown) in [
             ("127.0.0.1:1", "127.0.0.1:1"),
             ("[::1]:0", "[::1]:0"),
+            ("tls:127.0.0.1:1", "tls:127.0.0.1:1"),
+            ("tls:[::]:443", "tls:[::]:443"),
             ("unix:/run/b", "unix:/run/b"),
             ("unix:/run/b?mode=600", "unix:/run/b"),
         ] {
@@ -157,6 +166,8 @@ mod tests {
             "127.0.0.1",
             "127.0.0.1:99999",
             "::1:8844x",
+            "tls:",
+            "tls:8844",
             "unix:",
             "unix:?mode=660",
         ] {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use log::warn;
 use mio::{Interest, Registry, Token};
 
-use super::{Listener, Socket};
+use super::listener::{Accepted, Listener, Socket};
 use crate::memory::Budget;
 use crate::moment::Moment;
 use crate::server::Server;
@@ -159,7 +159,12 @@ impl Door {
             let is_empty = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
             self.turns.pass(at, accepted.as_ref().is_err_and(is_empty));
             match accepted {
-                Ok(socket) => admit(socket, server, registry, now),
+                Ok(Accepted::Plain(socket)) => admit(socket, server, registry, now),
+                Ok(Accepted::Tls(stream)) => {
+                    if let Some(session) = server.begin_session() {
+                        admit(Socket::Tls(stream, session), server, registry, now);
+                    }
+                }
                 Err(error) if is_out_of_resources(&error) => {
                     warn!("cannot accept connections for the moment: {error}");
                     self.again_at = Some(Instant::now() + PAUSE);

@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use super::address::{Address, UnixFile};
 use crate::connection::Stream;
+use crate::secure::SessionId;
 
 /// How many connections the kernel completes before they are accepted. mio's own bind, and
 /// Tornado's, stop at 128, which a storm of 15,000 clients does not survive.
@@ -29,6 +30,8 @@ const BACKLOG_WHEN_SHORT: i32 = 256;
 pub(crate) enum Listener {
     /// IPv4 or IPv6.
     Tcp(TcpListener),
+    /// The same, with TLS.
+    Tls(TcpListener),
     /// A Unix socket; its file goes with it.
     Unix(UnixListener, OwnFile),
 }
@@ -49,7 +52,8 @@ impl Listener {
     /// When the address is taken, not this machine's, or not allowed.
     pub(crate) fn bind(address: &Address, is_shared: bool, takes_ipv4: bool) -> io::Result<Self> {
         match address {
-            Address::Tcp(address) => bind_tcp(*address, is_shared, takes_ipv4),
+            Address::Tcp(address) => bind_tcp(*address, is_shared, takes_ipv4).map(Listener::Tcp),
+            Address::Tls(address) => bind_tcp(*address, is_shared, takes_ipv4).map(Listener::Tls),
             Address::Unix(file) => bind_unix(file),
         }
     }
@@ -65,7 +69,9 @@ impl Listener {
             BACKLOG
         };
         match self {
-            Listener::Tcp(listener) => SockRef::from(listener).listen(backlog),
+            Listener::Tcp(listener) | Listener::Tls(listener) => {
+                SockRef::from(listener).listen(backlog)
+            }
             Listener::Unix(listener, _) => SockRef::from(listener).listen(backlog),
         }
     }
@@ -77,6 +83,7 @@ impl Listener {
     pub(crate) fn address(&self) -> io::Result<Address> {
         match self {
             Listener::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            Listener::Tls(listener) => listener.local_addr().map(Address::Tls),
             Listener::Unix(_, own) => Ok(Address::Unix(own.file.clone())),
         }
     }
@@ -85,14 +92,30 @@ impl Listener {
     ///
     /// # Errors
     /// `WouldBlock` when none waits; otherwise any error of accept(2).
-    pub(crate) fn accept(&self) -> io::Result<Socket> {
+    pub(crate) fn accept(&self) -> io::Result<Accepted> {
         match self {
-            Listener::Tcp(listener) => listener.accept().map(|(stream, _)| Socket::Tcp(stream)),
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                Ok(Accepted::Plain(Socket::Tcp(stream)))
+            }
+            Listener::Tls(listener) => {
+                let (stream, _) = listener.accept()?;
+                Ok(Accepted::Tls(stream))
+            }
             Listener::Unix(listener, _) => {
-                listener.accept().map(|(stream, _)| Socket::Unix(stream))
+                let (stream, _) = listener.accept()?;
+                Ok(Accepted::Plain(Socket::Unix(stream)))
             }
         }
     }
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    Plain(Socket),
+    /// It becomes a socket with its session.
+    Tls(TcpStream),
 }
 
 impl Drop for Listener {
@@ -106,7 +129,7 @@ impl Drop for Listener {
     }
 }
 
-fn bind_tcp(address: SocketAddr, is_shared: bool, takes_ipv4: bool) -> io::Result<Listener> {
+fn bind_tcp(address: SocketAddr, is_shared: bool, takes_ipv4: bool) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking(),
@@ -121,7 +144,7 @@ fn bind_tcp(address: SocketAddr, is_shared: bool, takes_ipv4: bool) -> io::Resul
     socket.set_tcp_nodelay(true)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
-    Ok(Listener::Tcp(TcpListener::from_std(socket.into())))
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 fn bind_unix(file: &UnixFile) -> io::Result<Listener> {
@@ -162,11 +185,11 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 /// Which of all addresses to listen on lets IPv4 in at the address of all IPv6 interfaces: `[::]`,
 /// as long as `0.0.0.0` is not listened on at the same port.
 pub(crate) fn takes_ipv4(address: &Address, all: &[Address]) -> bool {
-    let Address::Tcp(address) = address else {
+    let (Address::Tcp(address) | Address::Tls(address)) = address else {
         return false;
     };
     let is_ipv4_twin = |other: &Address| match other {
-        Address::Tcp(SocketAddr::V4(other)) => {
+        Address::Tcp(SocketAddr::V4(other)) | Address::Tls(SocketAddr::V4(other)) => {
             other.ip().is_unspecified() && other.port() == address.port()
         }
         _ => false,
@@ -179,6 +202,9 @@ pub(crate) fn takes_ipv4(address: &Address, all: &[Address]) -> bool {
 pub(crate) enum Socket {
     /// Accepted from a TCP listener.
     Tcp(TcpStream),
+    /// Accepted from a listener with TLS. The session is in the server's hands; the three bytes by
+    /// which it is found are free here.
+    Tls(TcpStream, SessionId),
     /// Accepted from a Unix listener.
     Unix(UnixStream),
 }
@@ -205,7 +231,7 @@ impl Write for Socket {
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Tcp(stream) | Socket::Tls(stream, _) => stream.as_fd(),
             Socket::Unix(stream) => stream.as_fd(),
         }
     }
@@ -214,8 +240,15 @@ impl AsFd for Socket {
 impl Stream for Socket {
     fn shutdown_write(&self) -> io::Result<()> {
         match self {
-            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Socket::Tcp(stream) | Socket::Tls(stream, _) => stream.shutdown(Shutdown::Write),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        match self {
+            Socket::Tls(_, session) => Some(*session),
+            Socket::Tcp(_) | Socket::Unix(_) => None,
         }
     }
 }
@@ -249,9 +282,14 @@ macro_rules! impl_source {
     };
 }
 
-impl_source!(Socket { Socket::Tcp(stream) => stream, Socket::Unix(stream) => stream });
+impl_source!(Socket {
+    Socket::Tcp(stream) => stream,
+    Socket::Tls(stream, _) => stream,
+    Socket::Unix(stream) => stream
+});
 impl_source!(Listener {
     Listener::Tcp(listener) => listener,
+    Listener::Tls(listener) => listener,
     Listener::Unix(listener, _) => listener
 });
 
@@ -259,6 +297,7 @@ impl_source!(Listener {
 #[cfg(test)]
 #[cfg(not(debug_assertions))]
 mod tests {
+    #[cfg(not(debug_assertions))]
     use super::*;
 
     #[test]

@@ -14,6 +14,7 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
+use crate::certificate::Reload;
 use crate::inbox::{self, Inbox, Notice, PostSender, Sender};
 use crate::memory::{Budget, PACKETS_INTERVAL};
 use crate::moment::Moment;
@@ -46,6 +47,8 @@ pub(crate) struct Reactor {
     door: Door,
     server: Server<Socket>,
     budget: Budget,
+    /// What SIGHUP has read anew, if anything.
+    reload: Option<Reload>,
     /// The inboxes of the sources that clients post to.
     post_senders: Vec<(FeedId, PostSender)>,
     started: Instant,
@@ -92,6 +95,7 @@ impl Reactor {
             door,
             server,
             budget,
+            reload: None,
             post_senders: Vec::new(),
             started: Instant::now(),
             drain,
@@ -100,6 +104,11 @@ impl Reactor {
             refusal: None,
         };
         Ok((reactor, sender))
+    }
+
+    /// Has SIGHUP read certificates anew.
+    pub(crate) fn reload_by(&mut self, reload: Reload) {
+        self.reload = Some(reload);
     }
 
     /// Has what is posted for `feed` handed to a source.
@@ -205,8 +214,12 @@ impl Reactor {
         let signals: Vec<_> = self.signals.pending().collect();
         for signal in signals {
             if signal == SIGHUP {
-                // Administrators send it to have settings read anew, and terminals when they close.
-                info!("SIGHUP changes nothing: settings are read at a start only");
+                match &self.reload {
+                    Some(reload) => reload.request(),
+                    // Administrators send it to have settings read anew, and terminals when they
+                    // close.
+                    None => info!("SIGHUP changes nothing: settings are read at a start only"),
+                }
             } else if self.shutdown.is_some() {
                 warn!("stopping at once");
                 self.shutdown = Some(Shutdown::Now);

@@ -41,6 +41,7 @@ pub(crate) use self::address::Address;
 use self::destination::Destination;
 pub(crate) use self::pauses::Pauses;
 pub(crate) use self::status::{forget, refused, status};
+pub(crate) use self::webhook::Settings as WebhookSettings;
 
 /// How long the end of the program waits for the threads. What hangs is left behind: all that
 /// matters is in the backlog.

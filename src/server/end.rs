@@ -84,6 +84,9 @@ impl<S: Stream> Server<S> {
                 self.hubs[usize::from(feed.0)].leave(client);
             }
             self.posts.forget(client);
+            if let Some(session) = connection.stream.session() {
+                self.end_session(session);
+            }
             self.except_beyond(client);
             debug!("client {} ended: {:?}", client.0, connection.phase);
         }

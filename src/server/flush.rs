@@ -3,6 +3,7 @@
 
 use super::Server;
 use super::deadlines::RETRY;
+use super::secure::{self, Written};
 use crate::connection::{CloseReason, Phase, Stream, write_some};
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
@@ -92,13 +93,18 @@ impl<S: Stream> Server<S> {
             }
             gathered
         };
-        if output.is_empty() {
-            return false;
-        }
         let connection = &mut self.connections[client.index()];
-        match write_some(&mut connection.stream, output) {
-            Ok(taken) if taken == output.len() => {}
-            Ok(taken) => {
+        let written = match connection.stream.session() {
+            None if output.is_empty() => return false,
+            None => write_some(&mut connection.stream, output).map(|taken| Written {
+                taken,
+                is_all: taken == output.len(),
+            }),
+            Some(session) => secure::write(&mut self.tls, session, connection, output, now),
+        };
+        match written {
+            Ok(Written { is_all: true, .. }) => {}
+            Ok(Written { taken, .. }) => {
                 // A reply, and a frame that was begun, must be finished; the updates after that may
                 // be conflated.
                 let mut end = replies.len();

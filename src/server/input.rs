@@ -4,7 +4,7 @@
 use std::io;
 
 use super::end::Ending;
-use super::{Server, deadlines};
+use super::{Server, deadlines, secure};
 use crate::connection::{CloseReason, Phase, Stream};
 use crate::frame::{self, Whole};
 use crate::http::{self, Outcome};
@@ -53,13 +53,29 @@ impl<S: Stream> Server<S> {
             if has_enough {
                 break;
             }
+            let session = connection.stream.session();
+            if session.is_some_and(|session| self.puts_off_hello(client, session)) {
+                return;
+            }
+            let connection = &mut self.connections[client.index()];
             match connection.stream.read(received) {
                 Ok(0) => {
                     self.answer_at_once(client, now);
-                    return self.end(client, CloseReason::Gone, now);
+                    // One that has ended its TLS before is not read any more.
+                    let is_open = self.connections[client.index()].phase == Phase::Open;
+                    let reason = if session.is_some() && is_open {
+                        CloseReason::CutOff
+                    } else {
+                        CloseReason::Gone
+                    };
+                    return self.end(client, reason, now);
                 }
                 Ok(bytes) => {
-                    self.take_bytes(client, &received[..bytes], now);
+                    let received = &received[..bytes];
+                    match session {
+                        None => self.take_bytes(client, received, now),
+                        Some(session) => self.take_records(client, session, received, now),
+                    }
                     if bytes < received.len() && !is_ended {
                         return;
                     }
@@ -85,6 +101,7 @@ impl<S: Stream> Server<S> {
 
     /// Goes on with the input that was left in the last turn. Returns whether there was any.
     pub fn resume(&mut self, now: Moment) -> bool {
+        self.begin_handshakes(now);
         let left = std::mem::take(&mut self.left);
         for (at, &client) in left.iter().enumerate() {
             if self.has_enough() {
@@ -112,11 +129,11 @@ impl<S: Stream> Server<S> {
 
     /// Whether input was left that [`Server::resume`] can go on with.
     pub fn has_left(&self) -> bool {
-        !self.left.is_empty()
+        !self.left.is_empty() || self.tls.as_ref().is_some_and(secure::Tls::can_begin)
     }
 
     /// Handles bytes from a client, after those that were kept before.
-    fn take_bytes(&mut self, client: ClientId, bytes: &[u8], now: Moment) {
+    pub(super) fn take_bytes(&mut self, client: ClientId, bytes: &[u8], now: Moment) {
         let connection = &mut self.connections[client.index()];
         let mut kept = connection.unfinished.take_input();
         if kept.is_empty() {
@@ -250,7 +267,9 @@ impl<S: Stream> Server<S> {
             Ok(false) => Step::Used(whole.bytes),
             Err(reason) => {
                 // A client that sends on after its close must not have a reset overtake the answer.
-                let ending = if reason.lingers() || whole.bytes < input.len() {
+                // One with TLS does: its close_notify.
+                let sends_on = whole.bytes < input.len() || self.has_session(client);
+                let ending = if reason.lingers() || sends_on {
                     Ending::Linger
                 } else {
                     Ending::Leave

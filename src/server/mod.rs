@@ -15,6 +15,7 @@ mod hold;
 mod input;
 mod posts;
 mod room;
+mod secure;
 
 use slab::Slab;
 
@@ -23,6 +24,7 @@ use crate::http::Site;
 use crate::hub::Hub;
 use crate::moment::Moment;
 use crate::promise::Promise;
+use crate::secure::Sessions;
 use crate::subscriptions::ClientId;
 use crate::turn::{Place, Turn};
 use crate::update::{FeedId, Update};
@@ -94,6 +96,8 @@ pub struct Server<S> {
     /// One for each feed.
     holds: Vec<hold::Holds>,
     posts: posts::Posts,
+    /// The TLS of those who connect by it.
+    tls: Option<secure::Tls>,
     beyond: room::Beyond,
     /// Bytes that have come from clients with something unfinished.
     grown: usize,
@@ -124,6 +128,7 @@ impl<S: Stream> Server<S> {
             sweep_at: None,
             drain: None,
             posts: posts::Posts::new(),
+            tls: None,
             beyond: room::Beyond::default(),
             grown: 0,
             unix_time: 0,
@@ -173,6 +178,11 @@ impl<S: Stream> Server<S> {
         client
     }
 
+    /// Has connections accepted whose stream has a session: see [`Server::begin_session`].
+    pub fn secure(&mut self, sessions: Sessions) {
+        self.tls = Some(secure::Tls::new(sessions));
+    }
+
     /// The stream of a client that is still there.
     pub(crate) fn stream(&mut self, client: ClientId) -> Option<&mut S> {
         self.connections
@@ -188,7 +198,11 @@ impl<S: Stream> Server<S> {
         if !connection.unfinished.has_unsent() {
             return;
         }
-        match connection.write_unsent(now) {
+        let written = match connection.stream.session() {
+            None => connection.write_unsent(None, now),
+            Some(session) => secure::write_unsent(&mut self.tls, session, connection, now),
+        };
+        match written {
             Err(_) => self.break_off(client, CloseReason::Gone),
             Ok(()) if connection.unfinished.has_unsent() => {}
             Ok(()) => {

@@ -311,7 +311,9 @@ fn a_relay_that_starts_before_its_servers_and_a_broker_that_is_wiped_lose_nothin
     place.table().record(1..=20);
     let relay = place.relay(&[&address]);
     relay.wait_for_line("no queue is bound to the exchange");
-    let server = Server::start(&["--source", &format!("{address}&queue=late")]);
+    // The client answers no ping while the broker is wiped.
+    let source = format!("{address}&queue=late");
+    let server = Server::start(&["--source", &source, "--ping", "1h"]);
     let subscribe = || {
         let mut client = server.connect();
         let bugs: Vec<u32> = (1..=40).collect();

@@ -13,6 +13,7 @@ mod happen;
 mod look;
 mod session;
 mod tally;
+mod tls;
 mod user;
 mod wire;
 mod world;

@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 
 use bugzfeed::connection::Stream;
+use bugzfeed::secure::SessionId;
 
 /// What the kernel knows of a connection.
 #[derive(Debug, Default)]
@@ -60,13 +61,18 @@ impl Handle {
 
     /// The server's end.
     pub fn stream(&self) -> SimStream {
-        SimStream(Rc::clone(&self.0))
+        SimStream(Rc::clone(&self.0), None)
+    }
+
+    /// The server's end of a client with TLS.
+    pub fn secure_stream(&self, session: SessionId) -> SimStream {
+        SimStream(Rc::clone(&self.0), Some(session))
     }
 }
 
 /// The server's end of a connection.
 #[derive(Debug)]
-pub struct SimStream(Rc<RefCell<Wire>>);
+pub struct SimStream(Rc<RefCell<Wire>>, Option<SessionId>);
 
 impl Read for SimStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -128,6 +134,10 @@ impl Stream for SimStream {
         } else {
             Ok(())
         }
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        self.1
     }
 }
 

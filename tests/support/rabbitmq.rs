@@ -30,6 +30,9 @@ pub struct Broker {
     folder: tempfile::TempDir,
     pub port: u16,
     pub tls_port: u16,
+    /// Where its management API is, if it has one: plain, and with TLS.
+    pub management_port: u16,
+    pub management_tls_port: u16,
     /// Where Erlang's nodes find each other; one of our own, so that none stays behind.
     epmd: Mutex<Child>,
     epmd_port: u16,
@@ -52,24 +55,41 @@ pub fn shared() -> Arc<Broker> {
 impl Broker {
     /// Starts a broker and waits until it accepts connections.
     pub fn start() -> Self {
+        Self::start_as(false)
+    }
+
+    /// Starts a broker as Debian's package makes it, with nothing on it and no account but guest,
+    /// and with the management plugin.
+    pub fn start_managed() -> Self {
+        Self::start_as(true)
+    }
+
+    fn start_as(is_managed: bool) -> Self {
         // Another program may take a port before the broker does.
-        let mut result = Self::try_start();
+        let mut result = Self::try_start(is_managed);
         for _ in 0..2 {
-            result = result.or_else(|_| Self::try_start());
+            result = result.or_else(|_| Self::try_start(is_managed));
         }
         result.unwrap_or_else(|why| panic!("RabbitMQ does not start: {why}"))
     }
 
-    fn try_start() -> Result<Self, String> {
+    fn try_start(is_managed: bool) -> Result<Self, String> {
         let folder = tempfile::Builder::new()
             .prefix("bugzfeed-rabbitmq-")
             .tempdir()
             .unwrap();
         let [port, tls_port, distribution_port, epmd_port] = free_ports();
+        let management = is_managed.then(free_ports::<2>);
         fs::create_dir(folder.path().join("home")).unwrap();
-        fs::write(folder.path().join("plugins"), "[].").unwrap();
+        let plugins = if is_managed {
+            "[rabbitmq_management]."
+        } else {
+            "[]."
+        };
+        fs::write(folder.path().join("plugins"), plugins).unwrap();
         fs::write(folder.path().join("definitions.json"), DEFINITIONS).unwrap();
-        write_configuration(folder.path(), port, tls_port);
+        write_configuration(folder.path(), port, tls_port, management);
+        let [management_port, management_tls_port] = management.unwrap_or_default();
         let epmd = command("epmd")
             .args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()])
             .spawn()
@@ -79,6 +99,8 @@ impl Broker {
             folder,
             port,
             tls_port,
+            management_port,
+            management_tls_port,
             epmd: Mutex::new(epmd),
             epmd_port,
             distribution_port,
@@ -262,7 +284,7 @@ fn environment(
         .env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
 }
 
-fn write_configuration(folder: &Path, port: u16, tls_port: u16) {
+fn write_configuration(folder: &Path, port: u16, tls_port: u16, management: Option<[u16; 2]>) {
     let at = folder.display();
     let text = format!(
         "listeners.tcp.default = 127.0.0.1:{port}
@@ -271,11 +293,26 @@ ssl_options.cacertfile = {CERTIFICATES}/ca.pem
 ssl_options.certfile = {CERTIFICATES}/server.pem
 ssl_options.keyfile = {CERTIFICATES}/server.key
 ssl_options.verify = verify_none
-load_definitions = {at}/definitions.json
 disk_free_limit.absolute = 1MB
 log.console = false
 "
     );
+    let more = match management {
+        None => format!("load_definitions = {at}/definitions.json\n"),
+        Some([port, tls_port]) => format!(
+            "management.tcp.ip = 127.0.0.1
+management.tcp.port = {port}
+management.ssl.ip = 127.0.0.1
+management.ssl.port = {tls_port}
+management.ssl.cacertfile = {CERTIFICATES}/ca.pem
+management.ssl.certfile = {CERTIFICATES}/server.pem
+management.ssl.keyfile = {CERTIFICATES}/server.key
+# Five seconds in earnest.
+collect_statistics_interval = 500
+"
+        ),
+    };
+    let text = text + &more;
     fs::write(folder.join("rabbitmq.conf"), text).unwrap();
 }
 

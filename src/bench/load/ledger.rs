@@ -43,7 +43,7 @@ impl Counts {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Grace {
     /// It connected with `since`, the time of the last update that it had got, so that it may get
-    /// that one again, before all others.
+    /// the newest update of each of its bugs again, before all others.
     pub may_repeat: bool,
     /// It did not read for a time, so that newer updates may stand for older ones.
     pub was_stopped: bool,
@@ -76,6 +76,8 @@ pub(crate) struct Ledger {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delivery {
     bug: u32,
+    /// The update's number, if it is one of the plan.
+    pub seq: u32,
     /// Which one of the bug's updates, if it is one that was published.
     position: Option<u32>,
     due: u64,
@@ -157,26 +159,34 @@ impl Ledger {
             .map_or(0, |(seq, segment)| segment.due(seq));
         Delivery {
             bug,
+            seq: seq.unwrap_or_default(),
             position: position.map(|position| position as u32),
             due,
         }
     }
 
-    /// Enters a delivery that has come `now`.
-    pub(crate) fn enter(&mut self, client: usize, delivery: &Delivery, grace: Grace, now: u64) {
+    /// Enters a delivery that has come `now`; returns whether it is a repetition that the client
+    /// must put up with.
+    pub(crate) fn enter(
+        &mut self,
+        client: usize,
+        delivery: &Delivery,
+        grace: Grace,
+        now: u64,
+    ) -> bool {
         let slots = self.slots(client);
         let (Ok(at), Some(position)) = (
             self.bugs[slots.clone()].binary_search(&delivery.bug),
             delivery.position,
         ) else {
             self.counts.foreign += 1;
-            return;
+            return false;
         };
         let cursor = &mut self.cursors[slots.start + at];
         if position < *cursor {
             let is_asked_for = grace.may_repeat && position + 1 == *cursor;
             self.counts.repeated += u64::from(!is_asked_for);
-            return;
+            return is_asked_for;
         }
         let skipped = u64::from(position - *cursor);
         *cursor = position + 1;
@@ -191,6 +201,7 @@ impl Ledger {
         if !grace.was_stopped && latency <= grace.open_for {
             self.latency.record(latency, 1);
         }
+        false
     }
 
     /// The time that a client names when it comes back: that of the latest update it got, or of the
@@ -277,7 +288,7 @@ mod tests {
         get(&mut ledger, 0, 1, 2, false);
         assert_eq!((ledger.counts.skipped, ledger.outstanding), (1, 6));
         get(&mut ledger, 0, 1, 0, false);
-        // Who comes back may get again what he names, and nothing older.
+        // Who comes back may get the newest update of a bug again, and nothing older.
         get(&mut ledger, 0, 1, 2, true);
         get(&mut ledger, 0, 1, 0, true);
         assert_eq!(ledger.counts.repeated, 2);

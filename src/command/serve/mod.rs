@@ -1,6 +1,7 @@
 //! `bugzfeed serve`: the WebSocket server. Puts together what the settings ask for, and runs it.
 
 mod options;
+mod tls;
 mod values;
 
 use std::io;
@@ -70,10 +71,14 @@ fn serve(options: &Options) -> Result<(), Failure> {
         .iter()
         .map(|(path, source)| options.catch_up(path, source))
         .collect::<Result<Vec<_>, _>>()?;
+    let tls = options.tls()?;
     let (listeners, _claim, remembered) = options.open(&feeds)?;
     let addresses = addresses(&listeners)?;
     let (hubs, kept): (Vec<_>, Vec<_>) = remembered.into_iter().unzip();
-    let server = Server::new(options.limits(connections_max), options.site(&feeds)?, hubs);
+    let mut server = Server::new(options.limits(connections_max), options.site(&feeds)?, hubs);
+    if let Some(tls) = &tls {
+        server.secure(tls.sessions());
+    }
     let (mut reactor, inbox) = Reactor::new(
         listeners,
         server,
@@ -82,6 +87,9 @@ fn serve(options: &Options) -> Result<(), Failure> {
     )
     .map_err(|error| Failure::Unavailable(format!("cannot set up the loop: {error}.")))?;
     let mut threads = Threads::default();
+    if let Some(tls) = tls {
+        reactor.reload_by(tls.keep(&mut threads)?);
+    }
     let feeds_kept = feeds.iter().zip(kept).zip(catch_ups);
     for (at, (((_, address), (file, kept)), catch_up)) in feeds_kept.enumerate() {
         let feed = FeedId(at as u8);
@@ -379,6 +387,7 @@ fn announce(addresses: &[Address], feeds: &[(String, source::Address)], connecti
         .iter()
         .map(|address| match address {
             Address::Tcp(address) => format!("ws://{address}/ (page: http://{address}/)"),
+            Address::Tls(address) => format!("wss://{address}/ (page: https://{address}/)"),
             Address::Unix(_) => address.to_string(),
         })
         .collect();

@@ -18,9 +18,10 @@ pub struct Options {
     /// it; bugzfeed config default prints one
     #[arg(long, env = "BUGZFEED_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Address to listen on: HOST:PORT, [IPV6]:PORT or unix:FILE; may be given several times. A name
-    /// stands for all its addresses, and [::] takes IPv4, too, unless 0.0.0.0 is there as well.
-    /// unix:FILE?mode=660&group=www-data lets nginx in
+    /// Address to listen on: HOST:PORT, [IPV6]:PORT, tls:HOST:PORT with TLS, or unix:FILE; may be
+    /// given several times. A name stands for all its addresses, and [::] takes IPv4, too, unless
+    /// 0.0.0.0 is there as well. unix:FILE?mode=660&group=www-data lets
+    /// nginx in
     #[arg(
         long,
         env = "BUGZFEED_LISTEN",
@@ -29,6 +30,33 @@ pub struct Options {
         default_value = "127.0.0.1:8844"
     )]
     pub(super) listen: Vec<Addresses>,
+    /// PEM file with the certificate for tls: addresses, and those that lead from it to an authority;
+    /// may be given several times, and clients get the one with the name that they ask for, or the
+    /// first
+    #[arg(
+        long,
+        env = "BUGZFEED_TLS_CERT",
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
+    pub(super) tls_cert: Vec<PathBuf>,
+    /// PEM file with the key of the certificate at the same place among --tls-cert
+    #[arg(
+        long,
+        env = "BUGZFEED_TLS_KEY",
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
+    pub(super) tls_key: Vec<PathBuf>,
+    /// File that keeps the keys by which clients resume TLS over a restart, or none; servers may
+    /// share it
+    #[arg(
+        long,
+        env = "BUGZFEED_TLS_TICKETS",
+        value_name = "FILE",
+        default_value = "bugzfeed.tickets"
+    )]
+    pub(super) tls_tickets: PathBuf,
     /// Share the addresses with other servers of this machine that say so, too: the kernel spreads
     /// the clients among them
     #[arg(long, env = "BUGZFEED_REUSE_PORT")]

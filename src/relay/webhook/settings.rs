@@ -26,7 +26,7 @@ const OPTIONS: &str = "secret_file=FILE, key_file=FILE, header=NAME and cacert=F
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     /// Without the fragment, which holds the options.
-    pub(super) url: Url,
+    pub(crate) url: Url,
     /// What the signature is made with.
     secret: Option<Password>,
     /// What is sent along, and the header field that carries it.
@@ -81,14 +81,18 @@ impl Settings {
         Ok(settings)
     }
 
-    pub(super) fn agent(&self) -> Result<Agent, String> {
+    /// Somebody who posts there.
+    ///
+    /// # Errors
+    /// When a file of certificates cannot be used.
+    pub(crate) fn agent(&self) -> Result<Agent, String> {
         tls::http_agent(self.ca_file.as_deref(), &self.url, TIMEOUT, BODY_TIMEOUT)
             .map_err(|error| error.to_string())
     }
 
     /// What proves who sent a post with this body. Files are read each time anew, so that their
     /// contents may change.
-    pub(super) fn proofs(&self, body: &[u8]) -> Result<Vec<(&str, HeaderValue)>, String> {
+    pub(crate) fn proofs(&self, body: &[u8]) -> Result<Vec<(&str, HeaderValue)>, String> {
         let mut proofs = Vec::new();
         if let Some(secret) = &self.secret {
             let signature = format!(

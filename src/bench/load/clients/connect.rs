@@ -110,7 +110,7 @@ impl Clients {
             since.as_deref(),
         );
         let client_state = &mut self.clients[client as usize];
-        client_state.may_repeat = since.is_some();
+        client_state.repeats_from = since.is_some().then_some(0);
         client_state.phase = Phase::Subscribing;
         self.write(client, &command);
     }

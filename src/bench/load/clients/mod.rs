@@ -64,8 +64,9 @@ enum Phase {
 struct Client {
     stream: Option<TcpStream>,
     phase: Phase,
-    /// It connected with `since`, and has got no update since then.
-    may_repeat: bool,
+    /// It connected with `since`, and has got nothing new since then: the number from which on
+    /// updates may come again, the oldest first.
+    repeats_from: Option<u32>,
     /// It does not read.
     is_stopped: bool,
     /// It has not read for a time, so that some updates may have been left out.
@@ -78,7 +79,7 @@ impl Client {
     const ABSENT: Self = Self {
         stream: None,
         phase: Phase::Absent,
-        may_repeat: false,
+        repeats_from: None,
         is_stopped: false,
         was_stopped: false,
         begun: 0,

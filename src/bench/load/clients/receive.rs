@@ -167,14 +167,14 @@ impl Clients {
     }
 
     fn enter(&mut self, client: u32, delivery: &Delivery, time: u64) {
-        let grace = self.grace(client, time);
-        self.ledger.enter(client as usize, delivery, grace, time);
+        let grace = self.grace(client, delivery, time);
+        let is_repetition = self.ledger.enter(client as usize, delivery, grace, time);
         // The oldest comes first: what is repeated later was not asked for.
-        self.clients[client as usize].may_repeat = false;
+        self.clients[client as usize].repeats_from = is_repetition.then(|| delivery.seq + 1);
     }
 
     /// What a client must put up with. What was due before it came was late by its own doing.
-    fn grace(&self, client: u32, time: u64) -> Grace {
+    fn grace(&self, client: u32, delivery: &Delivery, time: u64) -> Grace {
         let client = &self.clients[client as usize];
         let open_for = if client.phase == Phase::Open {
             ticks(time).wrapping_sub(client.begun)
@@ -182,7 +182,7 @@ impl Clients {
             0
         };
         Grace {
-            may_repeat: client.may_repeat,
+            may_repeat: client.repeats_from.is_some_and(|from| delivery.seq >= from),
             was_stopped: client.was_stopped,
             open_for: u64::from(open_for) * TICK,
         }

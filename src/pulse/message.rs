@@ -1,5 +1,5 @@
 //! Messages as Mozilla's Pulse carries them: reads what Bugzilla's publishers send, writes what
-//! `bugzfeed notify` sends. Knows no broker, no clock and no log.
+//! `bugzfeed notify` sends. Knows no account.
 //!
 //! Two kinds are read, each with or without Pulse's envelope `{"payload": …, "_meta": …}` around
 //! it: the original shim's `{"id": …, "delta_ts": …}`, and that of Bugzilla's Push extension,

@@ -1,0 +1,206 @@
+//! Clients with TLS: their bytes are records on the way in and on the way out, and their handshakes
+//! take turns. Everything behind that is as for the others.
+
+use std::collections::VecDeque;
+use std::io;
+
+use log::debug;
+
+use super::Server;
+use crate::connection::{CloseReason, Connection, Phase, Stream, write_some};
+use crate::http::Refusal;
+use crate::moment::Moment;
+use crate::secure::{Failure, Received, SessionId, Sessions};
+use crate::subscriptions::ClientId;
+
+/// What has become of some output.
+pub(super) struct Written {
+    /// How many bytes of it need not be kept.
+    pub taken: usize,
+    /// Whether the kernel has taken all.
+    pub is_all: bool,
+}
+
+/// The TLS of all clients that have some.
+#[derive(Debug)]
+pub(super) struct Tls {
+    sessions: Sessions,
+    /// Clients whose hello is put off, in order of arrival; some may have left.
+    put_off: VecDeque<ClientId>,
+    /// The one buffer for what is opened.
+    opened: Vec<u8>,
+    /// The one buffer for what is sealed.
+    sealed: Vec<u8>,
+}
+
+/// What the one buffer for data keeps between two clients, in bytes.
+const OPENED_BYTES_KEPT: usize = 128 * 1024;
+
+impl Tls {
+    pub(super) fn new(sessions: Sessions) -> Self {
+        Self {
+            sessions,
+            put_off: VecDeque::new(),
+            opened: Vec::new(),
+            sealed: Vec::new(),
+        }
+    }
+
+    /// Whether a handshake that was put off can begin in the next turn.
+    pub(super) fn can_begin(&self) -> bool {
+        !self.put_off.is_empty() && self.sessions.has_room()
+    }
+}
+
+/// Writes what is unsent of a client with TLS.
+pub(super) fn write_unsent<S: Stream>(
+    tls: &mut Option<Tls>,
+    session: SessionId,
+    connection: &mut Connection<S>,
+    now: Moment,
+) -> io::Result<()> {
+    let is_last = connection.is_ending();
+    connection.write_unsent(
+        Some(&mut |data, output| match tls {
+            Some(tls) => tls.sessions.seal(session, data, is_last, output),
+            None => data.len(),
+        }),
+        now,
+    )
+}
+
+/// Seals and writes output for a client with nothing unsent; what the kernel refuses of the last
+/// record is kept. Not more than one record is ever sealed ahead of the kernel.
+pub(super) fn write<S: Stream>(
+    tls: &mut Option<Tls>,
+    session: SessionId,
+    connection: &mut Connection<S>,
+    output: &[u8],
+    now: Moment,
+) -> io::Result<Written> {
+    let mut taken = 0;
+    while let Some(Tls {
+        sessions, sealed, ..
+    }) = tls
+    {
+        sealed.clear();
+        taken += sessions.seal(session, &output[taken..], connection.is_ending(), sealed);
+        if sealed.is_empty() {
+            break;
+        }
+        let sent = write_some(&mut connection.stream, sealed)?;
+        if sent < sealed.len() {
+            connection.unfinished.keep_sealed(&sealed[sent..], now);
+            break;
+        }
+        if taken == output.len() {
+            break;
+        }
+    }
+    Ok(Written {
+        taken,
+        is_all: !connection.unfinished.has_unsent(),
+    })
+}
+
+impl<S: Stream> Server<S> {
+    /// Begins the TLS of a connection that is about to be accepted; `None` where there is none, or
+    /// there are more than can be counted.
+    pub fn begin_session(&mut self) -> Option<SessionId> {
+        self.tls.as_mut()?.sessions.begin()
+    }
+
+    pub(super) fn end_session(&mut self, session: SessionId) {
+        if let Some(tls) = &mut self.tls {
+            tls.sessions.remove(session);
+        }
+    }
+
+    /// Whether a client speaks TLS.
+    pub(super) fn has_session(&self, client: ClientId) -> bool {
+        let connection = &self.connections[client.index()];
+        connection.stream.session().is_some()
+    }
+
+    /// Whether a client's hello has to wait: it is read later, since those who are in have their
+    /// updates first, and each handshake takes memory.
+    pub(super) fn puts_off_hello(&mut self, client: ClientId, session: SessionId) -> bool {
+        let Some(tls) = &mut self.tls else {
+            return false;
+        };
+        let must_wait = tls.sessions.must_wait(session);
+        if must_wait && !tls.sessions.set_waiting(session, true) {
+            tls.put_off.push_back(client);
+        }
+        must_wait
+    }
+
+    /// Begins as many handshakes that were put off as may begin in this turn.
+    pub(super) fn begin_handshakes(&mut self, now: Moment) {
+        if let Some(tls) = &mut self.tls {
+            tls.sessions.begin_turn();
+        }
+        while let Some(tls) = &mut self.tls
+            && tls.sessions.may_begin_handshake()
+            && let Some(client) = tls.put_off.pop_front()
+        {
+            let connection = self.connections.get(client.index());
+            if let Some(session) = connection.and_then(|connection| connection.stream.session())
+                && tls.sessions.set_waiting(session, false)
+            {
+                self.readable(client, true, now);
+            }
+        }
+    }
+
+    /// Handles bytes from a client with TLS.
+    pub(super) fn take_records(
+        &mut self,
+        client: ClientId,
+        session: SessionId,
+        bytes: &[u8],
+        now: Moment,
+    ) {
+        let connection = &self.connections[client.index()];
+        if !matches!(connection.phase, Phase::Handshaking | Phase::Open) {
+            return;
+        }
+        let Some(tls) = &mut self.tls else {
+            return;
+        };
+        let mut opened = std::mem::take(&mut tls.opened);
+        let received = tls.sessions.receive(session, bytes, &mut opened);
+        if let Received::Failed(Failure::PlainHttp) = received {
+            let mut response = Vec::new();
+            Refusal::BadRequest("Here is TLS: the address begins with https:// or wss://.").write(
+                &mut response,
+                false,
+                self.unix_time,
+            );
+            tls.sessions.answer_plainly(session, response);
+        }
+        if tls.sessions.has_output(session) {
+            // Lists the client, so that this turn writes to it.
+            self.reply(client, |_| {});
+        }
+        if !opened.is_empty() {
+            self.take_bytes(client, &opened, now);
+        }
+        match received {
+            Received::More => {}
+            Received::Closed => {
+                self.answer_at_once(client, now);
+                self.end(client, CloseReason::Gone, now);
+            }
+            Received::Failed(failure) => {
+                debug!("client {} is no client of TLS: {failure}", client.0);
+                self.end(client, CloseReason::TlsError, now);
+            }
+        }
+        if let Some(tls) = &mut self.tls {
+            opened.clear();
+            opened.shrink_to(OPENED_BYTES_KEPT);
+            tls.opened = opened;
+        }
+    }
+}
