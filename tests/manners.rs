@@ -343,3 +343,26 @@ fn a_server_without_clients_ends_with_the_first_signal() {
     server.program().signal(Signal::TERM);
     assert_eq!(server.wait().0.code(), Some(0));
 }
+
+#[test]
+fn a_history_that_another_process_has_locked_holds_up_no_update() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = ["--history", "h.db", "--catch-up", "none"];
+    let server = Server::start_in(folder.path(), &options);
+    let mut client = server.connect();
+    client.ask(r#"{"command":"subscribe","bugs":[1]}"#);
+    server.record(&[(1, "2014-04-03T21:13:45")]);
+    assert!(client.hear().contains("2014-04-03T21:13:45"));
+    let other = rusqlite::Connection::open(folder.path().join("h.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for time in ["2014-04-03T21:13:46", "2014-04-03T21:13:47"] {
+        server.record(&[(1, time)]);
+        assert!(client.hear().contains(time));
+    }
+    server.program().wait_for_line("database is locked");
+    other.execute_batch("ROLLBACK").unwrap();
+    server.record(&[(1, "2014-04-03T21:13:48")]);
+    assert!(client.hear().contains("2014-04-03T21:13:48"));
+    server.program().wait_for_line("works again");
+    assert!(server.end(Signal::TERM).success());
+}

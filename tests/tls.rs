@@ -180,6 +180,31 @@ fn curl_reads_the_page_and_is_answered_at_the_wrong_port_too() {
     assert!(error.contains("handshake failure"), "{error}");
 }
 
+#[test]
+fn a_connection_with_tls_takes_one_post_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.extend(["--source", "webhook:?header=X-Key&key=secret"].map(str::to_owned));
+    let (_server, address) = start_in(folder.path(), &options);
+    let url = format!("https://localhost:{}/webhook", address.port());
+    let post = |url| {
+        let body = r#"{"bug":{"id":1},"event":{"time":"2014-04-03T21:13:45"}}"#;
+        ["-H", "X-Key: secret", "-d", body, url]
+    };
+    let ca = file("ca.pem");
+    let shown = [
+        "-sS",
+        "--cacert",
+        &ca,
+        "-w",
+        "%{http_code} %{num_connects}\n",
+    ];
+    let arguments = [&shown[..], &post(&url), &["--next"], &shown, &post(&url)].concat();
+    let output = run("curl", &arguments, "");
+    // The second one has needed no new connection.
+    assert_eq!(text(&output.stdout), "200 1\n200 0\n", "{output:?}");
+}
+
 /// A client of the feed, in Python: subscribes to bug 1 and prints each message.
 const PYTHON_CLIENT: &str = r#"
 import base64, os, socket, ssl, struct, sys

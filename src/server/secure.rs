@@ -162,7 +162,10 @@ impl<S: Stream> Server<S> {
         now: Moment,
     ) {
         let connection = &self.connections[client.index()];
-        if !matches!(connection.phase, Phase::Handshaking | Phase::Open) {
+        if !matches!(
+            connection.phase,
+            Phase::Handshaking | Phase::Kept | Phase::Open
+        ) {
             return;
         }
         let Some(tls) = &mut self.tls else {

@@ -49,6 +49,8 @@ pub(super) struct Queue {
     has_compared: bool,
     /// Whether the marker says that this connection reads.
     is_marked: bool,
+    /// When this process last had the queue to itself.
+    had_at: Option<Instant>,
     /// How many messages were dropped, by reason.
     dropped: HashMap<Unusable, u64>,
 }
@@ -81,6 +83,7 @@ impl Queue {
             is_in_doubt: true,
             is_marked: false,
             has_compared: false,
+            had_at: None,
             dropped: HashMap::new(),
         }
     }
@@ -91,6 +94,9 @@ impl Source for Queue {
         loop {
             match self.run_once(sink, stop) {
                 // A server that takes over from another one need not wait longer than this.
+                Err(error) if error.is::<Taken>() && self.may_hold_it_itself() => sink.down(
+                    "the broker has not noticed yet that the connection before has ended, and lets no other one read until it misses heartbeats",
+                ),
                 Err(error) if error.is::<Taken>() => sink.down(&error.to_string()),
                 result => return result,
             }
@@ -106,6 +112,9 @@ impl Queue {
         self.doubt(sink)?;
         let mut session = Session::open(&self.settings, stop)?;
         if let Err(error) = self.read(&mut session, sink, stop) {
+            if !error.is::<Taken>() {
+                self.had_at = self.had_at.map(|_| Instant::now());
+            }
             self.doubt(sink)?;
             return Err(session.why(error));
         }
@@ -116,6 +125,13 @@ impl Queue {
 }
 
 impl Queue {
+    /// Whether the broker may still take the connection before for alive. It notices the end of one
+    /// that was cut somewhere in between by its silence, some heartbeats after we did.
+    fn may_hold_it_itself(&self) -> bool {
+        self.had_at
+            .is_some_and(|had| had.elapsed() < 4 * self.settings.heartbeat)
+    }
+
     fn read(&mut self, session: &mut Session, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
         if !self.wait_for_exchange(session, sink, stop)? {
             return Ok(());
@@ -320,6 +336,7 @@ impl Queue {
             self.proof.read(Some(noted));
         }
         self.proof.connected(Instant::now());
+        self.had_at = Some(Instant::now());
         self.is_marked = false;
     }
 

@@ -53,9 +53,9 @@ fn run_once(work: &mut dyn Supervised, stop: &Stop) -> Result<(), Error> {
     catch_panic(|| work.run(stop)).unwrap_or_else(|panicked| Err(panicked.into()))
 }
 
-/// A piece of work has panicked.
+/// A piece of work has panicked, with this message.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Panicked;
+pub(crate) struct Panicked(pub(crate) String);
 
 impl fmt::Display for Panicked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,7 +70,13 @@ impl std::error::Error for Panicked {}
 /// # Errors
 /// When `work` panics.
 pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked)
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let message = payload
+            .downcast_ref::<&str>()
+            .map(|message| (*message).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned());
+        Panicked(message.unwrap_or_default())
+    })
 }
 
 #[cfg(test)]

@@ -63,3 +63,10 @@ pub fn said(about: &str, level: Level, text: &str) -> Vec<String> {
 pub fn warned(about: &str, text: &str) -> Vec<String> {
     said(about, Level::Warn, text)
 }
+
+/// All lines about the address up to now.
+pub fn all(about: &str) -> Vec<String> {
+    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let lines = lines.iter().filter(|line| line.contains(about));
+    lines.cloned().collect()
+}

@@ -2,6 +2,7 @@
 //! own; those that harm a broker have one of their own, too.
 
 mod feed;
+mod forwarder;
 mod log;
 mod messages;
 mod notify;

@@ -6,9 +6,10 @@ use ::log::Level;
 
 use crate::WHEN;
 use crate::feed::Feed;
+use crate::forwarder::Forwarder;
 use crate::log;
 use crate::support::pika::Pika;
-use crate::support::rabbitmq::Broker;
+use crate::support::rabbitmq::{self, Broker};
 
 #[test]
 #[ignore = "needs RabbitMQ: run tests/run"]
@@ -86,6 +87,33 @@ fn a_broker_that_hangs_is_noticed_by_its_silence_and_does_not_delay_the_stop() {
     pika.publish("hung", 1, WHEN);
     assert_eq!(patient.bugs(1), [1]);
     assert_eq!(patient.gaps(), 0);
+}
+
+/// The broker takes the connection for alive for a while longer, and gives its queue to no other.
+#[test]
+#[ignore = "needs RabbitMQ: run tests/run"]
+fn a_connection_that_is_cut_without_a_word_is_named_by_its_silence_and_is_no_gap() {
+    log::keep();
+    let broker = rabbitmq::shared();
+    let mut pika = Pika::connect(broker.port);
+    pika.declare("cut");
+    let forwarder = Forwarder::start(broker.port);
+    let between = format!(":{}/", forwarder.port);
+    let address = broker.url("guest", "cut");
+    let address = address.replace(&format!(":{}/", broker.port), &between);
+    let mut feed = Feed::open(&(address + "&queue=cut&heartbeat=1s"));
+    feed.gap();
+    forwarder.stall();
+    log::warned("=cut", "silent for 2 seconds");
+    log::warned("=cut", "has not noticed yet that the connection before");
+    pika.publish("cut", 1, WHEN);
+    assert_eq!(feed.bugs(1), [1]);
+    feed.whole();
+    assert_eq!(feed.gaps(), 0);
+    let lines = log::all("=cut");
+    for wrong in ["exchange did not exist", "another server", "may be missing"] {
+        assert!(!lines.iter().any(|line| line.contains(wrong)), "{lines:#?}");
+    }
 }
 
 #[test]

@@ -278,6 +278,23 @@ fn pauses_grow_with_each_failure_and_start_over_after_a_success() {
     terminate(relay);
 }
 
+/// The pauses are for a server that has answered.
+#[test]
+fn a_server_that_refuses_connections_is_tried_again_soon() {
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let place = Place::new();
+    let relay = place.relay_with(&["--retry", "1h"], &[&format!("http://{address}/")]);
+    place.table().record([7]);
+    relay.wait_for_line("Connection refused");
+    let listener = TcpListener::bind(address).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    wait_until("it is tried again", || listener.accept().ok());
+    terminate(relay);
+}
+
 #[test]
 fn posts_go_by_tls_to_a_server_that_is_trusted_and_to_no_other() {
     let posts = Posts::open_tls(|_, _| status("200 OK"));

@@ -1,6 +1,8 @@
 //! Accounts, passwords, TLS, lost connections, and the programs around a table: as the
 //! documentation says.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -306,6 +308,56 @@ fn an_account_of_mariadb_may_log_in_by_ed25519() {
     root.must("CREATE USER modern IDENTIFIED VIA ed25519 USING PASSWORD('s3cret')");
     root.must("GRANT ALL ON *.* TO modern");
     more_than_one_batch_is_read(&database, &database.url("modern:s3cret", ""));
+}
+
+/// Speaks to one client as a MariaDB does whose account logs in by this plugin, until the client
+/// knows it and has nothing to answer (MariaDB's documentation, "Connection Phase"; the salt is
+/// that of `parsec`, which no packaged server of the tests has).
+fn ask_for_plugin(listener: &TcpListener, plugin: &str) {
+    let (mut client, _) = listener.accept().unwrap();
+    let greeting = [
+        b"\x0a11.8.2-MariaDB\0\x01\0\0\0scramble\0".as_slice(),
+        // Protocol 4.1, its passwords, plugins; UTF-8; autocommit; 21 bytes of scramble.
+        b"\x09\x82\x2d\x02\0\x28\0\x15\0\0\0\0\0\0\0\0\0\0",
+        b"of-20-bytes!\0mysql_native_password\0",
+    ]
+    .concat();
+    let switch = [b"\xfe", plugin.as_bytes(), b"\0", &[7; 32]].concat();
+    let salt = [b"P\0".as_slice(), &[7; 18]].concat();
+    for (number, packet) in [(0, greeting), (2, switch), (4, salt)] {
+        client
+            .write_all(&[&[packet.len() as u8, 0, 0, number], &*packet].concat())
+            .unwrap();
+        let mut head = [0; 4];
+        // A client that does not know the plugin goes.
+        if client.read_exact(&mut head).is_err() {
+            return;
+        }
+        let length = u32::from_le_bytes([head[0], head[1], head[2], 0]);
+        let mut answer = vec![0; length as usize];
+        client.read_exact(&mut answer).unwrap();
+    }
+}
+
+#[test]
+fn an_account_of_a_plugin_that_nobody_here_knows_is_named_and_tried_again() {
+    for plugin in ["parsec", "dialog"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let url = format!("mysql://modern:s3cret@127.0.0.1:{port}/bugs");
+        let server = Server::start(&["--catch-up", "none", "--source", &url]);
+        ask_for_plugin(&listener, plugin);
+        let line = server
+            .program()
+            .wait_for_line("trying again until it works");
+        let why = format!("the account 'modern' logs in by the authentication plugin '{plugin}'");
+        assert!(
+            line.contains(&why) && line.contains("accepted are mysql_native_password"),
+            "{line}"
+        );
+        ask_for_plugin(&listener, plugin);
+        assert!(server.end(Signal::TERM).success());
+    }
 }
 
 #[test]

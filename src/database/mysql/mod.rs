@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use ::mysql::prelude::Queryable;
-use ::mysql::{Conn, OptsBuilder, SslOpts};
+use ::mysql::{Conn, DriverError, OptsBuilder, SslOpts};
 
 pub(super) use self::asker::BugsAsker;
 pub(super) use self::bugs::BugsTables;
@@ -17,7 +17,7 @@ use super::options::{Shown, Zone, offset_text};
 use super::settings::{ServerSettings, Tls};
 use super::table::{Row, text};
 use crate::update::BugId;
-use crate::work::Error;
+use crate::work::{Error, Panicked, catch_panic};
 
 /// How long the server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,22 +67,45 @@ pub(crate) fn connect(settings: &ServerSettings) -> Result<Conn, Error> {
         .tcp_connect_timeout(Some(ANSWER_TIMEOUT))
         .read_timeout(Some(ANSWER_TIMEOUT))
         .write_timeout(Some(ANSWER_TIMEOUT));
-    let mut conn = Conn::new(options).map_err(|error| {
-        let why = sentence(&error);
-        let is_tls = matches!(
-            &error,
-            ::mysql::Error::TlsError(_)
-                | ::mysql::Error::DriverError(::mysql::DriverError::TlsNotSupported)
-        );
-        let hint = if is_tls || why.contains("certificate") {
-            settings.tls_hint()
-        } else {
-            ""
-        };
-        format!("cannot connect to the database: {why}{hint}")
-    })?;
+    let mut conn = log_in(options)?
+        .map_err(|error| format!("cannot connect to the database: {}", why(&error, settings)))?;
     set_isolation(&mut conn).map_err(failed("set up the session"))?;
     Ok(conn)
+}
+
+/// Connects. The library panics where an account logs in by a plugin that it was built without; so
+/// far that is `parsec`.
+fn log_in(options: OptsBuilder) -> Result<::mysql::Result<Conn>, Panicked> {
+    match catch_panic(|| Conn::new(options)) {
+        Err(Panicked(message)) if message.contains("`parsec`") => Ok(Err(
+            DriverError::UnknownAuthPlugin("parsec".to_owned()).into(),
+        )),
+        result => result,
+    }
+}
+
+/// Why there is no connection, and what would help.
+fn why(error: &::mysql::Error, settings: &ServerSettings) -> String {
+    let why = sentence(error);
+    match error {
+        ::mysql::Error::DriverError(DriverError::UnknownAuthPlugin(plugin)) => {
+            unknown_plugin(&settings.user, plugin)
+        }
+        ::mysql::Error::DriverError(DriverError::OldMysqlPasswordDisabled) => {
+            unknown_plugin(&settings.user, "mysql_old_password")
+        }
+        ::mysql::Error::TlsError(_) | ::mysql::Error::DriverError(DriverError::TlsNotSupported) => {
+            why + settings.tls_hint()
+        }
+        _ if why.contains("certificate") => why + settings.tls_hint(),
+        _ => why,
+    }
+}
+
+fn unknown_plugin(user: &str, plugin: &str) -> String {
+    format!(
+        "the account '{user}' logs in by the authentication plugin '{plugin}', which bugzfeed does not know; accepted are mysql_native_password, caching_sha2_password and ed25519"
+    )
 }
 
 /// A reader of READ COMMITTED takes no locks between rows, which writers would wait for. With a

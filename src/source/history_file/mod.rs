@@ -1,14 +1,15 @@
 //! The history on disk, so that a restart forgets nothing. Written by the source's thread, never by
 //! the loop. Knows no client.
 //!
-//! Beside the file lies a **witness** for each feed: an empty file that is removed when something
-//! could not be kept, since removing a file needs no space. Where it is missing at a start, the
-//! history has a gap.
+//! Beside the file lies a **witness** for each feed: it holds the number of the last update kept, and
+//! is removed when something could not be kept, since removing a file needs no space. Where it is
+//! missing at a start, or knows of a later update than the file, the history has a gap.
 
 mod rows;
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct HistoryFile {
     updates_max: i64,
     progress: Progress,
     witness: PathBuf,
+    /// The witness, as long as it can be written.
+    witnessed: Option<File>,
     /// Whether something could not be kept since the file was opened.
     has_lost: bool,
 }
@@ -88,19 +91,16 @@ impl HistoryFile {
             &format!("-whole{}", feed.trim_end_matches('/').replace('/', "-")),
         );
         let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let had_witness = prepare(&transaction)? < 2 || witness.exists();
-        let kept = begin(&transaction, feed, source, updates_max, had_witness)?;
+        let is_older = prepare(&transaction)? < 2;
+        let is_believed = is_older || is_witnessed(&witness, last_seq(&transaction, feed)?);
+        let kept = begin(&transaction, feed, source, updates_max, is_believed)?;
         transaction.commit()?;
-        let seq = database.query_row(
-            "SELECT ifnull(max(seq), 0) FROM history WHERE feed = ?1",
-            [feed],
-            |row| row.get(0),
-        )?;
+        let seq = last_seq(&database, feed)?;
         let watermark = kept
             .updates
             .last()
             .map_or(i64::MIN, |(watermark, _)| *watermark);
-        let file = Self {
+        let mut file = Self {
             database,
             feed: feed.to_owned(),
             updates_max,
@@ -110,6 +110,7 @@ impl HistoryFile {
                 surplus: 0,
             },
             witness,
+            witnessed: None,
             has_lost: false,
         };
         file.bear_witness();
@@ -160,6 +161,9 @@ impl HistoryFile {
             "UPDATE history_feeds SET floor = ifnull(?2, floor), is_whole = ?3 WHERE feed = ?1",
             params![self.feed, floor, floor.is_some()],
         );
+        // The witness knows nothing of floors: one must not get lost with the log.
+        let move_log = "PRAGMA wal_checkpoint(PASSIVE)";
+        let _ = self.database.query_row(move_log, [], |_| Ok(()));
         self.see(result.map(drop))
     }
 
@@ -185,6 +189,7 @@ impl HistoryFile {
         }
         if result.is_ok() {
             self.progress = progress;
+            self.witness_progress();
         }
         self.see(result)
     }
@@ -247,12 +252,23 @@ impl HistoryFile {
         result
     }
 
-    fn bear_witness(&self) {
-        if let Err(error) = File::create(&self.witness) {
-            log::warn!(
+    /// Makes the witness.
+    fn bear_witness(&mut self) {
+        match File::create(&self.witness) {
+            Ok(file) => self.witnessed = Some(file),
+            Err(error) => log::warn!(
                 "cannot make {}, without which the next start takes the history for incomplete: {error}",
                 self.witness.display()
-            );
+            ),
+        }
+        self.witness_progress();
+    }
+
+    /// Writes how far the file has come. Where there is no room for it, the witness knows less.
+    fn witness_progress(&self) {
+        if let Some(file) = &self.witnessed {
+            // Of one length, so that it is written over in place.
+            let _ = file.write_all_at(format!("{:020}", self.progress.seq).as_bytes(), 0);
         }
     }
 }
@@ -270,6 +286,19 @@ impl Drop for HistoryFile {
             Err(error) => log::warn!("cannot close the history file: {error}"),
         }
     }
+}
+
+/// The number of the last update kept for a feed.
+fn last_seq(database: &Connection, feed: &str) -> rusqlite::Result<i64> {
+    let select = "SELECT ifnull(max(seq), 0) FROM history WHERE feed = ?1";
+    database.query_row(select, [feed], |row| row.get(0))
+}
+
+/// Whether there is a witness, and it knows of no update after `seq`. That of an older version is
+/// empty.
+fn is_witnessed(witness: &Path, seq: i64) -> bool {
+    fs::read_to_string(witness)
+        .is_ok_and(|text| text.parse().map_or(true, |witnessed: i64| witnessed <= seq))
 }
 
 /// A file beside the history file.

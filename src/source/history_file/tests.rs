@@ -32,6 +32,20 @@ impl Folder {
         file.set_floor(Some(50)).unwrap();
         file
     }
+
+    /// What is left of the folder when the owner of `file` is killed now.
+    fn after_kill(&self, file: HistoryFile) -> Self {
+        let left = Self::new();
+        for name in ["h.db", "h.db-wal", "h.db-whole"] {
+            fs::copy(self.0.path().join(name), left.0.path().join(name)).unwrap();
+        }
+        drop(file);
+        left
+    }
+
+    fn log(&self) -> PathBuf {
+        self.0.path().join("h.db-wal")
+    }
 }
 
 fn keep(file: &mut HistoryFile, updates: &[Update]) -> rusqlite::Result<()> {
@@ -185,6 +199,56 @@ fn a_copy_without_its_witness_is_not_believed() {
     drop(folder.whole());
     fs::remove_file(folder.0.path().join("h.db-whole")).unwrap();
     assert_eq!(folder.open().1.floor, None);
+}
+
+/// A log that was cut, or removed, after its owner was killed.
+#[test]
+fn a_file_that_has_lost_its_last_commits_is_not_believed() {
+    for (is_removed, updates) in [(false, 1..=2), (true, 1..=1)] {
+        let folder = Folder::new();
+        let mut file = folder.whole();
+        keep(&mut file, &[update(1, 200)]).unwrap();
+        drop(file);
+        let mut file = folder.open().0;
+        for bug in 2..=3 {
+            keep(&mut file, &[update(bug, 300)]).unwrap();
+        }
+        let folder = folder.after_kill(file);
+        if is_removed {
+            fs::remove_file(folder.log()).unwrap();
+        } else {
+            let log = File::options().write(true).open(folder.log()).unwrap();
+            log.set_len(log.metadata().unwrap().len() - 1).unwrap();
+        }
+        let (file, kept) = folder.open();
+        let bugs = kept.updates.iter().map(|(_, update)| update.bug.get());
+        assert!(bugs.eq(updates), "{kept:?}");
+        assert_eq!(kept.floor, None);
+        drop(file);
+        // What is lost stays lost, whoever closes the file.
+        assert_eq!(folder.open().1.floor, None);
+    }
+}
+
+/// A feed that has only learnt that it has a gap.
+#[test]
+fn a_floor_is_not_lost_with_the_log() {
+    let folder = Folder::new();
+    drop(folder.whole());
+    let mut file = folder.open().0;
+    file.set_floor(Some(400)).unwrap();
+    let folder = folder.after_kill(file);
+    fs::remove_file(folder.log()).unwrap();
+    assert_eq!(folder.open().1.floor, Some(400));
+}
+
+#[test]
+fn a_file_whose_owner_was_killed_is_believed_where_nothing_is_lost() {
+    let folder = Folder::new();
+    let mut file = folder.whole();
+    keep(&mut file, &[update(1, 200)]).unwrap();
+    let (_file, kept) = folder.after_kill(file).open();
+    assert_eq!((kept.floor, kept.updates.len()), (Some(50), 1));
 }
 
 #[test]
