@@ -455,7 +455,7 @@ fn what_this_machine_does_not_have_is_a_wrong_configuration() {
         &["serve", "--connections", "4000000000"],
         78,
         &[
-            "--connections 4000000000 needs 4000000096 open files",
+            "--connections 4000000000 needs 4000000128 open files",
             "at most",
         ],
     );
@@ -468,7 +468,7 @@ fn what_this_machine_does_not_have_is_a_wrong_configuration() {
             "/a/=sqlite:a.db",
         ],
         78,
-        &["--connections 4000000000 needs 4000000112 open files"],
+        &["--connections 4000000000 needs 4000000144 open files"],
     );
 }
 
