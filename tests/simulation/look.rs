@@ -218,7 +218,9 @@ impl World {
             }
             Kind::Socket { session, user } => {
                 let may_leave = self.is_departing || self.feeds[self.users[*user].feed].has_gap();
-                let leaves = may_leave && session.close == Some(Some(1001));
+                // A slow one has a moment to take the close frame, and may not use it.
+                let is_told = session.close == Some(Some(1001));
+                let leaves = may_leave && (is_told || !client.is_fast && session.close.is_none());
                 self.tally.gaps += usize::from(leaves && !self.is_departing);
                 let is_right = match client.fate {
                     Fate::Stays => leaves,
