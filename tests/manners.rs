@@ -366,3 +366,42 @@ fn a_history_that_another_process_has_locked_holds_up_no_update() {
     server.program().wait_for_line("works again");
     assert!(server.end(Signal::TERM).success());
 }
+
+/// What the kernel holds for the other end of a client's connection, in bytes.
+fn held_by_kernel(server: &Server, client: &Client) -> usize {
+    let ports = format!(":{:04X} ", server.address.port());
+    let peer = format!(":{:04X} ", client.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = table.lines().find(|line| {
+        let mut fields = line
+            .split_whitespace()
+            .skip(1)
+            .map(|field| format!("{field} "));
+        fields.next().is_some_and(|local| local.ends_with(&ports))
+            && fields.next().is_some_and(|remote| remote.ends_with(&peer))
+    });
+    let queues = line.unwrap().split_whitespace().nth(4).unwrap();
+    usize::from_str_radix(queues.split(':').next().unwrap(), 16).unwrap()
+}
+
+#[test]
+fn the_kernel_takes_little_for_a_client_that_does_not_read() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let bugs: Vec<String> = (1_000_000..1_010_000).map(|bug| bug.to_string()).collect();
+    client.ask(&format!(
+        r#"{{"command":"subscribe","bugs":[{}]}}"#,
+        bugs.join(",")
+    ));
+    client.send(text(SUBSCRIPTIONS).repeat(100));
+    wait_until("the client is sent more than it takes", || {
+        (held_by_kernel(&server, &client) > 32 * 1024).then_some(())
+    });
+    let mut other = server.connect();
+    for _ in 0..100 {
+        // Each answer is another turn of the loop, in which the first client could be sent more.
+        assert_eq!(other.ask(SUBSCRIPTIONS), NONE_SUBSCRIBED);
+    }
+    let held = held_by_kernel(&server, &client);
+    assert!(held <= 192 * 1024, "{held}");
+}

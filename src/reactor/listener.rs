@@ -129,6 +129,11 @@ impl Drop for Listener {
     }
 }
 
+/// How much the kernel takes for a client that does not read, in bytes; it doubles the number for
+/// what it needs itself (socket(7), `SO_SNDBUF`). Otherwise it takes megabytes, which count for
+/// nobody; what it refuses counts for the client, and updates in it are conflated.
+const SEND_BUFFER: usize = 64 * 1024;
+
 fn bind_tcp(address: SocketAddr, is_shared: bool, takes_ipv4: bool) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(
         Domain::for_address(address),
@@ -142,6 +147,7 @@ fn bind_tcp(address: SocketAddr, is_shared: bool, takes_ipv4: bool) -> io::Resul
     socket.set_reuse_port(is_shared)?;
     // On Linux, accepted sockets inherit it: one system call here instead of one for each client.
     socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))

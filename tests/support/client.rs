@@ -162,6 +162,14 @@ impl Client {
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     }
 
+    /// The port of its own end.
+    pub fn port(&self) -> u16 {
+        match &self.socket {
+            Socket::Tcp(stream) => stream.local_addr().unwrap().port(),
+            Socket::Unix(_) => panic!("a Unix socket has no port"),
+        }
+    }
+
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes).unwrap();
