@@ -446,8 +446,14 @@ fn a_clean_restart_of_the_broker_in_a_stream_of_changes_loses_nothing_and_is_no_
     server.program().wait_for_line("reading updates from");
     place.table().record([1]);
     place.drained();
-    server.end(Signal::TERM);
     let history = rusqlite::Connection::open(folder.path().join("bugzfeed.db")).unwrap();
+    // What its relay has not announced yet, a server cannot know to be whole.
+    wait_until("the relay has announced how far it is", || {
+        let find = "SELECT EXISTS (SELECT 1 FROM history_notes WHERE value LIKE '%\"is_announced\":true%')";
+        let is_announced = history.query_row(find, [], |row| row.get::<_, bool>(0));
+        is_announced.unwrap().then_some(())
+    });
+    server.end(Signal::TERM);
     let server = wait_until("a server that knows of no gap", || {
         // As if those of the first start were ten minutes ago.
         let set = "UPDATE history_feeds SET is_whole = 1, floor = 0";
