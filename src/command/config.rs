@@ -82,7 +82,7 @@ impl CommandLine {
         }
         arguments.extend(self.arguments);
         let name = arguments[1].to_string_lossy().into_owned();
-        let (matches, file) = settings::parse(program.clone(), &name, &arguments)?;
+        let (matches, file) = settings::parse(program.clone(), &arguments)?;
         let command = program.find_subcommand(&name);
         Ok(command.map_or_else(String::new, |command| {
             settings::values(command, &matches, file.as_ref())

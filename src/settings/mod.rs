@@ -99,14 +99,21 @@ impl<'a> Setting<'a> {
 ///
 /// # Errors
 /// When the file cannot be read, or says something that it must not.
-pub fn with_file(mut program: Command, arguments: &[OsString]) -> Result<Command, Failure> {
-    if let Some((name, file)) = chosen(&program, arguments) {
+pub fn with_file(program: Command, arguments: &[OsString]) -> Result<Command, Failure> {
+    apply(program, arguments).map(|(program, _)| program)
+}
+
+/// As [`with_file`], and the file that there is.
+fn apply(mut program: Command, arguments: &[OsString]) -> Result<(Command, Option<File>), Failure> {
+    let mut file = None;
+    if let Some((name, path)) = chosen(&program, arguments) {
         program.build();
         let commands: Vec<_> = program.get_subcommands().cloned().collect();
-        let file = File::read(&file, &commands)?;
-        program = program.mut_subcommand(name, |command| file.apply(command));
+        let read = file.insert(File::read(&path, &commands)?);
+        program = program.mut_subcommand(name, |command| read.apply(command));
     }
-    Ok(program.mut_subcommands(|command| command.mut_args(from_environment)))
+    let program = program.mut_subcommands(|command| command.mut_args(from_environment));
+    Ok((program, file))
 }
 
 /// In files of environment variables, an empty one is one that is not set, and 0 switches off.
@@ -120,27 +127,15 @@ fn from_environment(option: Arg) -> Arg {
     }
 }
 
-/// What the arguments say to one command, and the file that they name.
+/// What the arguments say to their command, and the file that they name.
 ///
 /// # Errors
 /// As [`with_file`].
 pub(crate) fn parse(
     program: Command,
-    name: &str,
     arguments: &[OsString],
 ) -> Result<(ArgMatches, Option<File>), Failure> {
-    let file = match chosen(&program, arguments) {
-        Some((_, file)) => {
-            let commands: Vec<_> = program.get_subcommands().cloned().collect();
-            Some(File::read(&file, &commands)?)
-        }
-        None => None,
-    };
-    let program = program.mut_subcommand(name, |command| match &file {
-        Some(file) => file.apply(command),
-        None => command,
-    });
-    let program = program.mut_subcommands(|command| command.mut_args(from_environment));
+    let (program, file) = apply(program, arguments)?;
     let mut matches = program
         .try_get_matches_from(arguments)
         .unwrap_or_else(|error| error.exit());

@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::place::{self, Pulse};
+use crate::support;
 use crate::support::server::{Program, Server};
 
 /// The last mozillapulse there is, of 2017, and a kombu of today, from Python's registry.
@@ -84,7 +85,7 @@ fn mozillapulse_and_kombu_consume_what_a_relay_publishes_and_publish_what_a_serv
         .expect("/usr/bin/python3 with python3-pip is needed");
     if !installed.success() {
         // pip has said why. A machine that only reaches Debian's packages has nothing to try.
-        eprintln!("Python's registry cannot be reached: the old tools are not tried");
+        support::not_tested("mozillapulse and kombu, since pip cannot install them");
         return;
     }
     let port = pulse.broker.port;

@@ -20,7 +20,7 @@ impl Disk {
         if mounted.is_ok_and(|status| status.success()) {
             Some(Self(folder))
         } else {
-            eprintln!("not tested: a disk of its own can be mounted by root only");
+            super::not_tested("a full disk, since only root can mount one of its own");
             None
         }
     }
