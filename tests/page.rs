@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use support::chromium::Chromium;
-use support::nginx::Nginx;
+use support::proxy::{Kind, Proxy};
 use support::server::{Program, Server, wait_until};
 
 const BUGZILLA: &str = "https://bugzilla.example.org";
@@ -407,7 +407,7 @@ fn the_page_works_below_a_path_of_a_real_proxy() {
         "server { listen PORT; location /feed/ { proxy_pass http://SERVER/; proxy_http_version 1.1;
         proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; } }";
     let places = [("SERVER", server.address.to_string())];
-    let nginx = Nginx::start(folder.path(), configuration, "PORT", &places);
+    let nginx = Proxy::start(Kind::Nginx, folder.path(), configuration, "PORT", &places);
     let mut chromium = Chromium::start();
     chromium.open(&format!("http://{}/feed/", nginx.address));
     chromium.wait_for(LIVE);

@@ -19,10 +19,9 @@ use crate::WHEN;
 use crate::crowd::Crowd;
 use crate::program::{Place, terminate};
 use crate::support::docs;
-use crate::support::nginx::Nginx;
+use crate::support::proxy::{Kind, Proxy};
 use crate::support::rabbitmq::{self, Broker};
 use crate::support::server::{PATIENCE, Server};
-use crate::support::unprivileged::certificate;
 
 const PAGE: &str = "scaling.md";
 const TRY_IT: &str = "Try it on one machine";
@@ -42,7 +41,7 @@ struct Site {
     exchange: String,
     servers: Vec<Option<Server>>,
     addresses: Vec<SocketAddr>,
-    nginx: Nginx,
+    nginx: Proxy,
 }
 
 impl Site {
@@ -65,7 +64,13 @@ impl Site {
         let [configuration] = &docs::blocks(&docs::section(PAGE, TRY_IT), "nginx")[..] else {
             panic!("not one configuration of nginx");
         };
-        let nginx = Nginx::start(folder.path(), configuration, "127.0.0.1:8840", &places);
+        let nginx = Proxy::start(
+            Kind::Nginx,
+            folder.path(),
+            configuration,
+            "127.0.0.1:8840",
+            &places,
+        );
         Self {
             folder,
             _broker: broker,
@@ -323,38 +328,4 @@ fn silence(address: SocketAddr) -> (Socket, Vec<Socket>) {
         socket
     });
     (listener, queued.collect())
-}
-
-/// One server behind nginx with a certificate, as docs/bugzilla.md shows it.
-#[test]
-#[ignore = "needs nginx: run tests/run"]
-fn a_server_behind_nginx_with_a_certificate_is_watched_over_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start_in(folder.path(), &[]);
-    let address = server.address;
-    let [configuration] = &docs::blocks(&docs::section("bugzilla.md", "See it"), "nginx")[..]
-    else {
-        panic!("not one configuration of nginx");
-    };
-    let places = [
-        ("127.0.0.1:8844", address.to_string()),
-        (
-            "/etc/ssl/bugzfeed.pem",
-            certificate("server.pem").display().to_string(),
-        ),
-        (
-            "/etc/ssl/bugzfeed.key",
-            certificate("server.key").display().to_string(),
-        ),
-    ];
-    let nginx = Nginx::start(folder.path(), configuration, "443", &places);
-    let url = format!("wss://localhost:{}/", nginx.address.port());
-    let ca = certificate("ca.pem");
-    let watch = Watch::start_with(&["--cacert", ca.to_str().unwrap(), &url], &[1, 2]);
-    server.record(&[(1, WHEN)]);
-    watch.expect(&[1]);
-    server.end(Signal::TERM);
-    let server = Server::start_in(folder.path(), &["--listen", &address.to_string()]);
-    server.record(&[(2, WHEN)]);
-    watch.expect(&[2]);
 }

@@ -6,7 +6,13 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::support::server::PATIENCE;
 
@@ -123,6 +129,7 @@ pub struct Client {
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl Client {
@@ -149,6 +156,30 @@ impl Client {
         }
     }
 
+    /// A connection by TLS to `localhost`, whose certificate these authorities have signed.
+    pub fn connect_tls(address: SocketAddr, authorities: &Path) -> Self {
+        let Socket::Tcp(stream) = Self::connect(address).socket else {
+            unreachable!("it is TCP")
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(
+            CertificateDer::pem_file_iter(authorities)
+                .unwrap()
+                .map(Result::unwrap),
+        );
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        Self {
+            socket: Socket::Tls(Box::new(StreamOwned::new(connection, stream))),
+            received: Vec::new(),
+        }
+    }
+
     /// A connection whose handshake is done.
     pub fn open(address: SocketAddr, path: &str) -> Self {
         let mut client = Self::connect(address);
@@ -166,6 +197,7 @@ impl Client {
     pub fn port(&self) -> u16 {
         match &self.socket {
             Socket::Tcp(stream) => stream.local_addr().unwrap().port(),
+            Socket::Tls(stream) => stream.sock.local_addr().unwrap().port(),
             Socket::Unix(_) => panic!("a Unix socket has no port"),
         }
     }
@@ -180,6 +212,7 @@ impl Client {
         match &mut self.socket {
             Socket::Tcp(stream) => stream.write_all(bytes.as_ref()),
             Socket::Unix(stream) => stream.write_all(bytes.as_ref()),
+            Socket::Tls(stream) => stream.write_all(bytes.as_ref()),
         }
     }
 
@@ -205,6 +238,7 @@ impl Client {
         match &self.socket {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Socket::Tls(stream) => stream.sock.shutdown(Shutdown::Write),
         }
         .unwrap();
     }
@@ -299,6 +333,7 @@ impl Client {
         let result = match &mut self.socket {
             Socket::Tcp(stream) => stream.read(&mut buffer),
             Socket::Unix(stream) => stream.read(&mut buffer),
+            Socket::Tls(stream) => stream.read(&mut buffer),
         };
         match result {
             Ok(bytes) => {

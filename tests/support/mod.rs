@@ -16,10 +16,10 @@ pub mod disk;
 pub mod docs;
 #[cfg(feature = "mysql")]
 pub mod mariadb;
-pub mod nginx;
 pub mod pika;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod proxy;
 pub mod rabbitmq;
 pub mod server;
 pub mod unprivileged;
