@@ -31,6 +31,9 @@ const PACKETS_PER_LOOK: usize = 8;
 /// report when packets have arrived.
 pub(crate) const PACKETS_INTERVAL: u32 = 5;
 
+/// What a handshake of TLS costs, in bytes, when it costs much.
+const HANDSHAKE_BYTES: u64 = 16 * 1024;
+
 /// How much may come from clients that keep it here, in bytes, before the next look.
 const GROWN_PER_LOOK: usize = 1 << 20;
 
@@ -51,6 +54,8 @@ pub(crate) struct Budget {
     unseen: usize,
     /// How many packets may be sent before the next look.
     packets: usize,
+    /// How many more handshakes of TLS may be under way.
+    handshakes: usize,
     /// What has come since the last look from clients that keep it here, in bytes.
     grown: usize,
     /// What must be given back, in bytes.
@@ -78,6 +83,7 @@ impl Budget {
             most: 0,
             unseen: 0,
             packets: 0,
+            handshakes: usize::MAX,
             grown: 0,
             missing: 0,
             looked_at: None,
@@ -121,6 +127,12 @@ impl Budget {
         self.packets = self.packets.saturating_sub(packets);
     }
 
+    /// How many more handshakes of TLS may be under way. Those that begin count as bytes that clients
+    /// have added, so that the next look comes soon.
+    pub(crate) fn handshakes(&self) -> usize {
+        self.handshakes
+    }
+
     /// How many bytes clients must give back: once after each look that has found less than three
     /// quarters of the reserve. `grown` are the bytes that clients have added to what they own.
     pub(crate) fn missing(&mut self, grown: usize, connections: usize, now: Moment) -> u64 {
@@ -145,10 +157,10 @@ impl Budget {
         let available = self.memory.available().unwrap_or(u64::MAX);
         self.allowed = allowed(available, self.reserve, connections, self.most);
         self.unseen = (self.allowed.saturating_sub(connections) / 2).max(CONNECTIONS_PER_LOOK);
-        let for_packets = available.saturating_sub(self.reserve / 2) / 2;
-        self.packets = usize::try_from(for_packets / PACKET_BYTES)
-            .unwrap_or(usize::MAX)
-            .max(PACKETS_PER_LOOK);
+        let to_spend = available.saturating_sub(self.reserve / 2) / 2;
+        let fitting = |bytes: u64| usize::try_from(to_spend / bytes).unwrap_or(usize::MAX);
+        self.packets = fitting(PACKET_BYTES).max(PACKETS_PER_LOOK);
+        self.handshakes = fitting(HANDSHAKE_BYTES);
         self.missing = (self.reserve - self.reserve / 4).saturating_sub(available);
         self.grown = 0;
         self.looked_at = Some(now);

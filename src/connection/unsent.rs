@@ -64,7 +64,11 @@ impl Unsent {
     /// What it costs, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let pending = self.pending.capacity() * size_of::<(BugId, Pending)>();
-        size_of::<Self>() + self.bytes.capacity() + pending
+        let sealed = self
+            .sealed
+            .as_ref()
+            .map_or(0, |sealed| size_of::<Sealed>() + sealed.bytes.capacity());
+        size_of::<Self>() + self.bytes.capacity() + pending + sealed
     }
 
     /// How long the kernel has taken nothing, in milliseconds.

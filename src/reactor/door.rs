@@ -16,11 +16,14 @@ use crate::server::Server;
 /// again of a connection that waits already.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// How many connections are accepted in one turn: those who are in have their updates in between.
+const NEWCOMERS_PER_TURN: usize = 256;
+
 /// The listeners, and when they are to be accepted from.
 pub(super) struct Door {
     listeners: Vec<Listener>,
     turns: Turns,
-    /// When to accept again, while that must wait.
+    /// When to accept again, where that is known.
     again_at: Option<Instant>,
     pace: Pace,
     /// Whether fewer connections may wait than usual.
@@ -130,7 +133,7 @@ impl Door {
             .map_or(self.turns.peek().is_some(), |at| at <= Instant::now())
     }
 
-    /// Accepts all who wait. To be called last in a turn, so that no event of the turn can reach a
+    /// Accepts who waits, as many as one turn may. To be called last in a turn, so that no event of the turn can reach a
     /// newcomer in the slot of a client that has gone.
     pub(super) fn accept(
         &mut self,
@@ -140,7 +143,13 @@ impl Door {
         now: Moment,
     ) {
         self.again_at = None;
+        let mut left = NEWCOMERS_PER_TURN;
         while let Some(at) = self.turns.peek() {
+            if left == 0 {
+                self.again_at = Some(Instant::now());
+                return;
+            }
+            left -= 1;
             if !server.has_room() && !server.make_room(now) {
                 // Those who wait are accepted as soon as others have gone, or have had their time.
                 self.again_at = server

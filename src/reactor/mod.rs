@@ -208,6 +208,7 @@ impl Reactor {
         if missing > 0 {
             self.server.close_dearest(missing, now);
         }
+        self.server.allow_handshakes(self.budget.handshakes());
     }
 
     fn take_signals(&mut self, now: Moment) {

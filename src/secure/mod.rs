@@ -23,8 +23,11 @@ use session::Session;
 /// certificate and 0.7 ms with an RSA one, and those who are in wait meanwhile.
 const HELLOS_PER_TURN: u32 = 8;
 
-/// How many handshakes may be under way: each holds some 10 KB.
-const SHAKING_MAX: usize = 512;
+/// How many handshakes may be under way however much memory there is.
+const SHAKING_MAX: usize = 2_048;
+
+/// How many may be under way however little there is: those who are refused with a 503 need one, too.
+const SHAKING_LEAST: usize = 16;
 
 /// Sessions that are allocated together. They never move, so that no copy of a key is left behind;
 /// and they are so large together that the C library takes them from the kernel and gives them
@@ -58,6 +61,8 @@ pub struct Sessions {
     chunks: Vec<Slab<Session>>,
     /// How many are in a handshake.
     shaking: usize,
+    /// How many may be.
+    shaking_max: usize,
     /// How many handshakes may begin in this turn.
     hellos_left: u32,
 }
@@ -72,6 +77,7 @@ impl Sessions {
             terms: Terms::new(certificates, tickets),
             chunks: Vec::new(),
             shaking: 0,
+            shaking_max: SHAKING_MAX,
             hellos_left: HELLOS_PER_TURN,
         }
     }
@@ -115,6 +121,17 @@ impl Sessions {
         self.shaking
     }
 
+    /// Sets how many more handshakes may be under way, as far as memory is concerned.
+    pub(crate) fn allow(&mut self, more: usize) {
+        let most = self.shaking.saturating_add(more);
+        self.shaking_max = most.clamp(SHAKING_LEAST, SHAKING_MAX);
+    }
+
+    /// What a client's TLS owns beyond its keys, in bytes.
+    pub(crate) fn owned(&self, id: SessionId) -> usize {
+        self.get(id).owned()
+    }
+
     /// To be called at the beginning of a turn.
     pub(crate) fn begin_turn(&mut self) {
         self.hellos_left = HELLOS_PER_TURN;
@@ -127,12 +144,17 @@ impl Sessions {
 
     /// Whether another handshake may be under way.
     pub(crate) fn has_room(&self) -> bool {
-        self.shaking < SHAKING_MAX
+        self.shaking < self.shaking_max
     }
 
     /// Whether the client must not be read now, because its handshake could not begin.
     pub(crate) fn must_wait(&self, id: SessionId) -> bool {
         self.get(id).is_fresh() && !self.may_begin_handshake()
+    }
+
+    /// Whether the client's hello waits for its turn.
+    pub(crate) fn is_waiting(&self, id: SessionId) -> bool {
+        self.get(id).is_waiting()
     }
 
     /// Notes whether the client's hello waits for its turn; returns whether it did.

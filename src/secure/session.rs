@@ -13,6 +13,9 @@ use crate::record::{self, Alert, DATA_BYTES_MAX, HEADER_BYTES, Opened, Records};
 /// 6.2.3.
 const RECORD_BYTES_MAX: usize = DATA_BYTES_MAX + 2_048;
 
+/// What rustls keeps for a handshake, and for a client of TLS 1.2, on the heap, in bytes.
+const RUSTLS_BYTES: usize = 10 * 1024;
+
 /// The content type of handshakes; the first byte of all that is TLS: RFC 8446 section 5.1.
 const HANDSHAKE: u8 = 22;
 
@@ -112,6 +115,23 @@ impl Session {
     /// Whether it is in a handshake.
     pub(super) fn is_shaking(&self) -> bool {
         matches!(self.state, State::Shaking(_))
+    }
+
+    /// What it owns beyond its keys, in bytes.
+    pub(super) fn owned(&self) -> usize {
+        let rustls = match self.state {
+            State::Shaking(_) | State::Rustls(_) => RUSTLS_BYTES,
+            State::Fresh { .. } | State::Records(_) | State::Over => 0,
+        };
+        let unfinished = self.unfinished.as_ref().map_or(0, |unfinished| {
+            size_of::<Unfinished>() + unfinished.input.capacity() + unfinished.output.capacity()
+        });
+        rustls + unfinished
+    }
+
+    /// Whether its hello waits for its turn.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Fresh { waits: true })
     }
 
     /// Notes whether its hello waits for its turn; returns whether it did.

@@ -118,6 +118,7 @@ impl<S: Stream> Server<S> {
             _ => u32::MAX,
         };
         match connection.phase {
+            Phase::Handshaking if self.waits(connection) => Due::In(limits.handshake),
             Phase::Handshaking => left(limits.handshake).map_or(Due::Timeout, Due::In),
             Phase::Posting => left(POST).map_or(Due::NotKept, Due::In),
             Phase::Kept => left(limits.handshake).map_or(Due::End(CloseReason::Idle), Due::In),

@@ -1,4 +1,4 @@
-//! What clients own beyond a slot: unfinished input, unsent output, subscriptions. Owns who is closed
+//! What clients own beyond a slot: unfinished input, unsent output, subscriptions, handshakes of TLS. Owns who is closed
 //! when the memory for all of it is short. Knows no limit of a single client.
 
 use log::warn;
@@ -10,6 +10,9 @@ use crate::subscriptions::ClientId;
 
 /// Who owns less, in bytes, is never closed for it.
 const DEAR: usize = 16 * 1024;
+
+/// The same for who has not got in yet: it misses nothing.
+const DEAR_NEWCOMER: usize = 4 * 1024;
 
 /// What a subscription costs, in bytes, when it costs much.
 const SUBSCRIPTION_BYTES: usize = 24;
@@ -25,10 +28,11 @@ impl<S: Stream> Server<S> {
         let mut dear: Vec<(usize, ClientId)> = self
             .connections
             .iter()
-            .filter(|(_, connection)| connection.phase == Phase::Open)
-            .map(|(key, connection)| (ClientId(key as u32), connection))
-            .map(|(client, connection)| (self.owned(client, connection), client))
-            .filter(|(owned, _)| *owned >= DEAR)
+            .filter_map(|(key, connection)| {
+                let client = ClientId(key as u32);
+                let owned = self.owned(client, connection);
+                (owned >= dear_in(connection.phase)).then_some((owned, client))
+            })
             .collect();
         dear.sort_unstable_by_key(|(owned, _)| std::cmp::Reverse(*owned));
         let (mut freed, mut closed) = (0, 0);
@@ -51,6 +55,19 @@ impl<S: Stream> Server<S> {
         let subscriptions = connection.feed().map_or(0, |feed| {
             self.hubs[usize::from(feed.0)].subscriptions_of(client)
         });
-        connection.unfinished.bytes() + SUBSCRIPTION_BYTES * subscriptions
+        let by_tls = connection
+            .stream
+            .session()
+            .map_or(0, |session| self.owned_by_session(session));
+        connection.unfinished.bytes() + SUBSCRIPTION_BYTES * subscriptions + by_tls
+    }
+}
+
+/// From how many bytes on a client in this phase may be closed for what it owns.
+fn dear_in(phase: Phase) -> usize {
+    match phase {
+        Phase::Open => DEAR,
+        Phase::Handshaking | Phase::Kept => DEAR_NEWCOMER,
+        Phase::Posting | Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => usize::MAX,
     }
 }

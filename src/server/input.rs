@@ -36,6 +36,20 @@ impl<S: Stream> Server<S> {
     /// end; otherwise a read that does not fill the buffer is the last one, which saves a read that
     /// would block.
     pub fn readable(&mut self, client: ClientId, is_ended: bool, now: Moment) {
+        let waits = |connection| self.waits(connection);
+        if is_ended && self.connections.get(client.index()).is_some_and(waits) {
+            // A handshake would be for nobody.
+            return self.break_off(client, CloseReason::Gone);
+        }
+        self.read_by(client, is_ended, now);
+    }
+
+    /// Reads what an event has told of before, to the end.
+    pub(super) fn read_on(&mut self, client: ClientId, now: Moment) {
+        self.read_by(client, true, now);
+    }
+
+    fn read_by(&mut self, client: ClientId, is_ended: bool, now: Moment) {
         let mut received = std::mem::take(&mut self.received);
         self.read(client, is_ended, now, &mut received);
         self.received = received;
@@ -121,7 +135,7 @@ impl<S: Stream> Server<S> {
             {
                 connection.unfinished.leave_input(false);
                 self.take_bytes(client, &[], now);
-                self.readable(client, true, now);
+                self.read_on(client, now);
             }
         }
         !left.is_empty()

@@ -116,6 +116,29 @@ impl<S: Stream> Server<S> {
         }
     }
 
+    /// Sets how many more handshakes may be under way, as far as memory is concerned.
+    pub fn allow_handshakes(&mut self, more: usize) {
+        if let Some(tls) = &mut self.tls {
+            tls.sessions.allow(more);
+        }
+    }
+
+    /// What a client's TLS owns beyond its keys, in bytes.
+    pub(super) fn owned_by_session(&self, session: SessionId) -> usize {
+        self.tls
+            .as_ref()
+            .map_or(0, |tls| tls.sessions.owned(session))
+    }
+
+    /// Whether a client's hello waits for its turn, by no fault of its own.
+    pub(super) fn waits(&self, connection: &Connection<S>) -> bool {
+        let session = connection.stream.session();
+        session.is_some_and(|session| {
+            let tls = self.tls.as_ref();
+            tls.is_some_and(|tls| tls.sessions.is_waiting(session))
+        })
+    }
+
     /// Whether a client speaks TLS.
     pub(super) fn has_session(&self, client: ClientId) -> bool {
         let connection = &self.connections[client.index()];
@@ -144,11 +167,15 @@ impl<S: Stream> Server<S> {
             && tls.sessions.may_begin_handshake()
             && let Some(client) = tls.put_off.pop_front()
         {
-            let connection = self.connections.get(client.index());
-            if let Some(session) = connection.and_then(|connection| connection.stream.session())
+            let Some(connection) = self.connections.get_mut(client.index()) else {
+                continue;
+            };
+            if let Some(session) = connection.stream.session()
                 && tls.sessions.set_waiting(session, false)
             {
-                self.readable(client, true, now);
+                // Its time counts from here: the server has let it wait.
+                connection.heard = now;
+                self.read_on(client, now);
             }
         }
     }
@@ -172,7 +199,9 @@ impl<S: Stream> Server<S> {
             return;
         };
         let mut opened = std::mem::take(&mut tls.opened);
+        let owned = tls.sessions.owned(session);
         let received = tls.sessions.receive(session, bytes, &mut opened);
+        self.grown += tls.sessions.owned(session).saturating_sub(owned);
         if let Received::Failed(Failure::PlainHttp) = received {
             let mut response = Vec::new();
             Refusal::BadRequest("Here is TLS: the address begins with https:// or wss://.").write(

@@ -9,6 +9,7 @@
 mod cases;
 mod client;
 mod feed;
+mod handshakes;
 mod happen;
 mod look;
 mod session;

@@ -40,7 +40,7 @@ impl ResolvesServerCert for One {
     }
 }
 
-fn sessions() -> Sessions {
+pub fn sessions() -> Sessions {
     let chain = CertificateDer::pem_slice_iter(include_bytes!("../watch/tls/server.pem"));
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("../watch/tls/server.key")).unwrap();
     let provider = ring::default_provider();
@@ -49,7 +49,7 @@ fn sessions() -> Sessions {
     Sessions::new(Arc::new(One(Arc::new(pair.unwrap()))), tickets)
 }
 
-fn config() -> Arc<ClientConfig> {
+pub fn config() -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(include_bytes!("../watch/tls/ca.pem")) {
         roots.add(root.unwrap()).unwrap();
