@@ -20,7 +20,7 @@
 //! - A broker that strangers share: `management` and `guard`, by the rules in `pulse`.
 //! - The command line: [`command`], [`settings`], with [`schema`], `bench` and [`client`].
 //! - TLS for clients: `certificate`, [`secure`].
-//! - What many need: [`work`], `address`, `tls`, `machine`, `allocator`, `logging`.
+//! - What many need: [`work`], `address`, `tls`, `machine`, `systemd`, `allocator`, `logging`.
 //!
 //! docs/architecture.md says which room may name which others, and why things are as they are.
 
@@ -63,6 +63,7 @@ pub mod server;
 pub mod settings;
 pub mod source;
 pub mod subscriptions;
+mod systemd;
 mod tls;
 mod turn;
 pub mod update;

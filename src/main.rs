@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use bugzfeed::command::{bench, config, notify, pulse, relay, schema, serve, watch};
+use bugzfeed::command::{bench, config, generate, notify, pulse, relay, schema, serve, watch};
 use bugzfeed::settings;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -36,6 +36,10 @@ enum Command {
     Config(config::Options),
     /// Measure a server, and verify every delivery
     Bench(Box<bench::Options>),
+    /// Write the manual pages
+    Man(generate::ManOptions),
+    /// Print what completes the command line in a shell
+    Completions(generate::CompletionsOptions),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +62,8 @@ fn main() -> ExitCode {
         Command::Pulse(options) => pulse::run(&options),
         Command::Config(options) => config::run(options),
         Command::Bench(options) => bench::run(&options),
+        Command::Man(options) => generate::man(Cli::command(), &options),
+        Command::Completions(options) => generate::completions(Cli::command(), &options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

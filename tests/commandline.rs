@@ -259,6 +259,39 @@ fn an_empty_variable_is_not_set_and_zero_switches_off() {
 }
 
 #[test]
+fn each_command_has_a_page_of_the_manual_with_its_options() {
+    let folder = tempfile::tempdir().unwrap();
+    let (status, log) = run(&["man", &folder.path().display().to_string()]);
+    assert_eq!(status, Some(0), "{log}");
+    let page = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    for name in ["bugzfeed.1", "bugzfeed-watch.1", "bugzfeed-pulse-guard.1"] {
+        assert!(page(name).starts_with(".ie"), "{name}");
+    }
+    let page = page("bugzfeed-serve.1");
+    for text in ["history\\-size", "BUGZFEED_HISTORY_SIZE", "10000"] {
+        assert!(page.contains(text), "no {text} in {page}");
+    }
+}
+
+#[test]
+fn completions_are_written_in_the_language_of_the_shell() {
+    for (shell, text) in [
+        ("bash", "complete -F _bugzfeed"),
+        ("zsh", "#compdef bugzfeed"),
+        ("fish", "complete -c bugzfeed"),
+    ] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_bugzfeed"))
+            .args(["completions", shell])
+            .output()
+            .unwrap();
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(script.contains(text), "{shell}: {script}");
+        assert!(script.contains("history-size"), "{shell}");
+    }
+    check_end(&["completions", "csh"], 2, &["csh", "bash, zsh, fish"]);
+}
+
+#[test]
 fn sighup_ends_nothing() {
     let server = Server::start(&[]);
     let mut client = server.connect();

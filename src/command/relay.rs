@@ -20,6 +20,7 @@ use crate::protocol::VERSION;
 use crate::relay::{self, End, Pauses, Relay};
 use crate::settings;
 use crate::source;
+use crate::systemd::Manager;
 use crate::work::unix_now;
 
 /// How often a terminal shows how much is left.
@@ -27,6 +28,9 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// How often it is seen whether the backlog can be used.
 const BACKLOG_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the end of the relay may take, for systemd.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The number of waiting changes from which on a terminal shows progress.
 const PROGRESS_MIN: u64 = 1_000;
@@ -172,7 +176,10 @@ fn relay(settings: &relay::Settings, log: &Log) -> Result<(), Failure> {
         settings.from,
         to.join(", ")
     );
+    let mut manager = Manager::of_this_process();
+    manager.ready();
     let end = wait(&relay, log);
+    manager.stopping(STOP_PATIENCE);
     relay.stop();
     match end {
         End::Requested | End::NobodyReads => Ok(()),

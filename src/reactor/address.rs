@@ -82,17 +82,22 @@ impl FromStr for Addresses {
 }
 
 impl UnixFile {
+    /// A file with the permissions that it has.
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self {
+            path,
+            mode: None,
+            group: None,
+        }
+    }
+
     /// Reads `FILE` or `FILE?mode=660&group=NAME`.
     fn parse(text: &str) -> Result<Self, String> {
         let (path, options) = text.split_once('?').unwrap_or((text, ""));
         if path.is_empty() {
             return Err("the file's name is missing".to_owned());
         }
-        let mut file = Self {
-            path: path.into(),
-            mode: None,
-            group: None,
-        };
+        let mut file = Self::at(path.into());
         read_options(options, OPTIONS, |name, value| {
             match name {
                 "mode" => file.mode = Some(mode(value)?),

@@ -115,8 +115,10 @@ impl Door {
         }
     }
 
-    /// Closes the listeners; the kernel resets connections that still wait.
+    /// Closes the listeners; the kernel resets connections that still wait, unless somebody else
+    /// listens on the same sockets, as systemd does: those wait for the next server.
     pub(super) fn close(&mut self) {
+        self.adapt_backlog(false);
         self.listeners.clear();
         self.turns = Turns::of(0);
     }

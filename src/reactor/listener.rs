@@ -16,6 +16,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 use super::address::{Address, UnixFile};
 use crate::connection::Stream;
 use crate::secure::SessionId;
+use crate::systemd;
 
 /// How many connections the kernel completes before they are accepted. mio's own bind, and
 /// Tornado's, stop at 128, which a storm of 15,000 clients does not survive.
@@ -32,8 +33,8 @@ pub(crate) enum Listener {
     Tcp(TcpListener),
     /// The same, with TLS.
     Tls(TcpListener),
-    /// A Unix socket; its file goes with it.
-    Unix(UnixListener, OwnFile),
+    /// A Unix socket; its file goes with it where this process has made it.
+    Unix(UnixListener, Option<OwnFile>),
 }
 
 /// The file of a Unix socket that this process has made.
@@ -55,6 +56,41 @@ impl Listener {
             Address::Tcp(address) => bind_tcp(*address, is_shared, takes_ipv4).map(Listener::Tcp),
             Address::Tls(address) => bind_tcp(*address, is_shared, takes_ipv4).map(Listener::Tls),
             Address::Unix(file) => bind_unix(file),
+        }
+    }
+
+    /// Takes over a socket that somebody else listens on; with TLS or without.
+    ///
+    /// # Errors
+    /// When nobody can connect to it, or by TLS and it is a Unix socket.
+    pub(crate) fn inherit(socket: systemd::Socket, with_tls: bool) -> io::Result<Self> {
+        let invalid = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        let is_listening = match &socket {
+            systemd::Socket::Tcp(listener) => SockRef::from(listener).is_listener()?,
+            systemd::Socket::Unix(listener) => SockRef::from(listener).is_listener()?,
+        };
+        if !is_listening {
+            return invalid(
+                "it is the socket of one connection (Accept=yes); accepted is Accept=no",
+            );
+        }
+        match (socket, with_tls) {
+            (systemd::Socket::Tcp(listener), with_tls) => {
+                listener.set_nonblocking(true)?;
+                set_options(&SockRef::from(&listener))?;
+                let listener = TcpListener::from_std(listener);
+                match with_tls {
+                    true => Ok(Listener::Tls(listener)),
+                    false => Ok(Listener::Tcp(listener)),
+                }
+            }
+            (systemd::Socket::Unix(listener), false) => {
+                listener.set_nonblocking(true)?;
+                Ok(Listener::Unix(UnixListener::from_std(listener), None))
+            }
+            (systemd::Socket::Unix(_), true) => {
+                invalid("it is a Unix socket; accepted for TLS is a port")
+            }
         }
     }
 
@@ -84,7 +120,11 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => listener.local_addr().map(Address::Tcp),
             Listener::Tls(listener) => listener.local_addr().map(Address::Tls),
-            Listener::Unix(_, own) => Ok(Address::Unix(own.file.clone())),
+            Listener::Unix(_, Some(own)) => Ok(Address::Unix(own.file.clone())),
+            Listener::Unix(listener, None) => {
+                let path = listener.local_addr()?.as_pathname().map(Path::to_owned);
+                Ok(Address::Unix(UnixFile::at(path.unwrap_or_default())))
+            }
         }
     }
 
@@ -120,7 +160,7 @@ pub(crate) enum Accepted {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listener::Unix(_, own) = self
+        if let Listener::Unix(_, Some(own)) = self
             && identity(&own.file.path).is_ok_and(|identity| identity == own.identity)
         {
             // Somebody may have removed it already, which is as good.
@@ -145,12 +185,16 @@ fn bind_tcp(address: SocketAddr, is_shared: bool, takes_ipv4: bool) -> io::Resul
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(is_shared)?;
-    // On Linux, accepted sockets inherit it: one system call here instead of one for each client.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_send_buffer_size(SEND_BUFFER)?;
+    set_options(&SockRef::from(&socket))?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// What accepted sockets inherit, on Linux: a system call here instead of one for each client.
+fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)
 }
 
 fn bind_unix(file: &UnixFile) -> io::Result<Listener> {
@@ -169,7 +213,7 @@ fn bind_unix(file: &UnixFile) -> io::Result<Listener> {
         identity: identity(path)?,
         file: file.clone(),
     };
-    let listener = Listener::Unix(UnixListener::from_std(socket.into()), own);
+    let listener = Listener::Unix(UnixListener::from_std(socket.into()), Some(own));
     // Nobody can connect before it listens, so that nobody does with other rights than these. On a
     // failure the file goes with the listener.
     if file.group.is_some() {

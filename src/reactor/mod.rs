@@ -21,6 +21,7 @@ use crate::moment::Moment;
 use crate::post::Answer;
 use crate::server::Server;
 use crate::subscriptions::ClientId;
+use crate::systemd::Manager;
 use crate::update::FeedId;
 use crate::work::unix_now;
 
@@ -37,6 +38,9 @@ const FIRST_LISTENER: Token = Token(usize::MAX - 1_000);
 /// Events taken from the kernel in one turn. When thousands leave at once, a turn's worth of them
 /// keeps its memory until the turn ends.
 const EVENTS_MAX: usize = 256;
+
+/// How much longer than the loop the process may take to end: its threads are waited for.
+const STOPPING_MORE: Duration = Duration::from_secs(10);
 
 /// The loop and all that it waits for.
 pub(crate) struct Reactor {
@@ -59,6 +63,7 @@ pub(crate) struct Reactor {
     shutdown: Option<Shutdown>,
     /// Why a source may not read, if that ends the loop.
     refusal: Option<String>,
+    manager: Manager,
 }
 
 /// The end of the loop.
@@ -102,6 +107,7 @@ impl Reactor {
             is_inbox_ready: false,
             shutdown: None,
             refusal: None,
+            manager: Manager::of_this_process(),
         };
         Ok((reactor, sender))
     }
@@ -121,6 +127,7 @@ impl Reactor {
     /// # Errors
     /// When the poll itself fails; nothing that a client does leads to it.
     pub(crate) fn run(mut self) -> io::Result<Option<String>> {
+        self.manager.ready();
         while !self.is_done() {
             self.wait()?;
             self.act();
@@ -162,12 +169,12 @@ impl Reactor {
         if self.server.has_left() || self.is_inbox_ready {
             return Some(Duration::ZERO);
         }
-        let by_server = self
-            .server
-            .until_tick(self.now())
-            .map(|milliseconds| Duration::from_millis(milliseconds.into()));
-        let by_door = self.door.until_accept();
-        by_server.into_iter().chain(by_door).min()
+        let now = self.now();
+        let by_server = self.server.until_tick(now);
+        let by_manager = self.manager.until_tick(now);
+        let by_time = by_server.into_iter().chain(by_manager).min();
+        let by_time = by_time.map(|milliseconds| Duration::from_millis(milliseconds.into()));
+        by_time.into_iter().chain(self.door.until_accept()).min()
     }
 
     /// Lets the server act on what has happened to sockets, and on the time.
@@ -198,6 +205,7 @@ impl Reactor {
         }
         self.hand_over_posts(now);
         self.server.tick(now);
+        self.manager.tick(self.server.len(), now);
         self.spare_memory(now);
     }
 
@@ -239,6 +247,7 @@ impl Reactor {
         self.server.drain(self.drain, now);
         // A moment more than the client that is closed last has to leave.
         let patience = Duration::from_millis(u64::from(self.drain) + 3_000);
+        self.manager.stopping(patience + STOPPING_MORE);
         self.shutdown = Some(Shutdown::By(Instant::now() + patience));
     }
 

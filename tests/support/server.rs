@@ -164,11 +164,13 @@ impl Program {
 
     /// Runs a command that becomes `bugzfeed`.
     pub fn run(mut command: Command) -> Self {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Self::run_with_input(command)
+    }
+
+    /// The same, with what the command itself says of stdin and stdout.
+    pub fn run_with_input(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Log::default());
         let (stderr, written) = (child.stderr.take().unwrap(), Arc::clone(&log));
         thread::spawn(move || {

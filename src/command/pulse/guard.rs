@@ -19,7 +19,11 @@ use crate::logging;
 use crate::management::{Client, Error};
 use crate::protocol::VERSION;
 use crate::relay::WebhookSettings;
+use crate::systemd::Manager;
 use crate::work::unix_now;
+
+/// How long the end of the guard may take, for systemd.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Settings of `bugzfeed pulse guard`.
 #[derive(Args, Debug)]
@@ -123,7 +127,10 @@ fn watch(options: &Options) -> Result<(), Failure> {
     let client = client(&options.broker)?;
     let guard = Guard::start(client, options.settings())?;
     eprintln!("bugzfeed {VERSION} guards {}", options.broker.management);
+    let mut manager = Manager::of_this_process();
+    manager.ready();
     signals.read_exact(&mut [0]).map_err(cannot_watch)?;
+    manager.stopping(STOP_PATIENCE);
     guard.stop();
     Ok(())
 }

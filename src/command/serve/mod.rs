@@ -1,14 +1,14 @@
 //! `bugzfeed serve`: the WebSocket server. Puts together what the settings ask for, and runs it.
 
 mod options;
+mod sockets;
 mod tls;
 mod values;
 
-use std::io;
 use std::thread;
 use std::time::Duration;
 
-use log::warn;
+use log::{info, warn};
 
 pub use self::options::Options;
 
@@ -22,7 +22,7 @@ use crate::machine;
 use crate::memory::Budget;
 use crate::page;
 use crate::protocol::VERSION;
-use crate::reactor::{Address, Listener, Reactor, takes_ipv4};
+use crate::reactor::{Address, Listener, Reactor};
 use crate::server::{Limits, Server};
 use crate::settings;
 use crate::source::{
@@ -56,24 +56,25 @@ type Opened = (Vec<Listener>, Option<FileLock>, Vec<Remembered>);
 /// When a setting is wrong, or an address or a file is not to be had.
 pub fn run(options: &Options) -> Result<(), Failure> {
     allocator::give_back_memory();
+    let inherited = sockets::inherited()?;
     let log = logging::start(options.log)
         .map_err(|error| Failure::Unavailable(format!("cannot start the log: {error}.")))?;
     settings::log_file(options.config.as_deref());
-    let result = serve(options);
+    let result = serve(options, inherited);
     log.finish();
     result
 }
 
-fn serve(options: &Options) -> Result<(), Failure> {
+fn serve(options: &Options, inherited: Vec<Listener>) -> Result<(), Failure> {
     let feeds = options.feeds()?;
     let connections_max = options.connections_max()?;
     let catch_ups = feeds
         .iter()
         .map(|(path, source)| options.catch_up(path, source))
         .collect::<Result<Vec<_>, _>>()?;
-    let tls = options.tls()?;
-    let (listeners, _claim, remembered) = options.open(&feeds)?;
-    let addresses = addresses(&listeners)?;
+    let tls = options.tls(&inherited)?;
+    let (listeners, _claim, remembered) = options.open(&feeds, inherited)?;
+    let addresses = sockets::addresses(&listeners)?;
     let (hubs, kept): (Vec<_>, Vec<_>) = remembered.into_iter().unzip();
     let mut server = Server::new(options.limits(connections_max), options.site(&feeds)?, hubs);
     if let Some(tls) = &tls {
@@ -193,17 +194,34 @@ impl Options {
 
     /// Binds the addresses and opens the history. While its disk is full, that is tried again, and
     /// nobody is kept waiting at the addresses.
-    fn open(&self, feeds: &[(String, source::Address)]) -> Result<Opened, Failure> {
+    fn open(
+        &self,
+        feeds: &[(String, source::Address)],
+        inherited: Vec<Listener>,
+    ) -> Result<Opened, Failure> {
         let mut has_said = false;
+        if !inherited.is_empty() {
+            info!("systemd hands over the sockets; --listen is not used");
+        }
         loop {
-            let listeners = self.listeners()?;
+            let bound = match inherited.is_empty() {
+                true => self.listeners()?,
+                false => Vec::new(),
+            };
             let claim = self.claim_history()?;
             let remembered: Result<Vec<_>, _> = feeds
                 .iter()
                 .map(|(path, source)| self.remember(path, source))
                 .collect();
             match remembered {
-                Ok(remembered) => return Ok((listeners, claim, remembered)),
+                Ok(remembered) => {
+                    let listeners = if inherited.is_empty() {
+                        bound
+                    } else {
+                        inherited
+                    };
+                    return Ok((listeners, claim, remembered));
+                }
                 Err(error) if !error.is_full() => return Err(self.cannot_use_history(&error)),
                 Err(_) if has_said => {}
                 Err(error) => {
@@ -214,43 +232,9 @@ impl Options {
                     );
                 }
             }
-            drop((listeners, claim));
+            drop((bound, claim));
             thread::sleep(ROOM_EVERY);
         }
-    }
-
-    fn listeners(&self) -> Result<Vec<Listener>, Failure> {
-        let all: Vec<Address> = self.listen.iter().flat_map(|it| it.all.clone()).collect();
-        let mut listeners = Vec::new();
-        for addresses in &self.listen {
-            let mut absent = None;
-            let bound_before = listeners.len();
-            for address in &addresses.all {
-                if self.reuse_port && matches!(address, Address::Unix(_)) {
-                    return Err(Failure::Usage(format!(
-                        "--reuse-port cannot share {address}; accepted are addresses of the form HOST:PORT."
-                    )));
-                }
-                let bound = Listener::bind(address, self.reuse_port, takes_ipv4(address, &all));
-                let cannot_listen = |error| {
-                    Failure::Unavailable(format!(
-                        "cannot listen on {address} (setting --listen): {error}."
-                    ))
-                };
-                match bound {
-                    Ok(listener) => listeners.push(listener),
-                    // What a name stands for elsewhere, or without IPv6, need not be there.
-                    Err(error) if addresses.is_name && is_absent(&error) => {
-                        absent = Some(cannot_listen(error));
-                    }
-                    Err(error) => return Err(cannot_listen(error)),
-                }
-            }
-            if let Some(failure) = absent.filter(|_| listeners.len() == bound_before) {
-                return Err(failure);
-            }
-        }
-        Ok(listeners)
     }
 
     /// A feed's hub with what its history file remembers, and that file. A file that cannot be used
@@ -366,20 +350,6 @@ impl Options {
             head_bytes_max: self.head_size,
         })
     }
-}
-
-/// Whether an address could not be bound because this machine does not have it, or no IPv6 at all.
-fn is_absent(error: &io::Error) -> bool {
-    use io::ErrorKind::{AddrNotAvailable, Unsupported};
-    matches!(error.kind(), AddrNotAvailable | Unsupported)
-}
-
-/// The addresses that were really bound.
-fn addresses(listeners: &[Listener]) -> Result<Vec<Address>, Failure> {
-    let addresses: Result<_, _> = listeners.iter().map(Listener::address).collect();
-    addresses.map_err(|error| {
-        Failure::Unavailable(format!("cannot find out the address listened on: {error}."))
-    })
 }
 
 fn announce(addresses: &[Address], feeds: &[(String, source::Address)], connections_max: usize) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Options;
 use crate::certificate::{Certificates, Files, Keeper, Reload, Tickets};
 use crate::failure::Failure;
-use crate::reactor::Address;
+use crate::reactor::{Address, Listener};
 use crate::secure::Sessions;
 use crate::work::{Stop, Threads, unix_now};
 
@@ -18,9 +18,9 @@ pub(super) struct Tls {
 
 impl Options {
     /// Reads what the settings for TLS name, where there is an address for it.
-    pub(super) fn tls(&self) -> Result<Option<Tls>, Failure> {
-        let mut addresses = self.listen.iter().flat_map(|it| &it.all);
-        let tls_address = addresses.find(|address| matches!(address, Address::Tls(_)));
+    /// Sockets that were handed over stand in for `--listen`.
+    pub(super) fn tls(&self, inherited: &[Listener]) -> Result<Option<Tls>, Failure> {
+        let tls_address = self.tls_address(inherited);
         let (certificates, keys) = (self.tls_cert.len(), self.tls_key.len());
         if certificates != keys {
             return Err(Failure::Usage(format!(
@@ -29,15 +29,27 @@ impl Options {
         }
         match tls_address {
             None if certificates > 0 => Err(Failure::Usage(
-                "--tls-cert is of no use: no --listen names an address with TLS, such as tls:0.0.0.0:8845."
+                "--tls-cert is of no use: no --listen names an address with TLS, such as tls:0.0.0.0:8845, and no socket of systemd is called tls."
                     .to_owned(),
             )),
             None => Ok(None),
             Some(address) if certificates == 0 => Err(Failure::Usage(format!(
-                "--listen {address} needs --tls-cert and --tls-key."
+                "{address} needs --tls-cert and --tls-key."
             ))),
             Some(_) => self.read_tls().map(Some),
         }
+    }
+
+    /// What TLS is for, as the user knows it.
+    fn tls_address(&self, inherited: &[Listener]) -> Option<String> {
+        if !inherited.is_empty() {
+            let mut listeners = inherited.iter();
+            let has_tls = listeners.any(|listener| matches!(listener, Listener::Tls(_)));
+            return has_tls.then(|| "the socket 'tls' of systemd".to_owned());
+        }
+        let mut addresses = self.listen.iter().flat_map(|it| &it.all);
+        let address = addresses.find(|address| matches!(address, Address::Tls(_)))?;
+        Some(format!("--listen {address}"))
     }
 
     fn read_tls(&self) -> Result<Tls, Failure> {

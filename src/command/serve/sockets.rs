@@ -1,0 +1,86 @@
+//! The sockets that clients connect to: those of `--listen`, or those that systemd hands over.
+
+use std::io;
+
+use super::Options;
+use crate::failure::Failure;
+use crate::reactor::{Address, Listener, takes_ipv4};
+use crate::systemd;
+
+/// The name of a socket of systemd (`FileDescriptorName=`) for clients with TLS.
+const TLS_NAME: &str = "tls";
+
+/// The sockets that systemd hands over.
+///
+/// # Errors
+/// When one of them is none for clients.
+pub(super) fn inherited() -> Result<Vec<Listener>, Failure> {
+    let cannot_use = |what: &str, error: io::Error| {
+        Failure::Configuration(format!(
+            "cannot use {what} that systemd hands over: {error}."
+        ))
+    };
+    systemd::passed()
+        .map_err(|error| cannot_use("a socket", error))?
+        .into_iter()
+        .map(|passed| {
+            let with_tls = passed.name == TLS_NAME;
+            Listener::inherit(passed.socket, with_tls)
+                .map_err(|error| cannot_use(&format!("the socket '{}'", passed.name), error))
+        })
+        .collect()
+}
+
+impl Options {
+    /// Binds the addresses of `--listen`.
+    ///
+    /// # Errors
+    /// When one of them is not to be had.
+    pub(super) fn listeners(&self) -> Result<Vec<Listener>, Failure> {
+        let all: Vec<Address> = self.listen.iter().flat_map(|it| it.all.clone()).collect();
+        let mut listeners = Vec::new();
+        for addresses in &self.listen {
+            let mut absent = None;
+            let bound_before = listeners.len();
+            for address in &addresses.all {
+                if self.reuse_port && matches!(address, Address::Unix(_)) {
+                    return Err(Failure::Usage(format!(
+                        "--reuse-port cannot share {address}; accepted are addresses of the form HOST:PORT."
+                    )));
+                }
+                let bound = Listener::bind(address, self.reuse_port, takes_ipv4(address, &all));
+                let cannot_listen = |error| {
+                    Failure::Unavailable(format!(
+                        "cannot listen on {address} (setting --listen): {error}."
+                    ))
+                };
+                match bound {
+                    Ok(listener) => listeners.push(listener),
+                    // What a name stands for elsewhere, or without IPv6, need not be there.
+                    Err(error) if addresses.is_name && is_absent(&error) => {
+                        absent = Some(cannot_listen(error));
+                    }
+                    Err(error) => return Err(cannot_listen(error)),
+                }
+            }
+            if let Some(failure) = absent.filter(|_| listeners.len() == bound_before) {
+                return Err(failure);
+            }
+        }
+        Ok(listeners)
+    }
+}
+
+/// Whether an address could not be bound because this machine does not have it, or no IPv6 at all.
+fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, Unsupported};
+    matches!(error.kind(), AddrNotAvailable | Unsupported)
+}
+
+/// The addresses that were really bound.
+pub(super) fn addresses(listeners: &[Listener]) -> Result<Vec<Address>, Failure> {
+    let addresses: Result<_, _> = listeners.iter().map(Listener::address).collect();
+    addresses.map_err(|error| {
+        Failure::Unavailable(format!("cannot find out the address listened on: {error}."))
+    })
+}

@@ -1,0 +1,9 @@
+//! systemd: what it hands to a service, and what it is told about one (sd_notify(3),
+//! sd_listen_fds(3)). Where the program is no service of systemd, nothing of this happens. Knows no
+//! loop and no client.
+
+mod manager;
+mod sockets;
+
+pub(crate) use manager::Manager;
+pub(crate) use sockets::{Socket, passed};
