@@ -19,12 +19,12 @@ fn read_subscribe(bencher: Bencher<'_, '_>, bugs: u32) {
         r#"{{"command":"subscribe","bugs":[{}],"since":""}}"#,
         bugs.join(",")
     );
-    bencher.bench_local(|| protocol::parse(black_box(message.as_bytes())));
+    bencher.bench_local(|| protocol::parse(black_box(message.as_bytes()), false));
 }
 
 #[divan::bench(args = [r#"{"command":"version"}"#, r#"{"command":"unsubscribe","bugs":"1234"}"#, r#"{"command":"nonsense"}"#, "no JSON"])]
 fn read(message: &str) -> impl Sized {
-    protocol::parse(black_box(message.as_bytes()))
+    protocol::parse(black_box(message.as_bytes()), false)
 }
 
 #[divan::bench(args = [1, 10_000])]
@@ -36,6 +36,7 @@ fn write_reply(bencher: Bencher<'_, '_>, bugs: u32) {
             &mut reply,
             "subscribe",
             (1..=bugs).filter_map(BugId::new),
+            false,
             None,
         );
     });

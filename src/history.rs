@@ -13,6 +13,7 @@
 //! late makes nothing redundant: a client must not have seen a newer time than it is sent.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 
 use crate::update::{BugId, Update};
 
@@ -131,9 +132,25 @@ impl History {
     /// The newest update of each of these bugs that arrived before what [`History::since`] begins
     /// with, and at `from` (Unix seconds) or later, in order of arrival.
     pub(crate) fn before(&self, since: i64, from: i64, bugs: &[BugId]) -> Vec<&Update> {
-        let places = bugs.iter().filter_map(|bug| self.latest.get(bug));
+        self.in_order(
+            bugs.iter().filter_map(|bug| self.latest.get(bug)),
+            from..since,
+        )
+    }
+
+    /// Like [`History::before`], of all bugs.
+    pub(crate) fn all_before(&self, since: i64, from: i64) -> Vec<&Update> {
+        self.in_order(self.latest.values(), from..since)
+    }
+
+    /// The updates at those of the `places` that have one of these watermarks (Unix seconds).
+    fn in_order<'a>(
+        &self,
+        places: impl Iterator<Item = &'a Place>,
+        watermarks: Range<i64>,
+    ) -> Vec<&Update> {
         let mut places: Vec<&Place> = places
-            .filter(|place| (from..since).contains(&place.watermark))
+            .filter(|place| watermarks.contains(&place.watermark))
             .collect();
         places.sort_unstable();
         places.iter().map(|place| &self.entries[*place]).collect()

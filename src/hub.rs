@@ -3,7 +3,7 @@
 
 use crate::history::History;
 use crate::promise::Promise;
-use crate::protocol::{self, Command, ErrorReply};
+use crate::protocol::{self, Bugs, Command, ErrorReply};
 use crate::subscriptions::{ClientId, Subscriptions};
 use crate::update::{BugId, Update};
 
@@ -33,6 +33,8 @@ pub struct Hub {
     history: History,
     /// How many a client may have.
     subscriptions_max: usize,
+    /// Whether a client may subscribe to all bugs.
+    offers_all: bool,
     /// What the source has proven. A new feed is in doubt.
     promise: Promise,
     /// How far the database's clock is ahead of this machine's, in seconds, if that is known.
@@ -46,9 +48,16 @@ impl Hub {
             subscriptions: Subscriptions::default(),
             history,
             subscriptions_max,
+            offers_all: false,
             promise: Promise::InDoubt,
             database_ahead: None,
         }
+    }
+
+    /// Lets clients subscribe to `"*"`, all bugs, if `offers_all`.
+    #[must_use]
+    pub fn with_firehose(self, offers_all: bool) -> Self {
+        Self { offers_all, ..self }
     }
 
     /// Carries out the command in a message. Each text goes to `send`, in order: the reply, then
@@ -64,7 +73,7 @@ impl Hub {
         mut send: impl FnMut(&[u8]),
     ) -> bool {
         let mut reply = Vec::with_capacity(128);
-        match protocol::parse(message) {
+        match protocol::parse(message, self.offers_all) {
             Ok(Command::Subscribe { since: Some(_), .. })
                 if asked.may_wait && self.promise == Promise::InDoubt =>
             {
@@ -75,7 +84,10 @@ impl Hub {
                 return true;
             }
             Ok(Command::Unsubscribe { bugs }) => {
-                self.subscriptions.unsubscribe(client, &bugs);
+                match bugs {
+                    Bugs::These(bugs) => self.subscriptions.unsubscribe(client, &bugs),
+                    Bugs::All => self.subscriptions.unsubscribe_from_all(client),
+                }
                 self.list(&mut reply, "unsubscribe", client, None);
             }
             Ok(Command::Subscriptions) => self.list(&mut reply, "subscriptions", client, None),
@@ -89,18 +101,25 @@ impl Hub {
     fn subscribe(
         &mut self,
         client: ClientId,
-        bugs: &[BugId],
+        bugs: &Bugs,
         since: Option<i64>,
         now: i64,
         mut send: impl FnMut(&[u8]),
     ) {
         let mut text = Vec::with_capacity(128);
-        if self.subscriptions.count_with(client, bugs) > self.subscriptions_max {
+        let count = match bugs {
+            Bugs::These(bugs) => self.subscriptions.count_with(client, bugs),
+            Bugs::All => self.subscriptions.count_with_all(client),
+        };
+        if count > self.subscriptions_max {
             let error = ErrorReply::too_many_subscriptions(self.subscriptions_max);
             protocol::write_error(&mut text, &error);
             return send(&text);
         }
-        self.subscriptions.subscribe(client, bugs);
+        match bugs {
+            Bugs::These(bugs) => self.subscriptions.subscribe(client, bugs),
+            Bugs::All => self.subscriptions.subscribe_to_all(client),
+        }
         let ahead = self.credible_until(now);
         let complete = since.map(|since| since <= ahead && self.is_complete(since));
         let since = since.map(|since| if since <= ahead { since } else { i64::MIN });
@@ -108,7 +127,7 @@ impl Hub {
         send(&text);
         let Some(since) = since else { return };
         let missed = self.history.since(since);
-        let missed = missed.filter(|update| bugs.binary_search(&update.bug).is_ok());
+        let missed = missed.filter(|update| bugs.contains(update.bug));
         for update in self.margin(since, bugs).into_iter().chain(missed) {
             text.clear();
             protocol::write_update(&mut text, update);
@@ -120,12 +139,15 @@ impl Hub {
     /// something older, without knowing it: the newest update of each bug, a little before `since`.
     ///
     /// Where nothing as new as `since` has arrived, nothing is sent, as the original did.
-    fn margin(&self, since: i64, bugs: &[BugId]) -> Vec<&Update> {
+    fn margin(&self, since: i64, bugs: &Bugs) -> Vec<&Update> {
         if since > self.history.watermark() {
             return Vec::new();
         }
         let from = since.saturating_sub(MARGIN_SECONDS);
-        self.history.before(since, from, bugs)
+        match bugs {
+            Bugs::These(bugs) => self.history.before(since, from, bugs),
+            Bugs::All => self.history.all_before(since, from),
+        }
     }
 
     /// The largest `since` (Unix seconds) that a client can have seen: one that lies further ahead
@@ -141,7 +163,9 @@ impl Hub {
 
     /// Writes the reply that lists a client's subscriptions.
     fn list(&self, reply: &mut Vec<u8>, command: &str, client: ClientId, complete: Option<bool>) {
-        protocol::write_bugs(reply, command, self.subscriptions.of(client), complete);
+        let bugs = self.subscriptions.of(client);
+        let wants_all = self.subscriptions.wants_all(client);
+        protocol::write_bugs(reply, command, bugs, wants_all, complete);
     }
 
     /// Whether nothing is missing for a client whose newest update was at `since` (Unix seconds).
@@ -149,8 +173,8 @@ impl Hub {
         matches!(self.promise, Promise::After(_)) && self.history.is_complete(since)
     }
 
-    /// Remembers an update, and returns the clients that it must reach, in ascending order. Times
-    /// after `credible_until` (Unix seconds) are not to be believed.
+    /// Remembers an update, and returns the clients that it must reach, in ascending order, those
+    /// who want all bugs behind the others. Times after `credible_until` (Unix seconds) are not to be believed.
     pub fn publish(
         &mut self,
         update: Update,
@@ -159,7 +183,7 @@ impl Hub {
         let bug = update.bug;
         self.history.push(update, credible_until);
         self.subscriptions.sort(bug);
-        self.subscriptions.subscribers(bug)
+        self.subscriptions.wanting(bug)
     }
 
     /// Remembers updates from before, each with its watermark (Unix seconds), in this order.
@@ -189,12 +213,17 @@ impl Hub {
 
     /// Whether a client has any subscription.
     pub(crate) fn has_subscriptions(&self, client: ClientId) -> bool {
-        self.subscriptions.of(client).next().is_some()
+        self.subscriptions.count(client) > 0
     }
 
     /// How many subscriptions a client has.
     pub(crate) fn subscriptions_of(&self, client: ClientId) -> usize {
-        self.subscriptions.of(client).count()
+        self.subscriptions.count(client)
+    }
+
+    /// Whether a client wants the updates of all bugs.
+    pub(crate) fn wants_all(&self, client: ClientId) -> bool {
+        self.subscriptions.wants_all(client)
     }
 
     /// Whether a client wants a bug's updates.

@@ -6,9 +6,10 @@
 //! bugs, ascending, with the client's position in each bug's list. When a client leaves a list, the
 //! last subscriber moves into the gap, and its own list gets the new position. Most clients have
 //! one bug and most bugs have one client, so both of those are stored inline: 20 bytes for a client
-//! with a bug of its own.
+//! with a bug of its own. Those few who want all bugs stand beside, so that nobody else pays for
+//! them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
 use slab::Slab;
@@ -36,6 +37,8 @@ pub struct Subscriptions {
     own: Vec<Own>,
     /// The lists of those clients that want several bugs.
     lists: Slab<Vec<Subscription>>,
+    /// The clients that want all bugs, whatever they want besides.
+    of_all: BTreeSet<ClientId>,
 }
 
 /// The clients that want a bug: two or more.
@@ -91,7 +94,12 @@ impl Subscriptions {
             .map(|subscription| subscription.bug)
     }
 
-    /// How many bugs a client would be subscribed to after subscribing to `bugs` (ascending, each
+    /// How many subscriptions a client has: one for each bug, and one for all of them together.
+    pub(crate) fn count(&self, client: ClientId) -> usize {
+        self.list(client).len() + usize::from(self.wants_all(client))
+    }
+
+    /// How many subscriptions a client would have after subscribing to `bugs` (ascending, each
     /// once).
     pub(crate) fn count_with(&self, client: ClientId, bugs: &[BugId]) -> usize {
         let list = self.list(client);
@@ -99,11 +107,26 @@ impl Subscriptions {
             .iter()
             .filter(|bug| list.binary_search_by_key(bug, |own| &own.bug).is_ok())
             .count();
-        list.len() + bugs.len() - known
+        self.count(client) + bugs.len() - known
     }
 
-    /// Whether a client is subscribed to a bug.
+    /// How many subscriptions a client would have after subscribing to all bugs.
+    pub(crate) fn count_with_all(&self, client: ClientId) -> usize {
+        self.list(client).len() + 1
+    }
+
+    /// Whether a client wants the updates of a bug.
     pub(crate) fn contains(&self, client: ClientId, bug: BugId) -> bool {
+        self.names(client, bug) || self.wants_all(client)
+    }
+
+    /// Whether a client is subscribed to all bugs.
+    pub(crate) fn wants_all(&self, client: ClientId) -> bool {
+        self.of_all.contains(&client)
+    }
+
+    /// Whether a client is subscribed to a bug by its number.
+    fn names(&self, client: ClientId, bug: BugId) -> bool {
         self.list(client)
             .binary_search_by_key(&bug, |own| own.bug)
             .is_ok()
@@ -132,7 +155,15 @@ impl Subscriptions {
         self.crowds[key].clients = clients;
     }
 
-    /// The clients that are subscribed to a bug, each once; ascending after
+    /// The clients that are to get a bug's updates, each once: those that are subscribed to it, then
+    /// those others that are subscribed to all bugs.
+    pub(crate) fn wanting(&self, bug: BugId) -> impl Iterator<Item = ClientId> {
+        let others = self.of_all.iter().copied();
+        self.subscribers(bug)
+            .chain(others.filter(move |&client| !self.names(client, bug)))
+    }
+
+    /// The clients that are subscribed to a bug by its number, each once; ascending after
     /// `Subscriptions::sort`.
     pub fn subscribers(&self, bug: BugId) -> impl Iterator<Item = ClientId> {
         let (one, crowd) = match self.subscribers.get(&bug) {
@@ -167,6 +198,16 @@ impl Subscriptions {
         self.put_list(client, list);
     }
 
+    /// Subscribes a client to all bugs.
+    pub(crate) fn subscribe_to_all(&mut self, client: ClientId) {
+        self.of_all.insert(client);
+    }
+
+    /// Ends a client's subscription to all bugs; those to single ones stay.
+    pub(crate) fn unsubscribe_from_all(&mut self, client: ClientId) {
+        self.of_all.remove(&client);
+    }
+
     /// Ends a client's subscriptions to `bugs` (ascending, each once); those it does not have are
     /// passed over.
     pub(crate) fn unsubscribe(&mut self, client: ClientId, bugs: &[BugId]) {
@@ -186,6 +227,7 @@ impl Subscriptions {
         for own in self.take_list(client) {
             self.quit(&own);
         }
+        self.of_all.remove(&client);
     }
 
     /// Gives back memory that was needed for more clients and bugs than there are now. The cost is
@@ -363,19 +405,20 @@ mod tests {
         for seed in 0..50 {
             let mut random = fastrand::Rng::with_seed(seed);
             let mut subscriptions = Subscriptions::default();
-            let mut model: BTreeMap<ClientId, BTreeSet<BugId>> = BTreeMap::new();
+            let mut model = Model::default();
             for _ in 0..200 {
                 let client = ClientId(random.u32(0..8));
                 let chosen: BTreeSet<BugId> = (0..random.usize(0..6))
                     .map(|_| BugId::new(random.u32(1..10)).unwrap())
                     .collect();
                 let list: Vec<BugId> = chosen.iter().copied().collect();
-                let expected = model.entry(client).or_default();
-                match random.u8(0..5) {
+                let expected = model.bugs.entry(client).or_default();
+                match random.u8(0..7) {
                     0..=2 => {
                         assert_eq!(
                             subscriptions.count_with(client, &list),
                             expected.union(&chosen).count()
+                                + usize::from(model.of_all.contains(&client))
                         );
                         subscriptions.subscribe(client, &list);
                         expected.extend(chosen);
@@ -385,31 +428,62 @@ mod tests {
                         subscriptions.unsubscribe(client, &list);
                         expected.retain(|bug| !chosen.contains(bug));
                     }
+                    4 => {
+                        assert_eq!(subscriptions.count_with_all(client), expected.len() + 1);
+                        subscriptions.subscribe_to_all(client);
+                        model.of_all.insert(client);
+                    }
+                    5 => {
+                        subscriptions.unsubscribe_from_all(client);
+                        model.of_all.remove(&client);
+                    }
                     _ => {
                         subscriptions.leave(client);
                         expected.clear();
+                        model.of_all.remove(&client);
                     }
                 }
                 let sorted = BugId::new(random.u32(1..10)).unwrap();
                 subscriptions.sort(sorted);
                 assert!(subscriptions.subscribers(sorted).is_sorted(), "seed {seed}");
                 subscriptions.check_invariants();
-                for (&client, expected) in &model {
-                    assert!(
-                        subscriptions.of(client).eq(expected.iter().copied()),
-                        "seed {seed}"
-                    );
-                }
-                for bug in (1..10).filter_map(BugId::new) {
-                    let wanted: BTreeSet<ClientId> = subscriptions.subscribers(bug).collect();
-                    assert!(
-                        wanted.iter().eq(model
-                            .iter()
-                            .filter(|(_, bugs)| bugs.contains(&bug))
-                            .map(|(client, _)| client)),
-                        "seed {seed}"
-                    );
-                }
+                model.check(&subscriptions, seed);
+            }
+        }
+    }
+
+    #[derive(Default)]
+    struct Model {
+        bugs: BTreeMap<ClientId, BTreeSet<BugId>>,
+        of_all: BTreeSet<ClientId>,
+    }
+
+    impl Model {
+        fn check(&self, subscriptions: &Subscriptions, seed: u64) {
+            for (&client, bugs) in &self.bugs {
+                assert!(subscriptions.of(client).eq(bugs.iter().copied()));
+                let wants_all = self.of_all.contains(&client);
+                assert_eq!(subscriptions.wants_all(client), wants_all, "seed {seed}");
+                assert_eq!(
+                    subscriptions.count(client),
+                    bugs.len() + usize::from(wants_all),
+                    "seed {seed}"
+                );
+            }
+            for bug in (1..10).filter_map(BugId::new) {
+                let mut wanting: Vec<ClientId> = subscriptions.wanting(bug).collect();
+                wanting.sort_unstable();
+                let wants = |client: &ClientId| {
+                    let bugs = self.bugs.get(client);
+                    self.of_all.contains(client) || bugs.is_some_and(|bugs| bugs.contains(&bug))
+                };
+                assert!(
+                    wanting
+                        .iter()
+                        .copied()
+                        .eq((0..8).map(ClientId).filter(wants)),
+                    "seed {seed}"
+                );
             }
         }
     }

@@ -98,6 +98,11 @@ impl Pure {
             messages: VecDeque::new(),
         }
     }
+
+    fn with_firehose(self) -> Self {
+        let hub = self.hub.with_firehose(true);
+        Self { hub, ..self }
+    }
 }
 
 impl Feed for Pure {
@@ -534,6 +539,128 @@ fn beyond_the_limit_nothing_is_subscribed() {
         "#;
     play(&mut Pure::new(3, 10), example);
     play(&mut Real::new(&["--subscriptions", "3"]), example);
+}
+
+// All bugs at once.
+
+#[test]
+fn an_asterisk_subscribes_to_all_bugs_where_the_server_offers_it() {
+    let example = r#"
+        > {"command":"subscribe","bugs":"*"}
+        < {"command":"subscribe","result":"ok","bugs":[],"all":true}
+        + 7 TOMORROWT00:00:01
+        < {"command":"update","bug":7,"when":"TOMORROWT00:00:01"}
+        < {"command":"update","bug":2000000001,"when":"TOMORROWT00:00:01"}
+        > {"command":"subscribe","bugs":[7]}
+        < {"command":"subscribe","result":"ok","bugs":[7],"all":true}
+        + 7 TOMORROWT00:00:02
+        < {"command":"update","bug":7,"when":"TOMORROWT00:00:02"}
+        < {"command":"update","bug":2000000001,"when":"TOMORROWT00:00:02"}
+        > {"command":"unsubscribe","bugs":[7,8]}
+        < {"command":"unsubscribe","result":"ok","bugs":[],"all":true}
+        > {"command":"subscribe","bugs":[9]}
+        < {"command":"subscribe","result":"ok","bugs":[9],"all":true}
+        > {"command":"subscriptions"}
+        < {"command":"subscriptions","result":"ok","bugs":[9],"all":true}
+        > {"command":"unsubscribe","bugs":"*"}
+        < {"command":"unsubscribe","result":"ok","bugs":[9]}
+        + 7 TOMORROWT00:00:03
+        + 9 TOMORROWT00:00:04
+        < {"command":"update","bug":9,"when":"TOMORROWT00:00:04"}
+        > {"command":"unsubscribe","bugs":"*"}
+        < {"command":"unsubscribe","result":"ok","bugs":[9]}
+        "#;
+    play(
+        &mut Pure::new(10, 10).with_firehose(),
+        &unwitnessed(example),
+    );
+    play(&mut Real::new(&["--firehose"]), example);
+}
+
+/// An example without what the real server's witness adds to it.
+fn unwitnessed(example: &str) -> String {
+    let lines = example.lines();
+    let lines = lines.filter(|line| !line.contains(&WITNESSED.to_string()));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn all_bugs_with_since_are_all_that_was_missed() {
+    let example = r#"
+        + 1 TOMORROWT00:00:00
+        + 1 TOMORROWT01:00:00
+        + 2 TOMORROWT01:00:00
+        > {"command":"subscribe","bugs":"*","since":"TOMORROWT01:00:01"}
+        < {"command":"subscribe","result":"ok","bugs":[],"all":true,"complete":true}
+        > {"command":"subscribe","bugs":"*","since":"TOMORROWT00:00:01"}
+        < {"command":"subscribe","result":"ok","bugs":[],"all":true,"complete":true}
+        < {"command":"update","bug":1,"when":"TOMORROWT01:00:00"}
+        < {"command":"update","bug":2,"when":"TOMORROWT01:00:00"}
+        + 3 TOMORROWT01:00:02
+        < {"command":"update","bug":3,"when":"TOMORROWT01:00:02"}
+        > {"command":"subscribe","bugs":"*","since":"TOMORROWT01:00:02"}
+        < {"command":"subscribe","result":"ok","bugs":[],"all":true,"complete":true}
+        < {"command":"update","bug":1,"when":"TOMORROWT01:00:00"}
+        < {"command":"update","bug":2,"when":"TOMORROWT01:00:00"}
+        < {"command":"update","bug":3,"when":"TOMORROWT01:00:02"}
+        > {"command":"subscribe","bugs":"*","since":"2001-01-01"}
+        < {"command":"subscribe","result":"ok","bugs":[],"all":true,"complete":false}
+        < {"command":"update","bug":1,"when":"TOMORROWT00:00:00"}
+        < {"command":"update","bug":1,"when":"TOMORROWT01:00:00"}
+        < {"command":"update","bug":2,"when":"TOMORROWT01:00:00"}
+        < {"command":"update","bug":3,"when":"TOMORROWT01:00:02"}
+        > {"command":"subscribe","bugs":"*","since":"soon"}
+        < {"command":"subscribe","result":"error","error":"invalid since; must be YYYY-MM-DDTHH:MM:SS"}
+        "#;
+    play(&mut Pure::new(10, 10).with_firehose(), example);
+}
+
+#[test]
+fn all_bugs_are_one_subscription() {
+    let example = r#"
+        > {"command":"subscribe","bugs":[1,2]}
+        < {"command":"subscribe","result":"ok","bugs":[1,2]}
+        > {"command":"subscribe","bugs":"*"}
+        < {"command":"subscribe","result":"error","error":"too many subscriptions; the limit is 2"}
+        > {"command":"unsubscribe","bugs":[1]}
+        < {"command":"unsubscribe","result":"ok","bugs":[2]}
+        > {"command":"subscribe","bugs":"*"}
+        < {"command":"subscribe","result":"ok","bugs":[2],"all":true}
+        > {"command":"subscribe","bugs":"*"}
+        < {"command":"subscribe","result":"ok","bugs":[2],"all":true}
+        > {"command":"subscribe","bugs":[3]}
+        < {"command":"subscribe","result":"error","error":"too many subscriptions; the limit is 2"}
+        "#;
+    play(&mut Pure::new(2, 10).with_firehose(), example);
+    play(
+        &mut Real::new(&["--firehose", "--subscriptions", "2"]),
+        example,
+    );
+}
+
+#[test]
+fn without_the_option_an_asterisk_is_refused_as_the_original_did() {
+    check(
+        r#"
+        > {"command":"subscribe","bugs":"*"}
+        < {"command":"subscribe","result":"error","error":"invalid bug id; must be integer"}
+        > {"command":"unsubscribe","bugs":"*"}
+        < {"command":"unsubscribe","result":"error","error":"invalid bug id; must be integer"}
+        + 1 TOMORROWT00:00:00
+        "#,
+    );
+}
+
+#[test]
+fn all_bugs_are_those_of_one_feed() {
+    let mut real = Real::new(&["--firehose", "--feed", "/dev/=sqlite:dev.db?poll=5ms"]);
+    let mut dev = Client::open(real.server.address, "/dev");
+    dev.ask(r#"{"command":"subscribe","bugs":"*"}"#);
+    real.change(5, "2030-01-01T00:00:00");
+    assert_eq!(
+        dev.ask(r#"{"command":"subscriptions"}"#),
+        r#"{"command":"subscriptions","result":"ok","bugs":[],"all":true}"#
+    );
 }
 
 // Large messages.

@@ -33,6 +33,8 @@ pub(crate) enum CloseReason {
     Silent,
     /// The client took no bytes for too long.
     Stalled,
+    /// The client wants all bugs, and too many of them wait for it.
+    Behind,
     /// The server is going away.
     ShuttingDown,
     /// Updates were missed while the client was connected: it comes back, and asks for them.
@@ -58,6 +60,7 @@ impl CloseReason {
             CloseReason::TooDear => Some((1013, "the server is short of memory")),
             CloseReason::Silent => Some((1008, "no answer to a ping")),
             CloseReason::Stalled => Some((1013, "too slow")),
+            CloseReason::Behind => Some((1013, "too many bugs wait")),
             CloseReason::ShuttingDown => Some((1001, "the server is going away")),
             CloseReason::MissedUpdates => Some((1001, "updates may have been missed")),
         }

@@ -207,6 +207,11 @@ impl Unfinished {
         }
     }
 
+    /// How many updates wait until what is unsent is sent: one for each bug.
+    pub(crate) fn waiting_updates(&self) -> usize {
+        self.unsent().map_or(0, Unsent::pending_len)
+    }
+
     /// Writes what is unsent until the kernel refuses again or nothing is left, sealed where there
     /// is something to seal it by; returns how many bytes the kernel took.
     pub(crate) fn write_unsent(

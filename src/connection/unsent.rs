@@ -71,6 +71,11 @@ impl Unsent {
         size_of::<Self>() + self.bytes.capacity() + pending + sealed
     }
 
+    /// How many updates are not encoded yet: one for each bug.
+    pub(super) fn pending_len(&self) -> usize {
+        self.pending.len()
+    }
+
     /// How long the kernel has taken nothing, in milliseconds.
     pub(super) fn stalled(&self, now: Moment) -> u32 {
         now.since(self.progress)

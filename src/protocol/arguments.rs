@@ -5,12 +5,27 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::Error;
+use super::{Bugs, Error};
 use crate::update::{BugId, When};
 
-/// Reads `bugs`: all or nothing, ascending, each once. A bare null, object or float is an empty
-/// list, as it was to the original.
-pub(super) fn parse_bugs(value: &RawValue) -> Result<Vec<BugId>, Error> {
+/// Reads `bugs`: a list, or all of them where the feed `offers_all`; elsewhere `"*"` is no bug's id,
+/// as it was to the original.
+pub(super) fn parse_bugs(value: &RawValue, offers_all: bool) -> Result<Bugs, Error> {
+    if offers_all && is_asterisk(value) {
+        return Ok(Bugs::All);
+    }
+    parse_list(value).map(Bugs::These)
+}
+
+/// Whether a value is the string `"*"`, however it is written.
+fn is_asterisk(value: &RawValue) -> bool {
+    let text = value.get();
+    text.starts_with('"') && serde_json::from_str::<Cow<'_, str>>(text).is_ok_and(|it| it == "*")
+}
+
+/// Reads a list of bugs: all or nothing, ascending, each once. A bare null, object or float is an
+/// empty list, as it was to the original.
+fn parse_list(value: &RawValue) -> Result<Vec<BugId>, Error> {
     let mut bugs = match value.get().as_bytes()[0] {
         b'[' => serde_json::from_str::<Vec<&RawValue>>(value.get())
             .map_err(|_| Error::InvalidBugId)?

@@ -26,20 +26,39 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub enum Command {
     /// Send updates of these bugs from now on.
     Subscribe {
-        /// Ascending, each once.
-        bugs: Vec<BugId>,
+        /// Which ones.
+        bugs: Bugs,
         /// Replay what changed at this time or later; Unix seconds.
         since: Option<i64>,
     },
     /// Send no more updates of these bugs.
     Unsubscribe {
-        /// Ascending, each once.
-        bugs: Vec<BugId>,
+        /// Which ones.
+        bugs: Bugs,
     },
     /// List the subscriptions.
     Subscriptions,
     /// Name the server's version.
     Version,
+}
+
+/// The bugs that a command names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bugs {
+    /// Ascending, each once.
+    These(Vec<BugId>),
+    /// All that ever change: `"*"`.
+    All,
+}
+
+impl Bugs {
+    /// Whether a bug is one of them.
+    pub(crate) fn contains(&self, bug: BugId) -> bool {
+        match self {
+            Bugs::These(bugs) => bugs.binary_search(&bug).is_ok(),
+            Bugs::All => true,
+        }
+    }
 }
 
 /// The reply to a message that is no command, or asks for too much. The connection stays open.

@@ -12,20 +12,21 @@ use super::arguments::{parse_bugs, parse_since};
 use super::python::without_python_literals;
 use super::{Command, Error, ErrorReply};
 
-/// Reads the command in a message: a JSON object, whose unknown keys are ignored.
+/// Reads the command in a message: a JSON object, whose unknown keys are ignored. `"*"` stands for
+/// all bugs where the feed `offers_all`.
 ///
 /// # Errors
 /// The reply to a message that is no command.
-pub fn parse(message: &[u8]) -> Result<Command, ErrorReply> {
+pub fn parse(message: &[u8], offers_all: bool) -> Result<Command, ErrorReply> {
     let invalid = || ErrorReply::without_command(Error::InvalidJson);
     let text = std::str::from_utf8(message).map_err(|_| invalid())?;
     match Request::read(text) {
-        Ok(request) => request.into_command(),
+        Ok(request) => request.into_command(offers_all),
         Err(Error::InvalidJson) => {
             let text = without_python_literals(text).ok_or_else(invalid)?;
             Request::read(&text)
                 .map_err(ErrorReply::without_command)?
-                .into_command()
+                .into_command(offers_all)
         }
         Err(error) => Err(ErrorReply::without_command(error)),
     }
@@ -52,7 +53,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    fn into_command(self) -> Result<Command, ErrorReply> {
+    fn into_command(self, offers_all: bool) -> Result<Command, ErrorReply> {
         let command = self
             .command
             .ok_or(ErrorReply::without_command(Error::MissingCommand))?;
@@ -63,7 +64,7 @@ impl<'a> Request<'a> {
         let bugs = || {
             self.bugs
                 .ok_or(Error::MissingBugs)
-                .and_then(parse_bugs)
+                .and_then(|bugs| parse_bugs(bugs, offers_all))
                 .map_err(refuse)
         };
         match serde_json::from_str::<Cow<'_, str>>(command.get()).as_deref() {

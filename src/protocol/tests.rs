@@ -4,13 +4,20 @@ use super::*;
 
 /// What `message` is understood as: a command in short, or the error reply.
 fn understood(message: &str) -> String {
-    let list = |bugs: Vec<BugId>| {
-        bugs.iter()
+    understood_by(message, false)
+}
+
+/// The same, by a feed that offers all bugs or does not.
+fn understood_by(message: &str, offers_all: bool) -> String {
+    let list = |bugs: Bugs| match bugs {
+        Bugs::These(bugs) => bugs
+            .iter()
             .map(BugId::to_string)
             .collect::<Vec<_>>()
-            .join(",")
+            .join(","),
+        Bugs::All => "all".to_owned(),
     };
-    match parse(message.as_bytes()) {
+    match parse(message.as_bytes(), offers_all) {
         Ok(Command::Subscribe { bugs, since: None }) => format!("subscribe {}", list(bugs)),
         Ok(Command::Subscribe {
             bugs,
@@ -120,6 +127,34 @@ fn one_bad_id_refuses_the_whole_request() {
             "{bugs}"
         );
     }
+}
+
+#[test]
+fn an_asterisk_is_all_bugs_where_they_are_offered_and_no_bug_elsewhere() {
+    for bugs in [r#""*""#, r#""\u002a""#] {
+        for command in ["subscribe", "unsubscribe"] {
+            let message = format!(r#"{{"command":"{command}","bugs":{bugs}}}"#);
+            assert_eq!(understood_by(&message, true), format!("{command} all"));
+            assert_eq!(
+                understood_by(&message, false),
+                error(&format!("\"{command}\""), "invalid bug id; must be integer")
+            );
+        }
+    }
+    for bugs in [r#"["*"]"#, r#"" *""#, r#""**""#, r#""""#, r#"[1,"*"]"#] {
+        assert_eq!(
+            understood_by(&format!(r#"{{"command":"subscribe","bugs":{bugs}}}"#), true),
+            error("\"subscribe\"", "invalid bug id; must be integer"),
+            "{bugs}"
+        );
+    }
+    assert_eq!(
+        understood_by(
+            r#"{"command":"subscribe","bugs":"*","since":"2014-04-03T21:13:45"}"#,
+            true
+        ),
+        "subscribe all since 1396559625"
+    );
 }
 
 #[test]
@@ -263,7 +298,7 @@ fn what_is_no_object_is_distinguished_from_what_is_no_json() {
         );
     }
     assert_eq!(
-        parse(b"{\"command\":\"\xff\"}"),
+        parse(b"{\"command\":\"\xff\"}", false),
         Err(ErrorReply::without_command(Error::InvalidJson))
     );
 }

@@ -6,11 +6,13 @@ use super::{ErrorReply, VERSION};
 use crate::update::{BugId, Update};
 
 /// Writes the reply to a command that is answered with the client's subscriptions, ascending.
-/// `complete` belongs to the reply to a `subscribe` with `since` only.
+/// `wants_all` says whether there is one to all bugs besides. `complete` belongs to the reply to a
+/// `subscribe` with `since` only.
 pub fn write_bugs(
     reply: &mut Vec<u8>,
     command: &str,
     bugs: impl Iterator<Item = BugId>,
+    wants_all: bool,
     complete: Option<bool>,
 ) {
     write!(reply, r#"{{"command":"{command}","result":"ok","bugs":["#).expect(VEC_WRITES);
@@ -19,6 +21,9 @@ pub fn write_bugs(
         write!(reply, "{comma}{bug}").expect(VEC_WRITES);
     }
     reply.push(b']');
+    if wants_all {
+        reply.extend_from_slice(br#","all":true"#);
+    }
     if let Some(complete) = complete {
         write!(reply, r#","complete":{complete}"#).expect(VEC_WRITES);
     }

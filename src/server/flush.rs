@@ -9,6 +9,10 @@ use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 use crate::turn::{Outgoing, Place};
 
+/// How many updates may wait for a client that wants all bugs: as many as wait at most for one
+/// with the subscriptions that a client may have by default.
+const WAITING_UPDATES_MAX: usize = 10_000;
+
 impl<S: Stream> Server<S> {
     /// Writes what this turn has for its clients: one write for each, however many replies and
     /// updates it gets. After `writes_max` of them the rest is held up until the next call: until
@@ -21,7 +25,11 @@ impl<S: Stream> Server<S> {
         while writes < writes_max
             && let Some((place, outgoing)) = self.turn.take_next()
         {
-            writes += usize::from(self.flush_one(place, &outgoing, &mut gathered, now));
+            if self.flush_one(place, &outgoing, &mut gathered, now) {
+                writes += 1;
+            } else {
+                self.end_if_behind(outgoing.client, now);
+            }
         }
         self.held_up = self.turn.last_place();
         if self.turn.outgoing_len() == 0 {
@@ -152,6 +160,24 @@ impl<S: Stream> Server<S> {
             connection
                 .unfinished
                 .keep_update(&self.turn.push_at(push).update);
+        }
+    }
+
+    /// Ends a client that wants all bugs when more of them wait than are kept for one. Only what
+    /// could not be written can have added to them.
+    fn end_if_behind(&mut self, client: ClientId, now: Moment) {
+        let Some(connection) = self.connections.get(client.index()) else {
+            return;
+        };
+        // One that is listed once more gets more updates, which must come before a close.
+        let is_behind = connection.phase == Phase::Open
+            && connection.listing.place().is_none()
+            && connection.unfinished.waiting_updates() > WAITING_UPDATES_MAX;
+        if is_behind
+            && let Some(feed) = connection.feed()
+            && self.hubs[usize::from(feed.0)].wants_all(client)
+        {
+            self.end(client, CloseReason::Behind, now);
         }
     }
 

@@ -222,13 +222,16 @@ impl<S: Stream> Server<S> {
         };
         let mut push = None;
         let (turn, report) = (&mut self.turn, &mut self.gap_reports[usize::from(feed.0)]);
-        for client in hub.publish(update.clone(), credible_until) {
-            let connection = &mut self.connections[client.index()];
-            if connection.phase == Phase::Open && !report.keeps_from(client) {
-                let push = *push.get_or_insert_with(|| turn.push(feed, update.clone()));
-                turn.deliver(client, &mut connection.listing, push);
-            }
-        }
+        let connections = &mut self.connections;
+        // Inside of one iterator, those who want all bugs cost the others nothing.
+        hub.publish(update.clone(), credible_until)
+            .for_each(|client| {
+                let connection = &mut connections[client.index()];
+                if connection.phase == Phase::Open && !report.keeps_from(client) {
+                    let push = *push.get_or_insert_with(|| turn.push(feed, update.clone()));
+                    turn.deliver(client, &mut connection.listing, push);
+                }
+            });
     }
 
     /// Whether this turn sends so much already that it must be flushed before anything is added.

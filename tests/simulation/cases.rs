@@ -1,6 +1,8 @@
 //! Named cases: what the runs would meet too rarely to be sure of, each in the order in which it
 //! must happen.
 
+use std::ops::RangeInclusive;
+
 use bugzfeed::history::History;
 use bugzfeed::hub::Hub;
 use bugzfeed::moment::Moment;
@@ -36,6 +38,10 @@ struct Actor {
 
 impl Stage {
     fn new() -> Self {
+        Self::with(|| Hub::new(History::new(10, 0), 10))
+    }
+
+    fn with(hub: impl Fn() -> Hub) -> Self {
         let limits = Limits {
             connections_max: 10,
             message_bytes_max: MESSAGE_BYTES_MAX,
@@ -47,7 +53,7 @@ impl Stage {
             pong: PONG,
             stall: 60_000,
         };
-        let hubs = PATHS.map(|_| Hub::new(History::new(10, 0), 10));
+        let hubs = PATHS.map(|_| hub());
         let mut server = Server::new(limits, site(), hubs.into());
         for feed in 0..PATHS.len() {
             server.promise(FeedId(feed as u8), Promise::After(0));
@@ -85,6 +91,19 @@ impl Stage {
     fn hear(&mut self, actor: &Actor, bytes: &[u8]) {
         actor.handle.wire_mut().to_server.extend(bytes);
         self.server.readable(actor.id, false, self.now);
+        self.turn();
+    }
+
+    /// These bugs change.
+    fn change(&mut self, bugs: RangeInclusive<u32>) {
+        for bug in bugs.filter_map(BugId::new) {
+            let when = When::from_unix_seconds(1_000);
+            self.server
+                .publish(FeedId(0), Update { bug, when }, i64::MAX);
+            if self.server.has_enough() {
+                self.turn();
+            }
+        }
         self.turn();
     }
 
@@ -335,22 +354,53 @@ fn who_is_to_be_closed_since_updates_were_missed_is_closed_before_it_gets_a_newe
         stage.hear(client, &frame_of(0x81, subscribe.as_bytes()));
         client.takes();
     }
-    let publish = |stage: &mut Stage| {
-        let update = Update {
-            bug: BugId::new(1).unwrap(),
-            when: When::from_unix_seconds(1_000),
-        };
-        stage.server.publish(FeedId(0), update, i64::MAX);
-        stage.turn();
-    };
-    publish(&mut stage);
+    stage.change(1..=1);
     assert!(clients[0].takes().contains(r#""bug":1"#));
     stage.server.gap(FeedId(0), stage.now);
-    publish(&mut stage);
+    stage.change(1..=1);
     let got = clients[0].takes();
     assert!(!got.contains(r#""bug":1"#), "{got}");
     assert!(got.contains("updates may have been missed"), "{got}");
     assert_eq!(clients[1].takes(), "", "who gets nothing can wait");
     stage.pass(100);
     assert!(clients[1].takes().contains("updates may have been missed"));
+}
+
+#[test]
+fn who_wants_all_bugs_is_closed_when_more_than_ten_thousand_wait_and_nobody_else_is() {
+    let mut stage = Stage::with(|| Hub::new(History::new(10, 0), 20_000).with_firehose(true));
+    let (of_all, of_many) = (stage.open(), stage.open());
+    let subscribe = |stage: &mut Stage, client: &Actor, bugs: &str| {
+        let message = format!(r#"{{"command":"subscribe","bugs":{bugs}}}"#);
+        stage.hear(client, &frame_of(0x81, message.as_bytes()));
+        client.takes();
+    };
+    subscribe(&mut stage, &of_all, r#""*""#);
+    for bugs in [1..=6_000, 6_001..=10_002] {
+        let bugs: Vec<String> = bugs.map(|bug: u32| bug.to_string()).collect();
+        subscribe(&mut stage, &of_many, &format!("[{}]", bugs.join(",")));
+    }
+    for client in [&of_all, &of_many] {
+        client.handle.wire_mut().room = 0;
+    }
+    // The first one is on its way already: it does not wait.
+    stage.change(1..=1);
+    for _ in 0..3 {
+        stage.change(2..=10_001);
+    }
+    assert_eq!(stage.server.open_len(), 2, "closed before its time");
+    stage.change(10_002..=10_002);
+    assert_eq!(stage.server.open_len(), 1);
+    stage.change(10_003..=10_003);
+    for client in [&of_all, &of_many] {
+        client.handle.wire_mut().room = usize::MAX;
+        stage.server.writable(client.id, stage.now);
+        stage.turn();
+    }
+    let got = of_all.takes();
+    // 1013, of whose second byte the text makes a replacement character.
+    assert!(got.ends_with("\u{3}\u{fffd}too many bugs wait"));
+    assert_eq!(got.matches("update").count(), 10_002);
+    assert!(of_all.is_closed());
+    assert!(!of_many.takes().contains("wait") && !of_many.is_closed());
 }

@@ -1,12 +1,12 @@
 //! A client of the simulated world: what it says, byte by byte, and what becomes of it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use bugzfeed::moment::Moment;
 use bugzfeed::subscriptions::ClientId;
 use fastrand::Rng;
 
-use crate::session::{Said, Session};
+use crate::session::{Named, Said, Session};
 use crate::wire::Handle;
 
 /// The request of a client of the feed `/` that wants to speak WebSocket.
@@ -238,12 +238,12 @@ impl Client {
 }
 
 fn message(command: &Said, random: &mut Rng) -> Vec<u8> {
-    let list = |bugs: &BTreeSet<u32>| {
-        bugs.iter()
-            .rev()
-            .map(u32::to_string)
-            .collect::<Vec<_>>()
-            .join(",")
+    let list = |bugs: &Named| match bugs {
+        Named::These(bugs) => {
+            let bugs = bugs.iter().rev().map(u32::to_string);
+            format!("[{}]", bugs.collect::<Vec<_>>().join(","))
+        }
+        Named::All => r#""*""#.to_owned(),
     };
     match command {
         Said::Subscribe {
@@ -252,19 +252,16 @@ fn message(command: &Said, random: &mut Rng) -> Vec<u8> {
         } => {
             let since = bugzfeed::update::When::from_unix_seconds(*since);
             format!(
-                r#"{{"command":"subscribe","bugs":[{}],"since":"{since}"}}"#,
+                r#"{{"command":"subscribe","bugs":{},"since":"{since}"}}"#,
                 list(bugs)
             )
         }
         Said::Subscribe { bugs, since: None } => {
             let since = if random.bool() { r#","since":"""# } else { "" };
-            format!(
-                r#"{{"command":"subscribe","bugs":[{}]{since}}}"#,
-                list(bugs)
-            )
+            format!(r#"{{"command":"subscribe","bugs":{}{since}}}"#, list(bugs))
         }
         Said::Unsubscribe { bugs } => {
-            format!(r#"{{"bugs":[{}],"command":"unsubscribe"}}"#, list(bugs))
+            format!(r#"{{"bugs":{},"command":"unsubscribe"}}"#, list(bugs))
         }
         Said::Subscriptions => r#"{"command":"subscriptions"}"#.to_owned(),
         Said::Version => r#"{"command":"version"}"#.to_owned(),

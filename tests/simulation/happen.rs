@@ -1,13 +1,11 @@
 //! What happens in the world, by chance: somebody comes, says something, takes something, leaves;
 //! bugs change.
 
-use std::collections::BTreeSet;
-
 use bugzfeed::http::{self, Outcome};
 use fastrand::Rng;
 
 use crate::client::{Client, Fate, Kind, UPGRADE};
-use crate::session::{Said, Session};
+use crate::session::{Named, Said, Session};
 use crate::world::{BUGS, Notice, PATHS, World};
 
 impl World {
@@ -91,6 +89,7 @@ impl World {
         let user = &mut self.users[number];
         user.is_connected = true;
         let comes_back = !user.known.owed_from.is_empty();
+        let bugs = user.known.come_back();
         let resuming = comes_back.then(|| user.known.clone());
         let session = Session::new(user.is_fast, self.subscriptions_max, resuming);
         let kind = Kind::Socket {
@@ -100,7 +99,6 @@ impl World {
         let request = UPGRADE.replacen('/', PATHS[user.feed], 1);
         let mut client = Client::new(kind, user.is_fast, &request, &mut self.random);
         if comes_back {
-            let bugs = user.known.owed_from.keys().copied().collect();
             client.say(
                 Said::Subscribe {
                     bugs,
@@ -152,9 +150,11 @@ impl World {
         };
         let client = &mut talking[at];
         let some_bugs = |random: &mut Rng| {
-            (0..random.usize(0..5))
-                .map(|_| random.u32(BUGS))
-                .collect::<BTreeSet<u32>>()
+            if random.u8(0..8) == 0 {
+                return Named::All;
+            }
+            let bugs = (0..random.usize(0..5)).map(|_| random.u32(BUGS));
+            Named::These(bugs.collect())
         };
         let said = match random.u8(0..20) {
             0..9 => Said::Subscribe {

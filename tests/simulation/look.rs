@@ -78,6 +78,10 @@ impl World {
         }
         let user = &self.users[*user];
         let feed = &self.feeds[user.feed];
+        if session.is_held() {
+            // What lies behind the held message is heard when that is answered, perhaps now.
+            client.heard = self.now;
+        }
         let wire = client.handle.wire();
         while let Some((first, payload, bytes)) = first_frame(&wire.written[client.seen_bytes..]) {
             client.seen_bytes += bytes;
@@ -109,10 +113,6 @@ impl World {
         if !is_over && is_quiet && wire.room > 0 {
             let may_be_held = session.may_be_held(feed, self.now);
             self.tally.held += usize::from(may_be_held);
-            if may_be_held {
-                // What lies behind the held message is heard when that is answered.
-                client.heard = self.now;
-            }
             assert!(
                 may_be_held || wire.to_server.is_empty(),
                 "{} bytes are not read",
@@ -243,6 +243,7 @@ impl World {
                     client.fate, session.close
                 );
                 self.tally.updates += session.updates;
+                self.tally.firehoses += session.firehoses;
                 self.tally.replayed += session.replayed;
                 self.tally.folded += session.folded;
                 if client.fate != Fate::Vanishes {

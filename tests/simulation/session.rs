@@ -15,17 +15,17 @@ use serde_json::Value;
 
 use crate::feed::Feed;
 use crate::user::{Effect, Known};
-use crate::world::HOLD;
+use crate::world::{BUGS, HOLD};
 
 /// What a client says and waits to be answered.
 #[derive(Clone, Debug)]
 pub enum Said {
     Subscribe {
-        bugs: BTreeSet<u32>,
+        bugs: Named,
         since: Option<i64>,
     },
     Unsubscribe {
-        bugs: BTreeSet<u32>,
+        bugs: Named,
     },
     Subscriptions,
     Version,
@@ -42,6 +42,23 @@ pub enum Said {
     },
 }
 
+/// Which bugs a command names.
+#[derive(Clone, Debug)]
+pub enum Named {
+    These(BTreeSet<u32>),
+    All,
+}
+
+impl Named {
+    /// Those of them that ever change.
+    pub fn bugs(&self) -> BTreeSet<u32> {
+        match self {
+            Named::These(bugs) => bugs.clone(),
+            Named::All => BUGS.collect(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Asked {
     said: Said,
@@ -51,9 +68,11 @@ struct Asked {
     reached_at: Option<usize>,
 }
 
-/// A bug that is subscribed.
+/// A bug whose updates are to come.
 #[derive(Clone, Copy, Debug)]
 struct Own {
+    /// Whether it is subscribed by its number.
+    is_named: bool,
     /// Entries of the log from here on may be sent, and from `must` on must be.
     may: usize,
     must: usize,
@@ -82,6 +101,8 @@ pub struct Session {
     subscriptions_max: usize,
     asked: VecDeque<Asked>,
     own: BTreeMap<u32, Own>,
+    /// Whether all bugs are subscribed, and so all of them are in `own`.
+    wants_all: bool,
     /// The next update stands for one that arrived here or later.
     position: usize,
     replay: Option<Replay>,
@@ -100,6 +121,8 @@ pub struct Session {
     /// Pings of the server that the client has not answered.
     pub pings: usize,
     pub updates: usize,
+    /// Those that came although their bug is not subscribed by its number.
+    pub firehoses: usize,
     pub replayed: usize,
     /// Updates that were left out because a newer one stands for them.
     pub folded: usize,
@@ -112,6 +135,7 @@ impl Session {
             subscriptions_max,
             asked: VecDeque::new(),
             own: BTreeMap::new(),
+            wants_all: false,
             position: 0,
             replay: None,
             resuming,
@@ -122,6 +146,7 @@ impl Session {
             held_since: None,
             pings: 0,
             updates: 0,
+            firehoses: 0,
             replayed: 0,
             folded: 0,
         }
@@ -243,13 +268,25 @@ impl Session {
             reached_at
         };
         if let Said::Unsubscribe { bugs } = &asked.said {
-            self.own.retain(|bug, _| !bugs.contains(bug));
+            self.unsubscribe(bugs);
         }
         if !self.may_be_kept_from {
             self.check_settled(earliest, feed, "before the answer to a command");
             self.settle(earliest);
         }
         (asked.said, earliest)
+    }
+
+    fn unsubscribe(&mut self, bugs: &Named) {
+        match bugs {
+            Named::All => self.wants_all = false,
+            Named::These(bugs) => {
+                let named = self.own.iter_mut().filter(|(bug, _)| bugs.contains(bug));
+                named.for_each(|(_, own)| own.is_named = false);
+            }
+        }
+        let wants_all = self.wants_all;
+        self.own.retain(|_, own| own.is_named || wants_all);
     }
 
     fn settle(&mut self, end: usize) {
@@ -276,6 +313,11 @@ impl Session {
     fn is_asking_since(&self) -> bool {
         let said = self.asked.front().map(|asked| &asked.said);
         matches!(said, Some(Said::Subscribe { since: Some(_), .. }))
+    }
+
+    /// Whether an answer was perhaps held when last looked at.
+    pub fn is_held(&self) -> bool {
+        self.held_since.is_some()
     }
 
     /// Whether an answer may be held, and has not been for too long: `now` is in milliseconds.
@@ -330,45 +372,52 @@ impl Session {
     }
 
     fn list(&self, command: &str, complete: &str) -> String {
-        let bugs = self
-            .own
-            .keys()
-            .map(u32::to_string)
-            .collect::<Vec<_>>()
-            .join(",");
-        format!(r#"{{"command":"{command}","result":"ok","bugs":[{bugs}]{complete}}}"#)
+        let bugs = self.named().map(|bug| bug.to_string());
+        let bugs = bugs.collect::<Vec<_>>().join(",");
+        let all = if self.wants_all { r#","all":true"# } else { "" };
+        format!(r#"{{"command":"{command}","result":"ok","bugs":[{bugs}]{all}{complete}}}"#)
+    }
+
+    /// The bugs that are subscribed by their numbers.
+    fn named(&self) -> impl Iterator<Item = u32> {
+        let named = self.own.iter().filter(|(_, own)| own.is_named);
+        named.map(|(&bug, _)| bug)
     }
 
     fn receive_subscribed(
         &mut self,
         text: &str,
         offset: usize,
-        bugs: BTreeSet<u32>,
+        named: Named,
         since: Option<i64>,
         feed: &Feed,
         (earliest, latest): (usize, usize),
     ) {
-        let all = self
-            .own
-            .keys()
-            .copied()
-            .collect::<BTreeSet<u32>>()
-            .union(&bugs)
-            .count();
-        if all > self.subscriptions_max {
+        let bugs = named.bugs();
+        let (all, count) = match named {
+            Named::All => (1, self.named().count()),
+            Named::These(_) => {
+                let before: BTreeSet<u32> = self.named().collect();
+                (usize::from(self.wants_all), before.union(&bugs).count())
+            }
+        };
+        if all + count > self.subscriptions_max {
             let limit = self.subscriptions_max;
             let refusal = format!(
                 r#"{{"command":"subscribe","result":"error","error":"too many subscriptions; the limit is {limit}"}}"#
             );
             return assert_eq!(text, refusal);
         }
+        self.wants_all |= matches!(named, Named::All);
         for &bug in &bugs {
-            self.own.entry(bug).or_insert(Own {
+            let own = self.own.entry(bug).or_insert(Own {
+                is_named: false,
                 may: earliest,
                 must: latest,
                 settled: earliest,
                 next: earliest,
             });
+            own.is_named |= matches!(named, Named::These(_));
         }
         let reply: Value = serde_json::from_str(text).unwrap();
         let is_complete = reply["complete"].as_bool();
@@ -402,7 +451,7 @@ impl Session {
         self.effects.push((
             offset,
             Effect::Subscribed {
-                bugs,
+                bugs: named,
                 from: latest,
                 starts_anew,
             },
@@ -468,6 +517,7 @@ impl Session {
             .own
             .get_mut(&bug)
             .unwrap_or_else(|| panic!("{text}, which is not subscribed"));
+        self.firehoses += usize::from(!own.is_named);
         assert!(
             at >= own.may,
             "{text} is older than its subscription: {own:?}"

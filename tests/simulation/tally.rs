@@ -15,6 +15,7 @@ pub struct Tally {
     pub ended: usize,
     pub held: usize,
     pub gaps: usize,
+    pub firehoses: usize,
 }
 
 impl Tally {
@@ -31,6 +32,7 @@ impl Tally {
         self.ended += other.ended;
         self.held += other.held;
         self.gaps += other.gaps;
+        self.firehoses += other.firehoses;
     }
 
     pub fn check_that_all_has_happened(&self) {
@@ -47,6 +49,7 @@ impl Tally {
             ended,
             held,
             gaps,
+            firehoses,
         } = *self;
         for (name, count) in [
             ("updates", updates),
@@ -61,6 +64,10 @@ impl Tally {
             ("clients that end by themselves", ended),
             ("looks at a held answer", held),
             ("clients that are closed after a gap", gaps),
+            (
+                "updates that only a subscription to all bugs asks for",
+                firehoses,
+            ),
         ] {
             assert!(count > 100, "only {count} {name}");
         }

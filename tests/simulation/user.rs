@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::session::Named;
+
 /// What a frame means for the one who gets it.
 #[derive(Debug)]
 pub enum Effect {
@@ -14,12 +16,12 @@ pub enum Effect {
     /// All entries of the log from `from` on are owed. One who starts anew has asked Bugzilla
     /// itself for what was before.
     Subscribed {
-        bugs: BTreeSet<u32>,
+        bugs: Named,
         from: usize,
         starts_anew: bool,
     },
     Unsubscribed {
-        bugs: BTreeSet<u32>,
+        bugs: Named,
     },
 }
 
@@ -28,12 +30,24 @@ pub enum Effect {
 pub struct Known {
     /// The entry of the feed's log from which on the updates of a bug are owed.
     pub owed_from: BTreeMap<u32, usize>,
+    /// Those of them that it has subscribed by their numbers, and whether it has subscribed all.
+    named: BTreeSet<u32>,
+    wants_all: bool,
     pub entries: BTreeSet<usize>,
     /// The newest time that it has seen.
     pub newest: Option<i64>,
 }
 
 impl Known {
+    /// What it subscribes when it comes back, in one message.
+    pub fn come_back(&mut self) -> Named {
+        if self.wants_all {
+            self.named.clear();
+            return Named::All;
+        }
+        Named::These(self.named.clone())
+    }
+
     /// Takes over what came before `end` of a connection's stream; the rest was lost with the
     /// connection.
     pub fn learn(&mut self, effects: &[(usize, Effect)], end: usize) {
@@ -48,7 +62,11 @@ impl Known {
                     from,
                     starts_anew,
                 } => {
-                    for &bug in bugs {
+                    match bugs {
+                        Named::These(bugs) => self.named.extend(bugs),
+                        Named::All => self.wants_all = true,
+                    }
+                    for bug in bugs.bugs() {
                         let owed_from = self.owed_from.entry(bug).or_insert(*from);
                         if *starts_anew {
                             *owed_from = *from;
@@ -56,7 +74,13 @@ impl Known {
                     }
                 }
                 Effect::Unsubscribed { bugs } => {
-                    self.owed_from.retain(|bug, _| !bugs.contains(bug))
+                    match bugs {
+                        Named::These(bugs) => self.named.retain(|bug| !bugs.contains(bug)),
+                        Named::All => self.wants_all = false,
+                    }
+                    let (named, wants_all) = (&self.named, self.wants_all);
+                    self.owed_from
+                        .retain(|bug, _| wants_all || named.contains(bug));
                 }
             }
         }

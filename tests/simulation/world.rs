@@ -120,7 +120,10 @@ impl World {
         let first_floor = FIRST_SECOND - random.i64(0..3);
         let hubs = PATHS
             .iter()
-            .map(|_| Hub::new(History::new(history_max, first_floor), subscriptions_max))
+            .map(|_| {
+                Hub::new(History::new(history_max, first_floor), subscriptions_max)
+                    .with_firehose(true)
+            })
             .collect();
         let mut server = Server::new(limits.clone(), site(), hubs);
         for feed in 0..PATHS.len() {

@@ -253,7 +253,8 @@ impl Options {
         for (watermark, update) in &kept.updates {
             history.restore(*watermark, update.clone());
         }
-        Ok((Hub::new(history, self.subscriptions), (file, kept)))
+        let hub = Hub::new(history, self.subscriptions).with_firehose(self.firehose);
+        Ok((hub, (file, kept)))
     }
 
     fn keeps_history(&self) -> bool {

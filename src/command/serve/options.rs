@@ -139,6 +139,9 @@ pub struct Options {
         value_parser = number(1..=i32::MAX as u64)
     )]
     pub(super) subscriptions: usize,
+    /// Let clients subscribe to "*", all bugs
+    #[arg(long, env = "BUGZFEED_FIREHOSE")]
+    pub(super) firehose: bool,
     /// Size of a message from a client
     #[arg(long, env = "BUGZFEED_MESSAGE_SIZE", value_name = "BYTES", default_value_t = 256 * 1024, value_parser = number(128..=1 << 30))]
     pub(super) message_size: usize,
