@@ -4,6 +4,7 @@
 mod asker;
 mod bugs;
 mod notifications;
+mod writes;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -4,14 +4,17 @@ use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use log::debug;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, TransactionBehavior, params};
 
 use super::super::options::{ReadOptions, Shown};
 use super::super::table::{BATCH_ROWS, Row, Table, Triggers};
+use super::writes::Writes;
 use super::{FileSettings, LOCK_WAIT, cannot_open, local, row as row_of, utc};
 use crate::update::BugId;
-use crate::work::{Error, FileLock, unix_now};
+use crate::work::{Error, FileLock, Stop, unix_now};
 
 /// The table of notifications.
 pub(crate) struct Notifications {
@@ -29,6 +32,8 @@ pub(crate) struct Notifications {
     file: PathBuf,
     /// Device and inode of the file that is open.
     identity: (u64, u64),
+    /// What wakes the reader, where the kernel can tell.
+    writes: Option<Writes>,
 }
 
 impl Notifications {
@@ -96,6 +101,11 @@ impl Notifications {
             is_own_table: options.is_own_table(),
             shown: options.shown,
             identity: identity(&settings.file)?,
+            writes: Writes::watch(&settings.file)
+                .inspect_err(|error| {
+                    debug!("{}: cannot be watched: {error}", settings.file.display())
+                })
+                .ok(),
             file: settings.file.clone(),
         })
     }
@@ -234,6 +244,13 @@ impl Table for Notifications {
 
     fn is_in_place(&self) -> bool {
         self.is_in_place
+    }
+
+    fn wait(&mut self, poll: Duration, stop: &Stop) -> Result<bool, Error> {
+        match &mut self.writes {
+            Some(writes) => Ok(writes.wait(poll, stop)?),
+            None => Ok(stop.wait(poll)),
+        }
     }
 }
 
