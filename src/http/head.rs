@@ -80,6 +80,12 @@ impl<'fields, 'bytes> Head<'fields, 'bytes> {
         }
     }
 
+    /// What stands in the request's target behind the question mark.
+    pub(super) fn query(&self) -> &'bytes str {
+        let target = self.request.path.unwrap_or("/");
+        target.split_once('?').map_or("", |(_, query)| query)
+    }
+
     /// The values of a header field, without the white space around them.
     pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &'bytes [u8]> {
         self.request

@@ -142,12 +142,11 @@ fn dispatch(
         | Route::Feed {
             page: Some(page), ..
         } if !is_upgrade => {
-            let (etag, body) = (&page.etag, &page.body);
-            if head.has_entity_tag(etag) {
-                response::write_known_page(response, etag, unix_time);
+            let fields = page.fields(head.query());
+            if head.has_entity_tag(&page.etag) {
+                response::write_known_page(response, &page.etag, fields, unix_time);
             } else {
-                let kind = page.content_type;
-                response::write_page(response, etag, kind, body, is_head, unix_time);
+                response::write_page(response, page, fields, is_head, unix_time);
             }
             Ok(Outcome::Answered)
         }

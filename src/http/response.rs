@@ -6,16 +6,25 @@ use std::io::Write as _;
 use time::OffsetDateTime;
 use tungstenite::handshake::derive_accept_key;
 
+use super::Page;
+
 /// The page needs nothing from elsewhere, and nobody may frame it.
-const PAGE_FIELDS: &str = "Cache-Control: no-cache\r\n\
-    X-Content-Type-Options: nosniff\r\n\
+const PAGE_FIELDS: &str = "X-Content-Type-Options: nosniff\r\n\
     Referrer-Policy: no-referrer\r\n\
     Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; \
     connect-src 'self' ws: wss:; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n";
 
+/// Who may load a page's files, and for how long they may be kept: RFC 9111 section 5.2.2.
+pub(super) const PRIVATE: &str = "Cache-Control: no-cache\r\n";
+/// The same of a file that pages of all origins may load.
+pub(super) const SHARED: &str = "Cache-Control: no-cache\r\nAccess-Control-Allow-Origin: *\r\n";
+/// The same of one version of such a file, which never changes: RFC 8246.
+pub(super) const SHARED_FOR_GOOD: &str = "Cache-Control: public, max-age=31536000, immutable\r\n\
+    Access-Control-Allow-Origin: *\r\n";
+
 /// Writes that the client already has a page: RFC 9110 section 15.4.5.
-pub(super) fn write_known_page(response: &mut Vec<u8>, etag: &str, unix_time: i64) {
+pub(super) fn write_known_page(response: &mut Vec<u8>, etag: &str, fields: &str, unix_time: i64) {
     let date = date(unix_time);
     append(
         response,
@@ -24,7 +33,7 @@ pub(super) fn write_known_page(response: &mut Vec<u8>, etag: &str, unix_time: i6
              Date: {date}\r\n\
              ETag: {etag}\r\n\
              Connection: close\r\n\
-             {PAGE_FIELDS}\r\n"
+             {fields}{PAGE_FIELDS}\r\n"
         ),
     );
 }
@@ -32,18 +41,18 @@ pub(super) fn write_known_page(response: &mut Vec<u8>, etag: &str, unix_time: i6
 /// Writes a page; the response to a HEAD has no body.
 pub(super) fn write_page(
     response: &mut Vec<u8>,
-    etag: &str,
-    content_type: &str,
-    body: &str,
+    page: &Page,
+    fields: &str,
     is_head: bool,
     unix_time: i64,
 ) {
+    let etag = &page.etag;
     write(
         response,
         "200 OK",
-        &format!("ETag: {etag}\r\n{PAGE_FIELDS}"),
-        content_type,
-        body,
+        &format!("ETag: {etag}\r\n{fields}{PAGE_FIELDS}"),
+        page.content_type,
+        &page.body,
         is_head,
         unix_time,
     );

@@ -5,7 +5,7 @@ use std::hash::BuildHasher as _;
 use foldhash::fast::FixedState;
 
 use super::limits::HEAD_BYTES_MAX;
-use super::{Origin, Webhook};
+use super::{Origin, Webhook, response};
 use crate::update::FeedId;
 
 /// What stands where on the public port.
@@ -47,6 +47,8 @@ pub struct Page {
     pub body: String,
     /// The value of the header field ETag: the same body has the same on all servers.
     pub(super) etag: String,
+    /// The version of this file, where pages of all origins may load it.
+    shared: Option<&'static str>,
 }
 
 impl Page {
@@ -58,6 +60,30 @@ impl Page {
             content_type,
             etag: format!("\"{hash:016x}\""),
             body,
+            shared: None,
+        }
+    }
+
+    /// A file that pages of all origins may load. Who asks for it with this version in the query,
+    /// as in `/file.js?v=1.2.3`, may keep it for good.
+    pub fn shared(self, version: &'static str) -> Self {
+        Self {
+            shared: Some(version),
+            ..self
+        }
+    }
+
+    /// Who may load it and for how long it may be kept, as whole lines of a head.
+    pub(super) fn fields(&self, query: &str) -> &'static str {
+        let is_version = |version| {
+            query
+                .split('&')
+                .any(|part| part.strip_prefix("v=") == Some(version))
+        };
+        match self.shared {
+            None => response::PRIVATE,
+            Some(version) if is_version(version) => response::SHARED_FOR_GOOD,
+            Some(_) => response::SHARED,
         }
     }
 }

@@ -10,7 +10,7 @@ fn site() -> Site {
         feeds: vec!["/".to_owned(), "/dev/".to_owned()],
         pages: vec![
             page("/", "text/html", "<p>the page</p>"),
-            page("/bugzfeed.js", "text/javascript", "the script"),
+            page("/bugzfeed.js", "text/javascript", "the script").shared("1.2.3"),
         ],
         webhooks: vec![Webhook {
             path: "/webhook".to_owned(),
@@ -341,6 +341,32 @@ fn what_belongs_to_the_page_stands_below_each_feed() {
     for path in ["/devbugzfeed.js", "/x/bugzfeed.js", "/dev/dev/bugzfeed.js"] {
         assert!(get(path).starts_with("HTTP/1.1 404 "), "{path}");
     }
+}
+
+#[test]
+fn pages_of_all_origins_may_load_the_script_and_keep_a_version_of_it() {
+    let head = |target: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        answered(&site(), &request, false).1
+    };
+    let everybody = "Access-Control-Allow-Origin: *\r\n";
+    let for_good = "Cache-Control: public, max-age=31536000, immutable\r\n";
+    for target in ["/bugzfeed.js?v=1.2.3", "/dev/bugzfeed.js?a=1&v=1.2.3"] {
+        assert!(head(target).contains(everybody), "{target}");
+        assert!(head(target).contains(for_good), "{target}");
+    }
+    for target in ["/bugzfeed.js", "/bugzfeed.js?v=1.2.4", "/bugzfeed.js?v="] {
+        assert!(head(target).contains(everybody), "{target}");
+        assert!(
+            head(target).contains("Cache-Control: no-cache\r\n"),
+            "{target}"
+        );
+    }
+    assert!(
+        !head("/?v=1.2.3").contains(everybody),
+        "the page is nobody else's"
+    );
+    assert!(head("/?v=1.2.3").contains("Cache-Control: no-cache\r\n"));
 }
 
 #[test]

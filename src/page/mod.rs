@@ -1,5 +1,5 @@
-//! The page that the server shows at `/`: built in, in three files, with nothing from elsewhere.
-//! Knows no server.
+//! The page that the server shows at `/`, and the client in JavaScript that others can load from
+//! here, too: built in, with nothing from elsewhere. Knows no server.
 
 use crate::http::Page;
 use crate::protocol::VERSION;
@@ -16,12 +16,17 @@ pub(crate) fn pages(bugzilla: &str) -> Vec<Page> {
             "text/css; charset=utf-8",
             include_str!("bugzfeed.css").to_owned(),
         ),
-        Page::new(
+        script("/page.js", include_str!("page.js")),
+        script(
             "/bugzfeed.js",
-            "text/javascript; charset=utf-8",
-            include_str!("bugzfeed.js").to_owned(),
-        ),
+            include_str!("../../docs/clients/js/bugzfeed.js"),
+        )
+        .shared(VERSION),
     ]
+}
+
+fn script(path: &str, body: &str) -> Page {
+    Page::new(path, "text/javascript; charset=utf-8", body.to_owned())
 }
 
 /// Escapes a text for an attribute in double quotes.

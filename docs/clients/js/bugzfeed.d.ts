@@ -1,0 +1,82 @@
+/** A change of a bug. */
+export interface Update {
+  bug: number;
+  /** UTC, without `Z`: Bugzilla's `last_change_time` less its last character. */
+  when: string;
+}
+
+export type State = "connecting" | "live" | "waiting" | "closed";
+
+export interface Options {
+  /** Closes the feed when it aborts. */
+  signal?: AbortSignal;
+  /** The class of WebSockets; by default the platform's, and in Node.js before 22 one that is brought along. */
+  WebSocket?: new (url: string) => unknown;
+  /** The longest first pause before a new attempt, in ms; 500. Each pause is random between 0 and 1.5 times the longest before. */
+  retryFirst?: number;
+  /** The longest pause of all, in ms; 30,000. */
+  retryMax?: number;
+  /** After how much silence the server is asked whether it is there, in ms; 30,000. */
+  silenceMax?: number;
+  /** How long it may take to connect, and to answer, in ms; 15,000. */
+  answerMax?: number;
+}
+
+export interface SubscribeOptions {
+  /** Also hands over what changed at this time or later. Take it from Bugzilla: the newest `last_change_time` that you know. */
+  since?: string | Date | null;
+  /** Closes the subscription when it aborts. */
+  signal?: AbortSignal;
+}
+
+/** Updates of the past may be missing for these bugs: ask Bugzilla itself once what became of them. */
+export interface IncompleteEvent extends Event {
+  readonly bugs: readonly number[];
+  readonly since: string;
+}
+
+/** The server refused to subscribe these bugs; their subscription has ended. */
+export interface RefusedEvent extends Event {
+  readonly bugs: readonly number[];
+  readonly reason: string;
+}
+
+export interface BugzfeedEvents {
+  /** `state` has changed, or another attempt is due at another time. */
+  state: Event;
+  incomplete: IncompleteEvent;
+  refused: RefusedEvent;
+}
+
+/** One feed of a server, over all its connections. */
+export class Bugzfeed extends EventTarget {
+  /** The address may begin with ws:, wss:, http: or https:, and be relative in a browser. */
+  constructor(url: string | URL, options?: Options);
+  readonly url: string;
+  readonly state: State;
+  /** When the next attempt is due, as Date.now() counts; null unless waiting. */
+  readonly retryAt: number | null;
+  /** How the last connection ended; `wasOpen` is false where none came about. */
+  readonly lost: { code: number; reason: string; wasOpen: boolean } | null;
+  readonly serverVersion: string | null;
+  /** All bugs that are subscribed, ascending. */
+  readonly bugs: number[];
+  subscribe(bugs: number | string | Iterable<number | string>, onUpdate: (update: Update) => void, options?: SubscribeOptions): Subscription;
+  subscribe(bugs: number | string | Iterable<number | string>, options?: SubscribeOptions): Subscription;
+  /** Ends a wait, or looks whether the connection is alive. Browsers' own signs that network or reader are back do this, too. */
+  wake(): void;
+  close(): void;
+  addEventListener<K extends keyof BugzfeedEvents>(type: K, listener: (event: BugzfeedEvents[K]) => void, options?: boolean | AddEventListenerOptions): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
+}
+
+/** Some bugs of a feed. Without a callback, iterate over it; leaving the loop closes it. */
+export interface Subscription extends AsyncIterable<Update> {
+  readonly bugs: readonly number[];
+  /**
+   * Settles once the server has subscribed the bugs and sent what was missed: from then on nothing is missed without an event
+   * `incomplete`. `complete` is undefined where no `since` was given. Rejects when the server refuses, or at close().
+   */
+  readonly ready: Promise<{ complete: boolean | undefined }>;
+  close(): void;
+}
