@@ -144,9 +144,10 @@ fn dispatch(
         } if !is_upgrade => {
             let fields = page.fields(head.query());
             if head.has_entity_tag(&page.etag) {
-                response::write_known_page(response, &page.etag, fields, unix_time);
+                response::write_known_page(response, &fields, unix_time);
             } else {
-                response::write_page(response, page, fields, is_head, unix_time);
+                let (kind, body) = (page.content_type, &page.body);
+                response::write_page(response, &fields, kind, body, is_head, unix_time);
             }
             Ok(Outcome::Answered)
         }

@@ -6,8 +6,6 @@ use std::io::Write as _;
 use time::OffsetDateTime;
 use tungstenite::handshake::derive_accept_key;
 
-use super::Page;
-
 /// The page needs nothing from elsewhere, and nobody may frame it.
 const PAGE_FIELDS: &str = "X-Content-Type-Options: nosniff\r\n\
     Referrer-Policy: no-referrer\r\n\
@@ -15,44 +13,36 @@ const PAGE_FIELDS: &str = "X-Content-Type-Options: nosniff\r\n\
     connect-src 'self' ws: wss:; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n";
 
-/// Who may load a page's files, and for how long they may be kept: RFC 9111 section 5.2.2.
-pub(super) const PRIVATE: &str = "Cache-Control: no-cache\r\n";
-/// The same of a file that pages of all origins may load.
-pub(super) const SHARED: &str = "Cache-Control: no-cache\r\nAccess-Control-Allow-Origin: *\r\n";
-/// The same of one version of such a file, which never changes: RFC 8246.
-pub(super) const SHARED_FOR_GOOD: &str = "Cache-Control: public, max-age=31536000, immutable\r\n\
-    Access-Control-Allow-Origin: *\r\n";
-
-/// Writes that the client already has a page: RFC 9110 section 15.4.5.
-pub(super) fn write_known_page(response: &mut Vec<u8>, etag: &str, fields: &str, unix_time: i64) {
+/// Writes that the client already has a page: RFC 9110 section 15.4.5. `fields` are the page's own,
+/// as whole lines.
+pub(super) fn write_known_page(response: &mut Vec<u8>, fields: &str, unix_time: i64) {
     let date = date(unix_time);
     append(
         response,
         format_args!(
             "HTTP/1.1 304 Not Modified\r\n\
              Date: {date}\r\n\
-             ETag: {etag}\r\n\
              Connection: close\r\n\
              {fields}{PAGE_FIELDS}\r\n"
         ),
     );
 }
 
-/// Writes a page; the response to a HEAD has no body.
+/// Writes a page, with fields of its own as whole lines; the response to a HEAD has no body.
 pub(super) fn write_page(
     response: &mut Vec<u8>,
-    page: &Page,
     fields: &str,
+    content_type: &str,
+    body: &str,
     is_head: bool,
     unix_time: i64,
 ) {
-    let etag = &page.etag;
     write(
         response,
         "200 OK",
-        &format!("ETag: {etag}\r\n{fields}{PAGE_FIELDS}"),
-        page.content_type,
-        &page.body,
+        &format!("{fields}{PAGE_FIELDS}"),
+        content_type,
+        body,
         is_head,
         unix_time,
     );

@@ -5,8 +5,16 @@ use std::hash::BuildHasher as _;
 use foldhash::fast::FixedState;
 
 use super::limits::HEAD_BYTES_MAX;
-use super::{Origin, Webhook, response};
+use super::{Origin, Webhook};
 use crate::update::FeedId;
+
+/// Who may load a page's files, and for how long they may be kept: RFC 9111 section 5.2.2.
+const PRIVATE: &str = "Cache-Control: no-cache\r\n";
+/// The same of a file that pages of all origins may load.
+const SHARED: &str = "Cache-Control: no-cache\r\nAccess-Control-Allow-Origin: *\r\n";
+/// The same of one version of such a file, which never changes: RFC 8246.
+const SHARED_FOR_GOOD: &str = "Cache-Control: public, max-age=31536000, immutable\r\n\
+    Access-Control-Allow-Origin: *\r\n";
 
 /// What stands where on the public port.
 #[derive(Debug)]
@@ -73,18 +81,18 @@ impl Page {
         }
     }
 
-    /// Who may load it and for how long it may be kept, as whole lines of a head.
-    pub(super) fn fields(&self, query: &str) -> &'static str {
+    /// Its tag, who may load it and for how long it may be kept, as whole lines of a head.
+    pub(super) fn fields(&self, query: &str) -> String {
         let is_version = |version| {
-            query
-                .split('&')
-                .any(|part| part.strip_prefix("v=") == Some(version))
+            let mut parts = query.split('&');
+            parts.any(|part| part.strip_prefix("v=") == Some(version))
         };
-        match self.shared {
-            None => response::PRIVATE,
-            Some(version) if is_version(version) => response::SHARED_FOR_GOOD,
-            Some(_) => response::SHARED,
-        }
+        let rules = match self.shared {
+            None => PRIVATE,
+            Some(version) if is_version(version) => SHARED_FOR_GOOD,
+            Some(_) => SHARED,
+        };
+        format!("ETag: {}\r\n{rules}", self.etag)
     }
 }
 

@@ -16,6 +16,8 @@ use crate::support::server::PATIENCE;
 pub enum Language {
     /// bugzfeed.js, in Node.js.
     JavaScript,
+    /// The client in Python, with asyncio.
+    Python,
 }
 
 /// A running client. Killed when the test ends.
@@ -162,6 +164,7 @@ impl Language {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
         let (program, script) = match self {
             Language::JavaScript => ("node", "driver.mjs"),
+            Language::Python => ("/usr/bin/python3", "driver.py"),
         };
         let mut command = Command::new(program);
         command.arg(format!("{folder}/{script}"));

@@ -1,6 +1,7 @@
 //! The clients in docs/clients: each promise of theirs, held against a real server behind a proxy
 //! that misbehaves. All tests run for each client alike.
 
+mod blocking;
 mod driver;
 mod misbehaving;
 mod promises;
@@ -13,6 +14,7 @@ fn the_packages_have_the_version_of_the_server() {
     let version = env!("CARGO_PKG_VERSION");
     let packages = [
         ("js/package.json", format!("\"version\": \"{version}\"")),
+        ("python/pyproject.toml", format!("version = \"{version}\"")),
         ("js/README.md", format!("/bugzfeed.js?v={version}")),
     ];
     for (file, text) in packages {

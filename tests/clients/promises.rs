@@ -116,6 +116,12 @@ macro_rules! for_each_client {
             fn in_javascript() {
                 run(Language::JavaScript);
             }
+
+            #[test]
+            #[ignore = "needs Python's websockets: run tests/run"]
+            fn in_python() {
+                run(Language::Python);
+            }
         })*
     };
 }

@@ -31,13 +31,13 @@ export interface SubscribeOptions {
 
 /** Updates of the past may be missing for these bugs: ask Bugzilla itself once what became of them. */
 export interface IncompleteEvent extends Event {
-  readonly bugs: readonly number[];
+  readonly bugs: readonly number[] | "*";
   readonly since: string;
 }
 
 /** The server refused to subscribe these bugs; their subscription has ended. */
 export interface RefusedEvent extends Event {
-  readonly bugs: readonly number[];
+  readonly bugs: readonly number[] | "*";
   readonly reason: string;
 }
 
@@ -59,8 +59,9 @@ export class Bugzfeed extends EventTarget {
   /** How the last connection ended; `wasOpen` is false where none came about. */
   readonly lost: { code: number; reason: string; wasOpen: boolean } | null;
   readonly serverVersion: string | null;
-  /** All bugs that are subscribed, ascending. */
+  /** All bugs that are subscribed by their numbers, ascending. */
   readonly bugs: number[];
+  /** `bugs` may be "*", all bugs, where the server has the option `--firehose`. */
   subscribe(bugs: number | string | Iterable<number | string>, onUpdate: (update: Update) => void, options?: SubscribeOptions): Subscription;
   subscribe(bugs: number | string | Iterable<number | string>, options?: SubscribeOptions): Subscription;
   /** Ends a wait, or looks whether the connection is alive. Browsers' own signs that network or reader are back do this, too. */
@@ -72,7 +73,8 @@ export class Bugzfeed extends EventTarget {
 
 /** Some bugs of a feed. Without a callback, iterate over it; leaving the loop closes it. */
 export interface Subscription extends AsyncIterable<Update> {
-  readonly bugs: readonly number[];
+  /** Ascending; ["*"] for all. */
+  readonly bugs: readonly (number | "*")[];
   /**
    * Settles once the server has subscribed the bugs and sent what was missed: from then on nothing is missed without an event
    * `incomplete`. `complete` is undefined where no `since` was given. Rejects when the server refuses, or at close().

@@ -27,6 +27,8 @@ const CLOCK_MARGIN_MS = 60_000;
 // A time further ahead than this is a mistake of somebody, and no time to resume from: a server would believe it no more.
 const AHEAD_MAX_MS = 86_400_000;
 const BUG_MAX = 2 ** 31 - 1;
+// All bugs, where the server offers them.
+const ALL = "*";
 const BEFORE_ALL = "1970-01-01T00:00:00";
 
 /** One feed of a server, over all its connections. The types stand in bugzfeed.d.ts. */
@@ -57,8 +59,6 @@ export class Bugzfeed extends EventTarget {
   #isFlushDue = false;
   // Commands without a reply, oldest first. Only the order, which the server keeps, ties a reply to its command.
   #unanswered = [];
-  // How many batches of subscriptions may still bring updates that were handed over before.
-  #replays = 0;
   // Where to resume what is settled: all that arrived up to this time has been handed over.
   #newest = null;
 
@@ -104,12 +104,12 @@ export class Bugzfeed extends EventTarget {
     return this.#version;
   }
 
-  /** All bugs that are subscribed, ascending. */
+  /** All bugs that are subscribed by their numbers, ascending. */
   get bugs() {
-    return [...this.#wantsOf.keys()].sort((a, b) => a - b);
+    return [...this.#wantsOf.keys()].filter((bug) => bug !== ALL).sort((a, b) => a - b);
   }
 
-  /** Calls onUpdate for each change to these bugs from now on, or from `since` on. Without onUpdate, iterate over what this returns. */
+  /** Calls onUpdate for each change to these bugs ("*": to all) from now on, or from `since` on. Without onUpdate, iterate over what this returns. */
   subscribe(bugs, onUpdate, options) {
     if (typeof onUpdate !== "function") [onUpdate, options] = [null, onUpdate];
     if (this.#state === "closed") throw new Error("the feed is closed");
@@ -190,7 +190,6 @@ export class Bugzfeed extends EventTarget {
     this.#isOpen = false;
     this.#answerDue = Infinity;
     this.#unanswered = [];
-    this.#replays = 0;
     this.#dropped.clear();
     for (const want of this.#wants) want.isSent = false;
     if (wasOpen && performance.now() - this.#openedAt >= STEADY_MS) this.#failures = 0;
@@ -259,37 +258,28 @@ export class Bugzfeed extends EventTarget {
     });
   }
 
-  // Tells the server what it does not know yet, in at most five messages, however many subscriptions there are.
+  // Tells the server what it does not know yet, in a few messages, however many subscriptions there are.
   #flush() {
     const dropped = [...this.#dropped].filter((bug) => !this.#wantsOf.has(bug));
     this.#dropped.clear();
-    if (dropped.length > 0) this.#send({ command: "unsubscribe", bugs: dropped });
+    for (const bugs of asArguments(dropped)) this.#send({ command: "unsubscribe", bugs });
     const unsent = [...this.#wants].filter((want) => !want.isSent);
     if (unsent.length === 0) return;
     const batch = { wants: unsent, watermark: null, sentAt: Date.now() };
-    const settled = unsent.filter((want) => want.isSettled);
     const past = unsent.filter((want) => !want.isSettled && want.since);
-    const fresh = unsent.filter((want) => !want.isSettled && !want.since);
-    this.#replays += 1;
-    this.#sendSubscribe(batch, settled, this.#newest);
+    this.#sendSubscribe(batch, unsent.filter((want) => want.isSettled), this.#newest);
     this.#sendSubscribe(batch, past, past.map((want) => want.since).sort()[0]);
-    this.#sendSubscribe(batch, fresh, null);
+    this.#sendSubscribe(batch, unsent.filter((want) => !want.isSettled && !want.since), null);
     // The updates that were missed follow their reply at once, so the next reply marks their end.
-    if (fresh.length === 0) this.#send({ command: "version" }, () => this.#settle(batch));
+    this.#send({ command: "version" }, () => this.#settle(batch));
   }
 
   #sendSubscribe(batch, wants, since) {
-    if (wants.length === 0) return;
-    const bugs = [...new Set(wants.flatMap((want) => want.bugs))];
     for (const want of wants) want.isSent = true;
-    // What others who want the same bugs have got may come again, too.
-    if (since) for (const bug of bugs) for (const want of this.#wantsOf.get(bug)) want.expectRepeats();
-    const command = { command: "subscribe", bugs, ...(since ? { since } : { watermark: true }) };
-    this.#send(command, (reply) => {
-      if (reply.result === "error") for (const want of wants) this.#refuse(want, reply.error);
-      else this.#subscribed(reply, batch, bugs, since);
-      if (!since) this.#settle(batch);
-    });
+    for (const bugs of asArguments(new Set(wants.flatMap((want) => want.bugs)))) {
+      const command = { command: "subscribe", bugs, ...(since ? { since } : { watermark: true }) };
+      this.#send(command, (reply) => this.#subscribed(reply, batch, bugs, since));
+    }
   }
 
   #drop(want) {
@@ -322,16 +312,25 @@ export class Bugzfeed extends EventTarget {
   #receiveUpdate({ bug, when }) {
     this.#resumeFrom(when);
     // It may have been sent before the server had read our unsubscribe.
-    for (const want of [...(this.#wantsOf.get(bug) ?? [])]) want.receive(bug, when);
+    for (const key of [bug, ALL]) for (const want of [...(this.#wantsOf.get(key) ?? [])]) want.receive(bug, when);
   }
 
   #subscribed(reply, batch, bugs, since) {
+    const wants = new Set([bugs].flat().flatMap((bug) => [...(this.#wantsOf.get(bug) ?? [])]));
+    if (reply.result === "error") {
+      for (const want of wants) if (batch.wants.includes(want)) this.#refuse(want, reply.error);
+      return;
+    }
     // Null is the place of a feed in which nothing has happened yet.
     if (reply.watermark !== undefined) batch.watermark = reply.watermark ?? BEFORE_ALL;
     if (!since) return;
-    const missed = bugs.filter((bug) => this.#wantsOf.has(bug));
-    for (const want of batch.wants) if (want.since) want.isComplete = reply.complete === true;
-    if (reply.complete !== true && missed.length > 0) this.#report("incomplete", { bugs: missed, since });
+    const isComplete = reply.complete === true;
+    for (const want of wants) {
+      if (want.since && !want.isSettled) want.isComplete = isComplete && want.isComplete !== false;
+      // What those have got who were there before may come again, too.
+      want.expectRepeats();
+    }
+    if (!isComplete && wants.size > 0) this.#report("incomplete", { bugs: bugs === ALL ? ALL : bugs.filter((bug) => this.#wantsOf.has(bug)), since });
   }
 
   // All that was missed has come: what follows is new, even if it looks like what came before.
@@ -340,14 +339,13 @@ export class Bugzfeed extends EventTarget {
     if (watermark !== null) this.#resumeFrom(watermark);
     else this.#newest ??= clock;
     for (const want of wants) if (this.#wants.has(want)) want.settle();
-    this.#replays -= 1;
-    if (this.#replays === 0) for (const want of this.#wants) want.repeats.clear();
+    for (const want of this.#wants) want.repeats.clear();
   }
 
   #refuse(want, reason) {
     want.refuse(new Error(`the server refused to subscribe: ${reason}`));
     this.#drop(want);
-    this.#report("refused", { bugs: want.bugs, reason });
+    this.#report("refused", { bugs: want.bugs[0] === ALL ? ALL : want.bugs, reason });
   }
 
   #resumeFrom(when) {
@@ -497,13 +495,20 @@ function feedUrl(text) {
 }
 
 function bugIds(bugs) {
+  if (bugs === ALL) return [ALL];
   const given = ["number", "string"].includes(typeof bugs) ? [bugs] : [...bugs];
   const ids = new Set(given.map((bug) => (typeof bug === "string" && /^\d+$/.test(bug) ? Number(bug) : bug)));
   for (const id of ids) {
-    if (!Number.isInteger(id) || id < 1 || id > BUG_MAX) throw new TypeError(`${String(id)} is no bug: accepted are 1 to ${BUG_MAX}`);
+    if (!Number.isInteger(id) || id < 1 || id > BUG_MAX) throw new TypeError(`${String(id)} is no bug; accepted are 1 to ${BUG_MAX}, and "*" for all`);
   }
   if (ids.size === 0) throw new TypeError("subscribe takes at least one bug");
   return [...ids].sort((a, b) => a - b);
+}
+
+// The values of `bugs` in commands: all bugs are no part of a list.
+function asArguments(bugs) {
+  const ids = [...bugs].filter((bug) => bug !== ALL);
+  return [...(ids.length > 0 ? [ids] : []), ...(ids.length < [...bugs].length ? [ALL] : [])];
 }
 
 // `since` in the one form in which times compare as texts: 2014-04-03T21:13:45.
