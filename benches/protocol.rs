@@ -1,7 +1,7 @@
 //! What a message costs that is read or written, and an upgrade.
 
 use bugzfeed::frame;
-use bugzfeed::http::{self, Site};
+use bugzfeed::http::{self, Room, Site};
 use bugzfeed::protocol;
 use bugzfeed::update::{BugId, Update, When};
 use divan::{Bencher, black_box};
@@ -70,6 +70,6 @@ fn shake_hands(bencher: Bencher<'_, '_>) {
     let mut response = Vec::new();
     bencher.bench_local(|| {
         response.clear();
-        http::respond(&site, black_box(request), false, 0, &mut response)
+        http::respond(&site, black_box(request), Room::Free, 0, &mut response)
     });
 }

@@ -12,7 +12,7 @@
 //!
 //! - What all speak of: [`update`], [`moment`], [`post`], [`promise`], `duration`, `failure`.
 //! - One feed, without any I/O: [`protocol`], [`subscriptions`], [`history`], [`hub`].
-//! - Bytes of clients, without any I/O: [`frame`], [`http`], `record`, [`secure`], `page`, `turn`.
+//! - Bytes of clients, without any I/O: [`frame`], [`http`], `record`, [`secure`], `page`, `proxy`, `turn`.
 //! - All clients, with the stream and the time passed in: [`connection`], [`server`].
 //! - The loop: `reactor`, [`inbox`], `memory`.
 //! - Where updates come from: [`source`], by [`database`], `amqp`, `pulse` and [`bugzilla`].
@@ -53,6 +53,7 @@ mod page;
 pub mod post;
 pub mod promise;
 pub mod protocol;
+mod proxy;
 mod pulse;
 mod reactor;
 mod record;

@@ -418,6 +418,14 @@ fn a_wrong_setting_is_named_with_what_is_accepted() {
             &["--feed names the path /a/ twice"],
         ),
         (
+            &["serve", "--proxy-protocol"],
+            &["--proxy-protocol", "--trusted-proxy"],
+        ),
+        (
+            &["serve", "--trusted-proxy", "10.0.0.1/8"],
+            &["--trusted-proxy", "accepted are 10.0.0.0/8"],
+        ),
+        (
             &["serve", "--ping", "5"],
             &["--ping", "'5' is no duration", "30s"],
         ),

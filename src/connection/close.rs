@@ -15,6 +15,10 @@ pub(crate) enum CloseReason {
     TlsError,
     /// A plain HTTP request, or a refused upgrade, has its response.
     Answered,
+    /// It was to begin with a PROXY header, and did not.
+    NoProxyHeader,
+    /// Its address had so many connections beyond the limit that it was not even told so.
+    Crowded,
     /// Its post was answered, and no other request came in time.
     Idle,
     /// The client broke RFC 6455.
@@ -51,6 +55,8 @@ impl CloseReason {
             | CloseReason::CutOff
             | CloseReason::TlsError
             | CloseReason::Answered
+            | CloseReason::NoProxyHeader
+            | CloseReason::Crowded
             | CloseReason::Idle => None,
             CloseReason::ProtocolError => Some((1002, "protocol error")),
             CloseReason::InvalidData => Some((1007, "invalid UTF-8")),

@@ -40,6 +40,8 @@ pub trait Stream: Read + Write {
 /// answered may send another request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// A proxy is to say first who it is, and has not done so.
+    Proxied,
     /// Its request is not complete.
     Handshaking,
     /// Its post is with a source; the response follows. What comes meanwhile waits.
@@ -110,7 +112,7 @@ impl<S: Stream> Connection<S> {
     pub(crate) fn is_reading(&self) -> bool {
         matches!(
             self.phase,
-            Phase::Handshaking | Phase::Kept | Phase::Open | Phase::Lingering(_)
+            Phase::Proxied | Phase::Handshaking | Phase::Kept | Phase::Open | Phase::Lingering(_)
         )
     }
 
@@ -140,7 +142,9 @@ impl<S: Stream> Connection<S> {
     /// Panics where the connection's state contradicts itself; for tests.
     pub(crate) fn check_invariants(&self) {
         match self.phase {
-            Phase::Handshaking | Phase::Posting | Phase::Kept => assert_eq!(self.feed, None),
+            Phase::Proxied | Phase::Handshaking | Phase::Posting | Phase::Kept => {
+                assert_eq!(self.feed, None);
+            }
             Phase::Open => assert!(self.feed.is_some()),
             Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => {}
         }

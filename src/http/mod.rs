@@ -14,17 +14,20 @@ mod tests;
 mod upgrade;
 mod webhook;
 
+use core::net::IpAddr;
+
 use head::Head;
 use limits::FIELDS_MAX;
 use route::Route;
 
 pub use limits::HEAD_BYTES_MAX;
 pub use origin::Origin;
-pub(crate) use refusal::Refusal;
+pub use refusal::Refusal;
 pub use response::write_kept;
 pub use route::{Page, Site};
 pub use webhook::Webhook;
 
+use crate::proxy::{self, TrustedProxy};
 use crate::record::Alert;
 use crate::update::FeedId;
 
@@ -57,11 +60,19 @@ pub enum Outcome {
     },
     /// The response ends the connection.
     Answered,
-    /// The same, since the key of a post to a webhook is missing or wrong.
-    Unauthorized {
-        /// The feed that the webhook fills.
-        feed: FeedId,
-    },
+    /// The same, and the response says why the request gets nothing else.
+    Refused(Refusal),
+}
+
+/// Whether there is a place for another WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// There is.
+    Free,
+    /// The server has as many connections as it takes.
+    Full,
+    /// The client's address has as many as one may have.
+    FullForAddress,
 }
 
 /// Responds to the request at the start of `bytes`, once it is complete. A server that is full
@@ -70,7 +81,7 @@ pub enum Outcome {
 pub fn respond(
     site: &Site,
     bytes: &[u8],
-    is_full: bool,
+    room: Room,
     unix_time: i64,
     response: &mut Vec<u8>,
 ) -> Outcome {
@@ -79,7 +90,7 @@ pub fn respond(
     head.parse(bytes, site.head_bytes_max)
         .and_then(|is_complete| {
             if is_complete {
-                dispatch(site, &head, bytes, is_full, unix_time, response)
+                dispatch(site, &head, bytes, room, unix_time, response)
             } else {
                 Ok(Outcome::Incomplete)
             }
@@ -89,12 +100,34 @@ pub fn respond(
                 response.extend_from_slice(&Alert::HandshakeFailure.plain_record());
                 return Outcome::Answered;
             }
+            let refusal = match refusal {
+                Refusal::BadRequest(_) if proxy::is_begun(bytes) => Refusal::ProxyHeader,
+                refusal => refusal,
+            };
             refusal.write(response, head.is_method("HEAD"), unix_time);
-            match refusal {
-                Refusal::Unauthorized(feed) => Outcome::Unauthorized { feed },
-                _ => Outcome::Answered,
-            }
+            Outcome::Refused(refusal)
         })
+}
+
+/// The client of a request that came from `peer`, as far as those are believed who are `trusted`:
+/// see [`proxy::client`]. `None` where the head is not complete, or the request came by a Unix
+/// socket and nobody says from whom.
+pub(crate) fn client(
+    bytes: &[u8],
+    trusted: &[TrustedProxy],
+    peer: Option<IpAddr>,
+) -> Option<IpAddr> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut head = Head::new(&mut fields);
+    head.parse(bytes, usize::MAX)
+        .ok()
+        .filter(|&is_whole| is_whole)?;
+    proxy::client(
+        trusted,
+        peer,
+        head.values(proxy::X_FORWARDED_FOR),
+        head.values(proxy::FORWARDED),
+    )
 }
 
 /// Whether these bytes begin a TLS handshake: a client's first record, RFC 8446 section 5.1. It gets
@@ -109,7 +142,7 @@ fn dispatch(
     site: &Site,
     head: &Head<'_, '_>,
     bytes: &[u8],
-    is_full: bool,
+    room: Room,
     unix_time: i64,
     response: &mut Vec<u8>,
 ) -> Result<Outcome, Refusal> {
@@ -129,8 +162,10 @@ fn dispatch(
     match route {
         Route::Feed { feed, .. } if is_upgrade => {
             let key = upgrade::check(head, &site.origins)?;
-            if is_full {
-                return Err(Refusal::Full);
+            match room {
+                Room::Free => {}
+                Room::Full => return Err(Refusal::Full),
+                Room::FullForAddress => return Err(Refusal::TooManyFromAddress),
             }
             response::write_upgrade(response, key);
             Ok(Outcome::Upgraded {

@@ -8,9 +8,13 @@ use crate::update::FeedId;
 
 /// Why a request gets nothing but a status and a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// The request is no HTTP, or contradicts itself.
     BadRequest(&'static str),
+    /// A PROXY header comes from an address that is not believed, or where none is expected.
+    ProxyHeader,
+    /// The PROXY header is missing that a trusted proxy is to send.
+    NoProxyHeader,
     /// What was posted is no message about a bug.
     Unreadable,
     /// The key of the webhook of this feed is missing or wrong.
@@ -35,6 +39,8 @@ pub(crate) enum Refusal {
     HeadTooLarge(usize),
     /// The server has as many connections as it takes.
     Full,
+    /// The client's address has as many connections as one may have.
+    TooManyFromAddress,
     /// What was posted could not be kept; it should be posted again.
     NotKept,
 }
@@ -42,7 +48,10 @@ pub(crate) enum Refusal {
 impl Refusal {
     fn status(self) -> &'static str {
         match self {
-            Refusal::BadRequest(_) | Refusal::Unreadable => "400 Bad Request",
+            Refusal::BadRequest(_)
+            | Refusal::ProxyHeader
+            | Refusal::NoProxyHeader
+            | Refusal::Unreadable => "400 Bad Request",
             Refusal::Unauthorized(_) => "401 Unauthorized",
             Refusal::ForbiddenOrigin => "403 Forbidden",
             Refusal::NotFound => "404 Not Found",
@@ -51,6 +60,7 @@ impl Refusal {
             Refusal::LengthRequired => "411 Length Required",
             Refusal::BodyTooLarge => "413 Content Too Large",
             Refusal::UpgradeRequired | Refusal::UpgradeLost => "426 Upgrade Required",
+            Refusal::TooManyFromAddress => "429 Too Many Requests",
             Refusal::HeadTooLarge(_) => "431 Request Header Fields Too Large",
             Refusal::Full | Refusal::NotKept => "503 Service Unavailable",
         }
@@ -65,8 +75,10 @@ impl Refusal {
             Refusal::UpgradeRequired | Refusal::UpgradeLost => {
                 "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             }
-            Refusal::Full | Refusal::NotKept => "Retry-After: 30\r\n",
+            Refusal::Full | Refusal::TooManyFromAddress | Refusal::NotKept => "Retry-After: 30\r\n",
             Refusal::BadRequest(_)
+            | Refusal::ProxyHeader
+            | Refusal::NoProxyHeader
             | Refusal::Unreadable
             | Refusal::ForbiddenOrigin
             | Refusal::NotFound
@@ -94,6 +106,12 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::BadRequest(why) => f.write_str(why),
+            Refusal::ProxyHeader => f.write_str(
+                "No PROXY header is expected from this address (settings --proxy-protocol and --trusted-proxy).",
+            ),
+            Refusal::NoProxyHeader => f.write_str(
+                "From this address a PROXY header is expected first (settings --proxy-protocol and --trusted-proxy).",
+            ),
             Refusal::Unreadable => f.write_str("The body is no message of Bugzilla about a bug."),
             Refusal::Unauthorized(_) => f.write_str("The key is missing or wrong."),
             Refusal::ForbiddenOrigin => {
@@ -118,6 +136,9 @@ impl fmt::Display for Refusal {
             Refusal::Full => {
                 f.write_str("The server has as many connections as it takes; try again later.")
             }
+            Refusal::TooManyFromAddress => f.write_str(
+                "Your address has as many connections as one may have; close one, or try again later.",
+            ),
             Refusal::NotKept => f.write_str("The change could not be kept; post it again later."),
         }
     }

@@ -27,28 +27,22 @@ const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// The outcome, and the response as text.
-fn answered(site: &Site, request: &str, is_full: bool) -> (Outcome, String) {
+fn answered(site: &Site, request: &str, room: Room) -> (Outcome, String) {
     let mut response = Vec::new();
-    let outcome = respond(
-        site,
-        request.as_bytes(),
-        is_full,
-        784_111_777,
-        &mut response,
-    );
+    let outcome = respond(site, request.as_bytes(), room, 784_111_777, &mut response);
     (outcome, String::from_utf8(response).unwrap())
 }
 
 /// The status of the answer to [`UPGRADE`] with `from` replaced by `to`.
 fn status_with(from: &str, to: &str) -> String {
     assert!(UPGRADE.contains(from), "{from}");
-    let (_, response) = answered(&site(), &UPGRADE.replacen(from, to, 1), false);
+    let (_, response) = answered(&site(), &UPGRADE.replacen(from, to, 1), Room::Free);
     response.split("\r\n").next().unwrap_or_default().to_owned()
 }
 
 #[test]
 fn the_example_of_the_rfc_gets_the_answer_of_the_rfc() {
-    let (outcome, response) = answered(&site(), UPGRADE, false);
+    let (outcome, response) = answered(&site(), UPGRADE, Room::Free);
     assert_eq!(
         outcome,
         Outcome::Upgraded {
@@ -64,14 +58,14 @@ fn the_example_of_the_rfc_gets_the_answer_of_the_rfc() {
 fn a_head_may_come_in_any_pieces() {
     for length in 0..UPGRADE.len() {
         assert_eq!(
-            answered(&site(), &UPGRADE[..length], false),
+            answered(&site(), &UPGRADE[..length], Room::Free),
             (Outcome::Incomplete, String::new()),
             "{length}"
         );
     }
     let with_frames = format!("{UPGRADE}frames");
     assert_eq!(
-        answered(&site(), &with_frames, false).0,
+        answered(&site(), &with_frames, Room::Free).0,
         Outcome::Upgraded {
             feed: FeedId(0),
             head_bytes: UPGRADE.len()
@@ -93,7 +87,7 @@ fn each_feed_answers_at_its_path_with_and_without_the_slash_and_query() {
         let (outcome, _) = answered(
             &site(),
             &UPGRADE.replacen("GET /", &format!("GET {target}"), 1),
-            false,
+            Room::Free,
         );
         assert_eq!(
             outcome,
@@ -133,7 +127,7 @@ fn another_version_is_refused_with_the_one_that_is_spoken() {
     let (_, response) = answered(
         &site(),
         &UPGRADE.replace("Version: 13", "Version: 8"),
-        false,
+        Room::Free,
     );
     assert!(response.contains("\r\nSec-WebSocket-Version: 13\r\n"));
     assert_eq!(
@@ -177,7 +171,7 @@ fn a_client_of_tls_gets_an_alert() {
     let mut response = Vec::new();
     let hello = b"\x16\x03\x01\x02\x00\x01";
     assert_eq!(
-        respond(&site(), hello, false, 0, &mut response),
+        respond(&site(), hello, Room::Free, 0, &mut response),
         Outcome::Answered
     );
     assert_eq!(
@@ -190,7 +184,7 @@ fn a_client_of_tls_gets_an_alert() {
 fn an_endless_head_is_refused() {
     let long = format!("GET /?{} HTTP/1.1\r\n", "x".repeat(HEAD_BYTES_MAX));
     assert!(
-        answered(&site(), &long, false)
+        answered(&site(), &long, Room::Free)
             .1
             .starts_with("HTTP/1.1 431 ")
     );
@@ -199,7 +193,7 @@ fn an_endless_head_is_refused() {
         &("Host: a\r\n".to_owned() + &"X: y\r\n".repeat(FIELDS_MAX)),
     );
     assert!(
-        answered(&site(), &many, false)
+        answered(&site(), &many, Room::Free)
             .1
             .starts_with("HTTP/1.1 431 ")
     );
@@ -207,7 +201,7 @@ fn an_endless_head_is_refused() {
 
 #[test]
 fn plain_requests_get_pages() {
-    let get = |request: &str| answered(&site(), request, false).1;
+    let get = |request: &str| answered(&site(), request, Room::Free).1;
     assert!(get("GET / HTTP/1.1\r\nHost: a\r\n\r\n").ends_with("\r\n\r\n<p>the page</p>"));
     assert!(get("GET /dev HTTP/1.1\r\nHost: a\r\n\r\n").ends_with("\r\n\r\n<p>the page</p>"));
     assert!(get("GET /bugzfeed.js?v=1 HTTP/1.0\r\n\r\n").ends_with("\r\n\r\nthe script"));
@@ -227,7 +221,7 @@ fn a_post_to_a_webhook_is_taken_when_its_body_is_complete() {
     let head = "POST /webhook HTTP/1.1\r\nHost: a\r\nx-key: secret\r\nContent-Length: 4\r\n\r\n";
     for sent in ["", "b", "bod"] {
         assert_eq!(
-            answered(&site(), &format!("{head}{sent}"), false),
+            answered(&site(), &format!("{head}{sent}"), Room::Free),
             (Outcome::Receiving, String::new())
         );
     }
@@ -238,7 +232,7 @@ fn a_post_to_a_webhook_is_taken_when_its_body_is_complete() {
         keeps_connection: true,
     };
     assert_eq!(
-        answered(&site(), &format!("{head}body and more"), false),
+        answered(&site(), &format!("{head}body and more"), Room::Free),
         (posted("body", head.len() + 4), String::new())
     );
     let head = head.replace("Content-Length: 4", "Transfer-Encoding: Chunked");
@@ -246,13 +240,13 @@ fn a_post_to_a_webhook_is_taken_when_its_body_is_complete() {
         answered(
             &site(),
             &format!("{head}2\r\nbo\r\n2\r\ndy\r\n0\r\n"),
-            false
+            Room::Free
         ),
         (Outcome::Receiving, String::new())
     );
     let chunks = "2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n";
     assert_eq!(
-        answered(&site(), &format!("{head}{chunks}POST /"), false),
+        answered(&site(), &format!("{head}{chunks}POST /"), Room::Free),
         (posted("body", head.len() + chunks.len()), String::new())
     );
 }
@@ -263,7 +257,7 @@ fn a_client_may_say_that_its_post_is_the_last_one_on_the_connection() {
         let request = format!(
             "POST /webhook {version}\r\nHost: a\r\nX-Key: secret\r\n{field}Content-Length: 0\r\n\r\n"
         );
-        match answered(&site(), &request, false).0 {
+        match answered(&site(), &request, Room::Free).0 {
             Outcome::Posted {
                 keeps_connection, ..
             } => keeps_connection,
@@ -281,13 +275,16 @@ fn who_waits_for_a_word_before_the_body_gets_it_unless_the_post_is_refused() {
     let head = "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Key: secret\r\nContent-Length: 4\r\n\
         Expect: 100-Continue\r\n\r\n";
     let go_on = "HTTP/1.1 100 Continue\r\n\r\n".to_owned();
-    assert_eq!(answered(&site(), head, false), (Outcome::Receiving, go_on));
     assert_eq!(
-        answered(&site(), &format!("{head}b"), false),
+        answered(&site(), head, Room::Free),
+        (Outcome::Receiving, go_on)
+    );
+    assert_eq!(
+        answered(&site(), &format!("{head}b"), Room::Free),
         (Outcome::Receiving, String::new()),
         "it does not wait"
     );
-    let refused = answered(&site(), &head.replace("secret", "wrong"), false).1;
+    let refused = answered(&site(), &head.replace("secret", "wrong"), Room::Free).1;
     assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
 }
 
@@ -295,7 +292,7 @@ fn who_waits_for_a_word_before_the_body_gets_it_unless_the_post_is_refused() {
 fn a_page_that_the_browser_has_is_not_sent_again() {
     let get = |fields: &str| {
         let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-        answered(&site(), &request, false).1
+        answered(&site(), &request, Room::Free).1
     };
     let whole = get("");
     let etag = whole.split("ETag: ").nth(1).unwrap();
@@ -319,7 +316,7 @@ fn each_response_has_a_date_but_the_upgrade() {
         "GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\n",
         "GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n",
     ] {
-        let answer = answered(&site(), request, false).1;
+        let answer = answered(&site(), request, Room::Free).1;
         let date = "\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
         assert!(answer.contains(date), "{answer}");
     }
@@ -331,7 +328,7 @@ fn what_belongs_to_the_page_stands_below_each_feed() {
         answered(
             &site(),
             &format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"),
-            false,
+            Room::Free,
         )
         .1
     };
@@ -347,7 +344,7 @@ fn what_belongs_to_the_page_stands_below_each_feed() {
 fn pages_of_all_origins_may_load_the_script_and_keep_a_version_of_it() {
     let head = |target: &str| {
         let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
-        answered(&site(), &request, false).1
+        answered(&site(), &request, Room::Free).1
     };
     let everybody = "Access-Control-Allow-Origin: *\r\n";
     let for_good = "Cache-Control: public, max-age=31536000, immutable\r\n";
@@ -374,7 +371,7 @@ fn an_upgrade_that_a_proxy_has_removed_is_named() {
     let (_, answer) = answered(
         &site(),
         &UPGRADE.replace("Upgrade: WebSocket\r\n", ""),
-        false,
+        Room::Free,
     );
     assert!(
         answer.starts_with("HTTP/1.1 426 ")
@@ -421,12 +418,10 @@ fn a_post_that_a_webhook_cannot_take_is_refused_with_the_reason() {
         ("/webhook", "/webhook/", "404"),
     ] {
         assert!(post.contains(from));
-        let (outcome, response) = answered(&site(), &post.replacen(from, to, 1), false);
-        let expected = match status {
-            "401" => Outcome::Unauthorized { feed: FeedId(0) },
-            _ => Outcome::Answered,
-        };
-        assert_eq!(outcome, expected);
+        let (outcome, response) = answered(&site(), &post.replacen(from, to, 1), Room::Free);
+        let is_unauthorized = outcome == Outcome::Refused(Refusal::Unauthorized(FeedId(0)));
+        assert!(matches!(outcome, Outcome::Refused(_)));
+        assert_eq!(is_unauthorized, status == "401");
         assert!(
             response.starts_with(&format!("HTTP/1.1 {status} ")),
             "{from:?} → {to:?}: {response}"
@@ -436,9 +431,28 @@ fn a_post_that_a_webhook_cannot_take_is_refused_with_the_reason() {
 
 #[test]
 fn a_full_server_says_when_to_come_back() {
-    let (outcome, response) = answered(&site(), UPGRADE, true);
-    assert_eq!(outcome, Outcome::Answered);
+    let (outcome, response) = answered(&site(), UPGRADE, Room::Full);
+    assert_eq!(outcome, Outcome::Refused(Refusal::Full));
     assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("\r\nRetry-After: 30\r\n"));
+}
+
+#[test]
+fn an_address_with_too_many_connections_is_told_apart_from_a_full_server() {
+    let (outcome, response) = answered(&site(), UPGRADE, Room::FullForAddress);
+    assert_eq!(outcome, Outcome::Refused(Refusal::TooManyFromAddress));
+    assert!(response.starts_with("HTTP/1.1 429 ") && response.contains("\r\nRetry-After: 30\r\n"));
+}
+
+#[test]
+fn a_proxy_header_that_nobody_expects_is_named() {
+    for header in [
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
+        "\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c",
+    ] {
+        let (outcome, response) = answered(&site(), &format!("{header}{UPGRADE}"), Room::Free);
+        assert_eq!(outcome, Outcome::Refused(Refusal::ProxyHeader));
+        assert!(response.contains("setting"), "{response}");
+    }
 }
 
 #[test]
@@ -454,7 +468,7 @@ fn listed_origins_only_where_there_is_a_list() {
         answered(
             &site,
             &UPGRADE.replacen("\r\n\r\n", &format!("\r\n{origin}\r\n\r\n"), 1),
-            false,
+            Room::Free,
         )
         .1
     };

@@ -2,6 +2,7 @@
 //! the listeners. Knows nothing of what clients send.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use log::warn;
@@ -25,7 +26,9 @@ pub(super) struct Door {
     turns: Turns,
     /// When to accept again, where that is known.
     again_at: Option<Instant>,
-    pace: Pace,
+    when_short: Pace,
+    /// The pace at all times, where there is one.
+    pace: Option<Pace>,
     /// Whether fewer connections may wait than usual.
     has_short_backlog: bool,
 }
@@ -64,22 +67,37 @@ impl Turns {
 
 /// How fast newcomers are accepted while memory is short, mostly to be refused: the kernel gives
 /// the memory of closed connections back only after a while.
+const PER_SECOND_WHEN_SHORT: u32 = 320;
+
+/// How fast newcomers are accepted. Those beyond wait in the kernel's queue.
 struct Pace {
+    /// How many in each interval.
+    newcomers: u32,
+    interval: Duration,
     /// The end of the interval that runs.
     end: Instant,
     /// How many more are accepted in it.
-    left: usize,
+    left: u32,
 }
 
 impl Pace {
+    /// The shortest interval.
     const INTERVAL: Duration = Duration::from_millis(100);
-    const NEWCOMERS: usize = 32;
+
+    fn per_second(number: u32) -> Self {
+        let newcomers = number.div_ceil(10).max(1);
+        Self {
+            newcomers,
+            interval: (Duration::from_secs(1) * newcomers / number.max(1)).max(Self::INTERVAL),
+            end: Instant::now(),
+            left: 0,
+        }
+    }
 
     /// Admits one more, or returns when to try again.
-    fn admit(&mut self) -> Result<(), Instant> {
-        let now = Instant::now();
+    fn admit(&mut self, now: Instant) -> Result<(), Instant> {
         if self.end <= now {
-            (self.end, self.left) = (now + Self::INTERVAL, Self::NEWCOMERS);
+            (self.end, self.left) = (now + self.interval, self.newcomers);
         }
         self.left = self.left.checked_sub(1).ok_or(self.end)?;
         Ok(())
@@ -100,12 +118,15 @@ impl Door {
             turns: Turns::of(listeners.len()),
             listeners,
             again_at: None,
-            pace: Pace {
-                end: Instant::now(),
-                left: 0,
-            },
+            when_short: Pace::per_second(PER_SECOND_WHEN_SHORT),
+            pace: None,
             has_short_backlog: false,
         })
+    }
+
+    /// Accepts so many connections per second at most.
+    pub(super) fn set_pace(&mut self, per_second: u32) {
+        self.pace = Some(Pace::per_second(per_second));
     }
 
     /// To be called when connections wait at the listener with the number `at`.
@@ -160,20 +181,19 @@ impl Door {
                 return;
             }
             server.allow(budget.allowed(server.len(), now));
-            if budget.is_short()
-                && let Err(end) = self.pace.admit()
-            {
-                self.again_at = Some(end);
+            if let Err(again_at) = self.admit_one(budget.is_short()) {
+                self.again_at = Some(again_at);
                 return;
             }
             let accepted = self.listeners[at].accept();
             let is_empty = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
             self.turns.pass(at, accepted.as_ref().is_err_and(is_empty));
             match accepted {
-                Ok(Accepted::Plain(socket)) => admit(socket, server, registry, now),
-                Ok(Accepted::Tls(stream)) => {
+                Ok(Accepted::Plain(socket, peer)) => admit(socket, peer, server, registry, now),
+                Ok(Accepted::Tls(stream, peer)) => {
                     if let Some(session) = server.begin_session() {
-                        admit(Socket::Tls(stream, session), server, registry, now);
+                        let socket = Socket::Tls(stream, session);
+                        admit(socket, Some(peer), server, registry, now);
                     }
                 }
                 Err(error) if is_out_of_resources(&error) => {
@@ -185,6 +205,15 @@ impl Door {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Lets one more in, or returns when to try again.
+    fn admit_one(&mut self, is_short: bool) -> Result<(), Instant> {
+        let now = Instant::now();
+        if is_short {
+            self.when_short.admit(now)?;
+        }
+        self.pace.as_mut().map_or(Ok(()), |pace| pace.admit(now))
     }
 
     /// Lets fewer connections wait while memory is short.
@@ -201,8 +230,15 @@ impl Door {
 }
 
 /// Hands a connection to the server, and has the poll watch it.
-fn admit(socket: Socket, server: &mut Server<Socket>, registry: &Registry, now: Moment) {
+fn admit(
+    socket: Socket,
+    peer: Option<IpAddr>,
+    server: &mut Server<Socket>,
+    registry: &Registry,
+    now: Moment,
+) {
     let client = server.accept(socket, now);
+    server.introduce(client, peer, now);
     let Some(stream) = server.stream(client) else {
         return;
     };
@@ -225,6 +261,32 @@ fn is_out_of_resources(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pace_lets_so_many_in_each_second() {
+        for (per_second, seconds, expected) in
+            [(1, 10, 10), (7, 10, 70), (32, 10, 320), (5_000, 1, 5_000)]
+        {
+            let mut pace = Pace::per_second(per_second);
+            let began = Instant::now();
+            let (mut now, mut admitted) = (began, 0);
+            while now < began + Duration::from_secs(seconds) {
+                match pace.admit(now) {
+                    Ok(()) => admitted += 1,
+                    Err(again_at) => {
+                        assert!(again_at > now);
+                        now = again_at;
+                    }
+                }
+            }
+            // The first interval begins at once, and the last one may be cut off.
+            let burst = per_second.div_ceil(10);
+            assert!(
+                (expected..=expected + burst).contains(&admitted),
+                "{per_second} per second: {admitted} in {seconds} s"
+            );
+        }
+    }
 
     #[test]
     fn a_crowd_at_one_listener_keeps_nobody_out_at_another() {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
-use std::net::{Ipv6Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -135,27 +135,27 @@ impl Listener {
     pub(crate) fn accept(&self) -> io::Result<Accepted> {
         match self {
             Listener::Tcp(listener) => {
-                let (stream, _) = listener.accept()?;
-                Ok(Accepted::Plain(Socket::Tcp(stream)))
+                let (stream, peer) = listener.accept()?;
+                Ok(Accepted::Plain(Socket::Tcp(stream), Some(peer.ip())))
             }
             Listener::Tls(listener) => {
-                let (stream, _) = listener.accept()?;
-                Ok(Accepted::Tls(stream))
+                let (stream, peer) = listener.accept()?;
+                Ok(Accepted::Tls(stream, peer.ip()))
             }
             Listener::Unix(listener, _) => {
                 let (stream, _) = listener.accept()?;
-                Ok(Accepted::Plain(Socket::Unix(stream)))
+                Ok(Accepted::Plain(Socket::Unix(stream), None))
             }
         }
     }
 }
 
-/// A connection that was accepted.
+/// A connection that was accepted, with the address of the peer, which a Unix socket's has not.
 #[derive(Debug)]
 pub(crate) enum Accepted {
-    Plain(Socket),
+    Plain(Socket, Option<IpAddr>),
     /// It becomes a socket with its session.
-    Tls(TcpStream),
+    Tls(TcpStream, IpAddr),
 }
 
 impl Drop for Listener {

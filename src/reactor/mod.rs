@@ -117,6 +117,11 @@ impl Reactor {
         self.reload = Some(reload);
     }
 
+    /// Accepts so many connections per second at most.
+    pub(crate) fn accept_at_most(&mut self, per_second: u32) {
+        self.door.set_pace(per_second);
+    }
+
     /// Has what is posted for `feed` handed to a source.
     pub(crate) fn hand_posts_to(&mut self, feed: FeedId, posts: PostSender) {
         self.post_senders.push((feed, posts));

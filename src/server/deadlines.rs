@@ -84,6 +84,7 @@ impl<S: Stream> Server<S> {
         if self.has_too_much_memory() {
             self.connections.shrink_to_fit();
             self.hubs.iter_mut().for_each(Hub::shrink);
+            self.shrink_visitors();
         }
     }
 
@@ -118,8 +119,12 @@ impl<S: Stream> Server<S> {
             _ => u32::MAX,
         };
         match connection.phase {
-            Phase::Handshaking if self.waits(connection) => Due::In(limits.handshake),
-            Phase::Handshaking => left(limits.handshake).map_or(Due::Timeout, Due::In),
+            Phase::Proxied | Phase::Handshaking if self.waits(connection) => {
+                Due::In(limits.handshake)
+            }
+            Phase::Proxied | Phase::Handshaking => {
+                left(limits.handshake).map_or(Due::Timeout, Due::In)
+            }
             Phase::Posting => left(POST).map_or(Due::NotKept, Due::In),
             Phase::Kept => left(limits.handshake).map_or(Due::End(CloseReason::Idle), Due::In),
             Phase::Open if connection.is_pinged => left(limits.ping.saturating_add(limits.pong))
@@ -155,8 +160,9 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    fn refuse(&mut self, client: ClientId, refusal: Refusal, now: Moment) {
+    pub(super) fn refuse(&mut self, client: ClientId, refusal: Refusal, now: Moment) {
         let unix_time = self.unix_time;
+        self.note_refusal(refusal);
         self.reply(client, |response| refusal.write(response, false, unix_time));
         self.end(client, CloseReason::Answered, now);
     }

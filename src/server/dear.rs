@@ -67,7 +67,7 @@ impl<S: Stream> Server<S> {
 fn dear_in(phase: Phase) -> usize {
     match phase {
         Phase::Open => DEAR,
-        Phase::Handshaking | Phase::Kept => DEAR_NEWCOMER,
+        Phase::Proxied | Phase::Handshaking | Phase::Kept => DEAR_NEWCOMER,
         Phase::Posting | Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => usize::MAX,
     }
 }

@@ -88,6 +88,9 @@ impl<S: Stream> Server<S> {
                 self.end_session(session);
             }
             self.except_beyond(client);
+            if let Phase::Ended(reason) = connection.phase {
+                self.forget_visitor(client, reason);
+            }
             debug!("client {} ended: {:?}", client.0, connection.phase);
         }
         if self.has_too_much_memory() {

@@ -195,7 +195,8 @@ impl<S: Stream> Server<S> {
                     self.break_off(client, reason);
                 }
             }
-            Phase::Handshaking | Phase::Posting | Phase::Kept | Phase::Open | Phase::Ended(_) => {}
+            Phase::Proxied | Phase::Handshaking | Phase::Posting | Phase::Kept => {}
+            Phase::Open | Phase::Ended(_) => {}
         }
     }
 

@@ -86,10 +86,7 @@ impl<S: Stream> Server<S> {
                 }
                 Ok(bytes) => {
                     let received = &received[..bytes];
-                    match session {
-                        None => self.take_bytes(client, received, now),
-                        Some(session) => self.take_records(client, session, received, now),
-                    }
+                    self.take_received(client, received, now);
                     if bytes < received.len() && !is_ended {
                         return;
                     }
@@ -100,6 +97,16 @@ impl<S: Stream> Server<S> {
             }
         }
         self.leave_input(client);
+    }
+
+    /// Handles bytes as they have come from a client.
+    pub(super) fn take_received(&mut self, client: ClientId, bytes: &[u8], now: Moment) {
+        let connection = &self.connections[client.index()];
+        match connection.stream.session() {
+            _ if connection.phase == Phase::Proxied => self.take_header(client, bytes, now),
+            None => self.take_bytes(client, bytes, now),
+            Some(session) => self.take_records(client, session, bytes, now),
+        }
     }
 
     /// Puts off the rest of a client's input until all others have had their turn and its replies
@@ -178,7 +185,7 @@ impl<S: Stream> Server<S> {
             let step = match connection.phase {
                 Phase::Handshaking | Phase::Kept => self.shake_hands(client, rest, now),
                 Phase::Open => self.read_frame(client, rest, now),
-                Phase::Posting => return used,
+                Phase::Proxied | Phase::Posting => return used,
                 Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => return input.len(),
             };
             match step {
@@ -198,7 +205,8 @@ impl<S: Stream> Server<S> {
         if input.is_empty() {
             return Step::Used(0);
         }
-        let is_full = self.open >= self.connections_max() || self.drain.is_some();
+        self.recognize(client, input);
+        let room = self.room_for(client);
         let connection = &mut self.connections[client.index()];
         if connection.phase == Phase::Kept {
             connection.phase = Phase::Handshaking;
@@ -207,7 +215,7 @@ impl<S: Stream> Server<S> {
         let outcome = self
             .turn
             .reply(client, &mut connection.listing, |response| {
-                http::respond(&self.site, input, is_full, self.unix_time, response)
+                http::respond(&self.site, input, room, self.unix_time, response)
             });
         match outcome {
             Outcome::Incomplete => Step::Used(0),
@@ -219,8 +227,8 @@ impl<S: Stream> Server<S> {
                 self.end(client, CloseReason::Answered, now);
                 Step::Used(input.len())
             }
-            Outcome::Unauthorized { feed } => {
-                self.note_unauthorized(feed);
+            Outcome::Refused(refusal) => {
+                self.note_refusal(refusal);
                 self.end(client, CloseReason::Answered, now);
                 Step::Used(input.len())
             }

@@ -16,6 +16,7 @@ mod input;
 mod posts;
 mod room;
 mod secure;
+mod visitors;
 
 use slab::Slab;
 
@@ -28,6 +29,8 @@ use crate::secure::Sessions;
 use crate::subscriptions::ClientId;
 use crate::turn::{Place, Turn};
 use crate::update::{FeedId, Update};
+
+pub(crate) use visitors::AddressRules;
 
 /// The size of the one buffer that all clients' bytes are received in.
 const RECEIVED_BYTES_MAX: usize = 64 * 1024;
@@ -99,6 +102,8 @@ pub struct Server<S> {
     /// The TLS of those who connect by it.
     tls: Option<secure::Tls>,
     beyond: room::Beyond,
+    /// Who the clients are, where somebody wants to know.
+    visitors: Option<Box<visitors::Visitors>>,
     /// Bytes that have come from clients with something unfinished.
     grown: usize,
     /// Unix seconds.
@@ -130,6 +135,7 @@ impl<S: Stream> Server<S> {
             posts: posts::Posts::new(),
             tls: None,
             beyond: room::Beyond::default(),
+            visitors: None,
             grown: 0,
             unix_time: 0,
         }

@@ -73,9 +73,16 @@ impl<S: Stream> Server<S> {
         }
     }
 
+    /// A request was refused.
+    pub(super) fn note_refusal(&mut self, refusal: Refusal) {
+        if let Refusal::Unauthorized(feed) = refusal {
+            self.note_unauthorized(feed);
+        }
+    }
+
     /// A post was refused for its key. The first is logged, and then the tenth, the hundredth …:
     /// anybody can send them by the thousand.
-    pub(super) fn note_unauthorized(&mut self, feed: FeedId) {
+    fn note_unauthorized(&mut self, feed: FeedId) {
         let posts = &mut self.posts;
         posts.unauthorized += 1;
         if posts.unauthorized < posts.unauthorized_logged {

@@ -82,7 +82,11 @@ impl<S: Stream> Server<S> {
     /// may stay.
     fn passing(&self) -> impl Iterator<Item = ClientId> {
         let may_go = |client: &ClientId| match self.connections[client.index()].phase {
-            Phase::Handshaking | Phase::Kept | Phase::Lingering(_) | Phase::Leaving(_) => true,
+            Phase::Proxied
+            | Phase::Handshaking
+            | Phase::Kept
+            | Phase::Lingering(_)
+            | Phase::Leaving(_) => true,
             Phase::Posting | Phase::Open | Phase::Ended(_) => false,
         };
         self.beyond.passing.iter().copied().filter(may_go)

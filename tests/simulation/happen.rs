@@ -1,7 +1,7 @@
 //! What happens in the world, by chance: somebody comes, says something, takes something, leaves;
 //! bugs change.
 
-use bugzfeed::http::{self, Outcome};
+use bugzfeed::http::{self, Outcome, Room};
 use fastrand::Rng;
 
 use crate::client::{Client, Fate, Kind, UPGRADE};
@@ -122,8 +122,9 @@ impl World {
         ];
         let request = requests[self.random.usize(0..requests.len())];
         let mut response = Vec::new();
-        let kind = match http::respond(&self.site, request.as_bytes(), false, 0, &mut response) {
-            Outcome::Answered | Outcome::Unauthorized { .. } => Kind::Http { response },
+        let kind = match http::respond(&self.site, request.as_bytes(), Room::Free, 0, &mut response)
+        {
+            Outcome::Answered | Outcome::Refused(_) => Kind::Http { response },
             Outcome::Posted { .. } => {
                 http::write_kept(&mut response, false, 0);
                 Kind::Http { response }

@@ -23,7 +23,7 @@ use crate::memory::Budget;
 use crate::page;
 use crate::protocol::VERSION;
 use crate::reactor::{Address, Listener, Reactor};
-use crate::server::{Limits, Server};
+use crate::server::{AddressRules, Limits, Server};
 use crate::settings;
 use crate::source::{
     self, CatchUp, CatchUpAddress, Feed, HistoryFile, Kept, OpenError, Sink, Source,
@@ -80,6 +80,9 @@ fn serve(options: &Options, inherited: Vec<Listener>) -> Result<(), Failure> {
     if let Some(tls) = &tls {
         server.secure(tls.sessions());
     }
+    if let Some(rules) = options.address_rules()? {
+        server.know_addresses(rules);
+    }
     let (mut reactor, inbox) = Reactor::new(
         listeners,
         server,
@@ -87,6 +90,9 @@ fn serve(options: &Options, inherited: Vec<Listener>) -> Result<(), Failure> {
         options.drain,
     )
     .map_err(|error| Failure::Unavailable(format!("cannot set up the loop: {error}.")))?;
+    if let Some(per_second) = options.accept_rate {
+        reactor.accept_at_most(per_second as u32);
+    }
     let mut threads = Threads::default();
     if let Some(tls) = tls {
         reactor.reload_by(tls.keep(&mut threads)?);
@@ -325,6 +331,23 @@ impl Options {
             pong: self.pong,
             stall: self.stall,
         }
+    }
+
+    /// What is to be known of clients' addresses, if anything is.
+    fn address_rules(&self) -> Result<Option<AddressRules>, Failure> {
+        if self.proxy_protocol && self.trusted_proxy.is_empty() {
+            return Err(Failure::Usage(
+                "--proxy-protocol needs --trusted-proxy: who sends a PROXY header and is to be believed, such as 10.0.0.0/8."
+                    .to_owned(),
+            ));
+        }
+        let rules = AddressRules {
+            trusted: self.trusted_proxy.clone(),
+            expects_header: self.proxy_protocol,
+            connections_max: self.connections_per_address.map(|most| most as u32),
+        };
+        let is_wanted = !rules.trusted.is_empty() || rules.connections_max.is_some();
+        Ok(is_wanted.then_some(rules))
     }
 
     fn site(&self, feeds: &[(String, source::Address)]) -> Result<Site, Failure> {

@@ -8,6 +8,7 @@ use log::LevelFilter;
 use super::values::{milliseconds, number, web_address};
 use crate::command::discreet::Discreet;
 use crate::http::{HEAD_BYTES_MAX, Origin};
+use crate::proxy::TrustedProxy;
 use crate::reactor::Addresses;
 use crate::source::{self, CatchUpAddress};
 
@@ -125,6 +126,28 @@ pub struct Options {
     /// its own
     #[arg(long, env = "BUGZFEED_CONNECTIONS", value_name = "NUMBER", value_parser = number(1..=u32::MAX.into()))]
     pub(super) connections: Option<usize>,
+    /// Proxy that is believed about who its clients are, by its network or address, such as 10.0.0.0/8,
+    /// or unix for all who come by unix: sockets: what it adds to X-Forwarded-For or, where that is
+    /// missing, Forwarded, and its PROXY header; may be given several times
+    #[arg(
+        long,
+        env = "BUGZFEED_TRUSTED_PROXY",
+        value_name = "NETWORK",
+        value_delimiter = ','
+    )]
+    pub(super) trusted_proxy: Vec<TrustedProxy>,
+    /// Connections from a --trusted-proxy begin with a PROXY header, of version 1 or 2, before TLS
+    #[arg(long, env = "BUGZFEED_PROXY_PROTOCOL")]
+    pub(super) proxy_protocol: bool,
+    /// Connections of one address, IPv6 by /64, at the same time; those beyond get 429; a
+    /// --trusted-proxy itself may have any number; unlimited by default. With this or a
+    /// --trusted-proxy, each client takes 34 bytes more
+    #[arg(long, env = "BUGZFEED_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER", value_parser = number(1..=u32::MAX.into()))]
+    pub(super) connections_per_address: Option<usize>,
+    /// Connections that are accepted per second; those beyond wait in the kernel's queue; unlimited
+    /// by default
+    #[arg(long, env = "BUGZFEED_ACCEPT_RATE", value_name = "NUMBER", value_parser = number(1..=1_000_000))]
+    pub(super) accept_rate: Option<usize>,
     /// Memory of the machine, or of the control group (version 2) that the server is in, to leave
     /// alone; the kernel's own use, some 4 KB for each client, counts; with less left, newcomers get
     /// 503; by default 1/32 of all, from 8 to 256 MiB

@@ -1,0 +1,218 @@
+//! Who the clients are, where somebody wants to know: which address each has, by the kernel or by a
+//! proxy that is believed, and how many have the same. Where nobody does, there is none of this, and
+//! a client costs nothing for it.
+
+use std::collections::HashMap;
+
+use core::net::IpAddr;
+
+use log::debug;
+
+use super::Server;
+use crate::connection::{CloseReason, Phase, Stream};
+use crate::http::{self, Refusal, Room};
+use crate::moment::Moment;
+use crate::proxy::{self, Block, TrustedProxy};
+use crate::subscriptions::ClientId;
+
+/// How many connections of an address there may be beyond the limit, to be told so. Others are
+/// closed at once: silent ones would hold their files for as long as a handshake may take.
+const BEYOND_MAX: u32 = 8;
+
+/// What is to be known of clients' addresses, and for what.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AddressRules {
+    /// Proxies that are believed.
+    pub trusted: Vec<TrustedProxy>,
+    /// Whether connections from them begin with a PROXY header.
+    pub expects_header: bool,
+    /// How many connections one address may have.
+    pub connections_max: Option<u32>,
+}
+
+/// The addresses of all clients.
+#[derive(Debug)]
+pub(super) struct Visitors {
+    rules: AddressRules,
+    /// By client. `None` for one that has come by a Unix socket, and of whom nobody has said more.
+    visitors: Vec<Visitor>,
+    /// How many connections each address has, where that is limited.
+    crowd: HashMap<Block, u32, foldhash::fast::RandomState>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Visitor {
+    /// Who has connected, or was named in a PROXY header.
+    peer: Option<IpAddr>,
+    /// Who is behind that, as far as is known.
+    client: Option<IpAddr>,
+}
+
+impl Visitors {
+    /// Notes a client's address, and returns how many connections count for it.
+    fn set(&mut self, client: ClientId, visitor: Visitor) -> u32 {
+        self.forget(client);
+        if self.visitors.len() <= client.index() {
+            self.visitors.resize(client.index() + 1, Visitor::default());
+        }
+        self.visitors[client.index()] = visitor;
+        let Some(block) = self.limited(visitor.client) else {
+            return 0;
+        };
+        let count = self.crowd.entry(block).or_default();
+        *count += 1;
+        *count
+    }
+
+    fn forget(&mut self, client: ClientId) {
+        let Some(visitor) = self.visitors.get_mut(client.index()) else {
+            return;
+        };
+        let address = std::mem::take(visitor).client;
+        if let Some(block) = self.limited(address)
+            && let Some(count) = self.crowd.get_mut(&block)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.crowd.remove(&block);
+            }
+        }
+    }
+
+    /// As what an address is counted, if it is: many clients may be behind a proxy that does not say
+    /// who they are.
+    fn limited(&self, address: Option<IpAddr>) -> Option<Block> {
+        let rules = &self.rules;
+        let is_counted = |_: &IpAddr| {
+            rules.connections_max.is_some() && !proxy::is_trusted(&rules.trusted, address)
+        };
+        address.filter(is_counted).map(Block::from)
+    }
+}
+
+impl<S: Stream> Server<S> {
+    /// Has the addresses of clients known from now on. To be called before the first is accepted.
+    pub(crate) fn know_addresses(&mut self, rules: AddressRules) {
+        self.visitors = Some(Box::new(Visitors {
+            rules,
+            visitors: Vec::new(),
+            crowd: HashMap::default(),
+        }));
+    }
+
+    /// Notes who has just been accepted: an address, or `None` by a Unix socket. One who is not to
+    /// be told that its address has too many connections is gone when this returns.
+    pub(crate) fn introduce(&mut self, client: ClientId, peer: Option<IpAddr>, now: Moment) {
+        let Some(visitors) = &mut self.visitors else {
+            return;
+        };
+        let peer = peer.map(|address| address.to_canonical());
+        let is_trusted = proxy::is_trusted(&visitors.rules.trusted, peer);
+        if visitors.rules.expects_header && is_trusted {
+            self.connections[client.index()].phase = Phase::Proxied;
+        }
+        self.set_address(client, peer);
+        self.reap(now);
+    }
+
+    fn set_address(&mut self, client: ClientId, peer: Option<IpAddr>) {
+        let Some(visitors) = &mut self.visitors else {
+            return;
+        };
+        let visitor = Visitor { peer, client: peer };
+        let count = visitors.set(client, visitor);
+        let connections_max = visitors.rules.connections_max.unwrap_or(u32::MAX);
+        if count > connections_max.saturating_add(BEYOND_MAX) {
+            self.break_off(client, CloseReason::Crowded);
+        }
+    }
+
+    /// Handles bytes of a client whose PROXY header is not complete; what follows it is handled as
+    /// the first that has come.
+    pub(super) fn take_header(&mut self, client: ClientId, bytes: &[u8], now: Moment) {
+        let connection = &mut self.connections[client.index()];
+        let mut kept = connection.unfinished.take_input();
+        kept.extend_from_slice(bytes);
+        match proxy::parse(&kept) {
+            Ok(None) => connection.unfinished.keep_input(kept, now),
+            Ok(Some(header)) => {
+                connection.phase = Phase::Handshaking;
+                if header.client.is_some() {
+                    self.set_address(client, header.client);
+                }
+                if header.bytes < kept.len() {
+                    self.take_received(client, &kept[header.bytes..], now);
+                }
+            }
+            Err(_) if self.has_session(client) => {
+                self.break_off(client, CloseReason::NoProxyHeader);
+            }
+            Err(_) => self.refuse(client, Refusal::NoProxyHeader, now),
+        }
+    }
+
+    /// Finds out who sends the request at the start of `input`, where a proxy says so.
+    pub(super) fn recognize(&mut self, client: ClientId, input: &[u8]) {
+        let Some(visitors) = &mut self.visitors else {
+            return;
+        };
+        let Some(visitor) = visitors.visitors.get(client.index()).copied() else {
+            return;
+        };
+        let trusted = &visitors.rules.trusted;
+        if proxy::is_trusted(trusted, visitor.peer)
+            && let Some(address) = http::client(input, trusted, visitor.peer)
+        {
+            visitors.set(
+                client,
+                Visitor {
+                    client: Some(address),
+                    ..visitor
+                },
+            );
+        }
+    }
+
+    /// Whether there is a place for another WebSocket, which is to be this client's.
+    pub(super) fn room_for(&self, client: ClientId) -> Room {
+        if self.open >= self.connections_max() || self.drain.is_some() {
+            return Room::Full;
+        }
+        let Some(visitors) = &self.visitors else {
+            return Room::Free;
+        };
+        let counted = visitors
+            .limited(self.address_of(client))
+            .and_then(|block| visitors.crowd.get(&block));
+        match (counted, visitors.rules.connections_max) {
+            (Some(count), Some(most)) if *count > most => Room::FullForAddress,
+            _ => Room::Free,
+        }
+    }
+
+    /// The address of a client, where it is known.
+    pub(super) fn address_of(&self, client: ClientId) -> Option<IpAddr> {
+        let visitors = &self.visitors.as_ref()?.visitors;
+        visitors.get(client.index())?.client
+    }
+
+    /// To be called when a client is removed.
+    pub(super) fn forget_visitor(&mut self, client: ClientId, reason: CloseReason) {
+        if let Some(address) = self.address_of(client) {
+            debug!("client {} was {address}: {reason:?}", client.0);
+        }
+        if let Some(visitors) = &mut self.visitors {
+            visitors.forget(client);
+        }
+    }
+
+    /// Gives back memory that was needed for more clients than there are now.
+    pub(super) fn shrink_visitors(&mut self) {
+        let slots = self.connections.capacity();
+        if let Some(visitors) = &mut self.visitors {
+            visitors.visitors.truncate(slots);
+            visitors.visitors.shrink_to_fit();
+            visitors.crowd.shrink_to_fit();
+        }
+    }
+}
