@@ -4,10 +4,12 @@
 use crate::http::Page;
 use crate::protocol::VERSION;
 
-/// The page and its parts. Bugs on it are links to `bugzilla`, where that is a URL and not empty.
-pub(crate) fn pages(bugzilla: &str) -> Vec<Page> {
+/// The page and its parts. Bugs on it are links to `bugzilla`, where that is a URL and not empty. It
+/// offers all bugs at once if the feeds do.
+pub(crate) fn pages(bugzilla: &str, offers_all: bool) -> Vec<Page> {
     let html = include_str!("index.html")
         .replace("{{version}}", VERSION)
+        .replace("{{firehose}}", if offers_all { "on" } else { "off" })
         .replace("{{bugzilla}}", &escape(bugzilla.trim_end_matches('/')));
     vec![
         Page::new("/", "text/html; charset=utf-8", html),
@@ -43,7 +45,7 @@ mod tests {
 
     #[test]
     fn a_bugzilla_cannot_break_out_of_its_attribute() {
-        let pages = pages("https://b.example/\"><script>/");
+        let pages = pages("https://b.example/\"><script>/", false);
         assert!(
             pages[0]
                 .body

@@ -21,12 +21,15 @@ const CLOCK_MARGIN_MS = 60_000;
 // A time further ahead than this is a mistake of somebody, and no time to resume from: a server would believe it no more.
 const AHEAD_MAX_MS = 86_400_000;
 const BUG_MAX = 2 ** 31 - 1;
+// Stands for all bugs at once, in commands, in the address and in the form, where the server offers that.
+const ALL = "*";
 // Keeps a link to a list of bugs well below the length that web servers accept in a request.
 const BUGS_PER_LINK_MAX = 200;
 
 const element = (id) => document.getElementById(id);
 const feedUrl = new URL(location.pathname, location.href);
 feedUrl.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+const offersAll = document.body.dataset.firehose === "on";
 // Anything but an http address would become a link that does something else.
 const bugzilla = /^https?:/i.test(document.body.dataset.bugzilla) ? document.body.dataset.bugzilla.replace(/\/+$/, "") : null;
 
@@ -36,7 +39,7 @@ const localDayAndClock = new Intl.DateTimeFormat(undefined, { day: "numeric", mo
 const localClock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const wholeNumber = new Intl.NumberFormat("en-GB");
 
-// What the user wants: bug → { confirmed, item }. What a server has confirmed is part of a resume.
+// What the user wants: bug (or ALL) → { confirmed, item }. What a server has confirmed is part of a resume.
 const subscriptions = new Map();
 // Subscribe requests without a reply that must survive a reconnect: { bugs, since }.
 let unsent = [];
@@ -65,6 +68,9 @@ let answerDue = Infinity;
 
 // What stands in the feed, newest first: { bug, when, item }.
 const rows = [];
+// What arrives during a pause, in order: { bug, when }.
+let held = null;
+let filter = [];
 let received = 0;
 let receivedHidden = 0;
 
@@ -149,7 +155,7 @@ function retryNow() {
 // ---- Commands ----
 
 function send(command, request = null, isResume = false) {
-  unanswered.push({ request, isResume });
+  unanswered.push({ bugs: [command.bugs ?? []].flat(), request, isResume });
   socket.send(JSON.stringify(command));
 }
 
@@ -160,8 +166,9 @@ function isOpen() {
 // One message for the whole set, and one `since`: everything that arrived after the last update seen comes again.
 function resume() {
   const bugs = [...subscriptions].filter(([, { confirmed }]) => confirmed).map(([bug]) => bug);
-  if (bugs.length === 0) return;
-  send({ command: "subscribe", bugs, since: newest ?? watchingSince }, null, true);
+  for (const some of commandable(bugs)) {
+    send({ command: "subscribe", bugs: asArgument(some), since: newest ?? watchingSince }, null, true);
+  }
 }
 
 function subscribe(bugs, since) {
@@ -169,7 +176,7 @@ function subscribe(bugs, since) {
     if (!subscriptions.has(bug)) subscriptions.set(bug, { confirmed: false, item: subscriptionItem(bug) });
   }
   subscriptionsChanged();
-  requestSubscribe({ bugs, since });
+  for (const some of commandable(bugs)) requestSubscribe({ bugs: some, since });
 }
 
 function requestSubscribe({ bugs, since }) {
@@ -177,13 +184,22 @@ function requestSubscribe({ bugs, since }) {
   if (wanted.length === 0) return;
   const request = { bugs: wanted, since };
   if (!isOpen()) unsent.push(request);
-  else send({ command: "subscribe", bugs: wanted, ...(since && { since }) }, request);
+  else send({ command: "subscribe", bugs: asArgument(wanted), ...(since && { since }) }, request);
 }
 
 function unsubscribe(bugs) {
   for (const bug of bugs) subscriptions.delete(bug);
   subscriptionsChanged();
-  if (isOpen()) send({ command: "unsubscribe", bugs });
+  if (isOpen()) for (const some of commandable(bugs)) send({ command: "unsubscribe", bugs: asArgument(some) });
+}
+
+// Lists of which each fits one command.
+function commandable(bugs) {
+  return [bugs.filter((bug) => bug === ALL), bugs.filter((bug) => bug !== ALL)].filter((some) => some.length > 0);
+}
+
+function asArgument(bugs) {
+  return bugs[0] === ALL ? ALL : bugs;
 }
 
 // ---- Messages ----
@@ -198,10 +214,10 @@ function receive(text) {
   else receiveReply(message, unanswered.shift());
 }
 
-function receiveReply(reply, { request, isResume } = {}) {
+function receiveReply(reply, { bugs, request, isResume } = {}) {
   if (reply.result === "error") {
     addNotice(`The server refused: ${reply.error}`);
-    if (request) forget(request.bugs);
+    if (request || isResume) forget(bugs, isResume);
     return;
   }
   if (isResume) resumed(reply);
@@ -246,15 +262,16 @@ function endReplayAfterSilence() {
   replaying = [];
 }
 
-// A refused request leaves nothing subscribed: what only it asked for is no subscription.
-function forget(bugs) {
-  for (const bug of bugs) if (subscriptions.get(bug)?.confirmed === false) subscriptions.delete(bug);
+// A refused request leaves nothing subscribed: what only it asked for is no subscription. Nor is anything that a server knows
+// nothing of which has come back with other settings.
+function forget(bugs, isResume) {
+  for (const bug of bugs) if (isResume || subscriptions.get(bug)?.confirmed === false) subscriptions.delete(bug);
   subscriptionsChanged();
 }
 
 function receiveUpdate(bug, when) {
   // Sent before the server had read our unsubscribe.
-  if (!subscriptions.has(bug)) return;
+  if (!subscriptions.has(bug) && !subscriptions.has(ALL)) return;
   const isAhead = Date.parse(`${when}Z`) > Date.now() + AHEAD_MAX_MS;
   if (!isAhead && (newest === null || when > newest)) newest = when;
   const key = `${bug} ${when}`;
@@ -262,7 +279,8 @@ function receiveUpdate(bug, when) {
   if (left > 0) return void repeats.set(key, left - 1);
   seen.set(key, (seen.get(key) ?? 0) + 1);
   if (seen.size > SEEN_MAX) seen.delete(seen.keys().next().value);
-  addRow(bug, when);
+  if (held) hold(bug, when);
+  else addRow(bug, when);
 }
 
 // ---- The feed ----
@@ -278,9 +296,45 @@ function addRow(bug, when) {
     element("updates").insertBefore(row.item, rows[place].item);
     rows.splice(place, 0, row);
   }
-  if (rows.length > ROWS_MAX) rows.pop().item.remove();
+  row.item.hidden = !passes(row);
+  if (rows.length > ROWS_MAX) removeOldest();
   received += 1;
   if (document.hidden) receivedHidden += 1;
+  renderFeedHead();
+}
+
+// What the filter hides goes first.
+function removeOldest() {
+  const hidden = rows.findLastIndex((row) => row.item.hidden);
+  const [row] = rows.splice(hidden === -1 ? rows.length - 1 : hidden, 1);
+  row.item.remove();
+}
+
+function passes({ bug, when }) {
+  const isIn = (part) => (/^\d+$/.test(part) ? String(bug) : when.replace("T", " ")).includes(part);
+  return filter.length === 0 || filter.some(isIn);
+}
+
+function readFilter() {
+  filter = element("filter").value.replace(/\b(bugs?|utc)\b/gi, "").split(",").map((part) => part.trim()).filter(Boolean);
+  for (const row of rows) row.item.hidden = !passes(row);
+  renderFeedHead();
+}
+
+function togglePause() {
+  const waiting = held ?? [];
+  held = held ? null : [];
+  for (const { bug, when } of waiting) addRow(bug, when);
+  element("pause").setAttribute("aria-pressed", String(held !== null));
+  renderFeedHead();
+}
+
+function hold(bug, when) {
+  held.push({ bug, when });
+  if (held.length > ROWS_MAX) {
+    held.shift();
+    received += 1;
+  }
   renderFeedHead();
 }
 
@@ -307,8 +361,8 @@ function rowItem(bug, when) {
 
 function countRows(bugs) {
   const counts = new Map();
-  for (const { bug, when } of rows) {
-    if (bugs.includes(bug)) counts.set(`${bug} ${when}`, (counts.get(`${bug} ${when}`) ?? 0) + 1);
+  for (const { bug, when } of [...rows, ...(held ?? [])]) {
+    if (bugs.includes(bug) || bugs.includes(ALL)) counts.set(`${bug} ${when}`, (counts.get(`${bug} ${when}`) ?? 0) + 1);
   }
   return counts;
 }
@@ -321,47 +375,63 @@ function clearFeed() {
 }
 
 function renderFeedHead() {
-  const count = received === 0 ? "No updates yet" : plural(received, "update");
-  element("count").textContent = received > ROWS_MAX ? `${count}, the newest ${ROWS_MAX} shown` : count;
+  const shown = rows.filter((row) => !row.item.hidden).length;
+  const count = [received === 0 ? "No updates yet" : plural(received, "update")];
+  if (filter.length > 0) count.push(`${wholeNumber.format(shown)} shown`);
+  else if (received > ROWS_MAX) count.push(`the newest ${ROWS_MAX} shown`);
+  if (held) count.push(`paused, ${wholeNumber.format(held.length)} waiting`);
+  element("count").textContent = count.join(", ");
   element("clear").hidden = received === 0;
-  element("empty").hidden = received > 0;
+  element("empty").hidden = shown > 0;
+  element("empty-hidden").hidden = received === 0;
+  renderEmpty();
   document.title = receivedHidden > 0 ? `(${wholeNumber.format(receivedHidden)}) bugzfeed` : "bugzfeed";
 }
 
 // ---- Subscriptions ----
 
 function subscriptionsChanged() {
-  const fragment = sortedSubscriptions().join(",");
+  const fragment = [...(subscriptions.has(ALL) ? [ALL] : []), ...sortedSubscriptions()].join(",");
   // A replaced address keeps the Back button for pages, and raises no hashchange.
   history.replaceState(null, "", fragment ? `#${fragment}` : location.pathname + location.search);
   renderSubscriptions();
 }
 
+// The bugs that are subscribed by their numbers.
 function sortedSubscriptions() {
-  return [...subscriptions.keys()].sort((a, b) => a - b);
+  return [...subscriptions.keys()].filter((bug) => bug !== ALL).sort((a, b) => a - b);
 }
 
 function renderSubscriptions() {
   const bugs = sortedSubscriptions();
-  element("subscriptions").replaceChildren(...bugs.map((bug) => subscriptions.get(bug).item));
-  element("subscribed").hidden = bugs.length === 0;
-  element("subscribed-count").textContent = plural(bugs.length, "bug");
-  element("empty-newcomer").hidden = bugs.length > 0;
-  element("empty-waiting").hidden = bugs.length === 0;
-  element("empty-bugs").textContent = bugs.length === 1 ? `bug ${bugs[0]}` : `any of ${plural(bugs.length, "bug")}`;
+  const all = subscriptions.get(ALL);
+  element("subscriptions").replaceChildren(...(all ? [all.item] : []), ...bugs.map((bug) => subscriptions.get(bug).item));
+  element("subscribed").hidden = subscriptions.size === 0;
+  element("subscribed-count").textContent = [...(all ? ["all bugs"] : []), ...(bugs.length > 0 ? [plural(bugs.length, "bug")] : [])].join(" and ");
+  element("subscribe-all").hidden = all !== undefined;
+  renderEmpty();
+}
+
+function renderEmpty() {
+  const bugs = sortedSubscriptions();
+  const isHidden = received > 0;
+  element("empty-newcomer").hidden = isHidden || subscriptions.size > 0;
+  element("empty-waiting").hidden = isHidden || subscriptions.size === 0;
+  element("empty-bugs").textContent = subscriptions.has(ALL) ? "any bug"
+    : bugs.length === 1 ? `bug ${bugs[0]}` : `any of ${plural(bugs.length, "bug")}`;
   element("empty-command").textContent = `bugzfeed notify ${bugs[0] ?? 1234}`;
 }
 
 function subscriptionItem(bug) {
   const item = element("subscription-template").content.cloneNode(true).firstElementChild;
-  item.querySelector(".bug").append(bugLabel(bug, bug));
+  item.querySelector(".bug").append(bug === ALL ? "All bugs" : bugLabel(bug, bug));
   item.classList.add("pending");
   item.title = "Not yet confirmed by the server";
   const button = item.querySelector("button");
   button.title = "Unsubscribe";
-  button.setAttribute("aria-label", `Unsubscribe from bug ${bug}`);
+  button.setAttribute("aria-label", bug === ALL ? "Unsubscribe from all bugs" : `Unsubscribe from bug ${bug}`);
   button.addEventListener("click", () => {
-    const place = sortedSubscriptions().indexOf(bug);
+    const place = [...element("subscriptions").children].indexOf(item);
     unsubscribe([bug]);
     // The button is gone: its neighbour takes the focus, so that keyboard users keep their place.
     const buttons = element("subscriptions").querySelectorAll("button");
@@ -374,7 +444,7 @@ function subscriptionItem(bug) {
 
 function submitForm(event) {
   event.preventDefault();
-  const { bugs, wrong } = parseBugs(element("bugs").value);
+  const { bugs, wrong } = parseBugs(event.submitter?.id === "subscribe-all" ? ALL : element("bugs").value);
   const sinceText = element("since").value.trim();
   const since = sinceText ? parseSince(sinceText) : null;
   if (bugs.length === 0 && !wrong) showFieldError("bugs", "Type a bug number, such as 1234.");
@@ -386,7 +456,7 @@ function submitForm(event) {
   event.target.reset();
 }
 
-// Bug numbers as people have them at hand: typed, copied from a sentence, or as an address; and the first word that is none.
+// Bug numbers, and ALL, as people have them at hand: typed, copied from a sentence, or as an address; and the first word that is none.
 function parseBugs(text) {
   const bugs = new Set();
   let wrong = null;
@@ -397,6 +467,7 @@ function parseBugs(text) {
     for (const number of numbers.split(/[,;]/).filter(Boolean)) {
       const bug = /^#?\d+$/.test(number) ? Number(number.replace("#", "")) : 0;
       if (bug >= 1 && bug <= BUG_MAX) bugs.add(bug);
+      else if (offersAll && number === ALL) bugs.add(ALL);
       else wrong ??= address ? word : number;
     }
   }
@@ -407,7 +478,7 @@ function bugsError(wrong) {
   if (!wrong) return "";
   const limit = /^#?\d+$/.test(wrong) && Number(wrong.replace("#", "")) > BUG_MAX ? ` The largest is ${BUG_MAX}.` : "";
   return `“${shortened(wrong)}” is not a bug number.${limit} Accepted are 1234; several, as in 1234, 5678; bug 1234; `
-    + "and the address of a bug, as in …/show_bug.cgi?id=1234.";
+    + `${offersAll ? "* for all; " : ""}and the address of a bug, as in …/show_bug.cgi?id=1234.`;
 }
 
 // The form that the server takes, or null. "UTC" is taken because the feed shows it, and people copy.
@@ -462,7 +533,7 @@ function addNotice(text, bugs = []) {
 }
 
 function checkLinks(bugs) {
-  if (!bugzilla || bugs.length === 0) return [];
+  if (!bugzilla || bugs.length === 0 || bugs[0] === ALL) return [];
   if (bugs.length === 1) return [" ", link(bugAddress(bugs[0]), `Check bug ${bugs[0]} in Bugzilla`)];
   const links = [];
   for (let first = 0; first < bugs.length; first += BUGS_PER_LINK_MAX) {
@@ -510,6 +581,8 @@ if (bugzilla) {
 }
 element("subscribe").addEventListener("submit", submitForm);
 element("clear").addEventListener("click", clearFeed);
+element("pause").addEventListener("click", togglePause);
+element("filter").addEventListener("input", readFilter);
 element("retry").addEventListener("click", retryNow);
 addEventListener("hashchange", readFragment);
 addEventListener("online", retryNow);

@@ -14,6 +14,7 @@ pub mod chromium;
 pub mod client;
 pub mod disk;
 pub mod docs;
+pub mod look;
 #[cfg(feature = "mysql")]
 pub mod mariadb;
 pub mod pika;

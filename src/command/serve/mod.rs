@@ -368,7 +368,7 @@ impl Options {
         let paths = feeds.iter().map(|(path, _)| path.clone()).collect();
         Ok(Site {
             feeds: paths,
-            pages: page::pages(&self.bugzilla),
+            pages: page::pages(&self.bugzilla, self.firehose),
             webhooks,
             origins: self.origin.clone(),
             head_bytes_max: self.head_size,

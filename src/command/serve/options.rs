@@ -162,7 +162,7 @@ pub struct Options {
         value_parser = number(1..=i32::MAX as u64)
     )]
     pub(super) subscriptions: usize,
-    /// Let clients subscribe to "*", all bugs
+    /// Let clients subscribe to "*", all bugs; the page then offers it
     #[arg(long, env = "BUGZFEED_FIREHOSE")]
     pub(super) firehose: bool,
     /// Size of a message from a client

@@ -1,32 +1,22 @@
 //! The built-in page in a real browser, against the real server: what a reader of the page may rely
 //! on.
 
+mod all_bugs;
+mod page;
+#[path = "../support/mod.rs"]
 mod support;
-
-use std::fs;
 
 use bugzfeed::update::When;
 use bugzfeed::work::unix_now;
-use rusqlite::Connection;
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
+use all_bugs::FIREHOSE;
+use page::{ALL_CONFIRMED, BUGZILLA, LIVE, Page, ROWS, SUBSCRIPTIONS, WAIT_FOR_EVER};
 use support::chromium::Chromium;
 use support::proxy::{Kind, Proxy};
-use support::server::{Program, Server, wait_until};
-
-const BUGZILLA: &str = "https://bugzilla.example.org";
-
-/// The texts of the feed's rows from top to bottom, without the local time.
-const ROWS: &str = "[...document.querySelectorAll('#updates li')].map((row) => \
-    `${row.querySelector('.bug').textContent} ${row.querySelector('time').textContent}`)";
-const SUBSCRIPTIONS: &str =
-    "[...document.querySelectorAll('#subscriptions li')].map((item) => item.textContent.trim())";
-const ALL_CONFIRMED: &str = "!document.querySelector('#subscriptions li.pending')";
-const LIVE: &str = "document.querySelector('[role=status]').textContent === 'Live'";
-/// No wait for a reconnect ends by itself any more.
-const WAIT_FOR_EVER: &str = "Math.random = () => 1e6";
+use support::server::Server;
 
 #[test]
 #[ignore = "needs Chromium: run tests/run"]
@@ -471,12 +461,13 @@ fn the_feed_keeps_the_newest_500_updates_and_can_be_cleared() {
 #[ignore = "needs Chromium: run tests/run"]
 fn everything_can_be_done_by_keyboard_and_the_focus_is_always_seen() {
     let mut page = Page::open("");
-    page.tab_to("document.activeElement.id === 'bugs'");
+    page.chromium.tab_to("document.activeElement.id === 'bugs'");
     page.chromium.type_text("1234, 5678");
     page.chromium.press("Enter");
     page.wait_for(&format!("{SUBSCRIPTIONS}.length === 2 && {ALL_CONFIRMED}"));
 
-    page.tab_to("document.activeElement.ariaLabel === 'Unsubscribe from bug 1234'");
+    page.chromium
+        .tab_to("document.activeElement.ariaLabel === 'Unsubscribe from bug 1234'");
     page.chromium.press("Space");
     assert_eq!(page.subscriptions(), json!(["5678"]));
     assert_eq!(
@@ -489,9 +480,11 @@ fn everything_can_be_done_by_keyboard_and_the_focus_is_always_seen() {
     assert_eq!(page.value("document.activeElement.id"), "bugs");
 
     page.chromium.type_text("9");
-    page.tab_to("document.activeElement.id === 'since'");
+    page.chromium
+        .tab_to("document.activeElement.id === 'since'");
     page.chromium.type_text("2014-04-03");
-    page.tab_to("document.activeElement.type === 'submit'");
+    page.chromium
+        .tab_to("document.activeElement.type === 'submit'");
     page.chromium.press("Enter");
     page.wait_for(&format!(
         "{SUBSCRIPTIONS}.join() === '9' && {ALL_CONFIRMED}"
@@ -499,7 +492,8 @@ fn everything_can_be_done_by_keyboard_and_the_focus_is_always_seen() {
 
     page.record(&[(9, "2014-04-03 21:13:45")]);
     page.wait_for_rows(1);
-    page.tab_to("document.activeElement.id === 'clear'");
+    page.chromium
+        .tab_to("document.activeElement.id === 'clear'");
     page.chromium.press("Enter");
     assert_eq!(page.rows(), json!([]));
 }
@@ -507,34 +501,24 @@ fn everything_can_be_done_by_keyboard_and_the_focus_is_always_seen() {
 #[test]
 #[ignore = "needs Chromium: run tests/run"]
 fn on_a_phone_nothing_scrolls_sideways() {
-    let mut page = Page::open("");
+    let mut page = Page::open_with(FIREHOSE, "");
     page.fill_every_part();
-    for width in [360, 320] {
-        page.chromium.resize(width, 740);
-        // Not innerWidth: on a phone it grows with what is too wide.
-        let needed = page.value("document.documentElement.scrollWidth");
-        assert!(
-            needed
-                .as_u64()
-                .is_some_and(|needed| needed <= u64::from(width)),
-            "{width} pixels are there, {needed} needed"
-        );
-    }
+    page.chromium.check_width();
 }
 
 #[test]
 #[ignore = "needs Chromium: run tests/run"]
 fn every_text_has_a_contrast_of_at_least_four_and_a_half_in_light_and_dark() {
-    let mut page = Page::open("");
-    page.check_contrast();
+    let mut page = Page::open_with(FIREHOSE, "");
+    page.chromium.check_contrast();
     page.fill_every_part();
-    page.check_contrast();
+    page.chromium.check_contrast();
 }
 
 #[test]
 #[ignore = "needs Chromium: run tests/run"]
 fn the_page_breaks_no_content_security_policy_and_loads_nothing_from_elsewhere() {
-    let mut page = Page::open("");
+    let mut page = Page::open_with(FIREHOSE, "");
     let policy =
         page.value("fetch('/').then((answer) => answer.headers.get('Content-Security-Policy'))");
     assert!(
@@ -547,291 +531,4 @@ fn the_page_breaks_no_content_security_policy_and_loads_nothing_from_elsewhere()
     assert_eq!(page.chromium.complaints(), [] as [String; 0]);
     let foreign = "performance.getEntriesByType('resource').map((entry) => entry.name).filter((name) => !name.startsWith(origin))";
     assert_eq!(page.value(foreign), json!([]));
-}
-
-/// Each visible text and placeholder, with the contrast between it and the first opaque background
-/// behind it.
-const CONTRASTS: &str = r#"(() => {
-    const channels = (colour) => colour.match(/[\d.]+/g).map(Number);
-    const luminance = (colour) => {
-        const [r, g, b] = channels(colour).map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const background = (element) => {
-        const colour = getComputedStyle(element).backgroundColor;
-        return (channels(colour)[3] ?? 1) === 1 || element === document.documentElement ? colour : background(element.parentElement);
-    };
-    const contrast = (element, style) => {
-        const [lighter, darker] = [luminance(style.color), luminance(background(element))].sort((a, b) => b - a);
-        return (lighter + 0.05) / (darker + 0.05);
-    };
-    const texts = [...document.body.querySelectorAll("*")].filter((element) => element.checkVisibility()
-        && [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim()));
-    return [
-        ...texts.map((element) => ({ text: element.textContent.trim(), contrast: contrast(element, getComputedStyle(element)) })),
-        ...[...document.querySelectorAll("input")].map((input) =>
-            ({ text: input.placeholder, contrast: contrast(input, getComputedStyle(input, "::placeholder")) })),
-    ];
-})()"#;
-
-/// The page, in a browser of its own, served by a server of its own.
-struct Page {
-    chromium: Chromium,
-    /// None after a crash.
-    server: Option<Server>,
-    /// Host and port, which a restart keeps.
-    address: String,
-    table: Connection,
-    folder: TempDir,
-}
-
-impl Page {
-    /// Opens the page with a fragment, and waits until it is live and what the fragment asks for is
-    /// subscribed.
-    fn open(fragment: &str) -> Page {
-        let folder = TempDir::new().expect("a temporary folder");
-        let server = start_server(&folder, "127.0.0.1:0");
-        let (address, table) = (server.address.to_string(), server.table());
-        let mut page = Page {
-            chromium: Chromium::start(),
-            server: Some(server),
-            address,
-            table,
-            folder,
-        };
-        // Somewhere where the local time isn't UTC.
-        page.chromium.emulate_timezone("America/New_York");
-        page.load(fragment);
-        page
-    }
-
-    fn load(&mut self, fragment: &str) {
-        self.chromium
-            .open(&format!("http://{}/{fragment}", self.address));
-        self.wait_for(&format!("{LIVE} && {ALL_CONFIRMED}"));
-    }
-
-    /// Records changes as Bugzilla would, so that they arrive in this order. Those that the server
-    /// reads at once are one update for each bug: so a bug's next change waits until all before it
-    /// were read. Without a server no bug may be there twice.
-    fn record(&mut self, changes: &[(u32, &str)]) {
-        let mut rest = changes;
-        while !rest.is_empty() {
-            let bugs: Vec<u32> = rest.iter().map(|(bug, _)| *bug).collect();
-            let is_repeated = |at: &usize| bugs[..*at].contains(&bugs[*at]);
-            let end = (1..bugs.len()).find(is_repeated).unwrap_or(bugs.len());
-            self.record_at_once(&rest[..end]);
-            rest = &rest[end..];
-            if !rest.is_empty() {
-                self.wait_until_table_is_read();
-            }
-        }
-    }
-
-    /// Records changes in one transaction.
-    fn record_at_once(&mut self, changes: &[(u32, &str)]) {
-        let transaction = self.table.transaction().expect("a transaction begins");
-        for change in changes {
-            transaction
-                .execute(
-                    "INSERT INTO push_notify (bug_id, delta_ts) VALUES (?1, ?2)",
-                    *change,
-                )
-                .expect("a row is inserted");
-        }
-        transaction.commit().expect("the rows are committed");
-    }
-
-    /// Records a change as a newcomer does.
-    fn notify(&self, bug: u32) {
-        let (status, log) =
-            Program::start(self.folder.path(), &["notify", &bug.to_string()]).wait();
-        assert!(status.success(), "{log}");
-    }
-
-    /// The row that was read last stays in the table, and the history says which one it is.
-    fn wait_until_table_is_read(&self) {
-        let rows = || -> rusqlite::Result<Vec<String>> {
-            let select = "SELECT id || ' ' || bug_id || ' ' || delta_ts FROM push_notify";
-            let mut select = self.table.prepare_cached(select)?;
-            select.query_map([], |row| row.get(0))?.collect()
-        };
-        let bookmark = || -> rusqlite::Result<String> {
-            let history = Connection::open(self.folder.path().join("history.db"))?;
-            let select = "SELECT value FROM history_notes WHERE name = 'bookmark'";
-            history.query_row(select, [], |row| row.get(0))
-        };
-        wait_until("the server takes all recorded changes", || {
-            let (rows, bookmark) = (rows().ok()?, bookmark().ok());
-            (rows.is_empty() || Some(&rows) == bookmark.map(|row| vec![row]).as_ref()).then_some(())
-        });
-    }
-
-    /// Ends the server as a crash would, but not in the middle of its work: a row that it has
-    /// published and not yet deleted would be published again after the restart, which is right,
-    /// but another story.
-    fn kill(&mut self) {
-        self.wait_until_table_is_read();
-        self.server
-            .take()
-            .expect("the server runs")
-            .end(Signal::KILL);
-    }
-
-    fn restart(&mut self) {
-        self.server = Some(start_server(&self.folder, &self.address));
-    }
-
-    /// Removes a killed server's history.
-    fn forget(&self) {
-        fs::remove_file(self.folder.path().join("history.db"))
-            .expect("the server has kept a history");
-    }
-
-    fn submit(&mut self, bugs: &str, since: &str) {
-        self.value(&format!(
-            "document.querySelector('#bugs').value = {};
-             document.querySelector('#since').value = {};
-             document.querySelector('form').requestSubmit()",
-            json!(bugs),
-            json!(since)
-        ));
-    }
-
-    /// Submits the form and waits for the server's reply.
-    fn subscribe(&mut self, bugs: &str, since: &str) {
-        self.submit(bugs, since);
-        self.wait_for(&format!("{SUBSCRIPTIONS}.length > 0 && {ALL_CONFIRMED}"));
-    }
-
-    fn unsubscribe_all(&mut self) {
-        self.value("document.querySelectorAll('#subscriptions button').forEach((button) => button.click())");
-        assert_eq!(self.subscriptions(), json!([]));
-    }
-
-    fn click(&mut self, selector: &str) {
-        self.value(&format!(
-            "document.querySelector({}).click()",
-            json!(selector)
-        ));
-    }
-
-    /// Presses Tab until the condition holds, and sees the focus at each step.
-    fn tab_to(&mut self, condition: &str) {
-        for _ in 0..20 {
-            self.chromium.press("Tab");
-            let outline = self.value("document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle");
-            assert!(
-                outline == true || outline == "solid",
-                "{} shows no focus",
-                self.value("document.activeElement.outerHTML")
-            );
-            if self.value(condition) == true {
-                return;
-            }
-        }
-        panic!("never reached by Tab: {condition}");
-    }
-
-    fn check_contrast(&mut self) {
-        for (scheme, page_is_dark) in [("light", false), ("dark", true)] {
-            self.chromium.emulate_media("prefers-color-scheme", scheme);
-            let texts = self.value(CONTRASTS);
-            let texts = texts.as_array().expect("a list of texts");
-            assert!(
-                texts.len() > 10,
-                "{scheme}: there are more texts than {}",
-                texts.len()
-            );
-            for text in texts {
-                assert!(
-                    text["contrast"]
-                        .as_f64()
-                        .is_some_and(|contrast| contrast >= 4.5),
-                    "{scheme}: {text}"
-                );
-            }
-            let background = self.value("getComputedStyle(document.body).backgroundColor");
-            assert_eq!(
-                background
-                    .as_str()
-                    .is_some_and(|colour| colour.starts_with("rgb(25")),
-                !page_is_dark,
-                "{background}"
-            );
-        }
-    }
-
-    /// Brings every part of the page into view at once: updates with their local time,
-    /// subscriptions, both errors, a notice, and the wait for a server, which is gone at the end.
-    fn fill_every_part(&mut self) {
-        self.subscribe("1, 22, 333, 4444, 55555, 666666, 7777777, 2147483647", "");
-        self.record(&[
-            (1, "2014-04-03 21:13:45"),
-            (2147483647, "2014-04-03 21:13:45"),
-        ]);
-        self.wait_for("document.querySelectorAll('#updates li').length > 1");
-        self.submit("8", "2014-02-31");
-        self.wait_for_text("The server refused");
-        self.submit(&"x".repeat(200), &"y".repeat(200));
-        self.value(WAIT_FOR_EVER);
-        self.kill();
-        self.wait_for_text("Reconnecting in");
-        // Updates arrive with a background that fades, which must not be measured halfway.
-        self.wait_for("document.getAnimations().length === 0");
-    }
-
-    fn value(&mut self, expression: &str) -> Value {
-        self.chromium.evaluate(expression)
-    }
-
-    fn wait_for(&mut self, condition: &str) {
-        self.chromium.wait_for(condition);
-    }
-
-    fn wait_for_rows(&mut self, count: usize) {
-        self.wait_for(&format!("{ROWS}.length === {count}"));
-    }
-
-    fn wait_for_text(&mut self, text: &str) {
-        self.wait_for(&format!(
-            "document.body.innerText.includes({})",
-            json!(text)
-        ));
-    }
-
-    fn shows(&mut self, text: &str) -> bool {
-        self.value(&format!(
-            "document.body.innerText.includes({})",
-            json!(text)
-        )) == true
-    }
-
-    fn is_live(&mut self) -> bool {
-        self.value(LIVE) == true
-    }
-
-    fn rows(&mut self) -> Value {
-        self.value(ROWS)
-    }
-
-    fn subscriptions(&mut self) -> Value {
-        self.value(SUBSCRIPTIONS)
-    }
-}
-
-fn start_server(folder: &TempDir, listen: &str) -> Server {
-    Server::start_in(
-        folder.path(),
-        &[
-            "--listen",
-            listen,
-            "--source",
-            "sqlite:bugzfeed.db?poll=5ms",
-            "--history",
-            "history.db",
-            "--bugzilla",
-            BUGZILLA,
-        ],
-    )
 }
