@@ -18,7 +18,7 @@
 //! - Where updates come from: [`source`], by [`database`], `amqp`, `pulse` and [`bugzilla`].
 //! - Where else they go to: `relay`.
 //! - A broker that strangers share: `management` and `guard`, by the rules in `pulse`.
-//! - The command line: [`command`], [`settings`], with [`schema`], `bench` and [`client`].
+//! - The command line: [`command`], [`settings`], with [`schema`], `bench`, `doctor` and [`client`].
 //! - TLS for clients: `certificate`, [`secure`].
 //! - What many need: [`work`], `address`, `tls`, `machine`, `systemd`, `allocator`, `logging`.
 //!
@@ -36,6 +36,7 @@ pub mod client;
 pub mod command;
 pub mod connection;
 pub mod database;
+mod doctor;
 mod duration;
 mod failure;
 pub mod frame;

@@ -5,7 +5,9 @@ use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use bugzfeed::command::{bench, config, generate, notify, pulse, relay, schema, serve, watch};
+use bugzfeed::command::{
+    bench, config, doctor, generate, notify, pulse, relay, schema, serve, watch,
+};
 use bugzfeed::settings;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -34,6 +36,8 @@ enum Command {
     /// Show, check and explain the settings of serve and relay
     #[command(subcommand)]
     Config(config::Options),
+    /// Find what is wrong with this machine and this setup, and what mends it
+    Doctor(Box<doctor::Options>),
     /// Measure a server, and verify every delivery
     Bench(Box<bench::Options>),
     /// Write the manual pages
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Command::Watch(options) => watch::run(&options),
         Command::Pulse(options) => pulse::run(&options),
         Command::Config(options) => config::run(options),
+        Command::Doctor(options) => doctor::run(*options),
         Command::Bench(options) => bench::run(&options),
         Command::Man(options) => generate::man(Cli::command(), &options),
         Command::Completions(options) => generate::completions(Cli::command(), &options),

@@ -40,6 +40,12 @@ const GROWN_PER_LOOK: usize = 1 << 20;
 /// Bounds of the memory that is left alone by default, in bytes.
 const RESERVE_BYTES: (u64, u64) = (8 << 20, 256 << 20);
 
+/// What is left alone where nobody says how much, in bytes.
+pub(crate) fn default_reserve(memory: &Memory) -> u64 {
+    let (least, most) = RESERVE_BYTES;
+    (memory.total().unwrap_or_default() / 32).clamp(least, most)
+}
+
 /// Says how many connections there may be.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -69,9 +75,7 @@ impl Budget {
     /// `reserve` bytes; by default a thirty-second part, at least 8 and at most 256 MiB.
     pub(crate) fn new(reserve: Option<u64>) -> Self {
         let memory = Memory::of_this_process();
-        let (least, most) = RESERVE_BYTES;
-        let reserve =
-            reserve.unwrap_or_else(|| (memory.total().unwrap_or_default() / 32).clamp(least, most));
+        let reserve = reserve.unwrap_or_else(|| default_reserve(&memory));
         Self::of(memory, reserve)
     }
 

@@ -5,6 +5,7 @@
 mod attempt;
 mod confirms;
 mod connect;
+mod examine;
 mod lost;
 mod notify;
 mod number;
@@ -18,6 +19,7 @@ mod stream;
 mod tap;
 pub(crate) mod topology;
 
+pub(crate) use examine::{Examined, examine};
 pub(crate) use notify::notify;
 pub(crate) use number::{Announcement, Number};
 pub(crate) use outgoing::Message;

@@ -264,6 +264,32 @@ pub(crate) fn is_read(session: &mut Session, queue: &str) -> Result<bool, Error>
     Ok(readers.is_ok_and(|readers| readers != Some(0)))
 }
 
+/// How many messages are in a queue, and how many read it; `None` where there is no such queue.
+pub(super) fn waiting(session: &mut Session, queue: &str) -> Result<Option<(u32, u32)>, Error> {
+    let declared = attempt(session, |channel| {
+        let queue = channel.queue_declare_passive(queue)?;
+        Ok((
+            queue.declared_message_count().unwrap_or_default(),
+            queue.declared_consumer_count().unwrap_or_default(),
+        ))
+    })?;
+    Ok(declared.ok())
+}
+
+/// Makes a queue of this connection's own, and binds it where the exchange is there: whether the
+/// account may.
+pub(super) fn try_own(
+    session: &mut Session,
+    settings: &Settings,
+    has_exchange: bool,
+) -> Result<(), Error> {
+    let queue = declare_own(session, settings, "doctor")?;
+    if has_exchange {
+        bind_queue(session, settings, &queue)?;
+    }
+    Ok(())
+}
+
 /// Warns of a queue that was made with other arguments, which it keeps.
 pub(crate) fn compare(
     session: &mut Session,

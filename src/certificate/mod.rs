@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 
 pub(crate) use keeper::{Keeper, Reload};
 pub(crate) use tickets::Tickets;
+pub(crate) use validity::ends_at;
 
 /// How long before its end a certificate is warned of, in days.
 const WARNING_DAYS: i64 = 14;
@@ -86,7 +87,7 @@ impl Certificates {
 }
 
 /// What is to be said of a certificate's end, if anything is. Times are in Unix seconds.
-fn warning(ends_at: i64, now: i64) -> Option<String> {
+pub(crate) fn warning(ends_at: i64, now: i64) -> Option<String> {
     let date = OffsetDateTime::from_unix_timestamp(ends_at)
         .map_or_else(|_| "a time that is none".to_owned(), |at| at.to_string());
     match ends_at - now {
@@ -122,6 +123,14 @@ impl ResolvesServerCert for Certificates {
             .or_else(|| pairs.first())
             .map(|pair| Arc::clone(&pair.key))
     }
+}
+
+/// Until when a certificate in a file is valid, in Unix seconds, if it can be used with its key.
+///
+/// # Errors
+/// As [`Certificates::read`].
+pub(crate) fn end_of(files: &Files) -> Result<i64, String> {
+    read(files).map(|pair| pair.ends_at)
 }
 
 fn read_all(files: &[Files]) -> Result<Vec<Pair>, String> {

@@ -11,7 +11,7 @@ const GENERALIZED_TIME: u8 = 0x18;
 const VERSION: u8 = 0xa0;
 
 /// The end of a certificate's validity, in Unix seconds; `None` where it is no certificate.
-pub(super) fn ends_at(certificate: &[u8]) -> Option<i64> {
+pub(crate) fn ends_at(certificate: &[u8]) -> Option<i64> {
     let (certificate, _) = take(certificate, SEQUENCE)?;
     let (mut fields, _) = take(certificate, SEQUENCE)?;
     if let Some((_, rest)) = take(fields, VERSION) {

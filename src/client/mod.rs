@@ -103,6 +103,15 @@ impl Connector {
         Ok(Self { url, tls, timeout })
     }
 
+    /// The certificates that the server shows to whoever comes, its own first, each in DER, whoever
+    /// has issued them; none without TLS, and where it cannot be reached.
+    pub(crate) fn shown(&self) -> Vec<Vec<u8>> {
+        let deadline = Instant::now() + self.timeout;
+        let tls = self.tls.is_some().then(tls::unverified_client_config);
+        let stream = Stream::connect(&self.url, tls.as_ref(), deadline);
+        stream.map_or_else(|_| Vec::new(), Stream::certificates_shown)
+    }
+
     pub(crate) fn url(&self) -> &FeedUrl {
         &self.url
     }
@@ -165,6 +174,11 @@ impl Client {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The certificates that the server has shown, its own first, each in DER; none without TLS.
+    pub(crate) fn certificates(&self) -> Vec<Vec<u8>> {
+        self.socket.get_ref().certificates()
     }
 
     /// Sends a Close frame, and waits up to a second for the server's. Closing a socket with unread

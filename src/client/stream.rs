@@ -49,6 +49,25 @@ impl Stream {
         Ok(Self::Tls(Box::new(StreamOwned::new(connection, timed))))
     }
 
+    /// The certificates that the server has shown, its own first.
+    pub(super) fn certificates(&self) -> Vec<Vec<u8>> {
+        let chain = match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => tls.conn.peer_certificates(),
+        };
+        let chain = chain.unwrap_or_default().iter();
+        chain.map(|certificate| certificate.to_vec()).collect()
+    }
+
+    /// Shakes hands, and says what the server has shown.
+    pub(super) fn certificates_shown(mut self) -> Vec<Vec<u8>> {
+        if let Self::Tls(tls) = &mut self {
+            // Whatever ends it, what was shown is known by then.
+            let _ = tls.conn.complete_io(&mut tls.sock);
+        }
+        self.certificates()
+    }
+
     /// From now on, reading gives up at `deadline`.
     pub(super) fn set_deadline(&mut self, deadline: Instant) {
         match self {

@@ -61,7 +61,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
 }
 
 /// The commands that a file can set.
-fn program() -> Command {
+pub(super) fn program() -> Command {
     Command::new("bugzfeed")
         .subcommand(serve::Options::augment_args(Command::new("serve")))
         .subcommand(relay::Options::augment_args(Command::new("relay")))

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod config;
 mod discreet;
+pub mod doctor;
 pub mod generate;
 pub mod notify;
 pub mod pulse;

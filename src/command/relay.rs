@@ -14,6 +14,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
 use super::discreet::Discreet;
+use crate::doctor::Setup;
 use crate::failure::Failure;
 use crate::logging::{self, Log};
 use crate::protocol::VERSION;
@@ -90,6 +91,22 @@ pub struct Options {
         default_value = "info"
     )]
     log: LevelFilter,
+}
+
+impl Options {
+    /// Adds what `bugzfeed doctor` looks at, where there is a relay.
+    pub(super) fn complete(&self, setup: &mut Setup) {
+        let Some(source::Address::Database(database)) = &self.from else {
+            return;
+        };
+        setup.relayed = Some(database.clone());
+        setup.kept.push(("backlog", self.backlog.clone()));
+        let brokers = self.to.iter().filter_map(|to| match to {
+            relay::Address::Amqp(settings) => Some(settings.clone()),
+            relay::Address::Webhook(_) | relay::Address::Jsonl(_) => None,
+        });
+        setup.destinations.extend(brokers);
+    }
 }
 
 /// Relays until a signal ends it, or prints the status of a relay.

@@ -15,6 +15,11 @@ pub(crate) fn open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(UNLIMITED)
 }
 
+/// How many files this process may have open once it has raised its limit as far as it goes.
+pub(crate) fn open_files_max() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(UNLIMITED)
+}
+
 /// Raises the limit of this process's open files as far as it goes, and returns it.
 pub(crate) fn raise_open_files() -> u64 {
     let maximum = getrlimit(Resource::Nofile).maximum;

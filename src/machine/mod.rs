@@ -10,7 +10,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-pub(crate) use limits::{epoll_watches, local_ports, open_files, open_files_of, raise_open_files};
+pub(crate) use limits::{
+    epoll_watches, local_ports, open_files, open_files_max, open_files_of, raise_open_files,
+};
 pub(crate) use memory::Memory;
 
 /// A setting of the kernel by its name, such as `net.ipv4.tcp_congestion_control`, without the line
@@ -54,6 +56,11 @@ pub(crate) fn load_average() -> f64 {
 pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     let known = rustix::fs::statvfs(path)?;
     Ok(known.f_bavail.saturating_mul(known.f_frsize))
+}
+
+/// Whether this process may write to a file, or into a folder.
+pub(crate) fn may_write(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 use serde_json::{Value, json};
 
 use super::client::{Client, Error};
-use super::objects::{Account, Connection, Exchange, Overview, Permission, Policy, Queue};
+use super::objects::{
+    Account, Binding, Connection, Exchange, Node, Overview, Permission, Policy, Queue,
+};
 use crate::pulse::Rights;
 
 /// What is asked of queues: all of it is ten times as much.
@@ -111,6 +113,29 @@ impl Client {
     /// A queue, if it is there; its numbers are some seconds old.
     pub(crate) fn queue(&self, vhost: &str, name: &str) -> Result<Option<Queue>, Error> {
         self.find(&["queues", vhost, name], "")
+    }
+
+    /// The exchanges that a queue is bound to.
+    pub(crate) fn bindings(&self, vhost: &str, queue: &str) -> Result<Vec<String>, Error> {
+        let found: Option<Vec<Binding>> =
+            self.find(&["queues", vhost, queue, "bindings"], "columns=source")?;
+        let found = found.unwrap_or_default().into_iter();
+        Ok(found.map(|binding| binding.source).collect())
+    }
+
+    /// The nodes that take no messages, and what they are short of.
+    pub(crate) fn alarms(&self) -> Result<Vec<String>, Error> {
+        let nodes: Vec<Node> = self.get(&["nodes"], "columns=name,mem_alarm,disk_free_alarm")?;
+        let short = nodes.into_iter().flat_map(|node| {
+            let of = |is_short: bool, what: &str| {
+                is_short.then(|| format!("{} is short of {what}", node.name))
+            };
+            [
+                of(node.mem_alarm, "memory"),
+                of(node.disk_free_alarm, "disk"),
+            ]
+        });
+        Ok(short.flatten().collect())
     }
 
     /// Deletes a queue with what it holds; returns whether it was there.

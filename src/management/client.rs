@@ -6,6 +6,8 @@ use std::fmt;
 use data_encoding::BASE64;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 use ureq::http::{Request, Response, StatusCode};
 use ureq::{Agent, Body};
 use url::Url;
@@ -91,6 +93,14 @@ impl Client {
     /// What is at a path.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &[&str], query: &str) -> Result<T, Error> {
         self.find(path, query)?.ok_or_else(|| self.missing(path))
+    }
+
+    /// The broker's time, in Unix seconds, where it says it.
+    pub(crate) fn now(&self) -> Result<Option<i64>, Error> {
+        let response = self.ask("GET", &self.url(&["whoami"]), ())?;
+        let date = response.as_ref().and_then(|it| it.headers().get("date"));
+        let date = date.and_then(|date| OffsetDateTime::parse(date.to_str().ok()?, &Rfc2822).ok());
+        Ok(date.map(OffsetDateTime::unix_timestamp))
     }
 
     /// Puts something at a path.

@@ -131,3 +131,20 @@ pub(crate) struct Listener {
 pub(crate) struct Connection {
     pub(crate) user: Option<String>,
 }
+
+/// What brings messages into a queue.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Binding {
+    /// The exchange; empty for the one that each queue has by itself.
+    pub(crate) source: String,
+}
+
+/// A machine of the broker's.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) mem_alarm: bool,
+    #[serde(default)]
+    pub(crate) disk_free_alarm: bool,
+}

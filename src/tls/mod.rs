@@ -118,7 +118,6 @@ pub(crate) fn roots(ca_file: Option<&Path>) -> Result<Vec<CertificateDer<'static
 
 /// A TLS client that believes whoever answers. Nobody can listen then, but somebody can stand in
 /// between.
-#[cfg(feature = "postgres")]
 pub(crate) fn unverified_client_config() -> Arc<ClientConfig> {
     let provider = ClientConfig::builder().crypto_provider().clone();
     let verifier = Arc::new(unverified::Verifier(provider));
@@ -164,7 +163,6 @@ fn native_roots() -> Result<Vec<CertificateDer<'static>>, Error> {
     Ok(roots)
 }
 
-#[cfg(feature = "postgres")]
 mod unverified {
     use std::sync::Arc;
 

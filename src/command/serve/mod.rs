@@ -1,5 +1,6 @@
 //! `bugzfeed serve`: the WebSocket server. Puts together what the settings ask for, and runs it.
 
+mod examined;
 mod options;
 mod sockets;
 mod tls;
