@@ -10,6 +10,15 @@ pub fn not_tested(why: &str) {
     let _ = writeln!(std::io::stderr(), "NOT TESTED: {why}");
 }
 
+/// Whether what takes minutes is to be tested, too; says so aloud where it is not.
+pub fn is_long(what: &str) -> bool {
+    let is_long = std::env::var_os("TESTS_LONG").is_some();
+    if !is_long {
+        not_tested(&format!("{what}, which takes minutes: tests/run --long"));
+    }
+    is_long
+}
+
 pub mod chromium;
 pub mod client;
 pub mod disk;
