@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use mio::{Registry, Token, Waker};
 
+use crate::access::News;
 use crate::post::{Answer, Post, PostId};
 use crate::promise::Promise;
 use crate::update::{FeedId, Update};
@@ -78,6 +79,8 @@ pub enum Notice {
         /// The key.
         key: String,
     },
+    /// What is new about who may have the feeds.
+    Access(News),
     /// A post has been dealt with.
     Answer {
         /// The number that the post came with.

@@ -10,7 +10,8 @@
 //!
 //! # The rooms
 //!
-//! - What all speak of: [`update`], [`moment`], [`post`], [`promise`], `duration`, `failure`.
+//! - What all speak of: [`update`], [`moment`], [`post`], [`promise`], [`access`], `duration`,
+//!   `failure`.
 //! - One feed, without any I/O: [`protocol`], [`subscriptions`], [`history`], [`hub`].
 //! - Bytes of clients, without any I/O: [`frame`], [`http`], `record`, [`secure`], `page`, `proxy`, `turn`.
 //! - All clients, with the stream and the time passed in: [`connection`], [`server`].
@@ -26,6 +27,7 @@
 
 #![warn(unreachable_pub)]
 
+pub mod access;
 mod address;
 mod allocator;
 mod amqp;

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use bugzfeed::command::{
-    bench, config, doctor, generate, notify, pulse, relay, schema, serve, watch,
+    bench, config, doctor, generate, notify, pulse, relay, schema, serve, token, watch,
 };
 use bugzfeed::settings;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -31,6 +31,8 @@ enum Command {
     Schema(schema::Options),
     /// Print a line for each update of some bugs, and reconnect when the feed is lost
     Watch(watch::Options),
+    /// Make, list and take away the tokens of those who may connect to a server
+    Token(token::Options),
     /// Make a RabbitMQ a Pulse, and look after it
     Pulse(pulse::Options),
     /// Show, check and explain the settings of serve and relay
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Command::Relay(options) => relay::run(options),
         Command::Schema(options) => schema::run(&options),
         Command::Watch(options) => watch::run(&options),
+        Command::Token(options) => token::run(&options),
         Command::Pulse(options) => pulse::run(&options),
         Command::Config(options) => config::run(options),
         Command::Doctor(options) => doctor::run(*options),

@@ -61,9 +61,10 @@ struct Head {
 pub(super) fn upgrade<S: Read + Write>(
     stream: &mut S,
     url: &FeedUrl,
+    authorization: Option<&HeaderValue>,
 ) -> Result<Vec<u8>, ConnectError> {
-    let (request, key) =
-        request(url).map_err(|error| ConnectError::Unreachable(error.to_string()))?;
+    let (request, key) = request(url, authorization)
+        .map_err(|error| ConnectError::Unreachable(error.to_string()))?;
     stream.write_all(&request).and_then(|()| stream.flush())?;
     let mut received = Vec::new();
     let head = loop {
@@ -95,10 +96,16 @@ pub(super) fn upgrade<S: Read + Write>(
     }
 }
 
-fn request(url: &FeedUrl) -> tungstenite::Result<(Vec<u8>, String)> {
+fn request(
+    url: &FeedUrl,
+    authorization: Option<&HeaderValue>,
+) -> tungstenite::Result<(Vec<u8>, String)> {
     let mut request = url.uri().into_client_request()?;
     let user_agent = HeaderValue::from_static(concat!("bugzfeed/", env!("CARGO_PKG_VERSION")));
     request.headers_mut().insert("User-Agent", user_agent);
+    if let Some(value) = authorization {
+        request.headers_mut().insert("Authorization", value.clone());
+    }
     generate_request(request)
 }
 
@@ -250,12 +257,15 @@ mod tests {
             request: Vec::new(),
             sent: 0,
         };
-        let result = upgrade(&mut server, &url);
+        let authorization = HeaderValue::from_static("Bearer abc");
+        let result = upgrade(&mut server, &url, Some(&authorization));
         let request = String::from_utf8(server.request).unwrap();
         assert!(
             request.starts_with("GET /dev?a=b HTTP/1.1\r\nHost: feed.example:8844\r\n"),
             "{request}"
         );
+        let is_shown = |line: &str| line.eq_ignore_ascii_case("authorization: bearer abc");
+        assert!(request.lines().any(is_shown), "{request}");
         result
     }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
+use tungstenite::http::HeaderValue;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Bytes, Message as Frame, Utf8Bytes, WebSocket};
@@ -39,6 +40,8 @@ pub struct Connector {
     /// Present exactly when the URL asks for it.
     tls: Option<Arc<ClientConfig>>,
     timeout: Duration,
+    /// What the header field Authorization says.
+    authorization: Option<HeaderValue>,
 }
 
 /// Why there is no connection. The text is a part of a sentence.
@@ -100,7 +103,27 @@ impl Connector {
         } else {
             None
         };
-        Ok(Self { url, tls, timeout })
+        Ok(Self {
+            url,
+            tls,
+            timeout,
+            authorization: None,
+        })
+    }
+
+    /// Shows a token from now on. The URL must be one that [`FeedUrl::keeps_secrets`].
+    ///
+    /// # Errors
+    /// When no token looks like that.
+    pub(crate) fn show_token(&mut self, token: &str) -> Result<(), String> {
+        let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        let value = HeaderValue::try_from(format!("Bearer {token}")).ok();
+        let mut value = value
+            .filter(|_| is_token)
+            .ok_or("it holds no token: one word, in ASCII")?;
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        Ok(())
     }
 
     /// The certificates that the server shows to whoever comes, its own first, each in DER, whoever
@@ -123,7 +146,7 @@ impl Connector {
     pub fn connect(&self) -> Result<Client, ConnectError> {
         let mut stream =
             Stream::connect(&self.url, self.tls.as_ref(), Instant::now() + self.timeout)?;
-        let tail = handshake::upgrade(&mut stream, &self.url)?;
+        let tail = handshake::upgrade(&mut stream, &self.url, self.authorization.as_ref())?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)

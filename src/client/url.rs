@@ -1,6 +1,7 @@
 //! Where a feed is: `ws://` and `wss://` URLs, and what a user may write for them. Does no I/O.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use tungstenite::http::Uri;
@@ -18,6 +19,15 @@ impl FeedUrl {
     /// Whether the feed is to be reached by TLS (`wss://`).
     pub(crate) fn is_encrypted(&self) -> bool {
         self.is_encrypted
+    }
+
+    /// Whether nobody on the way can read along: with TLS, or on this machine.
+    pub(crate) fn keeps_secrets(&self) -> bool {
+        let host = self.host();
+        let address = host.parse::<IpAddr>();
+        self.is_encrypted
+            || host.eq_ignore_ascii_case("localhost")
+            || address.is_ok_and(|address| address.to_canonical().is_loopback())
     }
 
     /// Name or address of the host; an IPv6 address without its brackets.
@@ -145,6 +155,8 @@ mod tests {
                 "{text}"
             );
             assert_eq!(read.is_encrypted(), url.starts_with("wss"), "{text}");
+            let is_local = ["127.0.0.1", "localhost", "::1"].contains(&host);
+            assert_eq!(read.keeps_secrets(), read.is_encrypted() || is_local);
         }
     }
 

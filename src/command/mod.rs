@@ -10,4 +10,5 @@ pub mod pulse;
 pub mod relay;
 pub mod schema;
 pub mod serve;
+pub mod token;
 pub mod watch;

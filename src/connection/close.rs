@@ -41,6 +41,8 @@ pub(crate) enum CloseReason {
     Behind,
     /// The server is going away.
     ShuttingDown,
+    /// The client's token is not valid any more.
+    AccessEnded,
     /// Updates were missed while the client was connected: it comes back, and asks for them.
     MissedUpdates,
 }
@@ -64,6 +66,7 @@ impl CloseReason {
             CloseReason::TooManyMessages => Some((1008, "too many messages")),
             CloseReason::Unfinished => Some((1008, "the message did not come in time")),
             CloseReason::TooDear => Some((1013, "the server is short of memory")),
+            CloseReason::AccessEnded => Some((1008, "access has ended")),
             CloseReason::Silent => Some((1008, "no answer to a ping")),
             CloseReason::Stalled => Some((1013, "too slow")),
             CloseReason::Behind => Some((1013, "too many bugs wait")),

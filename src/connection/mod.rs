@@ -13,6 +13,8 @@ mod unsent;
 use std::io::{self, Read, Write};
 use std::num::NonZeroU8;
 
+use core::net::IpAddr;
+
 pub(crate) use close::CloseReason;
 pub(crate) use unfinished::Unfinished;
 pub(crate) use unsent::Seal;
@@ -29,6 +31,11 @@ pub trait Stream: Read + Write {
     /// # Errors
     /// When the connection is gone.
     fn shutdown_write(&self) -> io::Result<()>;
+
+    /// The address of the other end; a Unix socket has none.
+    fn peer(&self) -> Option<IpAddr> {
+        None
+    }
 
     /// The TLS that the stream carries, if it does.
     fn session(&self) -> Option<SessionId> {

@@ -86,6 +86,17 @@ impl<'fields, 'bytes> Head<'fields, 'bytes> {
         target.split_once('?').map_or("", |(_, query)| query)
     }
 
+    /// The values of a name in the query, still encoded.
+    pub(super) fn query_values(&self, name: &str) -> impl Iterator<Item = &'bytes str> {
+        let pairs = self
+            .query()
+            .split('&')
+            .filter_map(|pair| pair.split_once('='));
+        pairs
+            .filter(move |(own, _)| *own == name)
+            .map(|(_, value)| value)
+    }
+
     /// The values of a header field, without the white space around them.
     pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &'bytes [u8]> {
         self.request

@@ -3,6 +3,7 @@
 //! no socket, no client, no clock.
 
 mod chunked;
+mod credentials;
 mod head;
 mod limits;
 mod origin;
@@ -20,13 +21,15 @@ use head::Head;
 use limits::FIELDS_MAX;
 use route::Route;
 
+pub use credentials::{Credentials, Forwarded};
 pub use limits::HEAD_BYTES_MAX;
 pub use origin::Origin;
 pub use refusal::Refusal;
-pub use response::write_kept;
+pub use response::{Upgrade, write_kept, write_upgrade};
 pub use route::{Page, Site};
 pub use webhook::Webhook;
 
+use crate::access::Shown;
 use crate::proxy::{self, TrustedProxy};
 use crate::record::Alert;
 use crate::update::FeedId;
@@ -46,6 +49,9 @@ pub enum Outcome {
         /// The length of the head.
         head_bytes: usize,
     },
+    /// The request asks for a WebSocket of a feed that not everybody may have. There is no response
+    /// yet: it depends on who sends the request.
+    Asked(Newcomer),
     /// A POST to a webhook. There is no response yet: it depends on what the feed's source makes of
     /// the body.
     Posted {
@@ -73,6 +79,21 @@ pub enum Room {
     Full,
     /// The client's address has as many as one may have.
     FullForAddress,
+}
+
+/// Somebody who asks for a WebSocket of a feed that not everybody may have.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Newcomer {
+    /// The feed at the request's path.
+    pub feed: FeedId,
+    /// The length of the head.
+    pub head_bytes: usize,
+    /// What the response says, if it is a yes: see [`write_upgrade`].
+    pub upgrade: Upgrade,
+    /// What the request shows for who sends it.
+    pub shown: Shown,
+    /// How a proxy says that the request reached it.
+    pub forwarded: Forwarded,
 }
 
 /// Responds to the request at the start of `bytes`, once it is complete. A server that is full
@@ -161,17 +182,24 @@ fn dispatch(
     }
     match route {
         Route::Feed { feed, .. } if is_upgrade => {
-            let key = upgrade::check(head, &site.origins)?;
+            let upgrade = upgrade::check(head, &site.origins)?;
             match room {
                 Room::Free => {}
                 Room::Full => return Err(Refusal::Full),
                 Room::FullForAddress => return Err(Refusal::TooManyFromAddress),
             }
-            response::write_upgrade(response, key);
-            Ok(Outcome::Upgraded {
-                feed,
-                head_bytes: head.bytes(),
-            })
+            let head_bytes = head.bytes();
+            if let Some(credentials) = site.credentials {
+                return Ok(Outcome::Asked(Newcomer {
+                    feed,
+                    head_bytes,
+                    upgrade,
+                    shown: credentials::shown(head, credentials)?,
+                    forwarded: credentials::forwarded(head),
+                }));
+            }
+            response::write_upgrade(response, &upgrade);
+            Ok(Outcome::Upgraded { feed, head_bytes })
         }
         Route::Page(page)
         | Route::Feed {

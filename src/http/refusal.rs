@@ -19,6 +19,12 @@ pub enum Refusal {
     Unreadable,
     /// The key of the webhook of this feed is missing or wrong.
     Unauthorized(FeedId),
+    /// The request shows no token, where one is needed.
+    TokenMissing,
+    /// The token is nobody's.
+    TokenUnknown,
+    /// The token has come in the open.
+    TokenExposed,
     /// The page's origin is not on the list.
     ForbiddenOrigin,
     /// There is nothing at this path.
@@ -52,8 +58,10 @@ impl Refusal {
             | Refusal::ProxyHeader
             | Refusal::NoProxyHeader
             | Refusal::Unreadable => "400 Bad Request",
-            Refusal::Unauthorized(_) => "401 Unauthorized",
-            Refusal::ForbiddenOrigin => "403 Forbidden",
+            Refusal::Unauthorized(_) | Refusal::TokenMissing | Refusal::TokenUnknown => {
+                "401 Unauthorized"
+            }
+            Refusal::TokenExposed | Refusal::ForbiddenOrigin => "403 Forbidden",
             Refusal::NotFound => "404 Not Found",
             Refusal::MethodNotAllowed(_) => "405 Method Not Allowed",
             Refusal::Timeout => "408 Request Timeout",
@@ -67,10 +75,12 @@ impl Refusal {
     }
 
     /// The header fields that this status calls for: RFC 9110 sections 7.8, 15.5.2, 15.5.6 and
-    /// 15.5.22, RFC 6455 section 4.4.
+    /// 15.5.22, RFC 6455 section 4.4, RFC 6750 section 3.
     fn fields(self) -> String {
         match self {
             Refusal::Unauthorized(_) => "WWW-Authenticate: ApiKey\r\n",
+            Refusal::TokenMissing => "WWW-Authenticate: Bearer\r\n",
+            Refusal::TokenUnknown => "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n",
             Refusal::MethodNotAllowed(methods) => return format!("Allow: {methods}\r\n"),
             Refusal::UpgradeRequired | Refusal::UpgradeLost => {
                 "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -80,6 +90,7 @@ impl Refusal {
             | Refusal::ProxyHeader
             | Refusal::NoProxyHeader
             | Refusal::Unreadable
+            | Refusal::TokenExposed
             | Refusal::ForbiddenOrigin
             | Refusal::NotFound
             | Refusal::Timeout => "",
@@ -114,6 +125,13 @@ impl fmt::Display for Refusal {
             ),
             Refusal::Unreadable => f.write_str("The body is no message of Bugzilla about a bug."),
             Refusal::Unauthorized(_) => f.write_str("The key is missing or wrong."),
+            Refusal::TokenMissing => f.write_str(
+                "A token is needed: \"Authorization: Bearer TOKEN\", or the subprotocols \"bugzfeed, bearer.TOKEN\".",
+            ),
+            Refusal::TokenUnknown => f.write_str("This token is not known here, or not any more."),
+            Refusal::TokenExposed => f.write_str(
+                "A token is taken by https or on this machine only; this one came in the open: have it replaced.",
+            ),
             Refusal::ForbiddenOrigin => {
                 f.write_str("Pages of this origin may not connect to this server.")
             }

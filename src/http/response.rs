@@ -4,7 +4,15 @@ use std::fmt;
 use std::io::Write as _;
 
 use time::OffsetDateTime;
-use tungstenite::handshake::derive_accept_key;
+
+/// What the response to a request for a WebSocket says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    /// The answer to the request's key.
+    pub(super) accept: String,
+    /// Whether the request offers the subprotocol of the feed.
+    pub(super) has_protocol: bool,
+}
 
 /// The page needs nothing from elsewhere, and nobody may frame it.
 const PAGE_FIELDS: &str = "X-Content-Type-Options: nosniff\r\n\
@@ -54,15 +62,20 @@ pub(super) fn write_continue(response: &mut Vec<u8>) {
 }
 
 /// Writes the response that upgrades a connection to a WebSocket: RFC 6455 section 4.2.2.
-pub(super) fn write_upgrade(response: &mut Vec<u8>, key: &[u8]) {
-    let accept = derive_accept_key(key);
+pub fn write_upgrade(response: &mut Vec<u8>, upgrade: &Upgrade) {
+    let accept = &upgrade.accept;
+    let protocol = match upgrade.has_protocol {
+        true => "Sec-WebSocket-Protocol: bugzfeed\r\n",
+        false => "",
+    };
     append(
         response,
         format_args!(
             "HTTP/1.1 101 Switching Protocols\r\n\
              Connection: Upgrade\r\n\
              Upgrade: websocket\r\n\
-             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+             Sec-WebSocket-Accept: {accept}\r\n\
+             {protocol}\r\n"
         ),
     );
 }

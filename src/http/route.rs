@@ -5,7 +5,7 @@ use std::hash::BuildHasher as _;
 use foldhash::fast::FixedState;
 
 use super::limits::HEAD_BYTES_MAX;
-use super::{Origin, Webhook};
+use super::{Credentials, Origin, Webhook};
 use crate::update::FeedId;
 
 /// Who may load a page's files, and for how long they may be kept: RFC 9111 section 5.2.2.
@@ -27,6 +27,8 @@ pub struct Site {
     pub webhooks: Vec<Webhook>,
     /// The origins that browsers may connect from; all when empty.
     pub origins: Vec<Origin>,
+    /// Which credentials are looked at; none where everybody may have the feeds.
+    pub credentials: Option<Credentials>,
     /// The longest head that is read, in bytes.
     pub head_bytes_max: usize,
 }
@@ -39,6 +41,7 @@ impl Default for Site {
             pages: Vec::new(),
             webhooks: Vec::new(),
             origins: Vec::new(),
+            credentials: None,
             head_bytes_max: HEAD_BYTES_MAX,
         }
     }

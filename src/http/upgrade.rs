@@ -1,7 +1,11 @@
 //! Which requests become a WebSocket: RFC 6455 section 4.2.1, and the list of allowed origins.
 //! Knows no path.
 
+use tungstenite::handshake::derive_accept_key;
+
+use super::credentials::{check_protocols, offers_protocol};
 use super::head::Head;
+use super::response::Upgrade;
 use super::{Origin, Refusal};
 
 /// Whether a request asks for a WebSocket.
@@ -15,12 +19,9 @@ pub(super) fn was_wanted(head: &Head<'_, '_>) -> bool {
     head.values("Sec-WebSocket-Key").next().is_some()
 }
 
-/// Checks a request that asks for a WebSocket, and returns its key. All origins are allowed when
-/// `origins` is empty.
-pub(super) fn check<'bytes>(
-    head: &Head<'_, 'bytes>,
-    origins: &[Origin],
-) -> Result<&'bytes [u8], Refusal> {
+/// Checks a request that asks for a WebSocket, and returns what the response says. All origins are
+/// allowed when `origins` is empty.
+pub(super) fn check(head: &Head<'_, '_>, origins: &[Origin]) -> Result<Upgrade, Refusal> {
     if !head.is_http_11() {
         return Err(Refusal::BadRequest("A WebSocket needs HTTP/1.1."));
     }
@@ -42,7 +43,11 @@ pub(super) fn check<'bytes>(
     if !origins.is_empty() && !head.values("Origin").all(is_allowed) {
         return Err(Refusal::ForbiddenOrigin);
     }
-    Ok(key)
+    check_protocols(head)?;
+    Ok(Upgrade {
+        accept: derive_accept_key(key),
+        has_protocol: offers_protocol(head),
+    })
 }
 
 fn key<'bytes>(head: &Head<'_, 'bytes>) -> Result<&'bytes [u8], Refusal> {

@@ -295,6 +295,17 @@ impl Stream for Socket {
         }
     }
 
+    fn peer(&self) -> Option<IpAddr> {
+        match self {
+            Socket::Tcp(stream) | Socket::Tls(stream, _) => {
+                let peer = stream.peer_addr().map(|peer| peer.ip().to_canonical());
+                // One that has gone already is nobody's any more.
+                Some(peer.unwrap_or(Ipv6Addr::UNSPECIFIED.into()))
+            }
+            Socket::Unix(_) => None,
+        }
+    }
+
     fn session(&self) -> Option<SessionId> {
         match self {
             Socket::Tls(_, session) => Some(*session),

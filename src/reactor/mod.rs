@@ -14,7 +14,7 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
-use crate::certificate::Reload;
+use crate::access::News;
 use crate::inbox::{self, Inbox, Notice, PostSender, Sender};
 use crate::memory::{Budget, PACKETS_INTERVAL};
 use crate::moment::Moment;
@@ -51,8 +51,8 @@ pub(crate) struct Reactor {
     door: Door,
     server: Server<Socket>,
     budget: Budget,
-    /// What SIGHUP has read anew, if anything.
-    reload: Option<Reload>,
+    /// What asks for something to be read anew, on SIGHUP.
+    reloads: Vec<Box<dyn Fn()>>,
     /// The inboxes of the sources that clients post to.
     post_senders: Vec<(FeedId, PostSender)>,
     started: Instant,
@@ -100,7 +100,7 @@ impl Reactor {
             door,
             server,
             budget,
-            reload: None,
+            reloads: Vec::new(),
             post_senders: Vec::new(),
             started: Instant::now(),
             drain,
@@ -112,9 +112,9 @@ impl Reactor {
         Ok((reactor, sender))
     }
 
-    /// Has SIGHUP read certificates anew.
-    pub(crate) fn reload_by(&mut self, reload: Reload) {
-        self.reload = Some(reload);
+    /// Has SIGHUP ask for something to be read anew; `reload` must not wait for that.
+    pub(crate) fn reload_by(&mut self, reload: impl Fn() + 'static) {
+        self.reloads.push(Box::new(reload));
     }
 
     /// Accepts so many connections per second at most.
@@ -228,12 +228,12 @@ impl Reactor {
         let signals: Vec<_> = self.signals.pending().collect();
         for signal in signals {
             if signal == SIGHUP {
-                match &self.reload {
-                    Some(reload) => reload.request(),
+                if self.reloads.is_empty() {
                     // Administrators send it to have settings read anew, and terminals when they
                     // close.
-                    None => info!("SIGHUP changes nothing: settings are read at a start only"),
+                    info!("SIGHUP changes nothing: settings are read at a start only");
                 }
+                self.reloads.iter().for_each(|reload| reload());
             } else if self.shutdown.is_some() {
                 warn!("stopping at once");
                 self.shutdown = Some(Shutdown::Now);
@@ -299,6 +299,7 @@ impl Reactor {
                 Notice::Clock { feed, ahead } => self.server.set_database_clock(feed, ahead),
                 Notice::Refused { why } => self.take_refusal(why, now),
                 Notice::Key { feed, key } => self.server.set_webhook_key(feed, &key),
+                Notice::Access(News::Tokens(tokens)) => self.server.require_tokens(tokens, now),
                 Notice::Answer { post, answer } => self.server.answer(post, answer, now),
             }
             if self.server.has_enough() {

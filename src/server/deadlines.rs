@@ -85,6 +85,7 @@ impl<S: Stream> Server<S> {
             self.connections.shrink_to_fit();
             self.hubs.iter_mut().for_each(Hub::shrink);
             self.shrink_visitors();
+            self.shrink_access();
         }
     }
 

@@ -11,6 +11,7 @@ use crate::http::{self, Outcome};
 use crate::hub::Asked;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
+use crate::update::FeedId;
 
 /// How often a client's socket is read in one turn before the others have theirs.
 const READS_PER_TURN: usize = 4;
@@ -245,14 +246,26 @@ impl<S: Stream> Server<S> {
                 self.sweep_by(now.plus(deadlines::POST));
                 Step::Used(if keeps_connection { bytes } else { input.len() })
             }
+            Outcome::Asked(newcomer) => {
+                if !self.let_in(client, &newcomer, now) {
+                    return Step::Used(input.len());
+                }
+                self.upgrade(client, newcomer.feed, now);
+                Step::Used(newcomer.head_bytes)
+            }
             Outcome::Upgraded { feed, head_bytes } => {
-                connection.upgrade(feed, now);
-                self.open += 1;
-                self.except_beyond(client);
-                self.sweep_by(now.plus(self.limits.ping));
+                self.upgrade(client, feed, now);
                 Step::Used(head_bytes)
             }
         }
+    }
+
+    /// Has a client speak WebSocket from now on.
+    fn upgrade(&mut self, client: ClientId, feed: FeedId, now: Moment) {
+        self.connections[client.index()].upgrade(feed, now);
+        self.open += 1;
+        self.except_beyond(client);
+        self.sweep_by(now.plus(self.limits.ping));
     }
 
     /// Handles the frame at the start of `input`, if it is complete.

@@ -6,6 +6,7 @@
 //! come before a reply: [`Server::flush`] writes once per client and turn, and [`Server::reap`] is
 //! the one place that removes a client.
 
+mod access;
 mod deadlines;
 mod dear;
 mod drain;
@@ -16,6 +17,7 @@ mod input;
 mod posts;
 mod room;
 mod secure;
+mod seldom;
 mod visitors;
 
 use slab::Slab;
@@ -70,6 +72,7 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Server<S> {
     limits: Limits,
+    access: access::Access,
     /// How many connections the memory allows; see [`Server::allow`].
     connections_allowed: usize,
     site: Site,
@@ -116,6 +119,7 @@ impl<S: Stream> Server<S> {
         debug_assert_eq!(site.feeds.len(), hubs.len());
         Self {
             limits,
+            access: access::Access::Everybody,
             connections_allowed: usize::MAX,
             site,
             gap_reports: hubs.iter().map(|_| drain::GapReport::default()).collect(),

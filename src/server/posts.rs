@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use log::warn;
 
 use super::Server;
+use super::seldom::Seldom;
 use crate::connection::{CloseReason, Phase, Stream};
 use crate::http::{self, Refusal};
 use crate::moment::Moment;
@@ -22,9 +23,7 @@ pub(super) struct Posts {
     unanswered: HashMap<PostId, (ClientId, bool)>,
     next: PostId,
     /// Posts whose key was missing or wrong.
-    unauthorized: u64,
-    /// How many of them there are when the next one is logged.
-    unauthorized_logged: u64,
+    unauthorized: Seldom,
 }
 
 impl Posts {
@@ -33,8 +32,7 @@ impl Posts {
             new: Vec::new(),
             unanswered: HashMap::new(),
             next: PostId(0),
-            unauthorized: 0,
-            unauthorized_logged: 1,
+            unauthorized: Seldom::default(),
         }
     }
 
@@ -83,17 +81,14 @@ impl<S: Stream> Server<S> {
     /// A post was refused for its key. The first is logged, and then the tenth, the hundredth …:
     /// anybody can send them by the thousand.
     fn note_unauthorized(&mut self, feed: FeedId) {
-        let posts = &mut self.posts;
-        posts.unauthorized += 1;
-        if posts.unauthorized < posts.unauthorized_logged {
+        let Some(number) = self.posts.unauthorized.note() else {
             return;
-        }
-        posts.unauthorized_logged = posts.unauthorized_logged.saturating_mul(10);
+        };
         let mut webhooks = self.site.webhooks.iter();
         if let Some(webhook) = webhooks.find(|webhook| webhook.feed == feed) {
             warn!(
-                "a post to {} is refused, the number {} of its kind: its header field {} has no key, or a wrong one",
-                webhook.path, posts.unauthorized, webhook.field
+                "a post to {} is refused, the number {number} of its kind: its header field {} has no key, or a wrong one",
+                webhook.path, webhook.field
             );
         }
     }

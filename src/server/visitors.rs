@@ -196,6 +196,22 @@ impl<S: Stream> Server<S> {
         visitors.get(client.index())?.client
     }
 
+    /// Whether a client is on this machine: who has connected, and who was named in a PROXY header.
+    pub(super) fn is_local(&self, client: ClientId) -> bool {
+        let visitors = self.visitors.as_ref().map(|it| &it.visitors);
+        let named = visitors.and_then(|it| it.get(client.index())?.peer);
+        let peer = self.connections[client.index()].stream.peer();
+        let mut addresses = peer.into_iter().chain(named);
+        addresses.all(|address| address.is_loopback())
+    }
+
+    /// Whether who has connected is a proxy that is believed.
+    pub(super) fn has_trusted_peer(&self, client: ClientId) -> bool {
+        let peer = self.connections[client.index()].stream.peer();
+        let visitors = self.visitors.as_ref();
+        visitors.is_some_and(|visitors| proxy::is_trusted(&visitors.rules.trusted, peer))
+    }
+
     /// To be called when a client is removed.
     pub(super) fn forget_visitor(&mut self, client: ClientId, reason: CloseReason) {
         if let Some(address) = self.address_of(client) {

@@ -152,7 +152,9 @@ impl Feed {
                     }
                     Notice::Clock { .. } => panic!("a broker knows no database"),
                     Notice::Earlier { .. } => panic!("a broker knows nothing from before"),
-                    Notice::Answer { .. } | Notice::Key { .. } => panic!("a broker posts nothing"),
+                    Notice::Access(_) | Notice::Answer { .. } | Notice::Key { .. } => {
+                        panic!("a broker posts nothing")
+                    }
                     Notice::Refused { why } => panic!("{why}"),
                 }
             }

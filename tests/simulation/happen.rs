@@ -129,7 +129,10 @@ impl World {
                 http::write_kept(&mut response, false, 0);
                 Kind::Http { response }
             }
-            Outcome::Incomplete | Outcome::Receiving | Outcome::Upgraded { .. } => Kind::Silent,
+            Outcome::Incomplete
+            | Outcome::Receiving
+            | Outcome::Upgraded { .. }
+            | Outcome::Asked(_) => Kind::Silent,
         };
         let is_fast = self.random.bool() && !self.is_short_of_memory;
         let mut client = Client::new(kind, is_fast, request, &mut self.random);

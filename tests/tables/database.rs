@@ -415,7 +415,8 @@ impl Reading {
                 Notice::Promise { promise, .. } if promise != Promise::InDoubt => {
                     self.has_gap |= !std::mem::replace(&mut self.has_begun, true);
                 }
-                Notice::Refused { .. }
+                Notice::Access(_)
+                | Notice::Refused { .. }
                 | Notice::Answer { .. }
                 | Notice::Key { .. }
                 | Notice::Earlier { .. }

@@ -1,6 +1,8 @@
 //! `bugzfeed serve`: the WebSocket server. Puts together what the settings ask for, and runs it.
 
+mod access;
 mod examined;
+mod mode;
 mod options;
 mod sockets;
 mod tls;
@@ -21,6 +23,7 @@ use crate::hub::Hub;
 use crate::logging;
 use crate::machine;
 use crate::memory::Budget;
+use crate::moment::Moment;
 use crate::page;
 use crate::protocol::VERSION;
 use crate::reactor::{Address, Listener, Reactor};
@@ -74,6 +77,7 @@ fn serve(options: &Options, inherited: Vec<Listener>) -> Result<(), Failure> {
         .map(|(path, source)| options.catch_up(path, source))
         .collect::<Result<Vec<_>, _>>()?;
     let tls = options.tls(&inherited)?;
+    let tokens = options.tokens()?;
     let (listeners, _claim, remembered) = options.open(&feeds, inherited)?;
     let addresses = sockets::addresses(&listeners)?;
     let (hubs, kept): (Vec<_>, Vec<_>) = remembered.into_iter().unzip();
@@ -83,6 +87,9 @@ fn serve(options: &Options, inherited: Vec<Listener>) -> Result<(), Failure> {
     }
     if let Some(rules) = options.address_rules()? {
         server.know_addresses(rules);
+    }
+    if let Some(tokens) = &tokens {
+        server.require_tokens(tokens.tokens(), Moment(0));
     }
     let (mut reactor, inbox) = Reactor::new(
         listeners,
@@ -96,7 +103,11 @@ fn serve(options: &Options, inherited: Vec<Listener>) -> Result<(), Failure> {
     }
     let mut threads = Threads::default();
     if let Some(tls) = tls {
-        reactor.reload_by(tls.keep(&mut threads)?);
+        let reload = tls.keep(&mut threads)?;
+        reactor.reload_by(move || reload.request());
+    }
+    if let Some(tokens) = tokens {
+        reactor.reload_by(tokens.keep(inbox.clone(), &mut threads)?);
     }
     let feeds_kept = feeds.iter().zip(kept).zip(catch_ups);
     for (at, (((_, address), (file, kept)), catch_up)) in feeds_kept.enumerate() {
@@ -372,6 +383,7 @@ impl Options {
             pages: page::pages(&self.bugzilla, self.firehose),
             webhooks,
             origins: self.origin.clone(),
+            credentials: self.credentials(),
             head_bytes_max: self.head_size,
         })
     }

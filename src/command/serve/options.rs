@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use log::LevelFilter;
 
+use super::mode::Mode;
 use super::values::{milliseconds, number, web_address};
 use crate::command::discreet::Discreet;
 use crate::http::{HEAD_BYTES_MAX, Origin};
@@ -121,6 +122,14 @@ pub struct Options {
         value_delimiter = ','
     )]
     pub(super) origin: Vec<Origin>,
+    /// Who may have the feeds, where not everybody may: tokens:FILE for those who hold a token of that
+    /// file, which bugzfeed token keeps. A token is taken by https or on this machine only
+    #[arg(long, env = "BUGZFEED_ACCESS", value_name = "MODE")]
+    pub(super) access: Option<Mode>,
+    /// Take a token in the address, too, as ?access_token=TOKEN: it is in the history of browsers then,
+    /// and in the logs of proxies
+    #[arg(long, env = "BUGZFEED_ACCESS_IN_ADDRESS")]
+    pub(super) access_in_address: bool,
     /// Connections at the same time, those beyond get 503; by default as many as there may be open
     /// files, or fs.epoll.max_user_watches if that is less, less 128 and 16 for each feed at a path of
     /// its own

@@ -7,6 +7,8 @@ mod options;
 mod resume;
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -79,6 +81,11 @@ impl<'a> Watch<'a> {
                 "--cacert is for wss:// only, and {url} is not encrypted."
             )));
         }
+        if options.token_file.is_some() && !url.keeps_secrets() {
+            return Err(Failure::Usage(format!(
+                "--token-file is for wss:// and for this machine, and {url} would show the token to all on the way."
+            )));
+        }
         let connector = Connector::new(url, options.cacert.as_deref(), CONNECT_TIMEOUT)
             .map_err(|error| Failure::Configuration(format!("{error} (setting --cacert).")))?;
         let runner = options.exec.clone().map(Runner::start).transpose();
@@ -136,7 +143,8 @@ impl<'a> Watch<'a> {
         result
     }
 
-    fn connect(&self) -> Result<Client, Interruption> {
+    fn connect(&mut self) -> Result<Client, Interruption> {
+        self.show_token().map_err(Interruption::Final)?;
         let url = self.connector.url();
         self.connector.connect().map_err(|error| match error {
             ConnectError::Rejected(rejection) if rejection.is_final() => {
@@ -151,6 +159,20 @@ impl<'a> Watch<'a> {
                 Interruption::Lost(format!("cannot connect to {url}: {error}"))
             }
         })
+    }
+
+    /// Reads the token, if there is one: it may have been replaced.
+    fn show_token(&mut self) -> Result<(), Failure> {
+        let Some(file) = &self.options.token_file else {
+            return Ok(());
+        };
+        let cannot_use = |why: &dyn Display| {
+            let file = file.display();
+            Failure::Configuration(format!("cannot use {file} (setting --token-file): {why}."))
+        };
+        let token = fs::read_to_string(file).map_err(|error| cannot_use(&error))?;
+        let shown = self.connector.show_token(token.trim_end());
+        shown.map_err(|why| cannot_use(&why))
     }
 
     /// Subscribes to all bugs at once. The reply to `version` behind it marks the end of the

@@ -48,6 +48,10 @@ pub struct Options {
     /// Trust the certificates in this PEM file instead of this machine's (wss:// only)
     #[arg(long, value_name = "FILE")]
     pub(super) cacert: Option<PathBuf>,
+    /// Show the token in this file to a server that wants one (wss://, or on this machine); it is read
+    /// at each attempt to connect
+    #[arg(long, env = "BUGZFEED_TOKEN_FILE", value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
     /// Say nothing on stderr about connecting and reconnecting
     #[arg(long, short)]
     pub(super) quiet: bool,

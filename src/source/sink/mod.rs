@@ -296,7 +296,7 @@ mod tests {
                         Promise::After(floor) => format!("after {floor}"),
                     }),
                     Notice::Gap { .. } => words.push("gap".to_owned()),
-                    Notice::Clock { .. } | Notice::Key { .. } => {}
+                    Notice::Clock { .. } | Notice::Key { .. } | Notice::Access(_) => {}
                     Notice::Refused { .. } => words.push("refused".to_owned()),
                     Notice::Answer { .. } => words.push("answer".to_owned()),
                 }

@@ -85,6 +85,7 @@ impl Stage {
                     Notice::Earlier { updates, .. } => hub.remember(updates),
                     Notice::Clock { ahead, .. } => hub.set_database_clock(ahead),
                     Notice::Gap { .. }
+                    | Notice::Access(_)
                     | Notice::Refused { .. }
                     | Notice::Key { .. }
                     | Notice::Answer { .. } => {}

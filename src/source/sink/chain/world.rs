@@ -341,7 +341,10 @@ impl World {
                 self.tell_of_gap(number);
             }
             Notice::Clock { ahead, .. } => running.hub.set_database_clock(ahead),
-            Notice::Refused { .. } | Notice::Key { .. } | Notice::Answer { .. } => {}
+            Notice::Access(_)
+            | Notice::Refused { .. }
+            | Notice::Key { .. }
+            | Notice::Answer { .. } => {}
         }
     }
 

@@ -1,0 +1,141 @@
+//! Who may have the feeds, where not everybody may: lets newcomers in or refuses them, and ends
+//! those whose token has gone. Owns who each client is, in a list beside the connections that is
+//! there only where it is needed.
+
+use log::{debug, warn};
+
+use super::{Server, seldom::Seldom};
+use crate::access::{HolderId, Shown, Tokens};
+use crate::connection::{CloseReason, Phase, Stream};
+use crate::http::{self, Forwarded, Newcomer, Refusal};
+use crate::moment::Moment;
+use crate::subscriptions::ClientId;
+
+/// Who may have the feeds.
+#[derive(Debug)]
+pub(super) enum Access {
+    Everybody,
+    Holders(Holders),
+}
+
+/// Those who hold a token.
+#[derive(Debug)]
+pub(super) struct Holders {
+    tokens: Tokens,
+    /// Whose token each client has, by client; of those who have left, what does not matter.
+    of: Vec<HolderId>,
+    refused: Seldom,
+}
+
+impl Holders {
+    /// Whether a newcomer may come in, and as whom.
+    fn holder(&self, newcomer: &Newcomer, is_private: bool) -> Result<HolderId, Refusal> {
+        let Shown::Bearer(token) = &newcomer.shown else {
+            return Err(Refusal::TokenMissing);
+        };
+        if !is_private {
+            return Err(Refusal::TokenExposed);
+        }
+        self.tokens.holder_of(token).ok_or(Refusal::TokenUnknown)
+    }
+
+    fn note(&mut self, client: ClientId, holder: HolderId) {
+        if self.of.len() <= client.index() {
+            self.of.resize(client.index() + 1, HolderId(0));
+        }
+        self.of[client.index()] = holder;
+    }
+
+    /// Gives back memory that was needed for more clients than there are places for now.
+    fn shrink(&mut self, places: usize) {
+        self.of.truncate(places);
+        self.of.shrink_to_fit();
+    }
+}
+
+impl<S: Stream> Server<S> {
+    /// Lets in only those who hold one of these tokens. Those who are in and whose token is not
+    /// among them end.
+    pub fn require_tokens(&mut self, tokens: Tokens, now: Moment) {
+        let Access::Holders(holders) = &mut self.access else {
+            self.access = Access::Holders(Holders {
+                tokens,
+                of: Vec::new(),
+                refused: Seldom::default(),
+            });
+            return;
+        };
+        let before = std::mem::replace(&mut holders.tokens, tokens);
+        let mut gone = Vec::new();
+        for (key, connection) in &self.connections {
+            if connection.phase != Phase::Open {
+                continue;
+            }
+            match before.in_later(holders.of[key], &holders.tokens) {
+                Some(holder) => holders.of[key] = holder,
+                None => gone.push(ClientId(key as u32)),
+            }
+        }
+        for client in gone {
+            self.end(client, CloseReason::AccessEnded, now);
+        }
+    }
+
+    /// Answers a newcomer; returns whether it is in.
+    pub(super) fn let_in(&mut self, client: ClientId, newcomer: &Newcomer, now: Moment) -> bool {
+        let is_private = self.is_private(client, newcomer.forwarded);
+        let holder = match &self.access {
+            Access::Everybody => None,
+            Access::Holders(holders) => Some(holders.holder(newcomer, is_private)),
+        };
+        match holder {
+            None => {}
+            Some(Ok(holder)) => {
+                if let Access::Holders(holders) = &mut self.access {
+                    holders.note(client, holder);
+                }
+            }
+            Some(Err(refusal)) => {
+                self.note_refused(client, refusal);
+                self.refuse(client, refusal, now);
+                return false;
+            }
+        }
+        self.reply(client, |response| {
+            http::write_upgrade(response, &newcomer.upgrade);
+        });
+        true
+    }
+
+    /// Whether nobody between a client and this server can read along: it came with TLS, from this
+    /// machine, or by a proxy that is believed and got the request with TLS.
+    fn is_private(&self, client: ClientId, forwarded: Forwarded) -> bool {
+        let stream = &self.connections[client.index()].stream;
+        if stream.session().is_some() {
+            return true;
+        }
+        match forwarded {
+            Forwarded::Openly => false,
+            Forwarded::Securely => self.is_local(client) || self.has_trusted_peer(client),
+            Forwarded::Unsaid => self.is_local(client),
+        }
+    }
+
+    /// Logs the first refusal, and then the tenth, the hundredth …: anybody can cause them.
+    fn note_refused(&mut self, client: ClientId, refusal: Refusal) {
+        debug!("client {} is refused: {refusal}", client.0);
+        if let Access::Holders(holders) = &mut self.access
+            && let Some(number) = holders.refused.note()
+        {
+            warn!("a client is refused, the number {number} of its kind: {refusal}");
+        }
+    }
+
+    /// Gives back memory that was needed for more clients than there are now.
+    pub(super) fn shrink_access(&mut self) {
+        let places = self.connections.capacity();
+        if let Access::Holders(holders) = &mut self.access {
+            holders.shrink(places);
+        }
+    }
+}
