@@ -313,47 +313,109 @@ stream.on("data", (data) => {
 });
 "#;
 
+/// The same by Python's websockets.
+const WEBSOCKETS_CLIENT: &str = r#"
+import asyncio, ssl, sys, websockets
+async def main():
+    context = ssl.create_default_context(cafile=sys.argv[2])
+    async with websockets.connect(f"wss://localhost:{sys.argv[1]}/", ssl=context) as socket:
+        await socket.send('{"command":"subscribe","bugs":[1]}')
+        for _ in range(int(sys.argv[3])):
+            print(await socket.recv(), flush=True)
+asyncio.run(main())
+"#;
+
+/// Runs a client until it has got the reply to its command and an update.
+fn gets_an_update(server: &Server, address: SocketAddr, client: [&str; 3]) {
+    let [program, flag, script] = client;
+    let child = Command::new(program)
+        .args([
+            flag,
+            script,
+            &address.port().to_string(),
+            &file("ca.pem"),
+            "2",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Before the client has subscribed, an update is for nobody.
+    let mut second = 0;
+    let output = thread::scope(|scope| {
+        let waiting = scope.spawn(|| child.wait_with_output().unwrap());
+        wait_until("the update", || {
+            let (minute, rest) = (second / 60, second % 60);
+            server.record(&[(1, &format!("2014-04-03T21:{minute:02}:{rest:02}"))]);
+            second += 1;
+            waiting.is_finished().then_some(())
+        });
+        waiting.join().unwrap()
+    });
+    let said = text(&output.stdout);
+    let mut lines = said.lines();
+    assert_eq!(
+        lines.next(),
+        Some(r#"{"command":"subscribe","result":"ok","bugs":[1]}"#),
+        "{program}"
+    );
+    assert!(
+        lines
+            .next()
+            .is_some_and(|line| line.starts_with(r#"{"command":"update","bug":1,"#)),
+        "{program}: {said}"
+    );
+    assert!(output.status.success(), "{program}");
+}
+
 #[test]
 fn clients_in_python_and_node_get_updates() {
     let folder = tempfile::tempdir().unwrap();
     let (server, address) = start_in(folder.path(), &options());
-    let port = address.port().to_string();
-    let ca = file("ca.pem");
-    for (program, flag, script) in [
-        ("python3", "-c", PYTHON_CLIENT),
-        ("node", "-e", NODE_CLIENT),
+    for client in [
+        ["python3", "-c", PYTHON_CLIENT],
+        ["node", "-e", NODE_CLIENT],
     ] {
-        let child = Command::new(program)
-            .args([flag, script, &port, &ca, "2"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // Before the client has subscribed, an update is for nobody.
-        let mut second = 0;
-        let output = thread::scope(|scope| {
-            let waiting = scope.spawn(|| child.wait_with_output().unwrap());
-            wait_until("the update", || {
-                let (minute, rest) = (second / 60, second % 60);
-                server.record(&[(1, &format!("2014-04-03T21:{minute:02}:{rest:02}"))]);
-                second += 1;
-                waiting.is_finished().then_some(())
-            });
-            waiting.join().unwrap()
-        });
-        let said = text(&output.stdout);
-        let mut lines = said.lines();
-        assert_eq!(
-            lines.next(),
-            Some(r#"{"command":"subscribe","result":"ok","bugs":[1]}"#),
-            "{program}"
-        );
-        assert!(
-            lines
-                .next()
-                .is_some_and(|line| line.starts_with(r#"{"command":"update","bug":1,"#)),
-            "{program}: {said}"
-        );
-        assert!(output.status.success(), "{program}");
+        gets_an_update(&server, address, client);
+    }
+}
+
+#[test]
+#[ignore = "needs Python's websockets: run tests/run"]
+fn a_client_by_pythons_websockets_gets_updates() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, address) = start_in(folder.path(), &options());
+    let client = ["/usr/bin/python3", "-c", WEBSOCKETS_CLIENT];
+    gets_an_update(&server, address, client);
+}
+
+/// Opens a WebSocket, and ends the connection with TLS's close_notify or without it.
+const LEAVING_CLIENT: &str = r#"
+import socket, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[2])
+stream = context.wrap_socket(socket.create_connection(("127.0.0.1", int(sys.argv[1]))), server_hostname="localhost")
+stream.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+assert b" 101 " in stream.recv(65536)
+if sys.argv[3] == "announced":
+    stream.unwrap()
+stream.close()
+"#;
+
+#[test]
+fn an_end_without_close_notify_is_told_apart_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, address) = start_in(folder.path(), &options());
+    for (how, reason) in [("cut", "(CutOff)"), ("announced", "(Gone)")] {
+        let arguments = [
+            "-c",
+            LEAVING_CLIENT,
+            &address.port().to_string(),
+            &file("ca.pem"),
+            how,
+        ];
+        let output = run("python3", &arguments, "");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        server.program().wait_for_line(reason);
     }
 }
 

@@ -1,13 +1,22 @@
-// A server of the protocol's shape on Node's ws: `node server.js PORT CONTROL`. Updates come as lines "BUG WHEN" at the port CONTROL.
+// A server of the protocol's shape on Node's ws: `node server.js PORT CONTROL [CERTIFICATE KEY]`. Updates come as lines "BUG WHEN" at the port
+// CONTROL.
 'use strict';
+const fs = require('fs');
+const http = require('http');
+const https = require('https');
 const net = require('net');
 const readline = require('readline');
 const { WebSocketServer } = require('ws');
 
-const [port, control] = process.argv.slice(2).map(Number);
+const [port, control] = process.argv.slice(2, 4).map(Number);
+const [certificate, key] = process.argv.slice(4);
 const subscribers = new Map();
 
-new WebSocketServer({ host: '127.0.0.1', port, backlog: 4096, clientTracking: false }).on('connection', (socket) => {
+const server = certificate
+  ? https.createServer({ cert: fs.readFileSync(certificate), key: fs.readFileSync(key) })
+  : http.createServer();
+server.listen({ host: '127.0.0.1', port, backlog: 4096 });
+new WebSocketServer({ server, clientTracking: false }).on('connection', (socket) => {
   const bugs = new Set();
   socket.on('error', () => {});
   socket.on('message', (data) => {

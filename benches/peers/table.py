@@ -12,6 +12,7 @@ COLUMNS = [
     ("fanout", "delivery", "CPU per delivery, µs"),
     ("burst", "delivery", "the same in bursts of 8, µs"),
     ("churn", "cycle", "connect, subscribe, close: CPU, µs"),
+    ("churn", "resumed_cycle", "the same, resuming TLS"),
     ("storm", "storm", "all connect at once, s"),
     ("storm", "storm_cpu", "CPU of that per client, µs"),
     ("sparse", "unwanted_loop", "CPU per update that nobody wants, µs"),
@@ -41,12 +42,13 @@ for scenario, number, point in points:
         is_good = side["missing"] == 0 and not side["faults"]
         for measure in (measure for measures in side["rounds"] for measure in measures):
             values.setdefault((side["name"], scenario, measure["key"]), {})[number] = (measure["value"], is_good)
-print("| server |", " | ".join(title for _, _, title in COLUMNS), "|")
-print("| --- |", " | ".join("---" for _ in COLUMNS), "|")
+columns = [column for column in COLUMNS if any(key[1:] == column[:2] for key in values)]
+print("| server |", " | ".join(title for _, _, title in columns), "|")
+print("| --- |", " | ".join("---" for _ in columns), "|")
 names = list(dict.fromkeys(name for name, _, _ in values))
-for name in sorted(names, key=lambda name: (name != "floor", name != "serve")):
+for name in sorted(names, key=lambda name: (name != "floor", name not in ("serve", "wss"))):
     cells = []
-    for scenario, key, _ in COLUMNS:
+    for scenario, key, _ in columns:
         found = values.get((name, scenario, key), {})
         mark = "" if all(good for _, good in found.values()) else " (!)"
         floors = values.get(("floor", scenario, key), {})

@@ -6,6 +6,7 @@
 
 mod handshake;
 mod session;
+pub(crate) mod takeover;
 #[cfg(test)]
 mod tests;
 

@@ -6,18 +6,12 @@ use std::io::{Read, Write};
 
 use rustls::ServerConnection;
 
-use super::handshake::{Done, Handshake, Terms, close, drain, feed};
-use crate::record::{self, Alert, DATA_BYTES_MAX, HEADER_BYTES, Opened, Records};
-
-/// The longest record of TLS 1.2 and of handshakes behind its header, in bytes: RFC 5246 section
-/// 6.2.3.
-const RECORD_BYTES_MAX: usize = DATA_BYTES_MAX + 2_048;
+use super::handshake::{Done, Handshake, Terms, close};
+use super::takeover::{cut, drain, feed};
+use crate::record::{self, Alert, DATA_BYTES_MAX, Opened, Records};
 
 /// What rustls keeps for a handshake, and for a client of TLS 1.2, on the heap, in bytes.
 const RUSTLS_BYTES: usize = 10 * 1024;
-
-/// The content type of handshakes; the first byte of all that is TLS: RFC 8446 section 5.1.
-const HANDSHAKE: u8 = 22;
 
 /// A client's TLS between two events. An idle client of TLS 1.3 owns nothing but its keys.
 #[derive(Debug)]
@@ -340,18 +334,6 @@ enum Step {
     Closed,
 }
 
-/// The length of what rustls is to have next: one record, or all there is where that cannot become
-/// one. `None` where more bytes are needed.
-fn cut(input: &[u8]) -> Option<usize> {
-    let &[content, major, _, high, low] = input.first_chunk::<HEADER_BYTES>()?;
-    let bytes = HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]));
-    let is_record = (HANDSHAKE - 2..=HANDSHAKE + 1).contains(&content) && major == 3;
-    if !is_record || bytes > HEADER_BYTES + RECORD_BYTES_MAX {
-        return Some(input.len());
-    }
-    (bytes <= input.len()).then_some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -359,14 +341,5 @@ mod tests {
     #[test]
     fn an_idle_client_of_tls_13_owns_its_keys_and_little_more() {
         assert!(size_of::<Session>() <= 224, "{}", size_of::<Session>());
-    }
-
-    #[test]
-    fn rustls_gets_one_record_at_a_time() {
-        assert_eq!(cut(&[22, 3, 1, 0]), None);
-        assert_eq!(cut(&[22, 3, 1, 0, 1]), None);
-        assert_eq!(cut(&[22, 3, 1, 0, 1, 9, 22, 3]), Some(6));
-        assert_eq!(cut(b"\x80\x2e\x01\x00\x02"), Some(5), "no TLS at all");
-        assert_eq!(cut(&[22, 3, 1, 0xff, 0xff, 9]), Some(6), "too long");
     }
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -55,6 +56,19 @@ impl std::error::Error for Error {}
 /// # Errors
 /// When no certificate is left to trust.
 pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
+    Ok(Arc::new(
+        ClientConfig::builder()
+            .dangerous()
+            .with_custom_certificate_verifier(verifier(ca_file)?)
+            .with_no_client_auth(),
+    ))
+}
+
+/// The same, for a client that has further settings.
+///
+/// # Errors
+/// As [`client_config`].
+pub(crate) fn verifier(ca_file: Option<&Path>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
     let trusted = roots(ca_file)?;
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(trusted.iter().cloned());
@@ -64,14 +78,9 @@ pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>,
     } else {
         Vec::new()
     };
-    let verifier = pinned::Verifier::new(store, pinned)
-        .map_err(|error| Error::NoNativeRoots(format!(": {error}")))?;
-    Ok(Arc::new(
-        ClientConfig::builder()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth(),
-    ))
+    pinned::Verifier::new(store, pinned)
+        .map(|verifier| Arc::new(verifier) as Arc<dyn ServerCertVerifier>)
+        .map_err(|error| Error::NoNativeRoots(format!(": {error}")))
 }
 
 /// What is wrong with the server's certificate, and what can be done, where TLS has ended a connection

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bugzfeed::moment::Moment;
 use bugzfeed::subscriptions::ClientId;
 use fastrand::Rng;
+use rustls::ClientConnection;
 
 use crate::session::{Named, Said, Session};
 use crate::wire::Handle;
@@ -104,6 +105,44 @@ impl Client {
         }
     }
 
+    /// Speaks TLS from the first byte on.
+    pub fn secure(&mut self, mut tls: ClientConnection) {
+        tls.set_buffer_limit(None);
+        let mut wire = self.handle.wire_mut();
+        wire.tls = Some(Box::new(tls));
+        wire.say(b"");
+    }
+
+    /// The client's TLS may have said something by itself.
+    pub fn notice_answers(&mut self) {
+        self.is_readable |= std::mem::take(&mut self.handle.wire_mut().has_answered);
+    }
+
+    /// Changes the keys of its TLS, if it is in, and asks for others of the server.
+    pub fn change_keys(&mut self) {
+        let mut wire = self.handle.wire_mut();
+        let is_in = wire.can_end() && !wire.is_client_done && !wire.is_garbled;
+        if let Some(tls) = wire.tls.as_mut().filter(|_| is_in) {
+            tls.refresh_traffic_keys().unwrap();
+            wire.say(b"");
+        }
+    }
+
+    /// Sends what is no TLS, where it should speak that; returns whether it should.
+    pub fn garble(&mut self, random: &mut Rng) -> bool {
+        let mut wire = self.handle.wire_mut();
+        if wire.tls.is_none() {
+            return false;
+        }
+        // More than a record can hold.
+        let garbage = (0..random.usize(20_000..40_000)).map(|_| random.u8(..));
+        wire.to_server.extend(garbage);
+        wire.is_garbled = true;
+        self.is_readable = true;
+        self.outbox.clear();
+        true
+    }
+
     pub fn session(&mut self) -> Option<&mut Session> {
         match &mut self.kind {
             Kind::Socket { session, .. } => Some(session),
@@ -138,11 +177,13 @@ impl Client {
         let bytes = bytes.min(self.outbox.len());
         let mut wire = self.handle.wire_mut();
         if bytes > 0 {
-            wire.to_server.extend(self.outbox.drain(..bytes));
+            let said: Vec<u8> = self.outbox.drain(..bytes).collect();
+            wire.say(&said);
             self.reached_bytes += bytes;
             self.is_readable = true;
         }
-        if self.outbox.is_empty() && self.fate == Fate::HalfCloses && !wire.is_client_done {
+        let may_end = self.fate == Fate::HalfCloses && wire.can_end();
+        if self.outbox.is_empty() && may_end && !wire.is_client_done {
             wire.is_client_done = true;
             self.is_readable = true;
         }

@@ -16,7 +16,8 @@ impl World {
             12 => self.trickle(),
             13..40 => self.say_something(),
             40..60 => self.each_some(|client, random| client.deliver(random.usize(1..300))),
-            60..68 => self.each_some(|client, _| client.deliver(usize::MAX)),
+            60..67 => self.each_some(|client, _| client.deliver(usize::MAX)),
+            67 => self.each_some(|client, _| client.change_keys()),
             68..74 => self.each_some(|client, random| {
                 if client.fate != Fate::IsStuck {
                     client.give_room(random.usize(1..1_500));
@@ -108,7 +109,7 @@ impl World {
             );
             self.tally.resumed += usize::from(user.known.newest.is_some());
         }
-        self.clients.push(client);
+        self.add(client);
     }
 
     fn connect_stranger(&mut self) {
@@ -139,7 +140,7 @@ impl World {
         if self.random.bool() {
             client.fate = Fate::HalfCloses;
         }
-        self.clients.push(client);
+        self.add(client);
     }
 
     fn say_something(&mut self) {
@@ -256,6 +257,10 @@ impl World {
             6 if !client.is_fast => {
                 client.handle.wire_mut().room = 0;
                 Fate::IsStuck
+            }
+            _ if random.bool() && client.garble(random) => {
+                self.tally.garbled += 1;
+                Fate::Vanishes
             }
             _ => {
                 client.vanish(random.bool());

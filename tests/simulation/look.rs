@@ -9,6 +9,7 @@ impl World {
     /// Looks at what everybody has got, and forgets those that the server has removed.
     pub fn look(&mut self, acted_at: &[usize], may_be_full: bool) {
         for mut client in std::mem::take(&mut self.clients) {
+            client.notice_answers();
             self.look_at_head(&mut client, may_be_full);
             self.look_at_frames(&mut client, acted_at);
             if client.handle.wire().is_dropped {
@@ -97,8 +98,11 @@ impl World {
                 self.is_departing || feed.has_gap(),
             );
         }
-        let is_over =
-            session.close.is_some() || wire.is_server_done || wire.is_dropped || wire.is_reset;
+        let is_over = session.close.is_some()
+            || wire.is_server_done
+            || wire.is_dropped
+            || wire.is_reset
+            || wire.is_garbled;
         let is_quiet = !client.is_readable
             && !client.is_writable
             && !self.server.has_left()
@@ -143,9 +147,15 @@ impl World {
             !is_overdue || !client.is_fast,
             "a client whose connection was ended is still there"
         );
+        // With TLS, a client may refuse bytes before it has said what it wants.
+        let patience = if client.is_open {
+            limits.stall
+        } else {
+            limits.stall.max(limits.handshake)
+        };
         let is_stuck = client
             .refused
-            .is_some_and(|refused| since(refused) > limits.stall + LINGER + 2 * LATE);
+            .is_some_and(|refused| since(refused) > patience + LINGER + 2 * LATE);
         assert!(!is_stuck, "a client that is stuck is still there");
         let silent = if client.id.is_some() {
             since(client.heard)

@@ -9,12 +9,13 @@
 mod cases;
 mod client;
 mod feed;
-mod handshakes;
+
 mod happen;
 mod look;
 mod session;
 mod tally;
 mod tls;
+mod tls_cases;
 mod user;
 mod wire;
 mod world;

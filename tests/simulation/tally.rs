@@ -16,6 +16,8 @@ pub struct Tally {
     pub held: usize,
     pub gaps: usize,
     pub firehoses: usize,
+    pub secure: usize,
+    pub garbled: usize,
 }
 
 impl Tally {
@@ -33,6 +35,8 @@ impl Tally {
         self.held += other.held;
         self.gaps += other.gaps;
         self.firehoses += other.firehoses;
+        self.secure += other.secure;
+        self.garbled += other.garbled;
     }
 
     pub fn check_that_all_has_happened(&self) {
@@ -50,6 +54,8 @@ impl Tally {
             held,
             gaps,
             firehoses,
+            secure,
+            garbled,
         } = *self;
         for (name, count) in [
             ("updates", updates),
@@ -68,8 +74,10 @@ impl Tally {
                 "updates that only a subscription to all bugs asks for",
                 firehoses,
             ),
+            ("clients with TLS", secure),
         ] {
             assert!(count > 100, "only {count} {name}");
         }
+        assert!(garbled > 3, "only {garbled} clients that break TLS");
     }
 }

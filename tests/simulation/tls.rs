@@ -61,6 +61,11 @@ pub fn config() -> Arc<ClientConfig> {
     )
 }
 
+/// The server's name.
+pub fn name() -> ServerName<'static> {
+    ServerName::try_from("localhost").unwrap()
+}
+
 /// What a client speaks by.
 enum Speech {
     Tls(Box<ClientConnection>),

@@ -1,5 +1,6 @@
 //! The two ends of a connection, and the kernel between them: it takes as many bytes as there is
-//! room for, and notifies of a change once.
+//! room for, and notifies of a change once. With TLS, what the client says is sealed on the way, and
+//! what the server has written is opened.
 
 use std::cell::{Ref, RefCell, RefMut};
 use std::collections::VecDeque;
@@ -8,10 +9,19 @@ use std::rc::Rc;
 
 use bugzfeed::connection::Stream;
 use bugzfeed::secure::SessionId;
+use rustls::ClientConnection;
 
 /// What the kernel knows of a connection.
 #[derive(Debug, Default)]
 pub struct Wire {
+    /// The client's TLS, if it has some.
+    pub tls: Option<Box<ClientConnection>>,
+    /// The client's TLS has said something by itself.
+    pub has_answered: bool,
+    /// The client has said something by TLS that the server was not notified of.
+    pub has_said: bool,
+    /// What is no TLS was sent, so that the server sends nothing more that means something.
+    pub is_garbled: bool,
     /// Sent by the client and not read yet.
     pub to_server: VecDeque<u8>,
     /// Read by the server so far.
@@ -36,6 +46,53 @@ pub struct Wire {
 }
 
 impl Wire {
+    /// The client says something.
+    pub fn say(&mut self, bytes: &[u8]) {
+        match &mut self.tls {
+            None => self.to_server.extend(bytes),
+            Some(tls) => tls.writer().write_all(bytes).unwrap(),
+        }
+        self.has_said |= !bytes.is_empty();
+        self.seal();
+    }
+
+    /// Sends what the client's TLS has to say.
+    fn seal(&mut self) {
+        while let Some(tls) = self.tls.as_mut().filter(|tls| tls.wants_write()) {
+            tls.write_tls(&mut self.to_server).unwrap();
+            self.has_answered = true;
+        }
+    }
+
+    /// Takes what the server has written.
+    fn open(&mut self, mut bytes: &[u8]) {
+        let Some(tls) = &mut self.tls else {
+            return self.written.extend(bytes);
+        };
+        while !bytes.is_empty() && !self.is_garbled {
+            tls.read_tls(&mut bytes).unwrap();
+            tls.process_new_packets().unwrap();
+            // WouldBlock says that there is nothing more.
+            let _ = tls.reader().read_to_end(&mut self.written);
+        }
+        if !self.is_client_done {
+            self.seal();
+        }
+    }
+
+    /// Whether what the client has said comes to be read now. New keys are nothing that is said.
+    pub fn take_said(&mut self) -> bool {
+        match self.tls {
+            None => !self.to_server.is_empty(),
+            Some(_) => self.can_end() && std::mem::take(&mut self.has_said),
+        }
+    }
+
+    /// Whether the client can say that nothing more comes: not while its TLS has something to say.
+    pub fn can_end(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| !tls.is_handshaking())
+    }
+
     fn interrupt(&mut self) -> io::Result<()> {
         self.until_interrupted = self.until_interrupted.checked_sub(1).unwrap_or(17);
         if self.until_interrupted == 0 {
@@ -115,7 +172,7 @@ impl Write for SimStream {
         if taken == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
-        wire.written.extend(&bytes[..taken]);
+        wire.open(&bytes[..taken]);
         wire.is_reset |= wire.is_client_gone;
         Ok(taken)
     }

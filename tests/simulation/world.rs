@@ -2,6 +2,7 @@
 //! its clients, and looks at what each of them got.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bugzfeed::history::History;
 use bugzfeed::http::{Page, Site, Webhook};
@@ -12,10 +13,12 @@ use bugzfeed::promise::Promise;
 use bugzfeed::server::{Limits, Server};
 use bugzfeed::update::FeedId;
 use fastrand::Rng;
+use rustls::{ClientConfig, ClientConnection};
 
 use crate::client::{Client, Fate, Kind};
 use crate::feed::{Entry, Feed};
 use crate::tally::Tally;
+use crate::tls;
 use crate::user::Known;
 use crate::wire::SimStream;
 
@@ -78,6 +81,8 @@ pub struct World {
     pub gap_at: [Option<Moment>; PATHS.len()],
     /// Now and then, there is no memory for more than a few packets; nobody is fast then.
     pub is_short_of_memory: bool,
+    /// How clients speak TLS, where some do.
+    pub tls: Option<Arc<ClientConfig>>,
     pub is_traced: bool,
     pub tally: Tally,
 }
@@ -130,6 +135,10 @@ impl World {
             server.promise(FeedId(feed as u8), Promise::After(first_floor));
         }
         let is_short_of_memory = random.u8(0..4) == 0;
+        let tls = (random.u8(0..8) == 0).then(tls::config);
+        if tls.is_some() {
+            server.secure(tls::sessions());
+        }
         let users = (0..random.usize(1..8)).map(|_| User {
             feed: random.usize(0..PATHS.len()),
             is_fast: random.bool() && !is_short_of_memory,
@@ -156,10 +165,21 @@ impl World {
             is_departing: false,
             gap_at: [None; PATHS.len()],
             is_short_of_memory,
+            tls,
             is_traced,
             tally: Tally::default(),
             random,
         }
+    }
+
+    /// Somebody who connects; by TLS, now and then, where that can be.
+    pub fn add(&mut self, mut client: Client) {
+        if let Some(config) = self.tls.as_ref().filter(|_| self.random.bool()) {
+            let connection = ClientConnection::new(Arc::clone(config), tls::name());
+            client.secure(connection.unwrap());
+            self.tally.secure += 1;
+        }
+        self.clients.push(client);
     }
 
     /// Lets things happen for a while.
@@ -282,6 +302,7 @@ impl World {
         }
         // Those who have their handshake before them may all come to speak WebSocket in this turn.
         let may_be_full = self.server.len() >= self.limits.connections_max || self.is_departing;
+        self.clients.iter_mut().for_each(Client::notice_answers);
         if self.is_traced {
             println!(
                 "{now:?}, {acted_at:?} entries, {} clients",
@@ -356,7 +377,7 @@ impl World {
                 self.server.writable(id, self.now);
             }
             if is_readable {
-                if !client.handle.wire().to_server.is_empty() {
+                if client.handle.wire_mut().take_said() {
                     (client.heard, client.is_pinged) = (self.now, false);
                 }
                 self.server.readable(id, is_ended, self.now);
@@ -418,9 +439,14 @@ impl World {
     fn accept(&mut self) {
         for at in 0..self.clients.len() {
             if self.clients[at].id.is_none() && self.server.has_room() {
-                let id = self
-                    .server
-                    .accept(self.clients[at].handle.stream(), self.now);
+                let handle = &self.clients[at].handle;
+                let has_tls = handle.wire().tls.is_some();
+                let session = has_tls.then(|| self.server.begin_session().unwrap());
+                let stream = match session {
+                    None => handle.stream(),
+                    Some(session) => handle.secure_stream(session),
+                };
+                let id = self.server.accept(stream, self.now);
                 let is_used =
                     |client: &Client| client.id == Some(id) && !client.handle.wire().is_dropped;
                 assert!(

@@ -236,6 +236,7 @@ mod tests {
             pattern: Pattern::Shared,
             clients: 2,
             bugs_per_client: 2,
+            bugs_before: 0,
             first_when: 1_000,
         };
         let mut ledger = Ledger::new(plan, 0..2);

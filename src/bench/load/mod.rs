@@ -8,6 +8,7 @@ pub(crate) mod ledger;
 pub(crate) mod order;
 pub(crate) mod plan;
 pub(crate) mod segment;
+pub(crate) mod tls;
 pub(crate) mod wire;
 pub(crate) mod worker;
 

@@ -17,13 +17,20 @@ pub(crate) enum Order {
     /// All that are absent connect and subscribe.
     Connect {
         with_since: bool,
+        /// Whether handshakes of TLS may resume earlier ones.
+        resumes: bool,
         /// How many at the same time.
         in_flight: u32,
         /// How many per second; 0 for all at once.
         rate: u32,
     },
     /// Clients connect, subscribe and leave, `cycles` times in all.
-    Churn { cycles: u64, in_flight: u32 },
+    Churn {
+        cycles: u64,
+        in_flight: u32,
+        /// Whether handshakes of TLS may resume earlier ones.
+        resumes: bool,
+    },
     /// All connections end without a close frame.
     Cut,
     /// These updates will be published.
@@ -97,14 +104,21 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Adds that of another worker.
     pub(crate) fn add(&mut self, other: &Self) {
-        self.counts.add(&other.counts);
-        self.outstanding += other.outstanding;
+        self.add_faults(other);
         self.latency.merge(&other.latency);
         self.tally.open += other.tally.open;
         self.tally.closed += other.tally.closed;
         self.tally.refused += other.tally.refused;
         self.tally.incomplete += other.tally.incomplete;
         self.tally.connect.merge(&other.tally.connect);
+        self.tally.full += other.tally.full;
+        self.tally.resumed += other.tally.resumed;
+    }
+
+    /// Adds what others got and did not get, and no times.
+    pub(crate) fn add_faults(&mut self, other: &Self) {
+        self.counts.add(&other.counts);
+        self.outstanding += other.outstanding;
         add_reasons(&mut self.tally.failed, &other.tally.failed);
         add_reasons(&mut self.tally.dropped, &other.tally.dropped);
     }

@@ -41,12 +41,14 @@ pub(crate) struct Plan {
     pub clients: u32,
     /// How many bugs each one subscribes to.
     pub bugs_per_client: u32,
+    /// How many bugs lie before the first of them.
+    pub bugs_before: u32,
     /// The time of the first update, in Unix seconds.
     pub first_when: i64,
 }
 
 impl Plan {
-    /// How many bugs somebody may want: those from 1 to this number.
+    /// How many bugs somebody may want: those that follow `bugs_before`.
     pub(crate) fn bugs(&self) -> u32 {
         match self.pattern {
             Pattern::Shared => self.bugs_per_client,
@@ -57,15 +59,18 @@ impl Plan {
     /// The bugs that a client subscribes to, ascending: always as many as
     /// [`Plan::bugs_per_client`].
     pub(crate) fn bugs_of(&self, client: u32) -> Vec<u32> {
-        let count = self.bugs_per_client;
+        let (before, count) = (self.bugs_before, self.bugs_per_client);
         match self.pattern {
-            Pattern::Shared => (1..=count).collect(),
-            Pattern::Own => (client * count + 1..=(client + 1) * count).collect(),
+            Pattern::Shared => (before + 1..=before + count).collect(),
+            Pattern::Own => {
+                let first = before + client * count;
+                (first + 1..=first + count).collect()
+            }
             Pattern::Zipf => {
                 let mut random = fastrand::Rng::with_seed(u64::from(client));
                 let mut bugs = std::collections::BTreeSet::new();
                 while bugs.len() < count as usize {
-                    bugs.insert(zipf(self.bugs(), &mut random));
+                    bugs.insert(before + zipf(self.bugs(), &mut random));
                 }
                 bugs.into_iter().collect()
             }
@@ -75,7 +80,7 @@ impl Plan {
     /// The bug that changes with the update number `seq`.
     pub(crate) fn bug(&self, seq: u32, demand: Demand) -> u32 {
         let bugs = self.bugs();
-        match (demand, self.pattern) {
+        let bug = match (demand, self.pattern) {
             // Steps of a prime: neighbours in time are no neighbours in memory, and all come in
             // turn unless it divides their number.
             (Demand::Wanted, Pattern::Own) if !bugs.is_multiple_of(7_919) => {
@@ -86,7 +91,8 @@ impl Plan {
                 zipf(bugs, &mut fastrand::Rng::with_seed(!u64::from(seq)))
             }
             (Demand::Unwanted, _) => bugs + 1 + seq % 100_000,
-        }
+        };
+        self.bugs_before + bug
     }
 
     /// The time of the update number `seq`, as servers write it.
@@ -115,6 +121,7 @@ mod tests {
             pattern,
             clients: 1_000,
             bugs_per_client: 3,
+            bugs_before: 0,
             first_when: 1_700_000_000,
         }
     }

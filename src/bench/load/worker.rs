@@ -160,10 +160,21 @@ fn carry_out(order: &Order, clients: &mut Clients) {
     match *order {
         Order::Connect {
             with_since,
+            resumes,
             in_flight,
             rate,
-        } => clients.connect(with_since, in_flight, rate),
-        Order::Churn { cycles, in_flight } => clients.churn(cycles, in_flight),
+        } => {
+            clients.set_resuming(resumes);
+            clients.connect(with_since, in_flight, rate);
+        }
+        Order::Churn {
+            cycles,
+            in_flight,
+            resumes,
+        } => {
+            clients.set_resuming(resumes);
+            clients.churn(cycles, in_flight);
+        }
         Order::Cut => clients.cut(),
         Order::Enroll => clients.enroll(),
         Order::Expect(ref segment) => clients.expect(segment.clone()),
@@ -172,7 +183,10 @@ fn carry_out(order: &Order, clients: &mut Clients) {
         Order::Roam {
             per_second,
             in_flight,
-        } => clients.roam(per_second, in_flight),
+        } => {
+            clients.set_resuming(true);
+            clients.roam(per_second, in_flight);
+        }
         Order::Forget => {
             clients.ledger.latency = Histogram::default();
             clients.tally.connect = Histogram::default();

@@ -62,6 +62,11 @@ pub(crate) struct Side {
     pub received: u64,
     /// Deliveries that never came.
     pub missing: u64,
+    /// Handshakes of TLS that were full, and those that resumed an earlier one.
+    #[serde(default)]
+    pub full_handshakes: u64,
+    #[serde(default)]
+    pub resumed_handshakes: u64,
     /// What was wrong, and how often.
     pub faults: BTreeMap<String, u64>,
     /// How busy the load was at most, from 0 to 1.
@@ -84,6 +89,8 @@ impl Side {
         self.connect.merge(&outcome.tally.connect);
         self.received += outcome.counts.received;
         self.missing += outcome.outstanding + outcome.counts.skipped;
+        self.full_handshakes += outcome.tally.full;
+        self.resumed_handshakes += outcome.tally.resumed;
         let mut fault = |what: String, times: u64| {
             if times > 0 {
                 *self.faults.entry(what).or_default() += times;
@@ -119,6 +126,8 @@ impl Side {
         self.connect.merge(&other.connect);
         self.received += other.received;
         self.missing += other.missing;
+        self.full_handshakes += other.full_handshakes;
+        self.resumed_handshakes += other.resumed_handshakes;
         self.load_share = self.load_share.max(other.load_share);
         other
             .faults

@@ -100,6 +100,10 @@ fn verdict(text: &mut String, side: &Side) {
         "{}: {} deliveries, {} missing: {verdict}",
         side.name, side.received, side.missing
     );
+    let (full, resumed) = (side.full_handshakes, side.resumed_handshakes);
+    if full + resumed > 0 {
+        let _ = writeln!(text, "  handshakes of TLS: {full} full, {resumed} resumed");
+    }
     for (fault, times) in &side.faults {
         let _ = writeln!(text, "  {times} × {fault}");
     }

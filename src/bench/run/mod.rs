@@ -3,6 +3,7 @@
 //! at once.
 
 mod cost;
+mod present;
 mod publish;
 
 use std::io;
@@ -13,11 +14,13 @@ pub(crate) use self::cost::Cost;
 pub(crate) use self::publish::Schedule;
 
 use self::cost::Busy;
+use self::present::Present;
 use super::cores::{self, Role};
 use super::load::clients::Setup;
 use super::load::fleet::Fleet;
 use super::load::order::{Order, Outcome, Status};
 use super::load::plan::Plan;
+use super::load::tls::{TlsSetup, Trust, Version};
 use super::server::sample::Sample;
 use super::server::target::{Target, TargetKind};
 use super::status_line::StatusLine;
@@ -28,12 +31,17 @@ use crate::work::unix_now;
 pub(crate) struct Load {
     /// Who subscribes to what.
     pub plan: Plan,
+    /// How many more are in before all others, and get updates meanwhile.
+    pub present: u32,
     /// How many servers share the clients; each has its own updates, which are the same.
     pub servers: u32,
     /// How many processes hold the clients: the same number for each server.
     pub processes: u32,
     /// The addresses that clients connect from.
     pub sources: Vec<Ipv4Addr>,
+    /// Whom clients believe, where they speak TLS, and which version of it is the only one.
+    pub trust: Trust,
+    pub tls_version: Option<Version>,
     /// How many connect at the same time.
     pub in_flight: u32,
     /// How many begin to connect per second; 0 for no limit.
@@ -64,6 +72,11 @@ impl Load {
                 SocketAddr::V4(_) => self.sources.clone(),
                 SocketAddr::V6(_) => Vec::new(),
             },
+            tls: target.is_encrypted.then(|| TlsSetup {
+                name: target.name.clone(),
+                trust: self.trust.clone(),
+                version: self.tls_version,
+            }),
             is_abrupt: self.is_abrupt,
             may_refuse: self.may_refuse,
             has_small_buffers: self.has_small_buffers,
@@ -76,6 +89,7 @@ impl Load {
 pub(crate) struct Run<'a> {
     targets: Vec<Target>,
     fleet: Fleet,
+    present: Option<Present>,
     load: Load,
     next_seq: u32,
     status_line: &'a StatusLine,
@@ -101,9 +115,13 @@ impl<'a> Run<'a> {
             .map(|at| load.setup(at, &targets[(at % load.servers) as usize]))
             .collect();
         let fleet = cores::on(Role::Load, || Fleet::start(&setups))?;
+        let present = (load.present > 0)
+            .then(|| Present::start(&load, &targets[0]))
+            .transpose()?;
         Ok(Self {
             targets,
             fleet,
+            present,
             load,
             next_seq: 0,
             status_line,
@@ -133,11 +151,13 @@ impl<'a> Run<'a> {
         Sample::take(&pids)
     }
 
-    /// All clients connect and subscribe, `in_flight` at the same time.
-    pub(crate) fn connect(&mut self, with_since: bool, in_flight: u32) -> io::Result<Status> {
+    /// All clients connect and subscribe, `in_flight` at the same time. Those who come back name
+    /// what they had, by `since`, and resume their TLS.
+    pub(crate) fn connect(&mut self, comes_back: bool, in_flight: u32) -> io::Result<Status> {
         let clients = u64::from(self.clients());
         let order = Order::Connect {
-            with_since,
+            with_since: comes_back,
+            resumes: comes_back,
             in_flight: in_flight.div_ceil(self.load.processes),
             rate: self.load.connect_rate.div_ceil(self.load.processes),
         };
@@ -151,12 +171,14 @@ impl<'a> Run<'a> {
         self.connect(false, self.load.in_flight)
     }
 
-    /// Clients connect, subscribe and leave, so many times.
-    pub(crate) fn churn(&mut self, cycles: u64, step: &str) -> io::Result<Status> {
+    /// Clients connect, subscribe and leave, so many times; with TLS, by handshakes that resume, or
+    /// by full ones.
+    pub(crate) fn churn(&mut self, cycles: u64, resumes: bool, step: &str) -> io::Result<Status> {
         let processes = self.load.processes;
         let order = Order::Churn {
             cycles: cycles.div_ceil(u64::from(processes)),
             in_flight: self.load.in_flight.div_ceil(processes),
+            resumes,
         };
         self.order_shown(&order, step, cycles, |status| status.closed)
     }
@@ -222,6 +244,11 @@ impl<'a> Run<'a> {
         self.status_line
     }
 
+    /// Whether the clients speak TLS.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.targets.iter().any(|target| target.is_encrypted)
+    }
+
     /// Whether it is known which processes the servers are.
     pub(crate) fn knows_processes(&self) -> bool {
         self.targets.iter().all(|target| !target.pids.is_empty())
@@ -229,7 +256,11 @@ impl<'a> Run<'a> {
 
     /// All that the load has counted.
     pub(crate) fn outcome(&mut self) -> io::Result<Outcome> {
-        self.fleet.outcome()
+        let mut outcome = self.fleet.outcome()?;
+        if let Some(present) = &mut self.present {
+            outcome.add_faults(&present.outcome()?);
+        }
+        Ok(outcome)
     }
 }
 

@@ -161,7 +161,7 @@ impl Run<'_> {
 }
 
 /// Waits for a time of the clock. The last stretch is one sleep, so that it ends when it should.
-fn wait_until(due: u64) -> io::Result<()> {
+pub(super) fn wait_until(due: u64) -> io::Result<()> {
     let left = Duration::from_nanos(due.saturating_sub(now()));
     if left > LONG {
         interrupt::pause(left - LONG)?;

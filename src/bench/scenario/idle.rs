@@ -17,7 +17,7 @@ pub(crate) struct Idle {
 
 impl Scenario for Idle {
     fn run(&self, run: &mut Run<'_>, measures: &mut Measures) -> io::Result<()> {
-        run.churn(WARM_UP_CYCLES, "warming up")?;
+        run.churn(WARM_UP_CYCLES, false, "warming up")?;
         pause(REST)?;
         let before = run.sample()?;
         run.connect_all()?;

@@ -5,6 +5,7 @@ use std::io;
 
 use super::{LONG_REST, REST, Scenario, WARM_UP_CYCLES};
 use crate::bench::interrupt::pause;
+use crate::bench::load::histogram::Histogram;
 use crate::bench::load::plan::Demand;
 use crate::bench::report::measure::Measures;
 use crate::bench::run::{Run, Schedule};
@@ -28,11 +29,13 @@ const ROLL_CALL: (u32, Schedule) = (
 impl Scenario for Storm {
     fn run(&self, run: &mut Run<'_>, measures: &mut Measures) -> io::Result<()> {
         let clients = run.clients();
-        run.churn(WARM_UP_CYCLES, "warming up")?;
+        run.churn(WARM_UP_CYCLES, false, "warming up")?;
         pause(REST)?;
         let empty = run.sample()?;
-        let (status, cost) = run.measure(|run| run.connect(false, self.in_flight))?;
+        let ((status, latency), cost) =
+            run.measure(|run| run.beside_updates(|run| run.connect(false, self.in_flight)))?;
         measures.add_time("storm", "time until all are subscribed", status.took);
+        add_latency(measures, "beside", "beside the storm", latency);
         measures.add_cpu("storm_cpu", "client", &cost, clients.into());
         run.publish(ROLL_CALL.0, Demand::Wanted, ROLL_CALL.1, "publishing")?;
         let ((), cost) = run.measure(|run| run.cut().and_then(|()| pause(REST)))?;
@@ -50,14 +53,38 @@ impl Scenario for Storm {
 impl Storm {
     fn come_back(&self, missed: u32, run: &mut Run<'_>, measures: &mut Measures) -> io::Result<()> {
         run.publish_unseen(missed)?;
-        let (status, cost) = run.measure(|run| {
-            let status = run.connect(true, self.in_flight)?;
-            run.await_all().map(|_| status)
+        let ((status, latency), cost) = run.measure(|run| {
+            run.beside_updates(|run| {
+                let status = run.connect(true, self.in_flight)?;
+                run.await_all().map(|_| status)
+            })
         })?;
         let name = format!("time until all are back, with since and {missed} missed updates");
         measures.add_time("resume", &name, status.took);
         let clients = u64::from(run.clients());
         measures.add_cpu("resume_cpu", "client that comes back", &cost, clients);
+        add_latency(
+            measures,
+            "beside_resume",
+            "beside those who come back",
+            latency,
+        );
         run.cut()
+    }
+}
+
+/// Adds how late the updates were of those who were in.
+fn add_latency(measures: &mut Measures, key: &str, when: &str, latency: Option<Histogram>) {
+    let Some(latency) = latency else {
+        return;
+    };
+    for (label, suffix, share) in [
+        ("median", "p50", 0.5),
+        ("p99", "p99", 0.99),
+        ("max", "max", 1.0),
+    ] {
+        let milliseconds = latency.milliseconds(share).unwrap_or_default();
+        let name = format!("latency {when}, {label}");
+        measures.add(&format!("{key}_{suffix}"), &name, "ms", milliseconds);
     }
 }

@@ -2,14 +2,17 @@
 //! it `bugzfeed serve` or the floor. Knows no client.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use data_encoding::BASE64;
 
 use super::inlet::{Inlet, InletAddress};
 use crate::client::FeedUrl;
@@ -17,8 +20,13 @@ use crate::client::FeedUrl;
 /// Which server to measure.
 #[derive(Clone, Debug)]
 pub(crate) enum TargetKind {
-    /// `bugzfeed serve` of this program, with these further arguments.
-    Serve(Vec<String>),
+    /// `bugzfeed serve` of this program.
+    Serve {
+        /// Whether clients reach it by TLS, and with which certificate.
+        tls: Option<Certificate>,
+        /// Further arguments.
+        arguments: Vec<String>,
+    },
     /// The floor, whose updates go to all clients if the bug is below this number, or to the bug's
     /// owner where there is none.
     Floor(Option<u32>),
@@ -31,11 +39,24 @@ pub(crate) enum TargetKind {
     },
 }
 
+/// The certificate of a server that is started.
+#[derive(Clone, Debug)]
+pub(crate) enum Certificate {
+    /// Made for the purpose, and thrown away.
+    ThrownAway,
+    /// The user's, with its key.
+    Files { certificate: PathBuf, key: PathBuf },
+}
+
 /// A server that runs.
 #[derive(Debug)]
 pub(crate) struct Target {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Whether clients reach it by TLS.
+    pub is_encrypted: bool,
+    /// The name or address that its certificate has, where it has one.
+    pub name: String,
     /// What the header field Host says.
     pub host: String,
     pub path: String,
@@ -53,7 +74,7 @@ impl Target {
     /// Starts the server, or finds it.
     pub(crate) fn start(kind: &TargetKind) -> io::Result<Self> {
         match kind {
-            TargetKind::Serve(arguments) => serve(arguments),
+            TargetKind::Serve { tls, arguments } => serve(tls.as_ref(), arguments),
             TargetKind::Floor(audience) => floor(*audience),
             TargetKind::Running { url, pids, inlet } => find(url, pids, inlet.as_deref()),
         }
@@ -77,6 +98,8 @@ fn find(url: &FeedUrl, pids: &[u32], inlet: Option<&InletAddress>) -> io::Result
     let address = TcpStream::connect((url.host(), url.port()))?.peer_addr()?;
     Ok(Target {
         address,
+        is_encrypted: url.is_encrypted(),
+        name: url.host().to_owned(),
         host: url.authority().to_owned(),
         path: url.path().to_owned(),
         pids: pids.to_vec(),
@@ -88,7 +111,7 @@ fn find(url: &FeedUrl, pids: &[u32], inlet: Option<&InletAddress>) -> io::Result
 
 /// Starts `bugzfeed serve` on a free port, with table and history in one file, as by default, in a
 /// new folder.
-fn serve(arguments: &[String]) -> io::Result<Target> {
+fn serve(tls: Option<&Certificate>, arguments: &[String]) -> io::Result<Target> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let folder = env::temp_dir().join(format!(
         "bugzfeed-bench-{}-{}",
@@ -97,19 +120,30 @@ fn serve(arguments: &[String]) -> io::Result<Target> {
     ));
     fs::create_dir_all(&folder)?;
     let table = folder.join("bench.db");
+    let listen = match tls {
+        Some(_) => "tls:127.0.0.1:0",
+        None => "127.0.0.1:0",
+    };
     let mut process = Command::new(env::current_exe()?)
-        .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
+        .args(["serve", "--listen", listen, "--log", "warn"])
         .arg("--source")
         .arg(format!("sqlite:{}?poll=50ms", table.display()))
         .arg("--history")
         .arg(&table)
         .args(arguments)
+        .args(
+            tls.map(|certificate| certificate_arguments(certificate, &folder))
+                .transpose()?
+                .unwrap_or_default(),
+        )
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()?;
     let lines = process.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
     let mut target = Target {
         address: (Ipv4Addr::LOCALHOST, 0).into(),
+        is_encrypted: tls.is_some(),
+        name: Ipv4Addr::LOCALHOST.to_string(),
         host: String::new(),
         path: "/".to_owned(),
         pids: vec![process.id()],
@@ -120,7 +154,7 @@ fn serve(arguments: &[String]) -> io::Result<Target> {
     let mut lines = BufReader::new(lines).lines();
     for line in &mut lines {
         let line = line?;
-        if let Some((_, rest)) = line.split_once("ws://") {
+        if let Some((_, rest)) = line.split_once("s://") {
             let authority = rest.split('/').next().unwrap_or_default();
             target.address = authority.parse().map_err(io::Error::other)?;
             target.host = authority.to_owned();
@@ -139,6 +173,38 @@ fn serve(arguments: &[String]) -> io::Result<Target> {
     });
     target.inlet = Some(open_when_there(&InletAddress::Sqlite(table))?);
     Ok(target)
+}
+
+/// The arguments that name a server's certificate, which is made in `folder` if need be, and where
+/// the keys of its tickets are.
+fn certificate_arguments(certificate: &Certificate, folder: &Path) -> io::Result<Vec<OsString>> {
+    let (certificate, key) = match certificate {
+        Certificate::Files { certificate, key } => (certificate.clone(), key.clone()),
+        Certificate::ThrownAway => {
+            let files = (folder.join("certificate.pem"), folder.join("key.pem"));
+            let made = rcgen::generate_simple_self_signed(vec![Ipv4Addr::LOCALHOST.to_string()])
+                .map_err(io::Error::other)?;
+            fs::write(&files.0, pem("CERTIFICATE", made.cert.der()))?;
+            fs::write(
+                &files.1,
+                pem("PRIVATE KEY", made.signing_key.serialized_der()),
+            )?;
+            files
+        }
+    };
+    Ok(vec![
+        "--tls-cert".into(),
+        certificate.into(),
+        "--tls-key".into(),
+        key.into(),
+        "--tls-tickets".into(),
+        folder.join("tickets").into(),
+    ])
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = BASE64.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
 }
 
 /// Waits until the server's source has made its table.
@@ -172,6 +238,8 @@ fn floor(audience: Option<u32>) -> io::Result<Target> {
     let inlet = Inlet::open(&InletAddress::Lines(format!("127.0.0.1:{control}")))?;
     Ok(Target {
         address: (Ipv4Addr::LOCALHOST, port).into(),
+        is_encrypted: false,
+        name: String::new(),
         host: format!("127.0.0.1:{port}"),
         path: "/".to_owned(),
         pids: vec![process.id()],

@@ -8,6 +8,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use crate::bench::load::plan::Pattern;
+use crate::bench::load::tls::Version;
 use crate::bench::report::assertion::Assertion;
 use crate::bench::scenario::Name;
 use crate::bench::server::inlet::InletAddress;
@@ -19,9 +20,33 @@ use crate::duration;
 pub struct Options {
     /// What to measure
     pub(super) scenario: Task,
-    /// Server to measure: ws://HOST[:PORT]/PATH; by default one is started, and the floor beside it
-    #[arg(value_parser = plain_feed)]
+    /// Server to measure: ws:// or wss://HOST[:PORT]/PATH; by default one is started, and the floor
+    /// beside it
     pub(super) url: Option<FeedUrl>,
+    /// PEM file with the certificates that a wss:// server is trusted by, in place of this machine's
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "url",
+        conflicts_with = "insecure"
+    )]
+    pub(super) cacert: Option<PathBuf>,
+    /// Believe any wss:// server, and verify nothing
+    #[arg(long, requires = "url")]
+    pub(super) insecure: bool,
+    /// Start a server with TLS, with a certificate of its own that is thrown away, and one without
+    /// beside it
+    #[arg(long, conflicts_with_all = ["url", "raw"])]
+    pub(super) tls: bool,
+    /// PEM file with another certificate for that server
+    #[arg(long, value_name = "FILE", requires = "tls", requires = "tls_key")]
+    pub(super) tls_cert: Option<PathBuf>,
+    /// PEM file with the key of that certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(super) tls_key: Option<PathBuf>,
+    /// The only version of TLS that the clients speak
+    #[arg(long, value_name = "VERSION")]
+    pub(super) tls_version: Option<Version>,
     /// Process of that server, for its memory and CPU time; may be given several times
     #[arg(long, value_name = "PID", requires = "url", value_delimiter = ',')]
     pub(super) pid: Vec<u32>,
@@ -45,6 +70,14 @@ pub struct Options {
     /// by default, or as many as there may be files
     #[arg(long, short = 'n', value_name = "NUMBER", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) connections: Vec<u32>,
+    /// In a storm, clients that are in before it, and get ten updates a second while it lasts
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0,
+        conflicts_with = "raw"
+    )]
+    pub(super) present: u32,
     /// Which bugs the clients subscribe to
     #[arg(long, value_name = "PATTERN")]
     pub(super) pattern: Option<Pattern>,
@@ -164,16 +197,6 @@ impl ValueEnum for Task {
             Task::Floor => PossibleValue::new("floor").hide(true),
         })
     }
-}
-
-fn plain_feed(text: &str) -> Result<FeedUrl, String> {
-    let url: FeedUrl = text.parse()?;
-    if url.is_encrypted() {
-        return Err(format!(
-            "'{url}' needs TLS, which the bench's clients do not speak; accepted is ws://HOST[:PORT]/PATH"
-        ));
-    }
-    Ok(url)
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::options::Options;
 use crate::bench::load::plan::{Pattern, Plan};
+use crate::bench::load::tls::Trust;
 use crate::bench::report::FLOOR;
 use crate::bench::run::{Load, Schedule};
 use crate::bench::scenario::{
@@ -14,7 +15,7 @@ use crate::bench::scenario::{
 use crate::bench::server::floor::Audience;
 use crate::bench::server::inlet::is_loopback;
 use crate::bench::server::machine::{self, Need};
-use crate::bench::server::target::TargetKind;
+use crate::bench::server::target::{Certificate, TargetKind};
 use crate::failure::Failure;
 
 impl Options {
@@ -77,6 +78,18 @@ impl Options {
                 "the floor that --raw measures knows one bug of each client, or the same bugs of all, and remembers nothing; accepted are --pattern own without --bugs, and --pattern shared, in all scenarios but slow, soak and fill",
             );
         }
+        if self.url.as_ref().is_some_and(|url| !url.is_encrypted())
+            && (self.cacert.is_some() || self.insecure || self.tls_version.is_some())
+        {
+            return refuse(
+                "the URL is one without TLS, and --cacert, --insecure and --tls-version are about TLS; accepted is wss://HOST[:PORT]/PATH",
+            );
+        }
+        if self.url.is_none() && self.tls_version.is_some() && !self.tls {
+            return refuse(
+                "--tls-version says how TLS is spoken; --tls, or a URL with wss://, that it is",
+            );
+        }
         let bugs = u64::from(plan.clients) * u64::from(self.bugs);
         if plan.pattern != Pattern::Shared && bugs > 1_000_000_000 {
             return refuse("so many clients with so many --bugs need more numbers than bugs have");
@@ -97,11 +110,29 @@ impl Options {
         }
         let audience = (plan.pattern == Pattern::Shared).then_some(plan.bugs() + 1);
         let floor = (FLOOR.to_owned(), TargetKind::Floor(audience));
-        let serve = ("serve".to_owned(), TargetKind::Serve(self.serve_args(name)));
-        match (self.raw, name.has_floor(plan)) {
-            (true, _) => vec![floor],
-            (false, true) => vec![serve, floor],
-            (false, false) => vec![serve],
+        let serve = |called: &str, tls| {
+            let arguments = self.serve_args(name);
+            (called.to_owned(), TargetKind::Serve { tls, arguments })
+        };
+        let mut targets = match (self.raw, self.tls) {
+            (true, _) => Vec::new(),
+            (false, true) => vec![serve("wss", Some(self.certificate())), serve("ws", None)],
+            (false, false) => vec![serve("serve", None)],
+        };
+        // The floor does not tell one bug from another.
+        if self.raw || (name.has_floor(plan) && self.present == 0) {
+            targets.push(floor);
+        }
+        targets
+    }
+
+    fn certificate(&self) -> Certificate {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => Certificate::Files {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            },
+            _ => Certificate::ThrownAway,
         }
     }
 
@@ -141,11 +172,19 @@ impl Options {
                 pattern: self.pattern.unwrap_or(name.pattern()),
                 clients,
                 bugs_per_client: self.bugs,
+                bugs_before: 0,
                 first_when: 0,
             },
+            present: if name == Name::Storm { self.present } else { 0 },
             servers: self.servers,
             processes: processes.next_multiple_of(self.servers),
             sources,
+            trust: match &self.cacert {
+                Some(file) => Trust::File(file.clone()),
+                None if self.url.is_some() && !self.insecure => Trust::Machine,
+                None => Trust::Anybody,
+            },
+            tls_version: self.tls_version,
             in_flight: self.in_flight.unwrap_or(200),
             connect_rate: self.connect_rate,
             is_abrupt: self.abrupt,

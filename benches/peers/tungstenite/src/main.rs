@@ -1,36 +1,59 @@
 //! A server of the protocol's shape as one writes it on tokio-tungstenite: `peer-tungstenite PORT
-//! CONTROL`. A task and a channel for each client; updates come as lines "BUG WHEN" at the port
-//! CONTROL.
+//! CONTROL [CERTIFICATE KEY]`. A task and a channel for each client; updates come as lines
+//! "BUG WHEN" at the port CONTROL. With a certificate, clients come by TLS, by tokio-rustls.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::{LocalSet, spawn_local};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_tungstenite::tungstenite::Message;
 
 type Subscribers = Rc<RefCell<HashMap<u64, HashMap<u64, UnboundedSender<Message>>>>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
-    let mut ports = std::env::args().skip(1).map(|port| port.parse::<u16>().unwrap());
-    let (clients, control) = (listen(ports.next().unwrap())?, listen(ports.next().unwrap())?);
+    let mut arguments = std::env::args().skip(1);
+    let mut port = || arguments.next().unwrap().parse().unwrap();
+    let (clients, control) = (listen(port())?, listen(port())?);
+    let acceptor = arguments.next().zip(arguments.next()).map(acceptor);
     let subscribers = Subscribers::default();
     LocalSet::new()
         .run_until(async move {
             spawn_local(publish(control, Rc::clone(&subscribers)));
             for id in 0.. {
                 let (stream, _) = clients.accept().await?;
-                spawn_local(serve(id, stream, Rc::clone(&subscribers)));
+                let subscribers = Rc::clone(&subscribers);
+                let Some(acceptor) = acceptor.clone() else {
+                    spawn_local(serve(id, stream, subscribers));
+                    continue;
+                };
+                spawn_local(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        serve(id, stream, subscribers).await;
+                    }
+                });
             }
             Ok(())
         })
         .await
+}
+
+fn acceptor((certificate, key): (String, String)) -> TlsAcceptor {
+    let chain = CertificateDer::pem_file_iter(certificate).unwrap().map(Result::unwrap);
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain.collect(), key);
+    TlsAcceptor::from(Arc::new(config.unwrap()))
 }
 
 fn listen(port: u16) -> std::io::Result<TcpListener> {
@@ -53,7 +76,7 @@ async fn publish(control: TcpListener, subscribers: Subscribers) {
     }
 }
 
-async fn serve(id: u64, stream: TcpStream, subscribers: Subscribers) {
+async fn serve(id: u64, stream: impl AsyncRead + AsyncWrite + Unpin, subscribers: Subscribers) {
     let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { return };
     let (sender, mut updates) = mpsc::unbounded_channel();
     let mut bugs = Vec::new();

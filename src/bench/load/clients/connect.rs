@@ -10,7 +10,8 @@ use mio::{Interest, Token};
 use socket2::{Domain, Protocol, Type};
 
 use super::gate::Next;
-use super::{Activity, Clients, Phase, TICK, ticks};
+use super::{Activity, Client, Clients, Phase, TICK, ticks};
+use crate::bench::load::tls::Session;
 use crate::bench::load::{now, wire};
 
 /// The least that the kernel allows, or nearly so, in bytes.
@@ -83,10 +84,26 @@ impl Clients {
         } else {
             &self.request
         };
-        let Some(stream) = &mut self.clients[client as usize].stream else {
+        let hello;
+        let mut begun = None;
+        let first = match &self.terms {
+            None => request,
+            Some(terms) => {
+                let mut output = Vec::new();
+                match Session::new(terms, request, &mut output) {
+                    Ok(session) => begun = Some(Box::new(session)),
+                    Err(why) => return self.fail(client, &why),
+                }
+                hello = output;
+                &hello
+            }
+        };
+        let state = &mut self.clients[client as usize];
+        let Some(stream) = &mut state.stream else {
             return;
         };
-        match stream.write(request) {
+        state.tls = begun;
+        match stream.write(first) {
             Ok(_) => self.clients[client as usize].phase = Phase::Upgrading,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => self.fail(client, &format!("connect: {error}")),
@@ -131,9 +148,19 @@ impl Clients {
     /// A small write to a client that reads little: the kernel always has room for it, or the
     /// connection is gone, which the next read finds.
     pub(super) fn write(&mut self, client: u32, bytes: &[u8]) {
-        if let Some(stream) = &mut self.clients[client as usize].stream {
-            let _ = stream.write(bytes);
-        }
+        let Client { stream, tls, .. } = &mut self.clients[client as usize];
+        let Some(stream) = stream else {
+            return;
+        };
+        let bytes = match tls {
+            None => bytes,
+            Some(tls) => {
+                self.sealed.clear();
+                tls.seal(bytes, &mut self.sealed);
+                &self.sealed
+            }
+        };
+        let _ = stream.write(bytes);
     }
 
     pub(super) fn leave(&mut self, client: u32) {
@@ -179,7 +206,7 @@ impl Clients {
                 self.gate.exit()
             }
         }
-        state.stream = None;
+        (state.stream, state.tls) = (None, None);
         state.phase = Phase::Absent;
         self.partial.remove(&client);
         if let Activity::Churn { cycles: left @ 1.. } = &mut self.activity {

@@ -24,6 +24,7 @@ use super::ledger::Ledger;
 use super::now;
 use super::plan::Plan;
 use super::segment::Segment;
+use super::tls::{Session, Terms, TlsSetup};
 use super::wire;
 
 /// Where the clients connect to, and as what.
@@ -40,6 +41,8 @@ pub(crate) struct Setup {
     pub clients: Range<u32>,
     /// The addresses that they connect from, in turn; any where there are none.
     pub sources: Vec<Ipv4Addr>,
+    /// How they speak TLS, if they do.
+    pub tls: Option<TlsSetup>,
     /// Whether a client leaves without a close frame.
     pub is_abrupt: bool,
     /// Whether the server is to be filled: it may refuse clients by a 503.
@@ -63,6 +66,7 @@ enum Phase {
 #[derive(Debug)]
 struct Client {
     stream: Option<TcpStream>,
+    tls: Option<Box<Session>>,
     phase: Phase,
     /// It connected with `since`, and has got nothing new since then: the number from which on
     /// updates may come again, the oldest first.
@@ -78,6 +82,7 @@ struct Client {
 impl Client {
     const ABSENT: Self = Self {
         stream: None,
+        tls: None,
         phase: Phase::Absent,
         repeats_from: None,
         is_stopped: false,
@@ -110,6 +115,10 @@ pub(crate) struct Tally {
     pub incomplete: u64,
     /// From the begin of connecting until subscribed.
     pub connect: Histogram,
+    /// Handshakes of TLS that were full.
+    pub full: u64,
+    /// Those that resumed an earlier one.
+    pub resumed: u64,
 }
 
 /// What clients do once they are subscribed.
@@ -136,6 +145,8 @@ pub(crate) struct Clients {
     setup: Setup,
     /// What a client sends to be upgraded, where all ask for the same path.
     request: Vec<u8>,
+    /// What handshakes of TLS are made with, where there is any.
+    terms: Option<Terms>,
     poll: Poll,
     events: Events,
     clients: Vec<Client>,
@@ -143,6 +154,9 @@ pub(crate) struct Clients {
     activity: Activity,
     /// What one read takes, for all clients.
     received: Box<[u8]>,
+    /// What was in it, where that was sealed; what is to be sent, sealed.
+    opened: Vec<u8>,
+    sealed: Vec<u8>,
     /// Bytes of a head or frame that is not complete.
     partial: HashMap<u32, Vec<u8>, RandomState>,
     seen: Seen,
@@ -157,12 +171,15 @@ impl Clients {
     pub(crate) fn new(setup: Setup) -> io::Result<Self> {
         Ok(Self {
             request: wire::upgrade(&setup.host, &setup.path),
+            terms: setup.tls.as_ref().map(Terms::new).transpose()?,
             poll: Poll::new()?,
             events: Events::with_capacity(1_024),
             clients: setup.clients.clone().map(|_| Client::ABSENT).collect(),
             gate: Gate::default(),
             activity: Activity::Stay { with_since: false },
             received: vec![0; 256 * 1024].into(),
+            opened: Vec::new(),
+            sealed: Vec::new(),
             partial: HashMap::default(),
             seen: Seen::default(),
             ledger: Ledger::new(setup.plan.clone(), setup.clients.clone()),
@@ -219,6 +236,13 @@ impl Clients {
     /// Whether nobody is connecting or leaving.
     pub(crate) fn is_settled(&self) -> bool {
         self.gate.is_settled()
+    }
+
+    /// Sets whether handshakes of TLS may resume earlier ones from now on.
+    pub(crate) fn set_resuming(&self, resumes: bool) {
+        if let Some(terms) = &self.terms {
+            terms.set_resuming(resumes);
+        }
     }
 
     /// Ends all connections without a close frame, as a network that fails.

@@ -1,10 +1,13 @@
 //! What the clients read, and what they make of it: heads, updates, replies, pings and closes.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+
+use rustls::HandshakeKind;
 
 use super::{Client, Clients, Phase, TICK, ticks};
 use crate::bench::load::ledger::{Delivery, Grace};
 use crate::bench::load::now;
+use crate::bench::load::tls::Received;
 use crate::bench::load::wire::{self, Said};
 
 /// The last bytes that were nothing but updates, and which those were: the next client mostly gets
@@ -36,7 +39,7 @@ impl Clients {
                     break;
                 }
                 Ok(bytes) => {
-                    self.take(client, &received[..bytes]);
+                    self.receive(client, &received[..bytes]);
                     if bytes < received.len() && self.phase(client) != Some(Phase::Closing) {
                         break;
                     }
@@ -50,6 +53,42 @@ impl Clients {
             }
         }
         self.received = received;
+    }
+
+    fn receive(&mut self, client: u32, bytes: &[u8]) {
+        let (Some(tls), Some(terms)) = (&mut self.clients[client as usize].tls, &self.terms) else {
+            return self.take(client, bytes);
+        };
+        let mut opened = std::mem::take(&mut self.opened);
+        opened.clear();
+        self.sealed.clear();
+        let result = tls.receive(bytes, terms, &mut opened, &mut self.sealed);
+        if !self.sealed.is_empty()
+            && let Some(stream) = &mut self.clients[client as usize].stream
+        {
+            // As for all that a client writes: the kernel has room, or the next read fails.
+            let _ = stream.write(&self.sealed);
+        }
+        match result {
+            Ok(Received {
+                finished,
+                is_closed,
+            }) => {
+                match finished {
+                    None => {}
+                    Some(HandshakeKind::Resumed) => self.tally.resumed += 1,
+                    Some(_) => self.tally.full += 1,
+                }
+                if !opened.is_empty() {
+                    self.take(client, &opened);
+                }
+                if is_closed {
+                    self.ended(client, "closed without a close frame");
+                }
+            }
+            Err(why) => self.ended(client, &why),
+        }
+        self.opened = opened;
     }
 
     fn take(&mut self, client: u32, bytes: &[u8]) {

@@ -1,7 +1,7 @@
-//! Named cases of handshakes with TLS that wait for their turn, go on too long, or take memory that
-//! is short.
+//! Named cases of clients with TLS: handshakes that wait for their turn, go on too long, or take
+//! memory that is short; and what waits to be sealed.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::Arc;
 
 use bugzfeed::history::History;
@@ -9,10 +9,11 @@ use bugzfeed::hub::Hub;
 use bugzfeed::moment::Moment;
 use bugzfeed::server::{Limits, Server};
 use bugzfeed::subscriptions::ClientId;
+use bugzfeed::update::{BugId, FeedId, Update, When};
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 
-use crate::client::UPGRADE;
+use crate::client::{UPGRADE, frame_of};
 use crate::tls::{config, sessions};
 use crate::wire::{Handle, SimStream};
 use crate::world::{PATHS, site};
@@ -129,6 +130,14 @@ impl Actor {
         }
     }
 
+    /// What it has got and not looked at.
+    fn take_plain(&mut self) -> String {
+        let mut plain = Vec::new();
+        // WouldBlock says that there is nothing more.
+        let _ = self.tls.reader().read_to_end(&mut plain);
+        String::from_utf8_lossy(&plain).into_owned()
+    }
+
     fn is_there(&self) -> bool {
         !self.handle.wire().is_dropped
     }
@@ -192,6 +201,39 @@ fn while_memory_is_short_few_handshakes_are_under_way_and_all_get_in() {
     assert!(count(&crowd, Actor::is_read) <= 16);
     stage.go_on(&mut crowd);
     assert_eq!(stage.server.open_len(), CROWD);
+}
+
+#[test]
+fn what_waits_is_sealed_when_it_goes_out_so_that_a_newer_update_can_stand_for_it() {
+    const UPDATES: i64 = 2_000;
+    let mut stage = Stage::new();
+    let mut crowd = stage.crowd(1);
+    stage.go_on(&mut crowd);
+    let actor = &mut crowd[0];
+    let command = frame_of(0x81, br#"{"command":"subscribe","bugs":[1]}"#);
+    actor.tls.writer().write_all(&command).unwrap();
+    stage.go_on(&mut crowd);
+    crowd[0].take_plain();
+    // The kernel takes a part of the first record, and no more.
+    crowd[0].handle.wire_mut().room = 10;
+    for second in 0..UPDATES {
+        let update = Update {
+            bug: BugId::new(1).unwrap(),
+            when: When::from_unix_seconds(second),
+        };
+        stage.server.publish(FeedId(0), update, i64::MAX);
+        stage.end_turn();
+    }
+    crowd[0].handle.wire_mut().room = usize::MAX;
+    stage.server.writable(crowd[0].id, stage.now);
+    crowd[0].hear();
+    let plain = crowd[0].take_plain();
+    let seen: Vec<&str> = plain.matches("1970-01-01T00:").collect();
+    assert_eq!(seen.len(), 2, "{plain}");
+    assert!(
+        plain.contains("T00:00:00") && plain.contains("T00:33:19"),
+        "{plain}"
+    );
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! `bugzfeed bench`: each scenario against a real server, and servers with faults that it must
 //! find.
 
+#[path = "../support/mod.rs"]
 mod support;
+mod tls;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -58,6 +60,8 @@ fn each_scenario_verifies_what_a_real_server_delivers() {
             "churn -n 50 --cycles 200",
             "churn -n 50 --cycles 200 --abrupt",
             "storm -n 50 --processes 2",
+            "fanout -n 50 --updates 3 --tls",
+            "churn -n 50 --cycles 100 --tls --tls-version 1.2",
             "fanout -n 50 --servers 2 --updates 3",
             "fanout -n 50 --updates 3 --raw",
         ] {
@@ -68,6 +72,8 @@ fn each_scenario_verifies_what_a_real_server_delivers() {
         }
         for arguments in [
             "slow -n 20 --updates 1000 --burst 100",
+            "slow -n 20 --updates 1000 --burst 100 --tls",
+            "storm -n 50 --present 5 --tls",
             "soak -n 50 --bugs 3 --duration 2s --rate 50",
         ] {
             scope.spawn(move || {
@@ -259,6 +265,12 @@ fn what_cannot_work_is_refused_before_it_begins() {
         ("fanout ws://127.0.0.1:1/", &[], "--publish"),
         ("idle", &["--assert", "nonsense=1"], "known are"),
         ("show", &[], "--beside FILE"),
+        (
+            "idle ws://127.0.0.1:1/",
+            &["--insecure"],
+            "accepted is wss://",
+        ),
+        ("idle", &["--tls-version", "1.2"], "--tls"),
         // Invented updates, and who may get them.
         (
             "fanout ws://bugs.example.org/",
