@@ -113,6 +113,21 @@ impl History {
         self.last.watermark
     }
 
+    /// How many updates are remembered.
+    pub(crate) fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The watermark of the first of them, in Unix seconds.
+    pub(crate) fn oldest(&self) -> Option<i64> {
+        self.entries.keys().next().map(|place| place.watermark)
+    }
+
+    /// Updates at or before this time (Unix seconds) may be missing.
+    pub(crate) fn floor(&self) -> i64 {
+        self.floor
+    }
+
     /// Whether [`History::since`] leaves nothing out for a client whose newest update was at
     /// `since`.
     pub(crate) fn is_complete(&self, since: i64) -> bool {

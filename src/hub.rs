@@ -2,6 +2,7 @@
 //! subscriptions and history. Knows no socket, no frame, no clock.
 
 use crate::history::History;
+use crate::metrics::{CommandCounts, CommandName};
 use crate::promise::Promise;
 use crate::protocol::{self, Bugs, Command, ErrorReply};
 use crate::subscriptions::{ClientId, Subscriptions};
@@ -39,6 +40,7 @@ pub struct Hub {
     promise: Promise,
     /// How far the database's clock is ahead of this machine's, in seconds, if that is known.
     database_ahead: Option<i64>,
+    commands: CommandCounts,
 }
 
 impl Hub {
@@ -51,6 +53,7 @@ impl Hub {
             offers_all: false,
             promise: Promise::InDoubt,
             database_ahead: None,
+            commands: CommandCounts::default(),
         }
     }
 
@@ -80,7 +83,8 @@ impl Hub {
                 return false;
             }
             Ok(Command::Subscribe { bugs, since }) => {
-                self.subscribe(client, &bugs, since, asked.at, send);
+                let is_ok = self.subscribe(client, &bugs, since, asked.at, send);
+                self.commands.count(CommandName::Subscribe, is_ok);
                 return true;
             }
             Ok(Command::Unsubscribe { bugs }) => {
@@ -88,16 +92,27 @@ impl Hub {
                     Bugs::These(bugs) => self.subscriptions.unsubscribe(client, &bugs),
                     Bugs::All => self.subscriptions.unsubscribe_from_all(client),
                 }
+                self.commands.count(CommandName::Unsubscribe, true);
                 self.list(&mut reply, "unsubscribe", client, None);
             }
-            Ok(Command::Subscriptions) => self.list(&mut reply, "subscriptions", client, None),
-            Ok(Command::Version) => protocol::write_version(&mut reply),
-            Err(error) => protocol::write_error(&mut reply, &error),
+            Ok(Command::Subscriptions) => {
+                self.commands.count(CommandName::Subscriptions, true);
+                self.list(&mut reply, "subscriptions", client, None);
+            }
+            Ok(Command::Version) => {
+                self.commands.count(CommandName::Version, true);
+                protocol::write_version(&mut reply);
+            }
+            Err(error) => {
+                self.commands.count(CommandName::Unknown, false);
+                protocol::write_error(&mut reply, &error);
+            }
         }
         send(&reply);
         true
     }
 
+    /// Returns whether the client may have so many.
     fn subscribe(
         &mut self,
         client: ClientId,
@@ -105,7 +120,7 @@ impl Hub {
         since: Option<i64>,
         now: i64,
         mut send: impl FnMut(&[u8]),
-    ) {
+    ) -> bool {
         let mut text = Vec::with_capacity(128);
         let count = match bugs {
             Bugs::These(bugs) => self.subscriptions.count_with(client, bugs),
@@ -114,7 +129,8 @@ impl Hub {
         if count > self.subscriptions_max {
             let error = ErrorReply::too_many_subscriptions(self.subscriptions_max);
             protocol::write_error(&mut text, &error);
-            return send(&text);
+            send(&text);
+            return false;
         }
         match bugs {
             Bugs::These(bugs) => self.subscriptions.subscribe(client, bugs),
@@ -125,7 +141,7 @@ impl Hub {
         let since = since.map(|since| if since <= ahead { since } else { i64::MIN });
         self.list(&mut text, "subscribe", client, complete);
         send(&text);
-        let Some(since) = since else { return };
+        let Some(since) = since else { return true };
         let missed = self.history.since(since);
         let missed = missed.filter(|update| bugs.contains(update.bug));
         for update in self.margin(since, bugs).into_iter().chain(missed) {
@@ -133,6 +149,7 @@ impl Hub {
             protocol::write_update(&mut text, update);
             send(&text);
         }
+        true
     }
 
     /// What a client may lack that has seen `since` (Unix seconds) on a server which had lost
@@ -229,6 +246,26 @@ impl Hub {
     /// Whether a client wants a bug's updates.
     pub(crate) fn is_subscribed(&self, client: ClientId, bug: BugId) -> bool {
         self.subscriptions.contains(client, bug)
+    }
+
+    /// How far the database's clock is ahead of this machine's, in seconds, as far as is known.
+    pub(crate) fn database_ahead(&self) -> i64 {
+        self.database_ahead.unwrap_or_default()
+    }
+
+    /// The feed's subscriptions.
+    pub(crate) fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
+    }
+
+    /// The feed's history.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The commands of its clients.
+    pub(crate) fn commands(&self) -> &CommandCounts {
+        &self.commands
     }
 
     /// Ends all subscriptions of a client.

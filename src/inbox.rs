@@ -13,11 +13,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::{Registry, Token, Waker};
 
 use crate::access::News;
+use crate::metrics::SourceState;
 use crate::post::{Answer, Post, PostId};
 use crate::promise::Promise;
 use crate::update::{FeedId, Update};
@@ -39,6 +40,22 @@ pub enum Notice {
         updates: Vec<Update>,
         /// Times after this one (Unix seconds) are not to be believed.
         credible_until: i64,
+        /// When they were read.
+        read_at: Instant,
+    },
+    /// The source is not how it was, or has failed once more.
+    Source {
+        /// The feed that the source fills.
+        feed: FeedId,
+        /// How it is.
+        state: SourceState,
+    },
+    /// The history file can be written from now on, or it cannot.
+    Keeping {
+        /// The feed whose history it is.
+        feed: FeedId,
+        /// Whether it can.
+        is_keeping: bool,
     },
     /// Bugs changed before the source began to read: to be remembered in this order, and sent to
     /// nobody.

@@ -14,6 +14,7 @@
 //!   `failure`.
 //! - One feed, without any I/O: [`protocol`], [`subscriptions`], [`history`], [`hub`].
 //! - Bytes of clients, without any I/O: [`frame`], [`http`], `record`, [`secure`], `page`, `proxy`, `turn`.
+//! - How it looks to those who run it: [`metrics`], `status`.
 //! - All clients, with the stream and the time passed in: [`connection`], [`server`].
 //! - The loop: `reactor`, [`inbox`], `memory`.
 //! - Where updates come from: [`source`], by [`database`], `amqp`, `pulse` and [`bugzilla`].
@@ -51,6 +52,7 @@ mod logging;
 mod machine;
 mod management;
 mod memory;
+pub mod metrics;
 pub mod moment;
 mod page;
 pub mod post;
@@ -66,6 +68,7 @@ pub mod secure;
 pub mod server;
 pub mod settings;
 pub mod source;
+mod status;
 pub mod subscriptions;
 mod systemd;
 mod tls;

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use bugzfeed::command::{
-    bench, config, doctor, generate, notify, pulse, relay, schema, serve, token, watch,
+    bench, config, doctor, generate, health, notify, pulse, relay, schema, serve, token, watch,
 };
 use bugzfeed::settings;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -40,6 +40,8 @@ enum Command {
     Config(config::Options),
     /// Find what is wrong with this machine and this setup, and what mends it
     Doctor(Box<doctor::Options>),
+    /// Ask a running server whether it can take clients
+    Health(health::Options),
     /// Measure a server, and verify every delivery
     Bench(Box<bench::Options>),
     /// Write the manual pages
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Pulse(options) => pulse::run(&options),
         Command::Config(options) => config::run(options),
         Command::Doctor(options) => doctor::run(*options),
+        Command::Health(options) => health::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Man(options) => generate::man(Cli::command(), &options),
         Command::Completions(options) => generate::completions(Cli::command(), &options),

@@ -171,6 +171,16 @@ impl Budget {
         self.log(available);
     }
 
+    /// How many bytes are left, with those that are left alone; `None` where the kernel does not say.
+    pub(crate) fn left(&self) -> Option<u64> {
+        self.memory.available()
+    }
+
+    /// How many bytes are left alone.
+    pub(crate) fn reserve(&self) -> u64 {
+        self.reserve
+    }
+
     /// Whether the reserve was touched, and there has not been twice as much since.
     pub(crate) fn is_short(&self) -> bool {
         self.is_short

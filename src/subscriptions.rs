@@ -39,6 +39,8 @@ pub struct Subscriptions {
     lists: Slab<Vec<Subscription>>,
     /// The clients that want all bugs, whatever they want besides.
     of_all: BTreeSet<ClientId>,
+    /// How many subscriptions to single bugs all clients have together.
+    named: usize,
 }
 
 /// The clients that want a bug: two or more.
@@ -92,6 +94,11 @@ impl Subscriptions {
         self.list(client)
             .iter()
             .map(|subscription| subscription.bug)
+    }
+
+    /// How many subscriptions all clients have together, and how many bugs they name.
+    pub(crate) fn totals(&self) -> (usize, usize) {
+        (self.named + self.of_all.len(), self.subscribers.len())
     }
 
     /// How many subscriptions a client has: one for each bug, and one for all of them together.
@@ -272,6 +279,7 @@ impl Subscriptions {
 
     /// Adds a client to a bug's list and returns its position there.
     fn join(&mut self, bug: BugId, client: ClientId) -> u32 {
+        self.named += 1;
         let crowds = &mut self.crowds;
         let mut position = 0;
         self.subscribers
@@ -294,6 +302,7 @@ impl Subscriptions {
 
     /// Removes a client from a bug's list, given the entry of the client's own list.
     fn quit(&mut self, own: &Subscription) {
+        self.named -= 1;
         let Some(entry) = self.subscribers.get_mut(&own.bug) else {
             return;
         };
@@ -346,6 +355,7 @@ impl Subscriptions {
             }
             subscriptions += list.len();
         }
+        assert_eq!(self.named, subscriptions);
         assert_eq!(
             self.subscribers
                 .keys()

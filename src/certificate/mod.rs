@@ -74,6 +74,16 @@ impl Certificates {
         Ok(())
     }
 
+    /// The file and the end of each, in Unix seconds.
+    pub(crate) fn ends(&self) -> Vec<(String, i64)> {
+        let pairs = self.pairs.read().unwrap_or_else(PoisonError::into_inner);
+        let files = self
+            .files
+            .iter()
+            .map(|files| files.certificate.display().to_string());
+        files.zip(pairs.iter().map(|pair| pair.ends_at)).collect()
+    }
+
     /// Warns of those that have ended, or will soon. `now` is in Unix seconds.
     pub(crate) fn warn_of_ends(&self, now: i64) {
         let pairs = self.pairs.read().unwrap_or_else(PoisonError::into_inner);

@@ -5,6 +5,7 @@ pub mod config;
 mod discreet;
 pub mod doctor;
 pub mod generate;
+pub mod health;
 pub mod notify;
 pub mod pulse;
 pub mod relay;

@@ -48,6 +48,32 @@ pub(crate) enum CloseReason {
 }
 
 impl CloseReason {
+    /// The word for it in a metric.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            CloseReason::ClosedByClient => "closed_by_client",
+            CloseReason::Gone => "gone",
+            CloseReason::CutOff => "cut_off",
+            CloseReason::TlsError => "tls_error",
+            CloseReason::Answered => "answered",
+            CloseReason::NoProxyHeader => "no_proxy_header",
+            CloseReason::Crowded => "crowded",
+            CloseReason::Idle => "idle",
+            CloseReason::ProtocolError => "protocol_error",
+            CloseReason::InvalidData => "invalid_data",
+            CloseReason::TooBig => "too_big",
+            CloseReason::TooManyMessages => "too_many_messages",
+            CloseReason::Unfinished => "unfinished",
+            CloseReason::TooDear => "too_dear",
+            CloseReason::Silent => "silent",
+            CloseReason::Stalled => "stalled",
+            CloseReason::Behind => "behind",
+            CloseReason::AccessEnded => "access_ended",
+            CloseReason::ShuttingDown => "shutting_down",
+            CloseReason::MissedUpdates => "missed_updates",
+        }
+    }
+
     /// The code and reason of the close frame, where one is sent: RFC 6455 section 7.4.1. 1000 is
     /// never used: known clients come back only when the code is neither 1000 nor 1005.
     pub(crate) fn close_frame(self) -> Option<(u16, &'static str)> {

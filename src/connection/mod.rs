@@ -136,14 +136,20 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Writes what is unsent until the kernel refuses again or nothing is left; with TLS, `seal` it.
+    /// Returns how many bytes the kernel has taken.
     ///
     /// # Errors
     /// When the connection is gone.
-    pub(crate) fn write_unsent(&mut self, seal: Option<Seal<'_>>, now: Moment) -> io::Result<()> {
-        if self.unfinished.write_unsent(&mut self.stream, seal, now)? > 0 {
+    pub(crate) fn write_unsent(
+        &mut self,
+        seal: Option<Seal<'_>>,
+        now: Moment,
+    ) -> io::Result<usize> {
+        let taken = self.unfinished.write_unsent(&mut self.stream, seal, now)?;
+        if taken > 0 {
             self.heard = now;
         }
-        Ok(())
+        Ok(taken)
     }
 
     /// Panics where the connection's state contradicts itself; for tests.

@@ -199,12 +199,12 @@ impl Unfinished {
             .append_sealed(bytes);
     }
 
-    /// Keeps an update until what is unsent is sent; to be called only while something is.
-    pub(crate) fn keep_update(&mut self, update: &Update) {
+    /// Keeps an update until what is unsent is sent; to be called only while something is. Returns
+    /// whether it stands for an earlier one of its bug, too.
+    pub(crate) fn keep_update(&mut self, update: &Update) -> bool {
         debug_assert!(self.has_unsent());
-        if let Some(unsent) = self.0.as_mut().and_then(|parts| parts.unsent.as_mut()) {
-            unsent.conflate(update);
-        }
+        let unsent = self.0.as_mut().and_then(|parts| parts.unsent.as_mut());
+        unsent.is_some_and(|unsent| unsent.conflate(update))
     }
 
     /// How many updates wait until what is unsent is sent: one for each bug.

@@ -100,9 +100,11 @@ impl Unsent {
     /// Adds an update. An update says that a bug changed, so of several of one bug the newest time
     /// stands for all of them, at the place in the order where the latest arrived: a client that is
     /// cut off in between must not have seen a newer time than that of an update it has not got.
-    pub(super) fn conflate(&mut self, update: &Update) {
+    /// Returns whether it stands for an earlier one, too.
+    pub(super) fn conflate(&mut self, update: &Update) -> bool {
         self.arrivals += 1;
         let arrival = self.arrivals;
+        let waiting = self.pending.len();
         let pending = self.pending.entry(update.bug).or_insert_with(|| Pending {
             arrival,
             when: update.when.clone(),
@@ -111,6 +113,7 @@ impl Unsent {
         if pending.when.unix_seconds() <= update.when.unix_seconds() {
             pending.when = update.when.clone();
         }
+        self.pending.len() == waiting
     }
 
     /// Writes the bytes, then the pending updates, until the kernel refuses again or nothing is

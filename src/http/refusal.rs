@@ -52,6 +52,31 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The word for it in a metric.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Refusal::BadRequest(_) => "bad_request",
+            Refusal::ProxyHeader | Refusal::NoProxyHeader => "proxy_header",
+            Refusal::Unreadable => "unreadable",
+            Refusal::Unauthorized(_) => "unauthorized",
+            Refusal::TokenMissing => "token_missing",
+            Refusal::TokenUnknown => "token_unknown",
+            Refusal::TokenExposed => "token_exposed",
+            Refusal::ForbiddenOrigin => "origin",
+            Refusal::NotFound => "not_found",
+            Refusal::MethodNotAllowed(_) => "method",
+            Refusal::Timeout => "timeout",
+            Refusal::LengthRequired => "length_required",
+            Refusal::BodyTooLarge => "body_too_large",
+            Refusal::UpgradeRequired => "upgrade_required",
+            Refusal::UpgradeLost => "upgrade_lost",
+            Refusal::HeadTooLarge(_) => "head_too_large",
+            Refusal::Full => "full",
+            Refusal::TooManyFromAddress => "full_for_address",
+            Refusal::NotKept => "not_kept",
+        }
+    }
+
     fn status(self) -> &'static str {
         match self {
             Refusal::BadRequest(_)

@@ -5,6 +5,7 @@
 mod limits;
 mod memory;
 mod proc;
+mod process;
 
 use std::fs;
 use std::io;
@@ -14,6 +15,7 @@ pub(crate) use limits::{
     epoll_watches, local_ports, open_files, open_files_max, open_files_of, raise_open_files,
 };
 pub(crate) use memory::Memory;
+pub(crate) use process::process;
 
 /// A setting of the kernel by its name, such as `net.ipv4.tcp_congestion_control`, without the line
 /// break at its end; empty where there is none.

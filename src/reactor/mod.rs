@@ -3,10 +3,13 @@
 //! send.
 
 mod address;
+mod admin;
 mod door;
 mod listener;
+mod observed;
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -15,6 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::access::News;
+use crate::certificate::Certificates;
 use crate::inbox::{self, Inbox, Notice, PostSender, Sender};
 use crate::memory::{Budget, PACKETS_INTERVAL};
 use crate::moment::Moment;
@@ -26,14 +30,18 @@ use crate::update::FeedId;
 use crate::work::unix_now;
 
 pub(crate) use address::{Address, Addresses};
+use admin::Admin;
+pub(crate) use admin::AdminAddress;
 use door::Door;
 pub(crate) use listener::{Listener, Socket, takes_ipv4};
+use observed::Observed;
 
 /// Tokens count down from the top for all that is no client; a client's token is its key in the
 /// server's slab.
 const INBOX: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX - 2);
 const FIRST_LISTENER: Token = Token(usize::MAX - 1_000);
+const FIRST_ADMIN: Token = Token(FIRST_LISTENER.0 - Admin::TOKENS);
 
 /// Events taken from the kernel in one turn. When thousands leave at once, a turn's worth of them
 /// keeps its memory until the turn ends.
@@ -64,6 +72,11 @@ pub(crate) struct Reactor {
     /// Why a source may not read, if that ends the loop.
     refusal: Option<String>,
     manager: Manager,
+    observed: Observed,
+    /// Where those ask who run the server, if anywhere.
+    admin: Option<Admin>,
+    /// When the turn began.
+    turn_began: Instant,
 }
 
 /// The end of the loop.
@@ -108,6 +121,9 @@ impl Reactor {
             shutdown: None,
             refusal: None,
             manager: Manager::of_this_process(),
+            observed: Observed::new(),
+            admin: None,
+            turn_began: Instant::now(),
         };
         Ok((reactor, sender))
     }
@@ -120,6 +136,27 @@ impl Reactor {
     /// Accepts so many connections per second at most.
     pub(crate) fn accept_at_most(&mut self, per_second: u32) {
         self.door.set_pace(per_second);
+    }
+
+    /// Answers those who run the server at this listener.
+    ///
+    /// # Errors
+    /// When the poll cannot watch it.
+    pub(crate) fn answer_at(&mut self, listener: Listener) -> io::Result<()> {
+        let admin = Admin::open(listener, self.poll.registry(), FIRST_ADMIN)?;
+        self.admin = Some(admin);
+        self.server.remember_closed();
+        Ok(())
+    }
+
+    /// Names the next feed, by its path and its source's name without a password, to those.
+    pub(crate) fn name_feed(&mut self, path: &str, source: String) {
+        self.observed.add_feed(path, source);
+    }
+
+    /// Shows them when these certificates end.
+    pub(crate) fn show_certificates(&mut self, certificates: Arc<Certificates>) {
+        self.observed.set_certificates(certificates);
     }
 
     /// Has what is posted for `feed` handed to a source.
@@ -140,6 +177,7 @@ impl Reactor {
             self.flush();
             self.reap();
             self.accept();
+            self.observed.end_turn(self.turn_began);
         }
         Ok(self.refusal)
     }
@@ -158,7 +196,9 @@ impl Reactor {
 
     fn wait(&mut self) -> io::Result<()> {
         let timeout = self.timeout();
-        match self.poll.poll(&mut self.events, timeout) {
+        let polled = self.poll.poll(&mut self.events, timeout);
+        self.turn_began = Instant::now();
+        match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
                 Ok(())
@@ -188,11 +228,13 @@ impl Reactor {
         self.server.set_unix_time(unix_now());
         self.server.resume(now);
         let mut has_signals = false;
+        let mut admin_tokens = Vec::new();
         for event in &self.events {
             match event.token() {
                 INBOX => self.is_inbox_ready = true,
                 SIGNALS => has_signals = true,
                 token if token >= FIRST_LISTENER => self.door.ready(token.0 - FIRST_LISTENER.0),
+                token if token >= FIRST_ADMIN => admin_tokens.push(token),
                 Token(key) => {
                     let client = ClientId(key as u32);
                     if event.is_writable() {
@@ -212,6 +254,20 @@ impl Reactor {
         self.server.tick(now);
         self.manager.tick(self.server.len(), now);
         self.spare_memory(now);
+        self.answer(&admin_tokens);
+    }
+
+    /// Answers those who run the server.
+    fn answer(&mut self, tokens: &[Token]) {
+        let Some(admin) = &mut self.admin else {
+            return;
+        };
+        let (observed, server, budget) = (&self.observed, &self.server, &self.budget);
+        for &token in tokens {
+            admin.act(token, self.poll.registry(), unix_now(), |path, query| {
+                observed.reply(path, query, server, budget)
+            });
+        }
     }
 
     /// Closes clients that own much while memory is short.
@@ -290,9 +346,17 @@ impl Reactor {
                     feed,
                     updates,
                     credible_until,
-                } => updates
-                    .into_iter()
-                    .for_each(|update| self.server.publish(feed, update, credible_until)),
+                    read_at,
+                } => {
+                    self.observed.carry(read_at);
+                    for update in updates {
+                        self.server.publish(feed, update, credible_until);
+                    }
+                }
+                Notice::Source { feed, state } => self.observed.set_source(feed, state),
+                Notice::Keeping { feed, is_keeping } => {
+                    self.observed.set_keeping(feed, is_keeping);
+                }
                 Notice::Earlier { feed, updates } => self.server.remember(feed, updates),
                 Notice::Promise { feed, promise } => self.server.promise(feed, promise),
                 Notice::Gap { feed } => self.server.gap(feed, now),
@@ -317,6 +381,9 @@ impl Reactor {
             if packets == 0 {
                 break;
             }
+        }
+        if self.server.unflushed_len() == 0 {
+            self.observed.written();
         }
         for client in self.server.take_refused() {
             // Most clients never refuse a byte, so only those that do are watched for taking some

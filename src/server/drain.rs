@@ -49,6 +49,7 @@ impl<S: Stream> Server<S> {
     pub fn gap(&mut self, feed: FeedId, now: Moment) {
         if let Some(report) = self.gap_reports.get_mut(usize::from(feed.0)) {
             report.is_due = true;
+            self.feed_counts[usize::from(feed.0)].gaps += 1;
             self.continue_gap_reports(now);
         }
     }

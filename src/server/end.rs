@@ -45,7 +45,8 @@ impl<S: Stream> Server<S> {
             self.left.push(client);
         }
         let was_open = connection.phase == Phase::Open;
-        self.open -= usize::from(was_open);
+        self.begin_end(client);
+        let connection = &mut self.connections[client.index()];
         connection.heard = now;
         connection.phase = match ending {
             Ending::Linger => Phase::Lingering(reason),
@@ -61,10 +62,9 @@ impl<S: Stream> Server<S> {
 
     /// Ends a connection with this turn, without another byte.
     pub(super) fn break_off(&mut self, client: ClientId, reason: CloseReason) {
-        let connection = &mut self.connections[client.index()];
-        if !matches!(connection.phase, Phase::Ended(_)) {
-            self.open -= usize::from(connection.phase == Phase::Open);
-            connection.phase = Phase::Ended(reason);
+        if !matches!(self.connections[client.index()].phase, Phase::Ended(_)) {
+            self.begin_end(client);
+            self.connections[client.index()].phase = Phase::Ended(reason);
             self.ended.push(client);
         }
     }
@@ -80,6 +80,10 @@ impl<S: Stream> Server<S> {
     pub fn reap(&mut self, now: Moment) {
         for client in std::mem::take(&mut self.ended) {
             let connection = self.connections.remove(client.index());
+            if let Phase::Ended(reason) = connection.phase {
+                self.note_closed(client, &connection, reason);
+                self.forget_visitor(client, reason);
+            }
             if let Some(feed) = connection.feed() {
                 self.hubs[usize::from(feed.0)].leave(client);
             }
@@ -88,9 +92,6 @@ impl<S: Stream> Server<S> {
                 self.end_session(session);
             }
             self.except_beyond(client);
-            if let Phase::Ended(reason) = connection.phase {
-                self.forget_visitor(client, reason);
-            }
             debug!("client {} ended: {:?}", client.0, connection.phase);
         }
         if self.has_too_much_memory() {

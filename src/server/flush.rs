@@ -106,13 +106,17 @@ impl<S: Stream> Server<S> {
             None if output.is_empty() => return false,
             None => write_some(&mut connection.stream, output).map(|taken| Written {
                 taken,
+                sent: taken,
                 is_all: taken == output.len(),
             }),
             Some(session) => secure::write(&mut self.tls, session, connection, output, now),
         };
         match written {
-            Ok(Written { is_all: true, .. }) => {}
-            Ok(Written { taken, .. }) => {
+            Ok(Written {
+                is_all: true, sent, ..
+            }) => self.counts.sent_bytes += sent as u64,
+            Ok(Written { taken, sent, .. }) => {
+                self.counts.sent_bytes += sent as u64;
                 // A reply, and a frame that was begun, must be finished; the updates after that may
                 // be conflated.
                 let mut end = replies.len();
@@ -130,6 +134,7 @@ impl<S: Stream> Server<S> {
                 self.refused.push(client);
                 self.sweep_by(now.plus(self.limits.stall.min(RETRY)));
                 self.keep_updates(outgoing, kept_from);
+                self.counts.unsent_clients += 1;
             }
             Err(_) => self.break_off(client, CloseReason::Gone),
         }
@@ -157,9 +162,9 @@ impl<S: Stream> Server<S> {
             .collect();
         let connection = &mut self.connections[outgoing.client.index()];
         for push in pushes {
-            connection
-                .unfinished
-                .keep_update(&self.turn.push_at(push).update);
+            let update = &self.turn.push_at(push).update;
+            let is_conflated = connection.unfinished.keep_update(update);
+            self.counts.conflated += u64::from(is_conflated);
         }
     }
 

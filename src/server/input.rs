@@ -264,6 +264,7 @@ impl<S: Stream> Server<S> {
     fn upgrade(&mut self, client: ClientId, feed: FeedId, now: Moment) {
         self.connections[client.index()].upgrade(feed, now);
         self.open += 1;
+        self.feed_counts[usize::from(feed.0)].clients += 1;
         self.except_beyond(client);
         self.sweep_by(now.plus(self.limits.ping));
     }

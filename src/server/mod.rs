@@ -7,6 +7,7 @@
 //! the one place that removes a client.
 
 mod access;
+mod closed;
 mod deadlines;
 mod dear;
 mod drain;
@@ -25,6 +26,7 @@ use slab::Slab;
 use crate::connection::{CloseReason, Connection, Phase, Stream};
 use crate::http::Site;
 use crate::hub::Hub;
+use crate::metrics::{Counts, FeedCounts};
 use crate::moment::Moment;
 use crate::promise::Promise;
 use crate::secure::Sessions;
@@ -107,6 +109,11 @@ pub struct Server<S> {
     beyond: room::Beyond,
     /// Who the clients are, where somebody wants to know.
     visitors: Option<Box<visitors::Visitors>>,
+    /// The connections that ended last, where somebody can ask.
+    closed: Option<Box<closed::Closed>>,
+    counts: Counts,
+    /// One for each feed.
+    feed_counts: Vec<FeedCounts>,
     /// Bytes that have come from clients with something unfinished.
     grown: usize,
     /// Unix seconds.
@@ -123,6 +130,7 @@ impl<S: Stream> Server<S> {
             connections_allowed: usize::MAX,
             site,
             gap_reports: hubs.iter().map(|_| drain::GapReport::default()).collect(),
+            feed_counts: hubs.iter().map(|_| FeedCounts::default()).collect(),
             holds: hubs.iter().map(|_| hold::Holds::default()).collect(),
             hubs,
             connections: Slab::new(),
@@ -140,6 +148,8 @@ impl<S: Stream> Server<S> {
             tls: None,
             beyond: room::Beyond::default(),
             visitors: None,
+            closed: None,
+            counts: Counts::default(),
             grown: 0,
             unix_time: 0,
         }
@@ -151,8 +161,19 @@ impl<S: Stream> Server<S> {
         self.connections_allowed = connections;
     }
 
-    fn connections_max(&self) -> usize {
+    /// How many connections may speak WebSocket now.
+    pub(crate) fn connections_max(&self) -> usize {
         self.limits.connections_max.min(self.connections_allowed)
+    }
+
+    /// Whether all clients are being closed.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// The feeds, in order of their numbers.
+    pub(crate) fn hubs(&self) -> &[Hub] {
+        &self.hubs
     }
 
     /// The number of connections in all phases.
@@ -184,6 +205,7 @@ impl<S: Stream> Server<S> {
         let key = self.connections.insert(Connection::new(stream, now));
         self.sweep_by(now.plus(self.limits.handshake));
         let client = ClientId(key as u32);
+        self.counts.accepted += 1;
         self.note_beyond(client);
         client
     }
@@ -214,8 +236,12 @@ impl<S: Stream> Server<S> {
         };
         match written {
             Err(_) => self.break_off(client, CloseReason::Gone),
-            Ok(()) if connection.unfinished.has_unsent() => {}
-            Ok(()) => {
+            Ok(taken) => {
+                self.counts.sent_bytes += taken as u64;
+                if connection.unfinished.has_unsent() {
+                    return;
+                }
+                self.counts.unsent_clients -= 1;
                 if connection.unfinished.is_input_left() {
                     self.left.push(client);
                 }
@@ -230,7 +256,12 @@ impl<S: Stream> Server<S> {
         let Some(hub) = self.hubs.get_mut(usize::from(feed.0)) else {
             return;
         };
+        let counts = &mut self.feed_counts[usize::from(feed.0)];
+        counts.updates += 1;
+        counts.last_update = Some(self.unix_time);
+        counts.lag = self.unix_time + hub.database_ahead() - update.when.unix_seconds();
         let mut push = None;
+        let mut deliveries = 0;
         let (turn, report) = (&mut self.turn, &mut self.gap_reports[usize::from(feed.0)]);
         let connections = &mut self.connections;
         // Inside of one iterator, those who want all bugs cost the others nothing.
@@ -240,8 +271,10 @@ impl<S: Stream> Server<S> {
                 if connection.phase == Phase::Open && !report.keeps_from(client) {
                     let push = *push.get_or_insert_with(|| turn.push(feed, update.clone()));
                     turn.deliver(client, &mut connection.listing, push);
+                    deliveries += 1;
                 }
             });
+        self.counts.deliveries += deliveries;
     }
 
     /// Whether this turn sends so much already that it must be flushed before anything is added.
@@ -320,6 +353,15 @@ impl<S: Stream> Server<S> {
                 .filter(|(_, connection)| connection.phase == Phase::Open)
                 .count()
         );
+        let unsent = |(_, connection): &(usize, &Connection<S>)| connection.unfinished.has_unsent();
+        assert_eq!(
+            self.counts.unsent_clients,
+            self.connections.iter().filter(unsent).count() as u64
+        );
+        let closed: u64 = self.counts.closed.values().sum();
+        assert_eq!(self.counts.accepted, closed + self.connections.len() as u64);
+        let clients: u64 = self.feed_counts.iter().map(|counts| counts.clients).sum();
+        assert_eq!(clients, self.open as u64);
         self.hubs.iter().for_each(Hub::check_invariants);
     }
 }

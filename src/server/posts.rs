@@ -73,6 +73,7 @@ impl<S: Stream> Server<S> {
 
     /// A request was refused.
     pub(super) fn note_refusal(&mut self, refusal: Refusal) {
+        *self.counts.refused.entry(refusal.word()).or_default() += 1;
         if let Refusal::Unauthorized(feed) = refusal {
             self.note_unauthorized(feed);
         }

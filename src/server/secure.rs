@@ -17,6 +17,8 @@ use crate::subscriptions::ClientId;
 pub(super) struct Written {
     /// How many bytes of it need not be kept.
     pub taken: usize,
+    /// How many bytes the kernel has taken, which are more with TLS.
+    pub sent: usize,
     /// Whether the kernel has taken all.
     pub is_all: bool,
 }
@@ -58,7 +60,7 @@ pub(super) fn write_unsent<S: Stream>(
     session: SessionId,
     connection: &mut Connection<S>,
     now: Moment,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let is_last = connection.is_ending();
     connection.write_unsent(
         Some(&mut |data, output| match tls {
@@ -78,7 +80,7 @@ pub(super) fn write<S: Stream>(
     output: &[u8],
     now: Moment,
 ) -> io::Result<Written> {
-    let mut taken = 0;
+    let (mut taken, mut all_sent) = (0, 0);
     while let Some(Tls {
         sessions, sealed, ..
     }) = tls
@@ -89,6 +91,7 @@ pub(super) fn write<S: Stream>(
             break;
         }
         let sent = write_some(&mut connection.stream, sealed)?;
+        all_sent += sent;
         if sent < sealed.len() {
             connection.unfinished.keep_sealed(&sealed[sent..], now);
             break;
@@ -99,6 +102,7 @@ pub(super) fn write<S: Stream>(
     }
     Ok(Written {
         taken,
+        sent: all_sent,
         is_all: !connection.unfinished.has_unsent(),
     })
 }

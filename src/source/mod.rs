@@ -54,6 +54,11 @@ struct Running<'a> {
 impl Supervised for Running<'_> {
     fn run(&mut self, stop: &Stop) -> Result<(), Error> {
         let result = self.source.run(&mut self.sink, stop);
+        if let Err(error) = &result
+            && !stop.is_requested()
+        {
+            self.sink.failed(&error.to_string());
+        }
         if result.is_err() {
             // Until it is connected again, updates may be missed.
             self.sink.doubt()?;

@@ -156,6 +156,7 @@ impl Feed {
                         panic!("a broker posts nothing")
                     }
                     Notice::Refused { why } => panic!("{why}"),
+                    Notice::Source { .. } | Notice::Keeping { .. } => {}
                 }
             }
             if let Some(found) = look(self) {

@@ -155,7 +155,9 @@ impl Program {
         {
             command.env_remove(name);
         }
+        // Servers of many tests run at once.
         command
+            .env("BUGZFEED_ADMIN", "off")
             .envs(environment.iter().copied())
             .current_dir(folder)
             .args(arguments);

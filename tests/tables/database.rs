@@ -419,6 +419,8 @@ impl Reading {
                 | Notice::Refused { .. }
                 | Notice::Answer { .. }
                 | Notice::Key { .. }
+                | Notice::Source { .. }
+                | Notice::Keeping { .. }
                 | Notice::Earlier { .. }
                 | Notice::Promise { .. }
                 | Notice::Clock { .. } => {}

@@ -124,12 +124,18 @@ fn serve(tls: Option<&Certificate>, arguments: &[String]) -> io::Result<Target> 
         Some(_) => "tls:127.0.0.1:0",
         None => "127.0.0.1:0",
     };
+    // Several may be measured at once; what is measured has one, as it has by default.
+    let admin: &[&str] = match arguments.iter().any(|argument| argument == "--admin") {
+        true => &[],
+        false => &["--admin", "127.0.0.1:0"],
+    };
     let mut process = Command::new(env::current_exe()?)
         .args(["serve", "--listen", listen, "--log", "warn"])
         .arg("--source")
         .arg(format!("sqlite:{}?poll=50ms", table.display()))
         .arg("--history")
         .arg(&table)
+        .args(admin)
         .args(arguments)
         .args(
             tls.map(|certificate| certificate_arguments(certificate, &folder))

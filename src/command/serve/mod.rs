@@ -80,6 +80,8 @@ fn serve(options: &Options, inherited: Vec<Listener>) -> Result<(), Failure> {
     let tokens = options.tokens()?;
     let (listeners, _claim, remembered) = options.open(&feeds, inherited)?;
     let addresses = sockets::addresses(&listeners)?;
+    let admin = options.admin_listener()?;
+    let admin_address = sockets::addresses(admin.as_slice())?.pop();
     let (hubs, kept): (Vec<_>, Vec<_>) = remembered.into_iter().unzip();
     let mut server = Server::new(options.limits(connections_max), options.site(&feeds)?, hubs);
     if let Some(tls) = &tls {
@@ -98,11 +100,17 @@ fn serve(options: &Options, inherited: Vec<Listener>) -> Result<(), Failure> {
         options.drain,
     )
     .map_err(|error| Failure::Unavailable(format!("cannot set up the loop: {error}.")))?;
+    if let Some(listener) = admin {
+        reactor.answer_at(listener).map_err(|error| {
+            Failure::Unavailable(format!("cannot set up the admin listener: {error}."))
+        })?;
+    }
     if let Some(per_second) = options.accept_rate {
         reactor.accept_at_most(per_second as u32);
     }
     let mut threads = Threads::default();
     if let Some(tls) = tls {
+        reactor.show_certificates(tls.certificates());
         let reload = tls.keep(&mut threads)?;
         reactor.reload_by(move || reload.request());
     }
@@ -110,8 +118,9 @@ fn serve(options: &Options, inherited: Vec<Listener>) -> Result<(), Failure> {
         reactor.reload_by(tokens.keep(inbox.clone(), &mut threads)?);
     }
     let feeds_kept = feeds.iter().zip(kept).zip(catch_ups);
-    for (at, (((_, address), (file, kept)), catch_up)) in feeds_kept.enumerate() {
+    for (at, (((path, address), (file, kept)), catch_up)) in feeds_kept.enumerate() {
         let feed = FeedId(at as u8);
+        reactor.name_feed(path, address.to_string());
         let (source, posts) = address.open(options.wait);
         if let Some(posts) = posts {
             reactor.hand_posts_to(feed, posts);
@@ -128,7 +137,7 @@ fn serve(options: &Options, inherited: Vec<Listener>) -> Result<(), Failure> {
         }
         start(source, sink, &mut threads)?;
     }
-    announce(&addresses, &feeds, connections_max);
+    announce(&addresses, admin_address.as_ref(), &feeds, connections_max);
     let refusal = reactor
         .run()
         .map_err(|error| Failure::Unavailable(format!("the loop has failed: {error}.")));
@@ -389,7 +398,12 @@ impl Options {
     }
 }
 
-fn announce(addresses: &[Address], feeds: &[(String, source::Address)], connections_max: usize) {
+fn announce(
+    addresses: &[Address],
+    admin: Option<&Address>,
+    feeds: &[(String, source::Address)],
+    connections_max: usize,
+) {
     let urls: Vec<String> = addresses
         .iter()
         .map(|address| match address {
@@ -403,9 +417,10 @@ fn announce(addresses: &[Address], feeds: &[(String, source::Address)], connecti
         .map(|(path, source)| format!("{path} from {source}"))
         .collect();
     eprintln!(
-        "bugzfeed {VERSION} listens on {}; feeds: {}; up to {connections_max} connections",
+        "bugzfeed {VERSION} listens on {}; feeds: {}; up to {connections_max} connections; admin: {}",
         urls.join(", "),
-        sources.join(", ")
+        sources.join(", "),
+        admin.map_or("off".to_owned(), ToString::to_string)
     );
 }
 

@@ -10,7 +10,7 @@ use super::values::{milliseconds, number, web_address};
 use crate::command::discreet::Discreet;
 use crate::http::{HEAD_BYTES_MAX, Origin};
 use crate::proxy::TrustedProxy;
-use crate::reactor::Addresses;
+use crate::reactor::{Addresses, AdminAddress};
 use crate::source::{self, CatchUpAddress};
 
 /// Settings of `bugzfeed serve`.
@@ -207,6 +207,11 @@ pub struct Options {
     /// Time over which clients are closed when the server stops
     #[arg(long, env = "BUGZFEED_DRAIN", value_name = "DURATION", default_value = "10s", value_parser = milliseconds(0))]
     pub(super) drain: u32,
+    /// Address for those who run the server: HOST:PORT, unix:FILE or off; /livez, /readyz, /metrics,
+    /// /status and /closed are there, for everybody who can connect; by default 127.0.0.1:8845, or
+    /// none where that is taken
+    #[arg(long, env = "BUGZFEED_ADMIN", value_name = "ADDRESS")]
+    pub(super) admin: Option<AdminAddress>,
     /// How much is logged: off, error, warn, info, debug or trace
     #[arg(
         long,

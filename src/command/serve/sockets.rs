@@ -2,9 +2,11 @@
 
 use std::io;
 
+use log::warn;
+
 use super::Options;
 use crate::failure::Failure;
-use crate::reactor::{Address, Listener, takes_ipv4};
+use crate::reactor::{Address, AdminAddress, Listener, takes_ipv4};
 use crate::systemd;
 
 /// The name of a socket of systemd (`FileDescriptorName=`) for clients with TLS.
@@ -68,6 +70,39 @@ impl Options {
             }
         }
         Ok(listeners)
+    }
+}
+
+/// Where those ask who run the server, if nobody says where.
+const ADMIN: &str = "127.0.0.1:8845";
+
+impl Options {
+    /// Binds the address of `--admin`, if there is to be one. Where nobody has asked for it, and it is
+    /// not to be had, there is none.
+    ///
+    /// # Errors
+    /// When the address that was asked for is not to be had.
+    pub(super) fn admin_listener(&self) -> Result<Option<Listener>, Failure> {
+        let addresses = match &self.admin {
+            Some(AdminAddress::Off) => return Ok(None),
+            Some(AdminAddress::At(addresses)) => addresses.clone(),
+            None => ADMIN.parse().expect("the default is an address"),
+        };
+        let Some(address) = addresses.all.first() else {
+            return Ok(None);
+        };
+        match Listener::bind(address, false, false) {
+            Ok(listener) => Ok(Some(listener)),
+            Err(error) if self.admin.is_none() => {
+                warn!(
+                    "there is no admin listener: {ADMIN} cannot be listened on (setting --admin): {error}"
+                );
+                Ok(None)
+            }
+            Err(error) => Err(Failure::Unavailable(format!(
+                "cannot listen on {address} (setting --admin): {error}."
+            ))),
+        }
     }
 }
 

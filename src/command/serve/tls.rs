@@ -76,6 +76,11 @@ impl Options {
 }
 
 impl Tls {
+    /// The certificates.
+    pub(super) fn certificates(&self) -> Arc<Certificates> {
+        Arc::clone(&self.certificates)
+    }
+
     pub(super) fn sessions(&self) -> Sessions {
         let certificates = Arc::clone(&self.certificates);
         let tickets = Arc::clone(&self.tickets);

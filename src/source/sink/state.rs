@@ -11,6 +11,7 @@ use super::Feed;
 use super::zone::ZoneWatch;
 use crate::bugzilla::{Found, Sees, Since};
 use crate::inbox::{Closed, Notice, Sender};
+use crate::metrics::SourceState;
 use crate::post::{Answer, PostId};
 use crate::promise::Promise;
 use crate::source::completeness::{Completeness, Question};
@@ -163,6 +164,12 @@ impl State {
         self.inbox.send(Notice::Refused { why })
     }
 
+    /// The source is not how it was, or has failed once more.
+    pub(super) fn tell(&self, state: SourceState) -> Result<(), Closed> {
+        let feed = self.feed.id;
+        self.inbox.send(Notice::Source { feed, state })
+    }
+
     pub(super) fn use_key(&self, key: String) -> Result<(), Closed> {
         let feed = self.feed.id;
         self.inbox.send(Notice::Key { feed, key })
@@ -228,6 +235,7 @@ impl State {
         if updates.is_empty() && notes.is_empty() {
             return Ok(());
         }
+        let read_at = (self.clock)().instant;
         let result = match &mut self.file {
             Some(file) => file.keep(&updates, credible_until, notes),
             None => Ok(()),
@@ -253,6 +261,7 @@ impl State {
                 feed: self.feed.id,
                 updates,
                 credible_until,
+                read_at,
             })?;
         }
         self.report()
@@ -436,6 +445,13 @@ impl State {
     fn report_keeping(&mut self, result: rusqlite::Result<()>) {
         let was_keeping = self.is_keeping;
         self.is_keeping = result.is_ok();
+        if self.is_keeping != was_keeping {
+            // A loop that is gone need not know.
+            let _ = self.inbox.send(Notice::Keeping {
+                feed: self.feed.id,
+                is_keeping: self.is_keeping,
+            });
+        }
         match result {
             Ok(()) if !was_keeping => info!(
                 "the history file works again; what it could not keep is missing after the next start"

@@ -88,6 +88,8 @@ impl Stage {
                     | Notice::Access(_)
                     | Notice::Refused { .. }
                     | Notice::Key { .. }
+                    | Notice::Source { .. }
+                    | Notice::Keeping { .. }
                     | Notice::Answer { .. } => {}
                 }
             }

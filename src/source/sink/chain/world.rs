@@ -344,6 +344,8 @@ impl World {
             Notice::Access(_)
             | Notice::Refused { .. }
             | Notice::Key { .. }
+            | Notice::Source { .. }
+            | Notice::Keeping { .. }
             | Notice::Answer { .. } => {}
         }
     }

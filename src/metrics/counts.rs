@@ -1,0 +1,113 @@
+//! What a server counts. Each number has one place where it grows.
+
+use std::collections::BTreeMap;
+
+use core::net::IpAddr;
+
+/// What has happened to all clients since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Connections that were accepted.
+    pub accepted: u64,
+    /// Those that are being ended.
+    pub ending: u64,
+    /// Those that have ended, by reason.
+    pub closed: BTreeMap<&'static str, u64>,
+    /// Requests that were refused, by reason.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// Updates that were handed over to a client.
+    pub deliveries: u64,
+    /// Bytes that the kernel has taken.
+    pub sent_bytes: u64,
+    /// Updates that a newer one of the same bug has replaced while a client was slow.
+    pub conflated: u64,
+    /// Clients with output that the kernel has not taken yet.
+    pub unsent_clients: u64,
+}
+
+/// What has happened to a feed since the start.
+#[derive(Debug, Default)]
+pub(crate) struct FeedCounts {
+    /// Connections that speak WebSocket.
+    pub clients: u64,
+    /// Updates that have come from the source or from the catch-up.
+    pub updates: u64,
+    /// When the last one came, in Unix seconds.
+    pub last_update: Option<i64>,
+    /// How long before that its bug had changed, in seconds, by the database's clock.
+    pub lag: i64,
+    /// How often updates may have been missed.
+    pub gaps: u64,
+}
+
+/// A command of the protocol, or what is none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CommandName {
+    Subscribe,
+    Unsubscribe,
+    Subscriptions,
+    Version,
+    Unknown,
+}
+
+/// How many commands were carried out, and how many refused.
+#[derive(Debug, Default)]
+pub(crate) struct CommandCounts([[u64; 2]; 5]);
+
+impl CommandCounts {
+    /// Counts a command that was carried out, or refused.
+    pub(crate) fn count(&mut self, command: CommandName, is_ok: bool) {
+        self.0[command as usize][usize::from(!is_ok)] += 1;
+    }
+
+    /// Each command's name and result, with how many there were.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        let names = [
+            "subscribe",
+            "unsubscribe",
+            "subscriptions",
+            "version",
+            "unknown",
+        ];
+        names
+            .into_iter()
+            .zip(self.0)
+            .flat_map(|(name, [ok, error])| [(name, "ok", ok), (name, "error", error)])
+    }
+}
+
+/// A connection that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Unix seconds.
+    pub at: i64,
+    pub reason: &'static str,
+    /// The number of the client's feed, if it has ever spoken WebSocket.
+    pub feed: Option<u8>,
+    /// The client's address, where it could still be found out.
+    pub address: Option<IpAddr>,
+    pub subscriptions: usize,
+}
+
+/// What the kernel says of the process; `None` where it says nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Process {
+    pub cpu_seconds: Option<f64>,
+    pub resident_bytes: Option<u64>,
+    pub virtual_bytes: Option<u64>,
+    pub open_files: Option<u64>,
+    pub open_files_max: Option<u64>,
+    pub started_at: Option<f64>,
+}
+
+/// How a feed's source is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SourceState {
+    /// It has not been reached yet.
+    #[default]
+    Starting,
+    /// It is read.
+    Reading,
+    /// It cannot be read, for this reason.
+    Failing(String),
+}
