@@ -29,8 +29,14 @@ struct Site {
 impl Site {
     /// Starts both. The proxy waits for two seconds where the page says 90.
     fn start(kind: Kind, ping: &str) -> Self {
+        Self::start_with(kind, ping, &[])
+    }
+
+    /// The same, with further options of the server's.
+    fn start_with(kind: Kind, ping: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let server = Server::start_in(folder.path(), &["--ping", ping]);
+        let options = [&["--ping", ping], options].concat();
+        let server = Server::start_in(folder.path(), &options);
         let address = server.address;
         let language = format!("{kind:?}").to_lowercase();
         let section = docs::section("proxies.md", heading(kind));
@@ -195,6 +201,27 @@ fn a_reload_of_caddy_tells_clients_to_come_back() {
     site.open();
 }
 
+/// From another address of this machine than others, as if from elsewhere.
+fn let_in_from(site: &Site, host: u8) -> Option<Client> {
+    let from = SocketAddr::from(([127, 0, 0, host], 0));
+    let mut client = Client::connect_tls_from(from, site.proxy.address, &certificate("ca.pem"));
+    client.send(UPGRADE);
+    client.head().starts_with("HTTP/1.1 101 ").then_some(client)
+}
+
+fn each_client_is_known_by_its_own_address(kind: Kind) {
+    let options = [
+        "--trusted-proxy",
+        "127.0.0.1",
+        "--connections-per-address",
+        "1",
+    ];
+    let site = Site::start_with(kind, "30s", &options);
+    let _one = let_in_from(&site, 2).expect("the first is let in");
+    assert!(let_in_from(&site, 2).is_none(), "it has one already");
+    let _other = let_in_from(&site, 3).expect("another one is let in");
+}
+
 /// One test for each proxy.
 macro_rules! each {
     ($($name:ident: $behaviour:ident($kind:ident);)*) => {
@@ -224,6 +251,10 @@ each! {
     clients_behind_haproxy_survive_a_restart: clients_are_told_of_a_restart_and_come_back_at_once(HAProxy);
     clients_behind_caddy_survive_a_restart: clients_are_told_of_a_restart_and_come_back_at_once(Caddy);
     clients_behind_apache_survive_a_restart: clients_are_told_of_a_restart_and_come_back_at_once(Apache);
+    nginx_says_who_its_clients_are: each_client_is_known_by_its_own_address(Nginx);
+    haproxy_says_who_its_clients_are: each_client_is_known_by_its_own_address(HAProxy);
+    caddy_says_who_its_clients_are: each_client_is_known_by_its_own_address(Caddy);
+    apache_says_who_its_clients_are: each_client_is_known_by_its_own_address(Apache);
     clients_behind_nginx_survive_its_reload: a_reload_of_the_proxy_keeps_clients(Nginx);
     clients_behind_haproxy_survive_its_reload: a_reload_of_the_proxy_keeps_clients(HAProxy);
     clients_behind_apache_survive_its_reload: a_reload_of_the_proxy_keeps_clients(Apache);

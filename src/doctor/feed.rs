@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Findings, Public};
+use super::{Findings, Public, Setup};
 use crate::certificate;
 use crate::client::{Client, ConnectError, Connector, Heard, Lost, Rejection};
 use crate::work::unix_now;
@@ -20,8 +20,9 @@ const PINGS: u32 = 2;
 /// What lets a handshake through.
 const UPGRADE: &str = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;    # nginx; other proxies: docs/proxies.md";
 
-pub(super) fn examine(public: &Public, ping: Duration, findings: &mut Findings) {
-    let url = &public.url;
+pub(super) fn examine(public: &Public, setup: &Setup, findings: &mut Findings) {
+    let (url, ping) = (&public.url, setup.ping);
+    real_address(url.port(), setup, findings);
     let connector = match Connector::new(url.clone(), public.ca_file.as_deref(), TIMEOUT) {
         Ok(connector) => connector,
         Err(error) => {
@@ -58,6 +59,30 @@ pub(super) fn examine(public: &Public, ping: Duration, findings: &mut Findings) 
     }
 }
 
+/// Whether the server can know who its clients are: what comes from another port comes by a proxy.
+fn real_address(port: u16, setup: &Setup, findings: &mut Findings) {
+    const CHECK: &str = "real address";
+    let mend = "trusted-proxy = [\"127.0.0.1\"]    # or where the proxy is: docs/proxies.md";
+    if setup.ports.contains(&port) {
+        return;
+    }
+    if setup.trusts_proxy {
+        findings.ok(CHECK, "a proxy is believed about who its clients are");
+    } else if setup.counts_addresses {
+        findings.mend(
+            CHECK,
+            "all clients have the proxy's address, and connections-per-address bounds them together",
+            mend,
+        );
+    } else {
+        findings.note(
+            CHECK,
+            "all clients have the proxy's address, in the log, too",
+            Some(mend.to_owned()),
+        );
+    }
+}
+
 /// What a status means that is no agreement, and what mends it.
 fn rejected(rejection: &Rejection, is_encrypted: bool) -> (&'static str, &'static str) {
     match rejection.status {
@@ -66,9 +91,17 @@ fn rejected(rejection: &Rejection, is_encrypted: bool) -> (&'static str, &'stati
             "the feed is elsewhere",
             "bugzfeed doctor --url URL    # as the browser shows it after the redirect, and clients need it, too",
         ),
+        400 if rejection.words.contains("No PROXY header is expected") => (
+            "the proxy sends a PROXY header, and is not trusted with it",
+            "proxy-protocol = true    # and trusted-proxy = [\"127.0.0.1\"], where the proxy is; or no send-proxy there",
+        ),
+        400 if rejection.words.contains("PROXY header is expected first") => (
+            "the proxy sends no PROXY header",
+            "server bugzfeed 127.0.0.1:8844 send-proxy-v2    # HAProxy; or proxy-protocol = false",
+        ),
         400 if !is_encrypted => (
-            "what is behind the proxy, or this address itself, speaks TLS or the PROXY protocol",
-            "wss://…    # or, in the proxy, proxy_pass http://…, and no send-proxy without proxy-protocol here",
+            "what is behind the proxy, or this address itself, speaks TLS",
+            "wss://…    # or, in the proxy, proxy_pass https://…",
         ),
         401 => (
             "the proxy asks for a password, which no client of a feed can give",

@@ -1,6 +1,7 @@
 //! What must be kept on a disk: the history, the backlog; and the certificates.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use super::{Findings, Setup};
@@ -84,7 +85,12 @@ fn kept(setting: &'static str, file: &Path, findings: &mut Findings) {
 
 /// Whether a file is there that SQLite has not made.
 fn is_foreign(file: &Path) -> bool {
-    fs::read(file).is_ok_and(|bytes| !bytes.is_empty() && !bytes.starts_with(MAGIC))
+    let mut start = Vec::new();
+    let read = File::open(file).and_then(|file| {
+        let length = MAGIC.len() as u64;
+        file.take(length).read_to_end(&mut start)
+    });
+    read.is_ok_and(|bytes| bytes > 0) && start != MAGIC
 }
 
 fn certificate(files: &Files, findings: &mut Findings) {

@@ -33,6 +33,12 @@ pub(crate) struct Setup {
     pub(crate) memory_reserve: Option<u64>,
     /// Whether clients come by TLS to the server itself.
     pub(crate) is_tls: bool,
+    /// TCP ports that the server listens at.
+    pub(crate) ports: Vec<u16>,
+    /// Whether a proxy is believed about who its clients are.
+    pub(crate) trusts_proxy: bool,
+    /// Whether connections are counted by address.
+    pub(crate) counts_addresses: bool,
     /// The time after which a silent client is pinged.
     pub(crate) ping: Duration,
     /// Whose feeds are read, without those of the relay.
@@ -189,7 +195,7 @@ pub(crate) fn examine(setup: &Setup, findings: &mut Findings) {
         broker::examine(settings, setup.management.as_ref(), false, findings);
     }
     if let Some(public) = &setup.feed {
-        feed::examine(public, setup.ping, findings);
+        feed::examine(public, setup, findings);
     }
 }
 

@@ -161,3 +161,47 @@ fn a_proxy_that_asks_for_a_password_is_found() {
     let (_server, proxy, _folder) = behind_nginx(&lines, "30s");
     ask(&format!("ws://{}/", proxy.address), &[]).expect("handshake", "401", "auth_basic off;");
 }
+
+#[test]
+#[ignore = "needs nginx: run tests/run"]
+fn a_proxy_behind_which_all_clients_are_one_is_found() {
+    let lines = format!("{UPGRADE} proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;");
+    let (_server, proxy, _folder) = behind_nginx(&lines, "200ms");
+    let url = format!("ws://{}/", proxy.address);
+    let options = ["--", "--connections-per-address", "9"];
+    ask(&url, &options).expect(
+        "real address",
+        "bounds them together",
+        "trusted-proxy = [\"127.0.0.1\"]",
+    );
+    let trusting = [
+        "--",
+        "--connections-per-address",
+        "9",
+        "--trusted-proxy",
+        "127.0.0.1",
+    ];
+    ask(&url, &trusting).expect_ok("real address");
+}
+
+#[test]
+#[ignore = "needs HAProxy: run tests/run"]
+fn a_proxy_header_on_one_side_alone_is_found() {
+    for (sends, options, line) in [
+        ("send-proxy-v2", &[][..], "proxy-protocol = true"),
+        (
+            "",
+            &["--trusted-proxy", "127.0.0.1", "--proxy-protocol"][..],
+            "send-proxy-v2",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(options);
+        let configuration = format!(
+            "defaults\n mode http\n timeout connect 9s\n timeout client 9s\n timeout server 9s\nfrontend all\n bind ADDRESS\n default_backend behind\nbackend behind\n server bugzfeed {} {sends}\n",
+            server.address
+        );
+        let proxy = Proxy::start(Kind::HAProxy, folder.path(), &configuration, "ADDRESS", &[]);
+        ask(&format!("ws://{}/", proxy.address), &[]).expect("handshake", "400", line);
+    }
+}

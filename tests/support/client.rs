@@ -13,6 +13,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use socket2::{Domain, Socket as Socket2, Type};
 
 use crate::support::server::PATIENCE;
 
@@ -158,9 +159,17 @@ impl Client {
 
     /// A connection by TLS to `localhost`, whose certificate these authorities have signed.
     pub fn connect_tls(address: SocketAddr, authorities: &Path) -> Self {
-        let Socket::Tcp(stream) = Self::connect(address).socket else {
-            unreachable!("it is TCP")
-        };
+        Self::connect_tls_from(SocketAddr::from(([0; 4], 0)), address, authorities)
+    }
+
+    /// The same, from an address of this machine.
+    pub fn connect_tls_from(from: SocketAddr, address: SocketAddr, authorities: &Path) -> Self {
+        let socket = Socket2::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&from.into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(
             CertificateDer::pem_file_iter(authorities)

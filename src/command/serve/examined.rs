@@ -9,8 +9,11 @@ use crate::reactor::Address;
 
 impl Options {
     pub(in crate::command) fn setup(&self) -> Setup {
-        let mut addresses = self.listen.iter().flat_map(|it| &it.all);
-        let is_tls = addresses.any(|address| matches!(address, Address::Tls(_)));
+        let addresses = || self.listen.iter().flat_map(|it| &it.all);
+        let ports = addresses().filter_map(|address| match address {
+            Address::Tcp(address) | Address::Tls(address) => Some(address.port()),
+            Address::Unix(_) => None,
+        });
         let sources = self.feed.iter().map(|(_, source)| source.clone());
         let certificates = self.tls_cert.iter().zip(&self.tls_key);
         let certificates = certificates.map(|(certificate, key)| Files {
@@ -22,7 +25,10 @@ impl Options {
             clients: self.connections.map(|connections| connections as u64),
             files_reserved: (FILES_RESERVED + FILES_PER_FEED * self.feed.len()) as u64,
             memory_reserve: self.memory_reserve,
-            is_tls,
+            is_tls: addresses().any(|address| matches!(address, Address::Tls(_))),
+            ports: ports.collect(),
+            trusts_proxy: !self.trusted_proxy.is_empty(),
+            counts_addresses: self.connections_per_address.is_some(),
             ping: Duration::from_millis(u64::from(self.ping)),
             sources: std::iter::once(self.source.clone())
                 .chain(sources)
