@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::getuid;
 use tempfile::TempDir;
 
+use support::docs;
 use support::server::wait_until;
 use support::{is_long, not_tested};
 
@@ -159,11 +160,11 @@ fn package(version: Option<&str>) -> PathBuf {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let name = said.split_whitespace().find(|word| word.ends_with(".deb"));
+    let made = said.split_whitespace().find(|word| word.ends_with(".deb"));
+    let name = Path::new(made.unwrap()).file_name().unwrap();
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| format!("{ROOT}/target"));
-    let made = Path::new(&target).join("release-files").join(name.unwrap());
-    let kept = std::env::temp_dir().join(made.file_name().unwrap());
-    fs::rename(made, &kept).unwrap();
+    let kept = std::env::temp_dir().join(name);
+    fs::copy(Path::new(&target).join("release-files").join(name), &kept).unwrap();
     kept
 }
 
@@ -184,11 +185,11 @@ fn the_package_is_installed_upgraded_put_back_removed_and_purged() {
         asked.contains("start bugzfeed.socket bugzfeed.service"),
         "{asked}"
     );
-    expect_installed(&debian);
-
-    // As the units run them.
+    // As the units make them, and run what is in them.
     debian
         .run("install -d -o bugzfeed -g bugzfeed -m 700 /var/lib/bugzfeed /var/lib/bugzfeed-relay");
+    expect_installed(&debian);
+
     debian.run("sed -i 's/^#listen = .*/listen = \"unix:feed.sock\"/' /etc/bugzfeed/bugzfeed.toml");
     let serve = "serve --config /etc/bugzfeed/bugzfeed.toml";
     let relay = "relay --config /etc/bugzfeed/bugzfeed-relay.toml --from sqlite:changes.db --to http://127.0.0.1:9/ --backlog backlog.db";
@@ -293,6 +294,14 @@ fn expect_installed(debian: &Debian) {
         );
     }
     debian.run("man -w bugzfeed-serve");
+    let blocks = docs::blocks(&docs::section("operations.md", "Install"), "sh");
+    let lines = blocks.iter().flat_map(|block| block.lines());
+    let of_program =
+        lines.filter(|line| line.contains("bugzfeed config") || line.contains("bugzfeed doctor"));
+    let shown = of_program
+        .map(|line| debian.run(&format!("( {line}\n)")))
+        .count();
+    assert_eq!(shown, 2, "the page's own commands");
     for (command, file) in [("serve", "bugzfeed"), ("relay", "bugzfeed-relay")] {
         debian.run(&format!("setpriv --reuid bugzfeed --regid bugzfeed --clear-groups bugzfeed config check {command} --config /etc/bugzfeed/{file}.toml"));
     }
