@@ -2,6 +2,7 @@
 //! settings of `serve` and `relay`, and how findings are printed.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +30,9 @@ pub struct Options {
     /// PEM file with the certificates to trust at --url, in place of this machine's own
     #[arg(long, value_name = "FILE", requires = "url")]
     cacert: Option<PathBuf>,
+    /// File with the token to show at --url, where the server wants one
+    #[arg(long, value_name = "FILE", requires = "url")]
+    token_file: Option<PathBuf>,
     /// How long a silent connection to --url is watched; by default until two pings have come, or
     /// should have
     #[arg(long, value_name = "DURATION", requires = "url", value_parser = duration::parse)]
@@ -125,6 +129,15 @@ impl Options {
         let serve = serve::Options::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         let (matches, _) = settings::parse(config::program(), &arguments("relay", Vec::new()))?;
         let relay = relay::Options::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let token = match &self.token_file {
+            Some(file) => Some(fs::read_to_string(file).map_err(|error| {
+                let file = file.display();
+                Failure::Configuration(format!(
+                    "cannot read {file} (setting --token-file): {error}."
+                ))
+            })?),
+            None => None,
+        };
         let mut setup = serve.setup();
         relay.complete(&mut setup);
         setup.clients = self.clients.or(setup.clients);
@@ -132,6 +145,7 @@ impl Options {
         setup.feed = self.url.map(|url| Public {
             url,
             ca_file: self.cacert,
+            token: token.map(|token| token.trim_end().to_owned()),
             hold: self.hold,
         });
         Ok(setup)

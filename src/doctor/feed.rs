@@ -23,7 +23,7 @@ const UPGRADE: &str = "proxy_http_version 1.1; proxy_set_header Upgrade $http_up
 pub(super) fn examine(public: &Public, setup: &Setup, findings: &mut Findings) {
     let (url, ping) = (&public.url, setup.ping);
     real_address(url.port(), setup, findings);
-    let connector = match Connector::new(url.clone(), public.ca_file.as_deref(), TIMEOUT) {
+    let mut connector = match Connector::new(url.clone(), public.ca_file.as_deref(), TIMEOUT) {
         Ok(connector) => connector,
         Err(error) => {
             findings.mend(
@@ -34,6 +34,19 @@ pub(super) fn examine(public: &Public, setup: &Setup, findings: &mut Findings) {
             return;
         }
     };
+    if public.token.is_some() && !url.keeps_secrets() {
+        findings.mend(
+            "token",
+            format!("{url} would show the token to all on the way"),
+            format!("wss://{}{}", url.authority(), url.path()),
+        );
+        return;
+    }
+    let shown = public.token.iter().map(|token| connector.show_token(token));
+    if let Err(why) = shown.collect::<Result<(), _>>() {
+        findings.mend("token", why, "bugzfeed token --help");
+        return;
+    }
     match connector.connect() {
         Ok(client) => {
             findings.ok("handshake", format!("{url} speaks WebSocket"));
@@ -102,6 +115,10 @@ fn rejected(rejection: &Rejection, is_encrypted: bool) -> (&'static str, &'stati
         400 if !is_encrypted => (
             "what is behind the proxy, or this address itself, speaks TLS",
             "wss://…    # or, in the proxy, proxy_pass https://…",
+        ),
+        401 if rejection.words.contains("token") => (
+            "the server lets in only those who hold a token",
+            "bugzfeed doctor --token-file FILE    # with one that the server knows; clients need one, too: docs/security.md",
         ),
         401 => (
             "the proxy asks for a password, which no client of a feed can give",

@@ -23,7 +23,7 @@ use crate::{amqp, source};
 const CLOCKS_APART_MAX: i64 = 5;
 
 /// What is to be looked at.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Setup {
     /// How many clients there shall be; `None` where nobody has said.
     pub(crate) clients: Option<u64>,
@@ -70,12 +70,13 @@ impl Setup {
 }
 
 /// The feed as clients reach it.
-#[derive(Debug)]
 pub(crate) struct Public {
     /// Where it is.
     pub(crate) url: FeedUrl,
     /// Certificates to trust, in place of this machine's own.
     pub(crate) ca_file: Option<PathBuf>,
+    /// What is shown to a server that lets in only those who hold one.
+    pub(crate) token: Option<String>,
     /// How long a silent connection is watched; two pings where nobody has said.
     pub(crate) hold: Option<Duration>,
 }

@@ -1,8 +1,10 @@
 //! The feed as clients reach it: certificates, proxies that forget something, and a silent
 //! connection.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::Signal;
 
@@ -204,4 +206,22 @@ fn a_proxy_header_on_one_side_alone_is_found() {
         let proxy = Proxy::start(Kind::HAProxy, folder.path(), &configuration, "ADDRESS", &[]);
         ask(&format!("ws://{}/", proxy.address), &[]).expect("handshake", "400", line);
     }
+}
+
+#[test]
+fn a_server_that_wants_a_token_is_named_and_can_be_shown_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut add = Command::new(env!("CARGO_BIN_EXE_bugzfeed"));
+    add.args(["token", "add", "doctor", "--file", "tokens"]);
+    let token = add.current_dir(folder.path()).output().unwrap();
+    fs::write(folder.path().join("token"), token.stdout).unwrap();
+    let options = ["--access", "tokens:tokens", "--ping", "200ms"];
+    let server = Server::start_in(folder.path(), &options);
+    let url = format!("ws://{}/", server.address);
+    ask(&url, &[]).expect("handshake", "who hold a token", "--token-file FILE");
+    let file = folder.path().join("token");
+    let found = ask(&url, &["--token-file", file.to_str().unwrap()]);
+    found.expect_ok("handshake");
+    let exposed = ["--token-file", file.to_str().unwrap()];
+    ask("ws://192.0.2.1/", &exposed).expect("token", "to all on the way", "wss://192.0.2.1/");
 }
