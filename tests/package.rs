@@ -13,7 +13,7 @@ use rustix::process::getuid;
 use tempfile::TempDir;
 
 use support::docs;
-use support::server::wait_until;
+use support::server::{PATIENCE, wait_until};
 use support::{is_long, not_tested};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -31,6 +31,9 @@ case "$*" in
 *is-enabled*) echo enabled ;;
 esac
 "#;
+
+/// The program as the package's account runs it.
+const AS_BUGZFEED: &str = "setpriv --reuid bugzfeed --regid bugzfeed --clear-groups bugzfeed";
 
 /// A version before this one.
 const BEFORE: &str = "0.0.1-1";
@@ -112,9 +115,7 @@ impl Debian {
 
     /// Starts a program as the package's account, in its folder.
     fn start(&mut self, folder: &str, arguments: &str) {
-        let line = format!(
-            "cd {folder} && exec setpriv --reuid bugzfeed --regid bugzfeed --clear-groups bugzfeed {arguments} 2>> log"
-        );
+        let line = format!("cd {folder} && exec {AS_BUGZFEED} {arguments} 2>> log");
         self.running.push(self.command(&line).spawn().unwrap());
     }
 
@@ -207,7 +208,7 @@ fn the_package_is_installed_upgraded_put_back_removed_and_purged() {
     let notify = |debian: &Debian, bug: u32| {
         wait_until("the tables are there", || {
             let record = format!(
-                "cd /var/lib/bugzfeed && bugzfeed notify {bug} && cd ../bugzfeed-relay && bugzfeed notify {bug} --source sqlite:changes.db"
+                "cd /var/lib/bugzfeed && {AS_BUGZFEED} notify {bug} && cd ../bugzfeed-relay && {AS_BUGZFEED} notify {bug} --source sqlite:changes.db"
             );
             debian.is(&record).then_some(())
         });
@@ -314,7 +315,9 @@ fn expect_installed(debian: &Debian) {
         .count();
     assert_eq!(shown, 2, "the page's own commands");
     for (command, file) in [("serve", "bugzfeed"), ("relay", "bugzfeed-relay")] {
-        debian.run(&format!("setpriv --reuid bugzfeed --regid bugzfeed --clear-groups bugzfeed config check {command} --config /etc/bugzfeed/{file}.toml"));
+        debian.run(&format!(
+            "{AS_BUGZFEED} config check {command} --config /etc/bugzfeed/{file}.toml"
+        ));
     }
 }
 
@@ -322,6 +325,7 @@ fn expect_installed(debian: &Debian) {
 fn expect_kept(debian: &Debian, bugs: i64) {
     let count = |file: &str, query: &str| {
         let database = rusqlite::Connection::open(debian.path(file)).unwrap();
+        database.busy_timeout(PATIENCE).unwrap();
         database
             .query_row(query, [], |row| row.get::<_, i64>(0))
             .unwrap_or(0)
@@ -329,14 +333,16 @@ fn expect_kept(debian: &Debian, bugs: i64) {
     wait_until("the history is whole", || {
         let kept = count(
             "/var/lib/bugzfeed/bugzfeed.db",
-            "SELECT count(DISTINCT bug) FROM history",
+            "SELECT count(DISTINCT bug_id) FROM history",
         );
         (kept == bugs).then_some(())
     });
     wait_until("the backlog is whole", || {
         let status = debian
             .run("cd /var/lib/bugzfeed-relay && bugzfeed relay --backlog backlog.db --status");
-        status.contains(&bugs.to_string()).then_some(())
+        let mut lines = status.lines().map(str::split_whitespace);
+        let waiting = lines.any(|line| line.eq(["waiting:", &bugs.to_string()]));
+        waiting.then_some(())
     });
     let account = fs::metadata(debian.path("/var/lib/bugzfeed"))
         .unwrap()
