@@ -57,9 +57,21 @@ fn a_server_by_tls_is_believed_by_its_certificate_or_not_asked_for_one() {
             "{said}"
         );
     }
-    let said = said(&measure(&[]));
+    let said = said(&measure(&["--patience", "500ms"]));
     assert!(
         said.contains("invalid peer certificate: UnknownIssuer"),
         "{said}"
     );
+}
+
+#[test]
+#[ignore = "takes four seconds: run tests/run"]
+fn a_server_with_tls_is_filled_until_it_refuses_and_keeps_those_who_are_in() {
+    let said = said(&bench(
+        "fill -n 80 --updates 40 --tls --serve-arg=--connections --serve-arg=50",
+        &["--assert", "held<=50,refused<=60,missing=0"],
+    ));
+    assert!(said.contains("wss: "), "{said}");
+    assert!(said.contains("all there, each once, in order"), "{said}");
+    assert!(!said.contains("could not connect"), "{said}");
 }

@@ -180,6 +180,13 @@ impl Clients {
     pub(super) fn ended(&mut self, client: u32, why: &str) {
         match self.clients[client as usize].phase {
             Phase::Absent => {}
+            // A full server need not answer a hello.
+            Phase::Connecting | Phase::Upgrading
+                if self.setup.may_refuse && self.terms.is_some() =>
+            {
+                self.tally.refused += 1;
+                self.forget(client);
+            }
             Phase::Connecting | Phase::Upgrading | Phase::Subscribing => self.fail(client, why),
             Phase::Open => {
                 *self.tally.dropped.entry(why.to_owned()).or_default() += 1;
