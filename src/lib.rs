@@ -48,6 +48,7 @@ pub mod history;
 pub mod http;
 pub mod hub;
 pub mod inbox;
+mod inspector;
 mod logging;
 mod machine;
 mod management;

@@ -9,7 +9,7 @@ use crate::work::Error;
 
 /// The broker has refused something, and closed the channel for it.
 #[derive(Debug)]
-pub(super) struct ChannelException {
+pub(crate) struct ChannelException {
     pub(super) code: u16,
     pub(super) message: String,
 }

@@ -26,4 +26,4 @@ pub(crate) use outgoing::Message;
 pub(crate) use publisher::{PublishError, Publisher};
 pub(crate) use session::{Ended, Session};
 pub(crate) use settings::Settings;
-pub(crate) use tap::{Binding, Seen, tap};
+pub(crate) use tap::{Audience, Binding, OwnQueue, Seen, tap};

@@ -1,5 +1,5 @@
 //! The page that the server shows at `/`, and the client in JavaScript that others can load from
-//! here, too: built in, with nothing from elsewhere. Knows no server.
+//! here, too; and the page of the inspector. Built in, with nothing from elsewhere. Knows no server.
 
 use crate::http::Page;
 use crate::protocol::VERSION;
@@ -24,6 +24,22 @@ pub(crate) fn pages(bugzilla: &str, offers_all: bool) -> Vec<Page> {
             include_str!("../../docs/clients/js/bugzfeed.js"),
         )
         .shared(VERSION),
+    ]
+}
+
+/// The page of the inspector and its parts, below a path such as `/TOKEN/`.
+pub(crate) fn inspector(path: &str) -> Vec<Page> {
+    let style = |name: &str, body: &str| {
+        let kind = "text/css; charset=utf-8";
+        Page::new(&format!("{path}{name}"), kind, body.to_owned())
+    };
+    let html = include_str!("inspector.html").replace("{{version}}", VERSION);
+    vec![
+        Page::new(path, "text/html; charset=utf-8", html),
+        style("bugzfeed.css", include_str!("bugzfeed.css")),
+        style("inspector.css", include_str!("inspector.css")),
+        script(&format!("{path}inspector.js"), include_str!("inspector.js")),
+        script(&format!("{path}tree.js"), include_str!("tree.js")),
     ]
 }
 

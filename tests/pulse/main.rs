@@ -14,3 +14,4 @@ mod sink;
 #[path = "../support/mod.rs"]
 mod support;
 mod user;
+mod web;

@@ -1,17 +1,14 @@
 //! `bugzfeed pulse guard`: watches the queues of a Pulse. Owns the settings and the signals.
 
 use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use log::LevelFilter;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::low_level::pipe;
 
 use super::super::discreet::Discreet;
-use super::{Broker, mail};
+use super::{Broker, mail, watch_signals};
 use crate::duration;
 use crate::failure::Failure;
 use crate::guard::{self, Guard, Limits, MailSettings, Rules};
@@ -145,14 +142,6 @@ fn client(broker: &Broker) -> Result<Client, Failure> {
         }
         Err(failure) => Err(failure),
     }
-}
-
-/// What a byte can be read from for each SIGTERM and SIGINT.
-fn watch_signals() -> io::Result<UnixStream> {
-    let (received, signal) = UnixStream::pair()?;
-    pipe::register(SIGTERM, signal.try_clone()?)?;
-    pipe::register(SIGINT, signal)?;
-    Ok(received)
 }
 
 impl Options {

@@ -1,6 +1,8 @@
-//! `bugzfeed pulse inspect`: what goes by on a Pulse, a line each. Owns how a message is printed.
+//! `bugzfeed pulse inspect`: what goes by on a Pulse, a line each or in a browser. Owns how a message
+//! is printed.
 
-use std::io::{self, Write};
+use std::convert::Infallible;
+use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::thread;
@@ -8,15 +10,18 @@ use std::time::Duration;
 
 use clap::Args;
 use data_encoding::BASE64;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::super::discreet::Discreet;
-use crate::amqp::{self, Binding, Seen};
+use super::secret::NewPassword;
+use super::{say, watch_signals};
+use crate::address;
+use crate::amqp::{self, Audience, Binding, OwnQueue, Seen};
 use crate::duration;
 use crate::failure::Failure;
+use crate::inspector::{self, Content};
 use crate::update::When;
-use crate::work::{Stop, unix_now};
+use crate::work::{Error, Stop, unix_now};
 
 /// How many characters of a payload a line shows.
 const SHOWN_MAX: usize = 120;
@@ -34,6 +39,10 @@ pub(super) struct Options {
     /// Print a JSON object per message, with the whole payload
     #[arg(long)]
     json: bool,
+    /// Show it in a browser instead: print a link to a page, which is served at this address until a
+    /// signal ends it [default: 127.0.0.1:8846]
+    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:8846", value_parser = listening_address, conflicts_with_all = ["json", "count"])]
+    web: Option<String>,
     /// End after this many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -64,10 +73,12 @@ impl FromStr for Target {
     }
 }
 
-/// Prints what goes by until the count or the time is over, or nobody reads it.
+/// Prints what goes by until the count or the time is over, or nobody reads it; or shows it to
+/// browsers until a signal ends it.
 ///
 /// # Errors
-/// When the broker cannot be reached, does not permit it, or goes.
+/// When the broker cannot be reached, does not permit it, or goes; or the address of the page is
+/// not to be had.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let mut bindings: Vec<Binding> = options.bindings.iter().map(|it| it.0.clone()).collect();
     if bindings.is_empty() {
@@ -76,40 +87,111 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
             pattern: "#".to_owned(),
         });
     }
+    if let Some(address) = &options.web {
+        return show(options, address, &bindings);
+    }
     let stop = Stop::default();
-    let mut left = options.count;
-    let mut see = |seen: Seen| {
-        let line = match options.json {
+    let mut terminal = Terminal {
+        options,
+        bindings,
+        stop: stop.clone(),
+        left: options.count,
+    };
+    amqp::tap(&options.broker, &stop, None, &mut terminal).map_err(|error| {
+        Failure::Unavailable(format!("cannot inspect {}: {error}.", options.broker))
+    })
+}
+
+/// Serves the page, and prints the link to it.
+fn show(options: &Options, address: &str, bindings: &[Binding]) -> Result<(), Failure> {
+    let cannot_watch = |error| Failure::Unavailable(format!("cannot watch for signals: {error}."));
+    let mut signals = watch_signals().map_err(cannot_watch)?;
+    let token = NewPassword::make(None)?;
+    let token = token.text();
+    let address = inspector::start(options.broker.clone(), address, token).map_err(|error| {
+        Failure::Unavailable(format!(
+            "cannot listen on {address} (setting --web): {error}."
+        ))
+    })?;
+    if !address.ip().is_loopback() {
+        eprintln!(
+            "bugzfeed: whoever can read the network on the way to {address} can read the link's token, and what the page shows"
+        );
+    }
+    let names = bindings.iter().map(Binding::to_string);
+    let names: Vec<String> = names
+        .map(|name| address::value(&name).to_string())
+        .collect();
+    say(&format!("http://{address}/{token}/#{}", names.join("&")));
+    signals
+        .set_read_timeout(options.r#for)
+        .map_err(cannot_watch)?;
+    match signals.read_exact(&mut [0]) {
+        // The time is over.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        result => result.map_err(cannot_watch),
+    }
+}
+
+/// Who reads the lines.
+struct Terminal<'a> {
+    options: &'a Options,
+    bindings: Vec<Binding>,
+    stop: Stop,
+    /// How many messages are still to be printed, where that is bounded.
+    left: Option<u64>,
+}
+
+impl Audience for Terminal<'_> {
+    type Request = Infallible;
+
+    fn begin(&mut self, queue: &mut OwnQueue<'_>) -> Result<(), Error> {
+        for binding in &self.bindings {
+            queue.bind(binding)??;
+        }
+        let names = self.bindings.iter().map(Binding::to_string);
+        let names: Vec<String> = names.collect();
+        eprintln!("bugzfeed: inspecting {}", names.join(" "));
+        if let Some(time) = self.options.r#for {
+            let stop = self.stop.clone();
+            thread::spawn(move || {
+                thread::sleep(time);
+                stop.request();
+            });
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, request: Infallible, _queue: &mut OwnQueue<'_>) -> ControlFlow<()> {
+        match request {}
+    }
+
+    fn see(&mut self, seen: Seen) -> ControlFlow<()> {
+        let line = match self.options.json {
             true => as_json(&seen, unix_now()),
             false => as_line(&seen, unix_now()),
         };
         if writeln!(io::stdout(), "{line}").is_err() {
             return ControlFlow::Break(());
         }
-        left = left.map(|left| left - 1);
-        match left {
+        self.left = self.left.map(|left| left - 1);
+        match self.left {
             Some(0) => ControlFlow::Break(()),
             Some(_) | None => ControlFlow::Continue(()),
         }
-    };
-    let begun = || {
-        let names: Vec<String> = bindings
-            .iter()
-            .map(|it| format!("{}:{}", it.exchange, it.pattern))
-            .collect();
-        eprintln!("bugzfeed: inspecting {}", names.join(" "));
-        if let Some(time) = options.r#for {
-            let stop = stop.clone();
-            thread::spawn(move || {
-                thread::sleep(time);
-                stop.request();
-            });
-        }
-    };
-    let result = amqp::tap(&options.broker, &bindings, &stop, begun, &mut see);
-    result.map_err(|error| {
-        Failure::Unavailable(format!("cannot inspect {}: {error}.", options.broker))
-    })
+    }
+}
+
+/// Reads the address of a page.
+fn listening_address(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err(
+            "accepted is HOST:PORT, such as 127.0.0.1:8846; exchanges stand before --web"
+                .to_owned(),
+        ),
+    }
 }
 
 /// A message for people; `now` is the time in Unix seconds.
@@ -119,10 +201,10 @@ fn as_line(seen: &Seen, now: i64) -> String {
         true => String::new(),
         false => format!(" (CC {})", printable(&seen.cc.join(", "))),
     };
-    let payload = match payload(&seen.body) {
-        Payload::Json(json) => shortened(json.get()),
-        Payload::Text(text) => format!("no JSON: {}", shortened(text)),
-        Payload::Bytes(bytes) => format!("no text: {} bytes", bytes.len()),
+    let payload = match Content::of(&seen.body) {
+        Content::Json(json) => shortened(json.get()),
+        Content::Text(text) => format!("no JSON: {}", shortened(text)),
+        Content::Bytes(bytes) => format!("no text: {} bytes", bytes.len()),
     };
     let exchange = printable(&seen.exchange);
     let key = printable(&seen.routing_key);
@@ -138,10 +220,10 @@ fn as_json(seen: &Seen, now: i64) -> String {
     if seen.is_cut {
         object["cut"] = true.into();
     }
-    let (name, value) = match payload(&seen.body) {
-        Payload::Json(json) => ("payload", json.get().to_owned()),
-        Payload::Text(text) => ("text", Value::from(text).to_string()),
-        Payload::Bytes(bytes) => ("base64", Value::from(BASE64.encode(bytes)).to_string()),
+    let (name, value) = match Content::of(&seen.body) {
+        Content::Json(json) => ("payload", json.get().to_owned()),
+        Content::Text(text) => ("text", Value::from(text).to_string()),
+        Content::Bytes(bytes) => ("base64", Value::from(BASE64.encode(bytes)).to_string()),
     };
     // The payload as it came: numbers keep their digits, and objects their order.
     let mut line = object.to_string();
@@ -149,23 +231,6 @@ fn as_json(seen: &Seen, now: i64) -> String {
     // Between two parts of JSON, a line break means nothing.
     let value = value.replace(['\n', '\r'], " ");
     format!("{line},\"{name}\":{value}}}")
-}
-
-/// What a body is.
-enum Payload<'a> {
-    Json(&'a RawValue),
-    Text(&'a str),
-    Bytes(&'a [u8]),
-}
-
-fn payload(body: &[u8]) -> Payload<'_> {
-    match std::str::from_utf8(body) {
-        Ok(text) => match serde_json::from_str(text) {
-            Ok(json) => Payload::Json(json),
-            Err(_) => Payload::Text(text),
-        },
-        Err(_) => Payload::Bytes(body),
-    }
 }
 
 fn shortened(text: &str) -> String {

@@ -11,8 +11,11 @@ mod secret;
 mod user;
 
 use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 
 use clap::{Args, Subcommand};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
 
 use super::discreet::Discreet;
 use crate::failure::Failure;
@@ -89,6 +92,14 @@ impl From<Error> for Failure {
             Error::Unreachable(_) | Error::Refused(_) => Failure::Unavailable(text),
         }
     }
+}
+
+/// What a byte can be read from for each SIGTERM and SIGINT.
+fn watch_signals() -> io::Result<UnixStream> {
+    let (received, signal) = UnixStream::pair()?;
+    pipe::register(SIGTERM, signal.try_clone()?)?;
+    pipe::register(SIGINT, signal)?;
+    Ok(received)
 }
 
 /// Prints a line. A reader that closes the pipe early is no failure.
