@@ -11,12 +11,15 @@ use log::{info, warn};
 use super::judge::{Judge, Limits, Sight, Verdict};
 use super::memory::{Keeper, Memory};
 use super::notice::{Event, Notice};
-use crate::management::{Client, Queue, Record};
+use crate::management::{self, Client, Queue, Record};
 use crate::pulse::{AccountName, Exempts};
 use crate::work::{Error, Health, Stop, Supervised, unix_now};
 
 /// How many times as long as the broker takes to answer it is left alone afterwards.
 const REST: u32 = 4;
+
+/// How long it is left alone at most: a queue that overgrows must not wait for ever.
+const REST_MAX: Duration = Duration::from_secs(60);
 
 /// What the names begin with that AMQP reserves for brokers.
 const BROKERS_OWN: &str = "amq.";
@@ -84,7 +87,8 @@ impl Watcher {
             let started = Instant::now();
             self.look()?;
             self.health.working();
-            let pause = self.rules.every.max(started.elapsed() * REST);
+            let rest = (started.elapsed() * REST).min(REST_MAX);
+            let pause = self.rules.every.max(rest);
             if stop.wait(pause) {
                 return Ok(());
             }
@@ -112,12 +116,18 @@ impl Watcher {
                 .nameless
                 .retain(|queue| names.contains(queue.as_str()));
         })?;
+        let mut result = Ok(());
         for queue in &queues {
             if !self.is_reserved(&queue.name) && !known.exempts.covers(&queue.name) {
-                self.queue(queue, &known)?;
+                match self.queue(queue, &known) {
+                    // One that the broker can say nothing of, or cannot delete, keeps nobody from
+                    // the others.
+                    Err(error) if is_refusal(&error) => result = Err(error),
+                    other => other?,
+                }
             }
         }
-        Ok(())
+        result
     }
 
     fn is_reserved(&self, queue: &str) -> bool {
@@ -298,4 +308,9 @@ impl Watcher {
             format!("cannot write what is remembered (setting --state): {error}").into()
         })
     }
+}
+
+/// Whether the broker has answered, and refused.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.downcast_ref(), Some(management::Error::Refused(_)))
 }
