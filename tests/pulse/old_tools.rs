@@ -3,7 +3,7 @@
 //! a server gets what they publish.
 
 use std::io::{BufRead, BufReader, Lines};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -17,6 +17,83 @@ const LIBRARIES: [&str; 2] = ["mozillapulse==1.3", "kombu==5.7.0"];
 
 const EXCHANGE: &str = "exchange/bugzilla/simple";
 
+/// What the scripts need to run.
+struct Kit {
+    /// The libraries of those in Python, where its registry has them.
+    python: Option<PathBuf>,
+    /// The program of those in Go.
+    go: PathBuf,
+}
+
+impl Kit {
+    fn make(folder: &Path) -> Self {
+        let libraries = folder.join("libraries");
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--root-user-action=ignore",
+            "--target",
+        ];
+        let installed = Command::new("/usr/bin/python3")
+            .args(pip)
+            .arg(&libraries)
+            .args(LIBRARIES)
+            .status()
+            .expect("/usr/bin/python3 with python3-pip is needed");
+        if !installed.success() {
+            // pip has said why: a machine may only reach Debian's packages.
+            support::not_tested("mozillapulse and kombu, since pip cannot install them");
+        }
+        let go = folder.join("old_tools");
+        let built = Command::new("go")
+            .args(["build", "-o"])
+            .arg(&go)
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/pulse/old_tools.go"
+            ))
+            // Debian's packages, and nothing from the network.
+            .env("GO111MODULE", "off")
+            .env("GOPATH", "/usr/share/gocode")
+            .env("GOCACHE", folder.join("cache"))
+            .status()
+            .expect("golang-go is needed");
+        assert!(built.success());
+        Self {
+            python: installed.success().then_some(libraries),
+            go,
+        }
+    }
+
+    /// Those of these scripts, each with an account, that can be run.
+    fn having(
+        &self,
+        scripts: &[(&'static str, &'static str)],
+    ) -> Vec<(&'static str, &'static str)> {
+        let is_there = |what: &str| what.starts_with("Go") || self.python.is_some();
+        scripts
+            .iter()
+            .copied()
+            .filter(|(what, _)| is_there(what))
+            .collect()
+    }
+
+    fn command(&self, what: &str) -> Command {
+        match &self.python {
+            Some(libraries) if !what.starts_with("Go") => {
+                let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pulse/old_tools.py");
+                let mut command = Command::new("/usr/bin/python3");
+                command.arg(script).env("PYTHONPATH", libraries);
+                command
+            }
+            _ => Command::new(&self.go),
+        }
+    }
+}
+
 /// A script, and an account for it.
 struct Tool {
     process: Child,
@@ -26,17 +103,16 @@ struct Tool {
 impl Tool {
     fn start(
         pulse: &Pulse,
-        libraries: &Path,
+        kit: &Kit,
         what: &str,
         account: &str,
         exchange: &str,
         bugs: &[&str],
     ) -> Self {
         let password = pulse.does(&["user", "add", account]);
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pulse/old_tools.py");
-        let mut process = Command::new("/usr/bin/python3")
+        let mut process = kit
+            .command(what)
             .args([
-                script,
                 what,
                 &pulse.broker.port.to_string(),
                 account,
@@ -44,7 +120,6 @@ impl Tool {
                 exchange,
             ])
             .args(bugs)
-            .env("PYTHONPATH", libraries)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -66,42 +141,25 @@ impl Drop for Tool {
 
 #[test]
 #[ignore = "needs RabbitMQ and Python's registry: run tests/run"]
-fn mozillapulse_and_kombu_consume_what_a_relay_publishes_and_publish_what_a_server_reads() {
+fn scripts_in_python_and_go_consume_what_a_relay_publishes_and_publish_what_a_server_reads() {
     let (pulse, folder) = (place::shared(), tempfile::tempdir().unwrap());
-    let libraries = folder.path().join("libraries");
-    let installed = Command::new("/usr/bin/python3")
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--root-user-action=ignore",
-            "--target",
-        ])
-        .arg(&libraries)
-        .args(LIBRARIES)
-        .status()
-        .expect("/usr/bin/python3 with python3-pip is needed");
-    if !installed.success() {
-        // pip has said why. A machine that only reaches Debian's packages has nothing to try.
-        support::not_tested("mozillapulse and kombu, since pip cannot install them");
-        return;
-    }
+    let kit = Kit::make(folder.path());
     let port = pulse.broker.port;
     let start = |what: &str, account: &str, exchange: &str, bugs: &[&str]| {
-        Tool::start(&pulse, &libraries, what, account, exchange, bugs)
+        Tool::start(&pulse, &kit, what, account, exchange, bugs)
     };
 
-    let mut consumers: Vec<Tool> = [
+    let consumers = kit.having(&[
         ("mozillapulse consumer", "old1"),
         ("kombu consumer", "old2"),
-        // The habit of Go's scripts.
         ("kombu consumer of a queue that is not durable", "old3"),
-    ]
-    .into_iter()
-    .map(|(what, account)| start(what, account, EXCHANGE, &[]))
-    .collect();
+        ("Go consumer of a named queue", "old6"),
+        ("Go consumer of an unnamed queue", "old7"),
+    ]);
+    let mut consumers: Vec<Tool> = consumers
+        .into_iter()
+        .map(|(what, account)| start(what, account, EXCHANGE, &[]))
+        .collect();
     for consumer in &mut consumers {
         assert_eq!(consumer.line(), "ready");
     }
@@ -142,10 +200,11 @@ fn mozillapulse_and_kombu_consume_what_a_relay_publishes_and_publish_what_a_serv
         "--password-file",
         folder.path().join("feeder.password").to_str().unwrap(),
     ]);
-    for (publisher, account) in [
+    for (publisher, account) in kit.having(&[
         ("mozillapulse publisher", "old4"),
         ("kombu publisher", "old5"),
-    ] {
+        ("Go publisher", "old8"),
+    ]) {
         let exchange = format!("exchange/{account}/changes");
         // It declares its exchange.
         let mut declaring = start(publisher, account, &exchange, &["1"]);
