@@ -113,10 +113,17 @@ impl Debian {
             .success()
     }
 
-    /// Starts a program as the package's account, in its folder.
-    fn start(&mut self, folder: &str, arguments: &str) {
-        let line = format!("cd {folder} && exec {AS_BUGZFEED} {arguments} 2>> log");
+    /// Starts a program as the package's account, in its folder, and waits until it says that it works:
+    /// whoever looks into its files before that may be in its way.
+    fn start(&mut self, folder: &str, arguments: &str, sign: &str) {
+        let log = self.path(&format!("{folder}/log"));
+        let _ = fs::remove_file(&log);
+        let line = format!("cd {folder} && exec {AS_BUGZFEED} {arguments} 2> log");
         self.running.push(self.command(&line).spawn().unwrap());
+        wait_until(sign, || {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            said.contains(sign).then_some(())
+        });
     }
 
     fn stop_all(&mut self) {
@@ -213,8 +220,8 @@ fn the_package_is_installed_upgraded_put_back_removed_and_purged() {
             debian.is(&record).then_some(())
         });
     };
-    debian.start("/var/lib/bugzfeed", serve);
-    debian.start("/var/lib/bugzfeed-relay", relay);
+    debian.start("/var/lib/bugzfeed", serve, "reading updates from");
+    debian.start("/var/lib/bugzfeed-relay", relay, "taking changes from");
     notify(&debian, 1);
     expect_kept(&debian, 1);
 
@@ -224,8 +231,8 @@ fn the_package_is_installed_upgraded_put_back_removed_and_purged() {
     assert!(asked.contains("try-restart bugzfeed.service"), "{asked}");
     expect_installed(&debian);
     debian.stop_all();
-    debian.start("/var/lib/bugzfeed", serve);
-    debian.start("/var/lib/bugzfeed-relay", relay);
+    debian.start("/var/lib/bugzfeed", serve, "reading updates from");
+    debian.start("/var/lib/bugzfeed-relay", relay, "taking changes from");
     notify(&debian, 2);
     expect_kept(&debian, 2);
 
@@ -244,8 +251,8 @@ fn the_package_is_installed_upgraded_put_back_removed_and_purged() {
     assert!(!asked.contains("try-restart bugzfeed.service"), "{asked}");
     debian.run("cp -p /good /etc/bugzfeed/bugzfeed.toml");
     debian.stop_all();
-    debian.start("/var/lib/bugzfeed", serve);
-    debian.start("/var/lib/bugzfeed-relay", relay);
+    debian.start("/var/lib/bugzfeed", serve, "reading updates from");
+    debian.start("/var/lib/bugzfeed-relay", relay, "taking changes from");
     notify(&debian, 3);
     expect_kept(&debian, 3);
     debian.stop_all();
