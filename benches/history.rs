@@ -13,6 +13,7 @@ const UPDATES: i64 = 10_000;
 const ASKED: Asked = Asked {
     at: UPDATES,
     may_wait: false,
+    clients: 1,
 };
 
 fn main() {

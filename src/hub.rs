@@ -6,7 +6,7 @@ use crate::metrics::{CommandCounts, CommandName};
 use crate::promise::Promise;
 use crate::protocol::{self, Bugs, Command, ErrorReply};
 use crate::subscriptions::{ClientId, Subscriptions};
-use crate::update::{BugId, Update};
+use crate::update::{BugId, Update, When};
 
 /// How far `since` may lie ahead of what is known of the database's clock, in seconds, and be
 /// believed.
@@ -25,6 +25,8 @@ pub struct Asked {
     pub at: i64,
     /// Whether the client can still be made to wait.
     pub may_wait: bool,
+    /// How many clients the server has.
+    pub clients: usize,
 }
 
 /// A feed's subscriptions and history.
@@ -82,8 +84,12 @@ impl Hub {
             {
                 return false;
             }
-            Ok(Command::Subscribe { bugs, since }) => {
-                let is_ok = self.subscribe(client, &bugs, since, asked.at, send);
+            Ok(Command::Subscribe {
+                bugs,
+                since,
+                watermark,
+            }) => {
+                let is_ok = self.subscribe(client, &bugs, since, watermark, asked.at, send);
                 self.commands.count(CommandName::Subscribe, is_ok);
                 return true;
             }
@@ -103,6 +109,12 @@ impl Hub {
                 self.commands.count(CommandName::Version, true);
                 protocol::write_version(&mut reply);
             }
+            Ok(Command::Status) => {
+                self.commands.count(CommandName::Status, true);
+                let watermark = self.watermark();
+                let is_up = self.promise != Promise::InDoubt;
+                protocol::write_status(&mut reply, is_up, watermark.as_ref(), asked.clients);
+            }
             Err(error) => {
                 self.commands.count(CommandName::Unknown, false);
                 protocol::write_error(&mut reply, &error);
@@ -118,6 +130,7 @@ impl Hub {
         client: ClientId,
         bugs: &Bugs,
         since: Option<i64>,
+        wants_watermark: bool,
         now: i64,
         mut send: impl FnMut(&[u8]),
     ) -> bool {
@@ -140,6 +153,9 @@ impl Hub {
         let complete = since.map(|since| since <= ahead && self.is_complete(since));
         let since = since.map(|since| if since <= ahead { since } else { i64::MIN });
         self.list(&mut text, "subscribe", client, complete);
+        if wants_watermark {
+            protocol::add_watermark(&mut text, self.watermark().as_ref());
+        }
         send(&text);
         let Some(since) = since else { return true };
         let missed = self.history.since(since);
@@ -150,6 +166,13 @@ impl Hub {
             send(&text);
         }
         true
+    }
+
+    /// Where the feed stands: whoever subscribes now and comes back with this time as `since` gets
+    /// all that arrived in between. None while nothing has arrived.
+    fn watermark(&self) -> Option<When> {
+        let watermark = self.history.watermark();
+        (watermark > i64::MIN).then(|| When::from_unix_seconds(watermark))
     }
 
     /// What a client may lack that has seen `since` (Unix seconds) on a server which had lost
@@ -309,6 +332,7 @@ mod tests {
         let asked = Asked {
             at: NOW,
             may_wait: false,
+            clients: 1,
         };
         let is_answered = hub.handle(ClientId(0), message.as_bytes(), asked, |text| {
             texts.push(String::from_utf8(text.to_vec()).unwrap());

@@ -111,6 +111,7 @@ impl Feed for Pure {
         let asked = Asked {
             at: unix_now(),
             may_wait: true,
+            clients: 1,
         };
         let is_answered = self.hub.handle(CLIENT, message.as_bytes(), asked, |text| {
             messages.push_back(String::from_utf8(text.to_vec()).unwrap())

@@ -14,13 +14,6 @@ pub struct Upgrade {
     pub(super) has_protocol: bool,
 }
 
-/// The page needs nothing from elsewhere, and nobody may frame it.
-const PAGE_FIELDS: &str = "X-Content-Type-Options: nosniff\r\n\
-    Referrer-Policy: no-referrer\r\n\
-    Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; \
-    connect-src 'self' ws: wss:; img-src data:; \
-    base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n";
-
 /// Writes that the client already has a page: RFC 9110 section 15.4.5. `fields` are the page's own,
 /// as whole lines.
 pub(super) fn write_known_page(response: &mut Vec<u8>, fields: &str, unix_time: i64) {
@@ -31,7 +24,7 @@ pub(super) fn write_known_page(response: &mut Vec<u8>, fields: &str, unix_time: 
             "HTTP/1.1 304 Not Modified\r\n\
              Date: {date}\r\n\
              Connection: close\r\n\
-             {fields}{PAGE_FIELDS}\r\n"
+             {fields}\r\n"
         ),
     );
 }
@@ -48,7 +41,7 @@ pub(super) fn write_page(
     write(
         response,
         "200 OK",
-        &format!("{fields}{PAGE_FIELDS}"),
+        fields,
         content_type,
         body,
         is_head,

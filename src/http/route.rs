@@ -16,6 +16,14 @@ const SHARED: &str = "Cache-Control: no-cache\r\nAccess-Control-Allow-Origin: *\
 const SHARED_FOR_GOOD: &str = "Cache-Control: public, max-age=31536000, immutable\r\n\
     Access-Control-Allow-Origin: *\r\n";
 
+/// Nothing of a page is from elsewhere, and nobody may frame it. Behind `connect-src` stands what else
+/// it may connect to.
+const PROTECTION: &str = "X-Content-Type-Options: nosniff\r\n\
+    Referrer-Policy: no-referrer\r\n\
+    Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+    connect-src 'self' ws: wss:";
+
 /// What stands where on the public port.
 #[derive(Debug)]
 pub struct Site {
@@ -60,6 +68,8 @@ pub struct Page {
     pub(super) etag: String,
     /// The version of this file, where pages of all origins may load it.
     shared: Option<&'static str>,
+    /// An origin that it may connect to besides its own, behind a space; or nothing.
+    connects_to: String,
 }
 
 impl Page {
@@ -72,6 +82,15 @@ impl Page {
             etag: format!("\"{hash:016x}\""),
             body,
             shared: None,
+            connects_to: String::new(),
+        }
+    }
+
+    /// A page that may ask this origin, too, such as `https://bugzilla.example.org`.
+    pub fn connecting_to(self, origin: &str) -> Self {
+        Self {
+            connects_to: format!(" {origin}"),
+            ..self
         }
     }
 
@@ -84,7 +103,8 @@ impl Page {
         }
     }
 
-    /// Its tag, who may load it and for how long it may be kept, as whole lines of a head.
+    /// Its tag, who may load it, for how long it may be kept, and what it may do, as whole lines of a
+    /// head.
     pub(super) fn fields(&self, query: &str) -> String {
         let is_version = |version| {
             let mut parts = query.split('&');
@@ -95,7 +115,8 @@ impl Page {
             Some(version) if is_version(version) => SHARED_FOR_GOOD,
             Some(_) => SHARED,
         };
-        format!("ETag: {}\r\n{rules}", self.etag)
+        let (etag, connects_to) = (&self.etag, &self.connects_to);
+        format!("ETag: {etag}\r\n{rules}{PROTECTION}{connects_to}\r\n")
     }
 }
 

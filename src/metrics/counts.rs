@@ -47,12 +47,13 @@ pub(crate) enum CommandName {
     Unsubscribe,
     Subscriptions,
     Version,
+    Status,
     Unknown,
 }
 
 /// How many commands were carried out, and how many refused.
 #[derive(Debug, Default)]
-pub(crate) struct CommandCounts([[u64; 2]; 5]);
+pub(crate) struct CommandCounts([[u64; 2]; 6]);
 
 impl CommandCounts {
     /// Counts a command that was carried out, or refused.
@@ -67,6 +68,7 @@ impl CommandCounts {
             "unsubscribe",
             "subscriptions",
             "version",
+            "status",
             "unknown",
         ];
         names

@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use read::parse;
+pub(crate) use write::{add_watermark, write_error, write_status, write_version};
 pub use write::{write_bugs, write_update};
-pub(crate) use write::{write_error, write_version};
 
 use crate::update::BugId;
 
@@ -30,6 +30,8 @@ pub enum Command {
         bugs: Bugs,
         /// Replay what changed at this time or later; Unix seconds.
         since: Option<i64>,
+        /// Say where the feed stands.
+        watermark: bool,
     },
     /// Send no more updates of these bugs.
     Unsubscribe {
@@ -40,6 +42,8 @@ pub enum Command {
     Subscriptions,
     /// Name the server's version.
     Version,
+    /// Say whether updates are read, and where the feed stands.
+    Status,
 }
 
 /// The bugs that a command names.

@@ -38,6 +38,7 @@ struct Request<'a> {
     command: Option<&'a RawValue>,
     bugs: Option<&'a RawValue>,
     since: Option<&'a RawValue>,
+    watermark: Option<&'a RawValue>,
 }
 
 impl<'a> Request<'a> {
@@ -71,11 +72,17 @@ impl<'a> Request<'a> {
             Ok("subscribe") => {
                 let bugs = bugs()?;
                 let since = self.since.map_or(Ok(None), parse_since).map_err(refuse)?;
-                Ok(Command::Subscribe { bugs, since })
+                let watermark = self.watermark.is_some_and(|value| value.get() == "true");
+                Ok(Command::Subscribe {
+                    bugs,
+                    since,
+                    watermark,
+                })
             }
             Ok("unsubscribe") => Ok(Command::Unsubscribe { bugs: bugs()? }),
             Ok("subscriptions") => Ok(Command::Subscriptions),
             Ok("version") => Ok(Command::Version),
+            Ok("status") => Ok(Command::Status),
             Ok(_) | Err(_) => Err(refuse(Error::InvalidCommand)),
         }
     }
@@ -99,6 +106,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Request<'a> {
                         Key::Command => request.command = value,
                         Key::Bugs => request.bugs = value,
                         Key::Since => request.since = value,
+                        Key::Watermark => request.watermark = value,
                         Key::Other => {}
                     }
                 }
@@ -113,6 +121,7 @@ enum Key {
     Command,
     Bugs,
     Since,
+    Watermark,
     Other,
 }
 
@@ -131,6 +140,7 @@ impl<'de> Deserialize<'de> for Key {
                     b"command" => Key::Command,
                     b"bugs" => Key::Bugs,
                     b"since" => Key::Since,
+                    b"watermark" => Key::Watermark,
                     _ => Key::Other,
                 })
             }

@@ -18,14 +18,18 @@ fn understood_by(message: &str, offers_all: bool) -> String {
         Bugs::All => "all".to_owned(),
     };
     match parse(message.as_bytes(), offers_all) {
-        Ok(Command::Subscribe { bugs, since: None }) => format!("subscribe {}", list(bugs)),
+        Ok(Command::Subscribe {
+            bugs, since: None, ..
+        }) => format!("subscribe {}", list(bugs)),
         Ok(Command::Subscribe {
             bugs,
             since: Some(since),
+            ..
         }) => format!("subscribe {} since {since}", list(bugs)),
         Ok(Command::Unsubscribe { bugs }) => format!("unsubscribe {}", list(bugs)),
         Ok(Command::Subscriptions) => "subscriptions".to_owned(),
         Ok(Command::Version) => "version".to_owned(),
+        Ok(Command::Status) => "status".to_owned(),
         Err(error) => {
             let mut reply = Vec::new();
             write_error(&mut reply, &error);

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use super::{ErrorReply, VERSION};
-use crate::update::{BugId, Update};
+use crate::update::{BugId, Update, When};
 
 /// Writes the reply to a command that is answered with the client's subscriptions, ascending.
 /// `wants_all` says whether there is one to all bugs besides. `complete` belongs to the reply to a
@@ -28,6 +28,33 @@ pub fn write_bugs(
         write!(reply, r#","complete":{complete}"#).expect(VEC_WRITES);
     }
     reply.push(b'}');
+}
+
+/// Adds to a reply where the feed stands; None while nothing has happened in it.
+pub(crate) fn add_watermark(reply: &mut Vec<u8>, watermark: Option<&When>) {
+    reply.pop_if(|last| *last == b'}');
+    write!(reply, r#","watermark":{}}}"#, time_or_null(watermark)).expect(VEC_WRITES);
+}
+
+/// Writes the reply to `status`: whether updates are read, where the feed stands, and how many
+/// clients the server has.
+pub(crate) fn write_status(
+    reply: &mut Vec<u8>,
+    is_up: bool,
+    watermark: Option<&When>,
+    clients: usize,
+) {
+    let source = if is_up { "up" } else { "down" };
+    let watermark = time_or_null(watermark);
+    write!(
+        reply,
+        r#"{{"command":"status","result":"ok","source":"{source}","watermark":{watermark},"clients":{clients}}}"#
+    )
+    .expect(VEC_WRITES);
+}
+
+fn time_or_null(when: Option<&When>) -> String {
+    when.map_or_else(|| "null".to_owned(), |when| format!("\"{when}\""))
 }
 
 /// Writes the reply to `version`.

@@ -106,6 +106,7 @@ impl<S: Stream> Server<S> {
         let asked = Asked {
             at: self.unix_time,
             may_wait: false,
+            clients: self.connections.len(),
         };
         let hub = &mut self.hubs[usize::from(feed.0)];
         let listing = &mut self.connections[client.index()].listing;

@@ -332,6 +332,7 @@ impl<S: Stream> Server<S> {
             return Ok(unfinished.has_unsent());
         }
         self.flush_before_reply(client, now);
+        let clients = self.connections.len();
         let connection = &mut self.connections[client.index()];
         let feed = connection.feed().map(|feed| usize::from(feed.0));
         let may_wait = feed
@@ -339,6 +340,7 @@ impl<S: Stream> Server<S> {
         let asked = Asked {
             at: self.unix_time,
             may_wait,
+            clients,
         };
         let hub = feed.and_then(|feed| self.hubs.get_mut(feed));
         let (unfinished, listing) = (&mut connection.unfinished, &mut connection.listing);

@@ -79,6 +79,12 @@ impl Chromium {
         self.wait_for("document.readyState === 'complete'");
     }
 
+    /// Runs a script before those of each page that is opened from now on.
+    pub fn run_first(&mut self, script: &str) {
+        let parameters = json!({"source": script});
+        self.command("Page.addScriptToEvaluateOnNewDocument", parameters);
+    }
+
     /// Takes whatever certificate a server has, from now on.
     pub fn trust_everybody(&mut self) {
         self.command(
@@ -91,7 +97,7 @@ impl Chromium {
     pub fn evaluate(&mut self, expression: &str) -> Value {
         let answer = self.command(
             "Runtime.evaluate",
-            json!({"expression": expression, "awaitPromise": true, "returnByValue": true}),
+            json!({"expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true}),
         );
         assert!(
             answer["exceptionDetails"].is_null(),

@@ -16,7 +16,7 @@ export interface Options {
   retryFirst?: number;
   /** The longest pause of all, in ms; 30,000. */
   retryMax?: number;
-  /** After how much silence the server is asked whether it is there, in ms; 30,000. */
+  /** How often the server is asked how it is, in ms; 30,000. */
   silenceMax?: number;
   /** How long it may take to connect, and to answer, in ms; 15,000. */
   answerMax?: number;
@@ -42,7 +42,7 @@ export interface RefusedEvent extends Event {
 }
 
 export interface BugzfeedEvents {
-  /** `state` has changed, or another attempt is due at another time. */
+  /** `state` or `source` has changed, or another attempt is due at another time. */
   state: Event;
   incomplete: IncompleteEvent;
   refused: RefusedEvent;
@@ -58,7 +58,10 @@ export class Bugzfeed extends EventTarget {
   readonly retryAt: number | null;
   /** How the last connection ended; `wasOpen` is false where none came about. */
   readonly lost: { code: number; reason: string; wasOpen: boolean } | null;
-  readonly serverVersion: string | null;
+  /** Whether the server reads Bugzilla's changes, as far as it has said so. */
+  readonly source: "up" | "down" | null;
+  /** Where the feed stands: what to give as `since` to go on from here in another run. Null before the first subscription. */
+  readonly place: string | null;
   /** All bugs that are subscribed by their numbers, ascending. */
   readonly bugs: number[];
   /** `bugs` may be "*", all bugs, where the server has the option `--firehose`. */

@@ -12,8 +12,8 @@ const RETRY_GROWTH = 1.5;
 // A connection that lived for so long was a good one. Forgetting earlier failures sooner would let a server that accepts and
 // closes at once get two connections a second, for ever.
 const STEADY_MS = 10_000;
-// A browser shows no pings, and a connection that a network has lost says nothing, for ever. After so long a silence the server
-// is asked for its version; it answers at once, or within five seconds while it looks for missed changes.
+// A browser shows no pings, and a connection that a network has lost says nothing, for ever. So the server is asked how it is; it
+// answers at once, or within five seconds while it looks for missed changes.
 const SILENCE_MAX_MS = 30_000;
 const ANSWER_MAX_MS = 15_000;
 // A timer that comes later than this has slept with its machine.
@@ -46,10 +46,11 @@ export class Bugzfeed extends EventTarget {
   #lookTimer;
   #lookedAt = 0;
   #heardAt = 0;
+  #askedAt = 0;
   // When a server that owes an answer is given up.
   #answerDue = Infinity;
   #lost = null;
-  #version = null;
+  #source = null;
 
   #wants = new Set();
   // bug → the wants that it is in.
@@ -99,9 +100,14 @@ export class Bugzfeed extends EventTarget {
     return this.#lost;
   }
 
-  /** The server's version, once it has said it. */
-  get serverVersion() {
-    return this.#version;
+  /** Whether the server reads Bugzilla's changes, "up" or "down", as far as it has said so; null otherwise. */
+  get source() {
+    return this.#source;
+  }
+
+  /** Where the feed stands: what to give as `since` to go on from here in another run. Null before the first subscription. */
+  get place() {
+    return this.#newest;
   }
 
   /** All bugs that are subscribed by their numbers, ascending. */
@@ -181,6 +187,7 @@ export class Bugzfeed extends EventTarget {
     this.#heardAt = this.#openedAt = performance.now();
     this.#retryAt = null;
     this.#flush();
+    this.#ask();
     this.#become("live");
   }
 
@@ -217,17 +224,18 @@ export class Bugzfeed extends EventTarget {
     if (this.#socket === null) return;
     const now = performance.now();
     if (now >= this.#answerDue) this.#giveUp();
-    else if (this.#isOpen && now - this.#heardAt >= this.#settings.silenceMax) this.#ask();
+    else if (this.#isOpen && this.#unanswered.length === 0 && now - this.#askedAt >= this.#settings.silenceMax) this.#ask();
   }
 
+  // An older server knows no such command, and says so: that is an answer, too.
   #ask() {
-    if (!this.#isOpen || this.#answerDue !== Infinity) return;
-    this.#send({ command: "version" });
+    if (this.#isOpen) this.#send({ command: "status" }, ({ source = null }) => this.#become(this.#state, source));
   }
 
-  #become(state) {
-    if (this.#state === state && state !== "waiting") return;
+  #become(state, source = this.#source) {
+    if (this.#state === state && this.#source === source && state !== "waiting") return;
     this.#state = state;
+    this.#source = source;
     this.dispatchEvent(new Event("state"));
   }
 
@@ -243,6 +251,7 @@ export class Bugzfeed extends EventTarget {
   // ---- Commands ----
 
   #send(command, answered = () => {}) {
+    this.#askedAt = performance.now();
     this.#unanswered.push(answered);
     if (this.#answerDue === Infinity) this.#answerDue = performance.now() + this.#settings.answerMax;
     this.#socket.send(JSON.stringify(command));
@@ -303,7 +312,6 @@ export class Bugzfeed extends EventTarget {
     if (message?.command === "update") {
       this.#receiveUpdate(message);
     } else if (message?.result !== undefined) {
-      if (message.version) this.#version = message.version;
       this.#unanswered.shift()?.(message);
     }
     this.#answerDue = this.#unanswered.length > 0 ? this.#heardAt + this.#settings.answerMax : Infinity;
@@ -325,11 +333,9 @@ export class Bugzfeed extends EventTarget {
     if (reply.watermark !== undefined) batch.watermark = reply.watermark ?? BEFORE_ALL;
     if (!since) return;
     const isComplete = reply.complete === true;
-    for (const want of wants) {
-      if (want.since && !want.isSettled) want.isComplete = isComplete && want.isComplete !== false;
-      // What those have got who were there before may come again, too.
-      want.expectRepeats();
-    }
+    for (const want of wants) if (want.since && !want.isSettled) want.isComplete = isComplete && want.isComplete !== false;
+    // What those have got who were there before may come again, too.
+    for (const want of this.#wants) want.expectRepeats();
     if (!isComplete && wants.size > 0) this.#report("incomplete", { bugs: bugs === ALL ? ALL : bugs.filter((bug) => this.#wantsOf.has(bug)), since });
   }
 

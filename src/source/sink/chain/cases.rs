@@ -113,6 +113,7 @@ impl Stage {
         let asked = Asked {
             at: self.now,
             may_wait: false,
+            clients: 1,
         };
         let mut texts = Vec::new();
         let hub = &mut self.servers[number].running.as_mut().unwrap().hub;

@@ -415,6 +415,7 @@ impl World {
         let asked = Asked {
             at: self.now + server.ahead,
             may_wait: self.now - asked_at < HOLD,
+            clients: 1,
         };
         // A server that is behind does not know what its clients have seen elsewhere.
         let is_behind = Some(running.newest) < client.newest;

@@ -53,8 +53,8 @@ class Feed:
 
     ``url`` may begin with ws, wss, http or https. ``on_incomplete`` is called when updates may be missing; without it, that is a
     warning of the logger ``bugzfeed``. ``on_state`` is called when ``state`` changes. All times are in seconds: each pause before
-    a new attempt is random, at first up to ``retry_first``, at last up to ``retry_max``; after ``silence_max`` the server is
-    asked whether it is there, and must answer within ``answer_max``. All other arguments go to ``websockets.connect``.
+    a new attempt is random, at first up to ``retry_first``, at last up to ``retry_max``; each ``silence_max`` the server is
+    asked how it is, and must answer within ``answer_max``. All other arguments go to ``websockets.connect``.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class Feed:
         self.pause: Optional[float] = None
         #: How the last connection ended; None before the first end.
         self.lost: Optional[str] = None
-        #: The server's version, once it has said it.
-        self.server_version: Optional[str] = None
+        #: Whether the server reads Bugzilla's changes, "up" or "down", as far as it has said so.
+        self.source: Optional[str] = None
         self._on_incomplete = on_incomplete
         self._on_state = on_state
         self._retry_first = retry_first
@@ -125,6 +125,11 @@ class Feed:
             self._of_bug.setdefault(bug, []).append(subscription)
         self._flush_soon()
         return subscription
+
+    @property
+    def place(self) -> Optional[str]:
+        """Where the feed stands: what to give as ``since`` to go on from here in another run; None before the first subscription."""
+        return self._newest
 
     def wake(self) -> None:
         """Ends a wait, or looks whether the connection is alive."""
@@ -186,6 +191,7 @@ class Feed:
         sender = asyncio.create_task(self._send_all(socket, self._outgoing))
         try:
             self._flush()
+            self._ask()
             self._become("live")
             await self._read(socket)
         except ConnectionAbortedError:
@@ -210,7 +216,7 @@ class Feed:
                 if self._unanswered:
                     if now - max(self._heard_at, self._asked_at) >= self._answer_max:
                         raise ConnectionAbortedError("the server does not answer")
-                elif now - self._heard_at >= self._silence_max or looked_at - before > tick + SLEEP_SECONDS:
+                elif now - self._asked_at >= self._silence_max or looked_at - before > tick + SLEEP_SECONDS:
                     self._ask()
         finally:
             reading.cancel()
@@ -231,8 +237,12 @@ class Feed:
         for subscription in self._subscriptions:
             subscription._is_sent = False
 
-    def _become(self, state: str) -> None:
+    def _become(self, state: str, source: Optional[str] = None) -> None:
+        source = source or self.source
+        if state == self.state == "live" and source == self.source:
+            return
         self.state = state
+        self.source = source
         if self._on_state is not None:
             self._on_state(self)
 
@@ -240,14 +250,14 @@ class Feed:
 
     def _send(self, command: Dict[str, Any], answered: Answered = lambda reply: None) -> None:
         assert self._outgoing is not None
-        if not self._unanswered:
-            self._asked_at = time.monotonic()
+        self._asked_at = time.monotonic()
         self._unanswered.append(answered)
         self._outgoing.put_nowait(command)
 
     def _ask(self) -> None:
-        if self._outgoing is not None and not self._unanswered:
-            self._send({"command": "version"})
+        # An older server knows no such command, and says so: that is an answer, too.
+        if self._outgoing is not None:
+            self._send({"command": "status"}, lambda reply: self._become(self.state, reply.get("source")))
 
     def _flush_soon(self) -> None:
         # Many subscriptions in a row are one message.
@@ -310,7 +320,6 @@ class Feed:
         if message.get("command") == "update":
             self._receive_update(Update(message["bug"], message["when"]))
         elif "result" in message:
-            self.server_version = message.get("version", self.server_version)
             if self._unanswered:
                 self._unanswered.popleft()(message)
 
@@ -338,7 +347,8 @@ class Feed:
         for subscription in subscriptions:
             if subscription._since and not subscription._is_settled:
                 subscription._is_complete = is_complete and subscription._is_complete is not False
-            # What those have got who were there before may come again, too.
+        # What those have got who were there before may come again, too.
+        for subscription in self._subscriptions:
             subscription._expect_repeats()
         if wanted and not is_complete:
             self._report(Incomplete(tuple(wanted), since))
