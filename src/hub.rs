@@ -65,6 +65,13 @@ impl Hub {
         Self { offers_all, ..self }
     }
 
+    /// Sets how many subscriptions a client may have, and whether all bugs may be one; those that
+    /// it has stay.
+    pub(crate) fn set_terms(&mut self, subscriptions_max: usize, offers_all: bool) {
+        self.subscriptions_max = subscriptions_max;
+        self.offers_all = offers_all;
+    }
+
     /// Carries out the command in a message. Each text goes to `send`, in order: the reply, then
     /// the updates that the command asks for. `asked` says when.
     ///

@@ -21,6 +21,7 @@ use crate::access::News;
 use crate::metrics::SourceState;
 use crate::post::{Answer, Post, PostId};
 use crate::promise::Promise;
+use crate::server::Terms;
 use crate::update::{FeedId, Update};
 
 /// How many notices wait at most; each carries at most one read of a source.
@@ -98,6 +99,8 @@ pub enum Notice {
     },
     /// What is new about who may have the feeds.
     Access(News),
+    /// The settings were read anew; `None` where they stay what they were.
+    Reloaded(Option<Box<Reloaded>>),
     /// A post has been dealt with.
     Answer {
         /// The number that the post came with.
@@ -105,6 +108,18 @@ pub enum Notice {
         /// What came of it.
         answer: Answer,
     },
+}
+
+/// The settings that take effect while the loop runs.
+#[derive(Debug)]
+pub struct Reloaded {
+    pub(crate) terms: Terms,
+    /// Over how long the clients are closed in the end, in milliseconds.
+    pub(crate) drain: u32,
+    /// How much memory is left alone, in bytes; by default a part of it.
+    pub(crate) memory_reserve: Option<u64>,
+    /// How many connections are accepted per second, where that is bounded.
+    pub(crate) accept_rate: Option<u32>,
 }
 
 /// The loop is gone: nobody will read what is sent.

@@ -49,7 +49,7 @@ pub mod http;
 pub mod hub;
 pub mod inbox;
 mod inspector;
-mod logging;
+pub mod logging;
 mod machine;
 mod management;
 mod memory;

@@ -6,9 +6,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use bugzfeed::command::{
-    bench, config, doctor, generate, health, notify, pulse, relay, schema, serve, token, watch,
+    bench, config, doctor, generate, health, notify, pulse, relay, reload, schema, serve, token,
+    watch,
 };
-use bugzfeed::settings;
+use bugzfeed::{logging, settings};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Pushes Bugzilla changes to WebSocket clients
@@ -42,6 +43,8 @@ enum Command {
     Doctor(Box<doctor::Options>),
     /// Ask a running server whether it can take clients
     Health(health::Options),
+    /// Have a running server read its settings anew
+    Reload(reload::Options),
     /// Measure a server, and verify every delivery
     Bench(Box<bench::Options>),
     /// Write the manual pages
@@ -55,14 +58,14 @@ fn main() -> ExitCode {
     let program = match settings::with_file(Cli::command(), &arguments) {
         Ok(program) => program,
         Err(failure) => {
-            eprintln!("bugzfeed: {failure}");
+            logging::report_failure(&failure);
             return failure.exit_code();
         }
     };
     let cli = Cli::from_arg_matches(&program.get_matches_from(arguments))
         .unwrap_or_else(|error| error.exit());
     let result = match cli.command {
-        Command::Serve(options) => serve::run(&options),
+        Command::Serve(options) => serve::run(&options, Cli::command()),
         Command::Notify(options) => notify::run(&options),
         Command::Relay(options) => relay::run(options),
         Command::Schema(options) => schema::run(&options),
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Config(options) => config::run(options),
         Command::Doctor(options) => doctor::run(*options),
         Command::Health(options) => health::run(&options),
+        Command::Reload(options) => reload::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Man(options) => generate::man(Cli::command(), &options),
         Command::Completions(options) => generate::completions(Cli::command(), &options),
@@ -79,7 +83,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("bugzfeed: {failure}");
+            logging::report_failure(&failure);
             failure.exit_code()
         }
     }

@@ -79,6 +79,11 @@ impl Budget {
         Self::of(memory, reserve)
     }
 
+    /// Changes what is left alone, from the next look on.
+    pub(crate) fn set_reserve(&mut self, reserve: Option<u64>) {
+        self.reserve = reserve.unwrap_or_else(|| default_reserve(&self.memory));
+    }
+
     fn of(memory: Memory, reserve: u64) -> Self {
         Self {
             memory,

@@ -292,15 +292,6 @@ fn completions_are_written_in_the_language_of_the_shell() {
 }
 
 #[test]
-fn sighup_ends_nothing() {
-    let server = Server::start(&[]);
-    let mut client = server.connect();
-    server.program().signal(Signal::HUP);
-    server.program().wait_for_line("SIGHUP changes nothing");
-    assert_eq!(client.ask(SUBSCRIPTIONS), NONE_SUBSCRIBED);
-}
-
-#[test]
 fn of_a_damaged_history_is_said_what_to_do_and_what_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("h.db"), "no database at all".repeat(100)).unwrap();

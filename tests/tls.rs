@@ -474,7 +474,7 @@ fn certificates_are_chosen_by_name_and_read_anew() {
     server.program().signal(Signal::HUP);
     server
         .program()
-        .wait_for_line("certificates stay what they were: cannot use ");
+        .wait_for_line("the settings stay what they were: cannot use ");
     assert_eq!(
         shown(address, "bugs.example.org"),
         "subject=CN = bugs.example.org"

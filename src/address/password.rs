@@ -2,14 +2,18 @@
 //! dump.
 
 use std::fmt;
+use std::fs;
 use std::path::PathBuf;
+
+use crate::systemd;
 
 /// Where a password comes from.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Password {
     /// The password itself.
     Text(String),
-    /// A file that holds nothing else; a line break at its end does not count.
+    /// A file that holds nothing else, a credential of systemd maybe; a line break at its end does
+    /// not count.
     File(PathBuf),
 }
 
@@ -37,7 +41,7 @@ impl Password {
     pub(crate) fn read(&self) -> Result<String, String> {
         match self {
             Password::Text(text) => Ok(text.clone()),
-            Password::File(file) => match std::fs::read_to_string(file) {
+            Password::File(file) => match systemd::file(file).and_then(fs::read_to_string) {
                 Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
                 Err(error) => Err(format!(
                     "cannot read the password from {}: {error}",

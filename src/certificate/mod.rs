@@ -18,7 +18,9 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use time::OffsetDateTime;
 
-pub(crate) use keeper::{Keeper, Reload};
+use crate::systemd;
+
+pub(crate) use keeper::Keeper;
 pub(crate) use tickets::Tickets;
 pub(crate) use validity::ends_at;
 
@@ -39,6 +41,7 @@ pub(crate) struct Files {
 /// A certificate, and what is known of it.
 #[derive(Debug)]
 struct Pair {
+    files: Files,
     key: Arc<CertifiedKey>,
     /// Unix seconds.
     ends_at: i64,
@@ -46,50 +49,42 @@ struct Pair {
 
 /// All certificates, the first for all who ask for none of the others.
 #[derive(Debug)]
-pub(crate) struct Certificates {
-    files: Vec<Files>,
-    pairs: RwLock<Vec<Pair>>,
-}
+pub(crate) struct Certificates(RwLock<Vec<Pair>>);
 
 impl Certificates {
     /// Reads the certificates in some files.
     ///
     /// # Errors
     /// When a file is no such file, in a sentence without its full stop that names it.
-    pub(crate) fn read(files: Vec<Files>) -> Result<Self, String> {
-        let pairs = read_all(&files)?;
-        Ok(Self {
-            files,
-            pairs: RwLock::new(pairs),
-        })
+    pub(crate) fn read(files: &[Files]) -> Result<Self, String> {
+        Ok(Self(RwLock::new(read_all(files)?)))
     }
 
-    /// Reads the files anew. Who is connected stays.
-    ///
-    /// # Errors
-    /// As [`Certificates::read`]; the certificates stay what they were.
-    fn reload(&self) -> Result<(), String> {
-        let pairs = read_all(&self.files)?;
-        *self.pairs.write().unwrap_or_else(PoisonError::into_inner) = pairs;
-        Ok(())
+    /// Takes over others. Who is connected stays.
+    pub(crate) fn replace(&self, others: Self) {
+        let others = others
+            .0
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = others;
     }
 
     /// The file and the end of each, in Unix seconds.
     pub(crate) fn ends(&self) -> Vec<(String, i64)> {
-        let pairs = self.pairs.read().unwrap_or_else(PoisonError::into_inner);
-        let files = self
-            .files
-            .iter()
-            .map(|files| files.certificate.display().to_string());
-        files.zip(pairs.iter().map(|pair| pair.ends_at)).collect()
+        let pairs = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let ends = pairs.iter().map(|pair| {
+            let file = pair.files.certificate.display().to_string();
+            (file, pair.ends_at)
+        });
+        ends.collect()
     }
 
     /// Warns of those that have ended, or will soon. `now` is in Unix seconds.
     pub(crate) fn warn_of_ends(&self, now: i64) {
-        let pairs = self.pairs.read().unwrap_or_else(PoisonError::into_inner);
-        for (files, pair) in self.files.iter().zip(&*pairs) {
+        let pairs = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        for pair in &*pairs {
             if let Some(warning) = warning(pair.ends_at, now) {
-                let file = files.certificate.display();
+                let file = pair.files.certificate.display();
                 warn!("the certificate in {file} {warning}");
             }
         }
@@ -109,7 +104,7 @@ pub(crate) fn warning(ends_at: i64, now: i64) -> Option<String> {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let pairs = self.pairs.read().unwrap_or_else(PoisonError::into_inner);
+        let pairs = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let name = hello
             .server_name()
             .and_then(|name| ServerName::try_from(name).ok());
@@ -150,7 +145,9 @@ fn read_all(files: &[Files]) -> Result<Vec<Pair>, String> {
 fn read(files: &Files) -> Result<Pair, String> {
     let certificate = |why: &str| cannot_use(&files.certificate, "--tls-cert", why);
     let key = |why: &str| cannot_use(&files.key, "--tls-key", why);
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
+    let chain = systemd::file(&files.certificate)
+        .map_err(pem::Error::Io)
+        .and_then(CertificateDer::pem_file_iter)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| certificate(&pem_error(&error)))?;
     let first = chain
@@ -158,11 +155,14 @@ fn read(files: &Files) -> Result<Pair, String> {
         .ok_or_else(|| certificate("it holds no certificate in PEM format"))?;
     let ends_at = validity::ends_at(first)
         .ok_or_else(|| certificate("the certificate in it says not until when it is valid"))?;
-    let private = PrivateKeyDer::from_pem_file(&files.key)
+    let private = systemd::file(&files.key)
+        .map_err(pem::Error::Io)
+        .and_then(PrivateKeyDer::from_pem_file)
         .map_err(|error| key(&key_error(&error, &files.key)))?;
     let provider = rustls::crypto::ring::default_provider();
     match CertifiedKey::from_der(chain, private, &provider) {
         Ok(pair) => Ok(Pair {
+            files: files.clone(),
             key: Arc::new(pair),
             ends_at,
         }),
@@ -188,7 +188,8 @@ fn pem_error(error: &pem::Error) -> String {
 
 /// Why there is no key in a file.
 fn key_error(error: &pem::Error, file: &Path) -> String {
-    let is_encrypted = fs::read_to_string(file).is_ok_and(|text| text.contains("ENCRYPTED"));
+    let text = systemd::file(file).and_then(fs::read_to_string);
+    let is_encrypted = text.is_ok_and(|text| text.contains("ENCRYPTED"));
     match error {
         _ if is_encrypted => format!(
             "its key is encrypted; accepted is one that is not, as openssl pkey -in {} makes it",
@@ -210,7 +211,7 @@ mod tests {
     }
 
     fn refused(certificate: PathBuf, key: PathBuf) -> String {
-        Certificates::read(vec![Files { certificate, key }]).unwrap_err()
+        Certificates::read(&[Files { certificate, key }]).unwrap_err()
     }
 
     #[test]
@@ -280,7 +281,7 @@ mod tests {
             let error = refused(certificate, key);
             assert!(error.contains(file) && error.contains(why), "{error}");
         }
-        assert!(Certificates::read(vec![Files { certificate, key }]).is_ok());
+        assert!(Certificates::read(&[Files { certificate, key }]).is_ok());
     }
 
     #[test]
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_read_anew_and_the_old_ones_stay_where_that_fails() {
+    fn certificates_are_replaced_while_they_are_shown() {
         let folder = tempfile::tempdir().unwrap();
         let files = Files {
             certificate: folder.path().join("certificate"),
@@ -301,22 +302,11 @@ mod tests {
         };
         fs::copy(test_file("server.pem"), &files.certificate).unwrap();
         fs::copy(test_file("server.key"), &files.key).unwrap();
-        let certificates = Certificates::read(vec![files.clone()]).unwrap();
-        let shown = || {
-            let pairs = certificates.pairs.read().unwrap();
-            Arc::clone(&pairs[0].key)
-        };
+        let read = || Certificates::read(std::slice::from_ref(&files));
+        let certificates = read().unwrap();
+        let shown = || Arc::clone(&certificates.0.read().unwrap()[0].key);
         let first = shown();
-        certificates.reload().unwrap();
+        certificates.replace(read().unwrap());
         assert!(!Arc::ptr_eq(&first, &shown()));
-        let second = shown();
-        fs::write(&files.key, "").unwrap();
-        assert!(
-            certificates
-                .reload()
-                .unwrap_err()
-                .contains("no private key")
-        );
-        assert!(Arc::ptr_eq(&second, &shown()));
     }
 }

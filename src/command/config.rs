@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 
-use clap::{Args, Command, Subcommand};
+use clap::{Args, Command, FromArgMatches, Subcommand};
 
 use super::{relay, serve};
 use crate::failure::Failure;
@@ -14,7 +14,7 @@ use crate::settings;
 pub enum Options {
     /// Print each setting, and where it comes from; passwords are masked
     Show(CommandLine),
-    /// Check the settings, and do nothing
+    /// Check the settings as the command itself would, and start nothing
     Check(CommandLine),
     /// Print a file with each setting, its meaning and its default
     Default,
@@ -41,9 +41,9 @@ pub struct CommandLine {
 /// When a setting is wrong.
 pub fn run(options: Options) -> Result<(), Failure> {
     let text = match options {
-        Options::Show(line) => line.parse()?,
+        Options::Show(line) => line.shown()?,
         Options::Check(line) => {
-            line.parse()?;
+            line.check()?;
             String::new()
         }
         Options::Default => settings::defaults(program().get_subcommands()),
@@ -68,8 +68,30 @@ pub(super) fn program() -> Command {
 }
 
 impl CommandLine {
-    /// Reads the settings as the command would; the text is what `show` prints.
-    fn parse(self) -> Result<String, Failure> {
+    /// What `show` prints.
+    fn shown(self) -> Result<String, Failure> {
+        let (program, name, arguments) = self.whole();
+        let (matches, file) = settings::parse(program.clone(), &arguments)?;
+        let command = program.find_subcommand(&name);
+        Ok(command.map_or_else(String::new, |command| {
+            settings::values(command, &matches, file.as_ref())
+        }))
+    }
+
+    /// Has the command itself say whether it could be started like this.
+    fn check(self) -> Result<(), Failure> {
+        let (program, name, arguments) = self.whole();
+        let (matches, _) = settings::parse(program, &arguments)?;
+        let wrong = |error: clap::Error| Failure::Usage(error.to_string());
+        if name == "relay" {
+            relay::check(&relay::Options::from_arg_matches(&matches).map_err(wrong)?)
+        } else {
+            serve::check(&serve::Options::from_arg_matches(&matches).map_err(wrong)?)
+        }
+    }
+
+    /// The program, the command's name, and the whole command line.
+    fn whole(self) -> (Command, String, Vec<OsString>) {
         let program = program();
         let mut arguments = vec![OsString::from("bugzfeed")];
         let is_named = self.arguments.first().is_some_and(|name| {
@@ -82,10 +104,6 @@ impl CommandLine {
         }
         arguments.extend(self.arguments);
         let name = arguments[1].to_string_lossy().into_owned();
-        let (matches, file) = settings::parse(program.clone(), &arguments)?;
-        let command = program.find_subcommand(&name);
-        Ok(command.map_or_else(String::new, |command| {
-            settings::values(command, &matches, file.as_ref())
-        }))
+        (program, name, arguments)
     }
 }

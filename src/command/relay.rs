@@ -9,14 +9,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use log::{LevelFilter, warn};
+use log::warn;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
 use super::discreet::Discreet;
+use super::log::LogOptions;
+use crate::database::Database;
 use crate::doctor::Setup;
 use crate::failure::Failure;
-use crate::logging::{self, Log};
+use crate::logging::Log;
 use crate::protocol::VERSION;
 use crate::relay::{self, End, Pauses, Relay};
 use crate::settings;
@@ -83,14 +85,8 @@ pub struct Options {
         default_value = "5s,25s,125s,625s,900s"
     )]
     retry: Pauses,
-    /// How much is logged: off, error, warn, info, debug or trace
-    #[arg(
-        long,
-        env = "BUGZFEED_LOG",
-        value_name = "LEVEL",
-        default_value = "info"
-    )]
-    log: LevelFilter,
+    #[command(flatten)]
+    log: LogOptions,
 }
 
 impl Options {
@@ -138,17 +134,9 @@ pub fn run(options: Options) -> Result<(), Failure> {
         let _ = io::stdout().write_all(text.as_bytes());
         return Ok(());
     }
-    let from = match from {
-        Some(source::Address::Database(database)) => database,
-        Some(other) => return Err(relay::no_table(&other)),
-        None => return Err(Failure::Usage("--from is missing.".to_owned())),
-    };
-    if to.is_empty() {
-        // Changes would be taken, and sent to nobody.
-        return Err(Failure::Usage("--to is missing.".to_owned()));
-    }
-    let log = logging::start(log)
-        .map_err(|error| Failure::Unavailable(format!("cannot start the log: {error}.")))?;
+    let from = table(from)?;
+    expect_destination(&to)?;
+    let log = log.start()?;
     settings::log_file(config.as_deref());
     let result = relay(
         &relay::Settings {
@@ -163,6 +151,32 @@ pub fn run(options: Options) -> Result<(), Failure> {
     );
     log.finish();
     result
+}
+
+/// Checks the settings as a start does, and starts nothing.
+///
+/// # Errors
+/// When nothing could be relayed with them.
+pub(super) fn check(options: &Options) -> Result<(), Failure> {
+    table(options.from.clone())?;
+    expect_destination(&options.to)
+}
+
+/// The table that changes are taken from.
+fn table(from: Option<source::Address>) -> Result<Database, Failure> {
+    match from {
+        Some(source::Address::Database(database)) => Ok(database),
+        Some(other) => Err(relay::no_table(&other)),
+        None => Err(Failure::Usage("--from is missing.".to_owned())),
+    }
+}
+
+/// Without a destination, changes would be taken and sent to nobody.
+fn expect_destination(to: &[relay::Address]) -> Result<(), Failure> {
+    match to {
+        [] => Err(Failure::Usage("--to is missing.".to_owned())),
+        _ => Ok(()),
+    }
 }
 
 fn relay(settings: &relay::Settings, log: &Log) -> Result<(), Failure> {
@@ -188,11 +202,11 @@ fn relay(settings: &relay::Settings, log: &Log) -> Result<(), Failure> {
     signals.set_read_timeout(None).map_err(cannot_watch)?;
     end_by_signal(signals, relay.end()).map_err(cannot_watch)?;
     let to: Vec<String> = settings.to.iter().map(ToString::to_string).collect();
-    eprintln!(
+    log.announce(&format!(
         "bugzfeed {VERSION} relays from {} to {}",
         settings.from,
         to.join(", ")
-    );
+    ));
     let mut manager = Manager::of_this_process();
     manager.ready();
     let end = wait(&relay, log);

@@ -125,8 +125,8 @@ impl Door {
     }
 
     /// Accepts so many connections per second at most.
-    pub(super) fn set_pace(&mut self, per_second: u32) {
-        self.pace = Some(Pace::per_second(per_second));
+    pub(super) fn set_pace(&mut self, per_second: Option<u32>) {
+        self.pace = per_second.map(Pace::per_second);
     }
 
     /// To be called when connections wait at the listener with the number `at`.

@@ -12,14 +12,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::{error, info, warn};
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::access::News;
 use crate::certificate::Certificates;
-use crate::inbox::{self, Inbox, Notice, PostSender, Sender};
+use crate::inbox::{self, Inbox, Notice, PostSender, Reloaded, Sender};
 use crate::memory::{Budget, PACKETS_INTERVAL};
 use crate::moment::Moment;
 use crate::post::Answer;
@@ -59,8 +59,9 @@ pub(crate) struct Reactor {
     door: Door,
     server: Server<Socket>,
     budget: Budget,
-    /// What asks for something to be read anew, on SIGHUP.
-    reloads: Vec<Box<dyn Fn()>>,
+    /// Has the settings read anew, elsewhere; a notice says when that is done.
+    reload: Box<dyn Fn() -> io::Result<()>>,
+    reloading: Reloading,
     /// The inboxes of the sources that clients post to.
     post_senders: Vec<(FeedId, PostSender)>,
     started: Instant,
@@ -77,6 +78,15 @@ pub(crate) struct Reactor {
     admin: Option<Admin>,
     /// When the turn began.
     turn_began: Instant,
+}
+
+/// Whether the settings are being read anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reloading {
+    No,
+    Yes,
+    /// And they are to be read once more after that.
+    Again,
 }
 
 /// The end of the loop.
@@ -113,7 +123,8 @@ impl Reactor {
             door,
             server,
             budget,
-            reloads: Vec::new(),
+            reload: Box::new(|| Ok(())),
+            reloading: Reloading::No,
             post_senders: Vec::new(),
             started: Instant::now(),
             drain,
@@ -128,13 +139,13 @@ impl Reactor {
         Ok((reactor, sender))
     }
 
-    /// Has SIGHUP ask for something to be read anew; `reload` must not wait for that.
-    pub(crate) fn reload_by(&mut self, reload: impl Fn() + 'static) {
-        self.reloads.push(Box::new(reload));
+    /// Sets what SIGHUP does: it must not block, and [`Notice::Reloaded`] must follow.
+    pub(crate) fn reload_by(&mut self, reload: impl Fn() -> io::Result<()> + 'static) {
+        self.reload = Box::new(reload);
     }
 
     /// Accepts so many connections per second at most.
-    pub(crate) fn accept_at_most(&mut self, per_second: u32) {
+    pub(crate) fn accept_at_most(&mut self, per_second: Option<u32>) {
         self.door.set_pace(per_second);
     }
 
@@ -284,18 +295,44 @@ impl Reactor {
         let signals: Vec<_> = self.signals.pending().collect();
         for signal in signals {
             if signal == SIGHUP {
-                if self.reloads.is_empty() {
-                    // Administrators send it to have settings read anew, and terminals when they
-                    // close.
-                    info!("SIGHUP changes nothing: settings are read at a start only");
-                }
-                self.reloads.iter().for_each(|reload| reload());
+                self.begin_reload();
             } else if self.shutdown.is_some() {
                 warn!("stopping at once");
                 self.shutdown = Some(Shutdown::Now);
             } else {
                 self.stop(now);
             }
+        }
+    }
+
+    fn begin_reload(&mut self) {
+        if self.reloading == Reloading::No {
+            self.reloading = Reloading::Yes;
+            self.manager.reloading();
+            if let Err(error) = (self.reload)() {
+                error!(
+                    "the settings stay what they were: there is no thread to read them: {error}"
+                );
+                self.reloading = Reloading::No;
+                self.manager.ready();
+            }
+        } else {
+            self.reloading = Reloading::Again;
+        }
+    }
+
+    /// Takes over settings that were read anew, if they are any good.
+    fn end_reload(&mut self, reloaded: Option<Box<Reloaded>>, now: Moment) {
+        if let Some(reloaded) = reloaded {
+            self.server.change(reloaded.terms, now);
+            self.drain = reloaded.drain;
+            self.budget.set_reserve(reloaded.memory_reserve);
+            self.door.set_pace(reloaded.accept_rate);
+        }
+        let before = std::mem::replace(&mut self.reloading, Reloading::No);
+        self.manager.ready();
+        if before == Reloading::Again {
+            self.begin_reload();
         }
     }
 
@@ -364,6 +401,7 @@ impl Reactor {
                 Notice::Refused { why } => self.take_refusal(why, now),
                 Notice::Key { feed, key } => self.server.set_webhook_key(feed, &key),
                 Notice::Access(News::Tokens(tokens)) => self.server.require_tokens(tokens, now),
+                Notice::Reloaded(reloaded) => self.end_reload(reloaded, now),
                 Notice::Answer { post, answer } => self.server.answer(post, answer, now),
             }
             if self.server.has_enough() {

@@ -24,7 +24,7 @@ mod visitors;
 use slab::Slab;
 
 use crate::connection::{CloseReason, Connection, Phase, Stream};
-use crate::http::Site;
+use crate::http::{Origin, Page, Site};
 use crate::hub::Hub;
 use crate::metrics::{Counts, FeedCounts};
 use crate::moment::Moment;
@@ -68,6 +68,23 @@ pub struct Limits {
     pub pong: u32,
     /// How long a client may take no bytes while there are some for it.
     pub stall: u32,
+}
+
+/// What can change while the server runs.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    /// They hold for those who are connected, too, from their next message or deadline on.
+    pub limits: Limits,
+    /// How many bugs a client may subscribe to; what it has subscribed to stays.
+    pub subscriptions_max: usize,
+    /// Whether a client may subscribe to all bugs.
+    pub offers_all: bool,
+    /// The site's pages.
+    pub pages: Vec<Page>,
+    /// The origins that newcomers may come from.
+    pub origins: Vec<Origin>,
+    /// The longest head that is read, in bytes.
+    pub head_bytes_max: usize,
 }
 
 /// All clients, and what the current turn does with them.
@@ -159,6 +176,19 @@ impl<S: Stream> Server<S> {
     /// connections stay.
     pub(crate) fn allow(&mut self, connections: usize) {
         self.connections_allowed = connections;
+    }
+
+    /// Changes the terms. Nobody is disconnected.
+    pub(crate) fn change(&mut self, terms: Terms, now: Moment) {
+        self.limits = terms.limits;
+        self.site.pages = terms.pages;
+        self.site.origins = terms.origins;
+        self.site.head_bytes_max = terms.head_bytes_max;
+        for hub in &mut self.hubs {
+            hub.set_terms(terms.subscriptions_max, terms.offers_all);
+        }
+        // Deadlines may be sooner now.
+        self.sweep_by(now.plus(deadlines::SWEEP_INTERVAL));
     }
 
     /// How many connections may speak WebSocket now.

@@ -12,7 +12,7 @@ use clap::builder::Resettable;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{FILE, Setting};
+use super::{FILE, Setting, one_line};
 use crate::failure::Failure;
 
 /// How alike an unknown name must be to one that is known, from 0 to 1, to be taken for it.
@@ -221,10 +221,7 @@ fn check(command: &Command, setting: Setting<'_>, values: &[String]) -> Result<(
     let Some(error) = error else {
         return Ok(());
     };
-    let text = error.to_string();
-    let text = text.strip_prefix("error: ").unwrap_or(&text);
-    let text = text.split("\n\nFor more").next().unwrap_or_default();
-    Err(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    Err(one_line(&error.to_string()))
 }
 
 /// The sentence about a name that is not known.

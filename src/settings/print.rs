@@ -6,15 +6,16 @@ use std::fmt::Write as _;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-use super::{File, Setting};
+use super::{File, Setting, built};
 
 /// The values that hold for a command, as a file would have them; behind each, where it comes from.
 /// Passwords are masked.
 pub(crate) fn values(command: &Command, matches: &ArgMatches, file: Option<&File>) -> String {
+    let command = &built(command);
     let name = command.get_name();
     let mut text = format!("[{name}]\n");
     for setting in Setting::in_file(command) {
-        let id = setting.0.get_id().as_str();
+        let id = setting.option.get_id().as_str();
         let from = match matches.value_source(id) {
             Some(ValueSource::CommandLine) => "the command line".to_owned(),
             Some(ValueSource::EnvVariable) => setting.variable(),
@@ -43,11 +44,16 @@ pub(crate) fn values(command: &Command, matches: &ArgMatches, file: Option<&File
 
 /// A file of settings with each default, as a comment, and what it means.
 pub(crate) fn defaults<'a>(commands: impl Iterator<Item = &'a Command>) -> String {
-    let mut text = "# Settings of bugzfeed: a table for each command. Flags and environment variables win over what\n# stands here. What is commented out is the default.\n".to_owned();
+    let mut text = "# Settings of bugzfeed: a table for each command. Flags and environment variables win over what\n# stands here. What is commented out is the default. What is marked as reloaded takes effect at\n# SIGHUP, the rest at a restart.\n".to_owned();
     for command in commands {
+        let command = &built(command);
         let _ = writeln!(text, "\n[{}]", command.get_name());
         for setting in Setting::in_file(command) {
-            let _ = writeln!(text, "\n# {}", setting.meaning());
+            let kind = match setting.kind() {
+                "" => String::new(),
+                kind => format!(" ({kind})"),
+            };
+            let _ = writeln!(text, "\n# {}{kind}", setting.meaning());
             let values = match setting.is_switch() {
                 true => vec!["false".to_owned()],
                 false => setting.defaults(),
@@ -61,7 +67,8 @@ pub(crate) fn defaults<'a>(commands: impl Iterator<Item = &'a Command>) -> Strin
 
 /// The table of a command's settings, for docs/settings.md.
 pub(crate) fn reference(command: &Command) -> String {
-    let mut text = "| option | default | meaning |\n| --- | --- | --- |\n".to_owned();
+    let command = &built(command);
+    let mut text = "| option | default | kind | meaning |\n| --- | --- | --- | --- |\n".to_owned();
     for setting in Setting::all(command) {
         let value = match setting.is_switch() {
             true => String::new(),
@@ -71,10 +78,14 @@ pub(crate) fn reference(command: &Command) -> String {
             default if default.is_empty() || setting.is_switch() => String::new(),
             default => format!("`{default}` "),
         };
+        let kind = match setting.kind() {
+            "" => String::new(),
+            kind => format!("{kind} "),
+        };
         let meaning = setting.meaning().replace('|', "\\|");
         let _ = writeln!(
             text,
-            "| `--{}{value}` | {default}| {meaning} |",
+            "| `--{}{value}` | {default}| {kind}| {meaning} |",
             setting.key()
         );
     }

@@ -52,6 +52,14 @@ impl Address {
         }
     }
 
+    /// Whether the files that it names can be used.
+    ///
+    /// # Errors
+    /// When one cannot.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.asker().map(drop)
+    }
+
     fn asker(&self) -> Result<Box<dyn Asker>, String> {
         match self {
             Address::Database(database) => Ok(database.asker()),

@@ -12,6 +12,7 @@ use std::process;
 use std::time::Duration;
 
 use log::warn;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::moment::Moment;
 
@@ -73,6 +74,15 @@ impl Manager {
     /// The service does its work from now on.
     pub(crate) fn ready(&mut self) {
         self.tell(|| "READY=1".to_owned());
+    }
+
+    /// The service reads its settings anew, until [`Manager::ready`].
+    pub(crate) fn reloading(&mut self) {
+        self.tell(|| {
+            let now = clock_gettime(ClockId::Monotonic);
+            let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
+            format!("RELOADING=1\nMONOTONIC_USEC={microseconds}")
+        });
     }
 
     /// The service ends, within `patience` at most.

@@ -14,6 +14,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::systemd;
+
 pub(crate) use self::http::http_agent;
 
 /// Why no certificate could be trusted; a sentence without its full stop.
@@ -140,6 +142,7 @@ pub(crate) fn unverified_client_config() -> Arc<ClientConfig> {
 
 fn roots_in(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let mut roots = Vec::new();
+    let file = systemd::file(file).map_err(|error| error.to_string())?;
     for certificate in CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())? {
         let certificate = certificate.map_err(|error| error.to_string())?;
         RootCertStore::empty()

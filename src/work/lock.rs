@@ -33,8 +33,16 @@ impl FileLock {
     /// # Errors
     /// When the file cannot be written.
     pub fn sign(&self) -> io::Result<()> {
+        self.write(&format!("process {}", std::process::id()))
+    }
+
+    /// Writes something into the file, in place of what stood there.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn write(&self, text: &str) -> io::Result<()> {
         self.file.set_len(0)?;
-        (&self.file).write_all(format!("process {}", std::process::id()).as_bytes())
+        (&self.file).write_all(text.as_bytes())
     }
 
     /// Who has signed the file at `path` last.

@@ -152,7 +152,10 @@ impl Feed {
                     }
                     Notice::Clock { .. } => panic!("a broker knows no database"),
                     Notice::Earlier { .. } => panic!("a broker knows nothing from before"),
-                    Notice::Access(_) | Notice::Answer { .. } | Notice::Key { .. } => {
+                    Notice::Access(_)
+                    | Notice::Answer { .. }
+                    | Notice::Key { .. }
+                    | Notice::Reloaded(_) => {
                         panic!("a broker posts nothing")
                     }
                     Notice::Refused { why } => panic!("{why}"),

@@ -55,6 +55,22 @@ fn the_status_says_how_many_are_connected() {
 }
 
 #[test]
+fn a_reload_is_reported_from_its_begin_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let manager = Manager::at_path(folder.path());
+    let environment = [("NOTIFY_SOCKET", manager.name.as_str())];
+    let program = Program::start_with(folder.path(), &SERVE, &environment);
+    manager.wait_for("READY=1");
+    program.signal(Signal::HUP);
+    let begin = manager.wait_for("RELOADING=1");
+    let microseconds = begin.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+    let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let said = microseconds.parse::<i64>().unwrap() / 1_000_000;
+    assert!((0..=since_boot.tv_sec).contains(&said), "{begin}");
+    assert_eq!(manager.wait_for("READY"), "READY=1");
+}
+
+#[test]
 fn the_watchdog_of_another_process_is_not_fed() {
     let folder = tempfile::tempdir().unwrap();
     let manager = Manager::at_path(folder.path());

@@ -418,6 +418,7 @@ impl Reading {
                 Notice::Access(_)
                 | Notice::Refused { .. }
                 | Notice::Answer { .. }
+                | Notice::Reloaded(_)
                 | Notice::Key { .. }
                 | Notice::Source { .. }
                 | Notice::Keeping { .. }

@@ -4,20 +4,19 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
-use log::LevelFilter;
-
 use super::super::discreet::Discreet;
+use super::super::log::LogOptions;
 use super::{Broker, mail, watch_signals};
 use crate::duration;
 use crate::failure::Failure;
 use crate::guard::{self, Guard, Limits, MailSettings, Rules};
-use crate::logging;
+use crate::logging::Log;
 use crate::management::{Client, Error};
 use crate::protocol::VERSION;
 use crate::relay::WebhookSettings;
 use crate::systemd::Manager;
 use crate::work::unix_now;
+use clap::Args;
 
 /// How long the end of the guard may take, for systemd.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
@@ -84,14 +83,8 @@ pub(super) struct Options {
     /// Print that as a JSON object
     #[arg(long, requires = "status")]
     json: bool,
-    /// How much is logged: off, error, warn, info, debug or trace
-    #[arg(
-        long,
-        env = "BUGZFEED_LOG",
-        value_name = "LEVEL",
-        default_value = "info"
-    )]
-    log: LevelFilter,
+    #[command(flatten)]
+    log: LogOptions,
 }
 
 /// Watches until a signal ends it, or prints the status of a guard.
@@ -111,19 +104,21 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
             options.delete, options.warn
         )));
     }
-    let log = logging::start(options.log)
-        .map_err(|error| Failure::Unavailable(format!("cannot start the log: {error}.")))?;
-    let result = watch(options);
+    let log = options.log.start()?;
+    let result = watch(options, &log);
     log.finish();
     result
 }
 
-fn watch(options: &Options) -> Result<(), Failure> {
+fn watch(options: &Options, log: &Log) -> Result<(), Failure> {
     let cannot_watch = |error| Failure::Unavailable(format!("cannot watch for signals: {error}."));
     let mut signals = watch_signals().map_err(cannot_watch)?;
     let client = client(&options.broker)?;
     let guard = Guard::start(client, options.settings())?;
-    eprintln!("bugzfeed {VERSION} guards {}", options.broker.management);
+    log.announce(&format!(
+        "bugzfeed {VERSION} guards {}",
+        options.broker.management
+    ));
     let mut manager = Manager::of_this_process();
     manager.ready();
     signals.read_exact(&mut [0]).map_err(cannot_watch)?;

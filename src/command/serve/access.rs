@@ -64,7 +64,7 @@ impl TokenFile {
         self,
         inbox: Sender,
         threads: &mut Threads,
-    ) -> Result<impl Fn() + use<>, Failure> {
+    ) -> Result<Box<dyn Fn() + Send + Sync>, Failure> {
         info!(
             "clients need a token of {}: {} can come in",
             self.file.display(),
@@ -93,8 +93,8 @@ impl TokenFile {
         threads.start("tokens", stop, run).map_err(|error| {
             Failure::Unavailable(format!("cannot start a thread for tokens: {error}."))
         })?;
-        Ok(move || {
+        Ok(Box::new(move || {
             let _ = asker.try_send(());
-        })
+        }))
     }
 }

@@ -4,23 +4,28 @@ mod access;
 mod examined;
 mod mode;
 mod options;
+mod reload;
 mod sockets;
 mod tls;
 mod values;
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use clap::Command;
 use log::{info, warn};
 
 pub use self::options::Options;
+use self::reload::{Others, Reloader};
+use self::sockets::Sockets;
 
 use crate::allocator;
 use crate::failure::Failure;
 use crate::history::History;
-use crate::http::{Site, Webhook};
+use crate::http::{Page, Site, Webhook};
 use crate::hub::Hub;
-use crate::logging;
+use crate::logging::Log;
 use crate::machine;
 use crate::memory::Budget;
 use crate::moment::Moment;
@@ -54,30 +59,44 @@ type Remembered = (Hub, (Option<HistoryFile>, Kept));
 /// What must be had before anything is served.
 type Opened = (Vec<Listener>, Option<FileLock>, Vec<Remembered>);
 
-/// Serves until a signal ends it.
+/// Serves until a signal ends it; `program` is what the settings are read by.
 ///
 /// # Errors
 /// When a setting is wrong, or an address or a file is not to be had.
-pub fn run(options: &Options) -> Result<(), Failure> {
+pub fn run(options: &Options, program: Command) -> Result<(), Failure> {
     allocator::give_back_memory();
     let inherited = sockets::inherited()?;
-    let log = logging::start(options.log)
-        .map_err(|error| Failure::Unavailable(format!("cannot start the log: {error}.")))?;
+    let log = options.log.start()?;
     settings::log_file(options.config.as_deref());
-    let result = serve(options, inherited);
+    let result = serve(options, program, inherited, &log);
     log.finish();
     result
 }
 
-fn serve(options: &Options, inherited: Vec<Listener>) -> Result<(), Failure> {
+/// Checks the settings as a start does, and starts nothing.
+///
+/// # Errors
+/// When a server could not be started with them.
+pub(super) fn check(options: &Options) -> Result<(), Failure> {
+    options.check(Sockets::Bound).map(drop)
+}
+
+fn serve(
+    options: &Options,
+    program: Command,
+    inherited: Vec<Listener>,
+    log: &Log,
+) -> Result<(), Failure> {
     let feeds = options.feeds()?;
     let connections_max = options.connections_max()?;
     let catch_ups = feeds
         .iter()
         .map(|(path, source)| options.catch_up(path, source))
         .collect::<Result<Vec<_>, _>>()?;
-    let tls = options.tls(&inherited)?;
+    let sockets = Sockets::of(&inherited);
+    let tls = options.tls(sockets)?;
     let tokens = options.tokens()?;
+    let _pid_file = options.claim_pid_file()?;
     let (listeners, _claim, remembered) = options.open(&feeds, inherited)?;
     let addresses = sockets::addresses(&listeners)?;
     let admin = options.admin_listener()?;
@@ -105,18 +124,19 @@ fn serve(options: &Options, inherited: Vec<Listener>) -> Result<(), Failure> {
             Failure::Unavailable(format!("cannot set up the admin listener: {error}."))
         })?;
     }
-    if let Some(per_second) = options.accept_rate {
-        reactor.accept_at_most(per_second as u32);
-    }
+    reactor.accept_at_most(options.accept_rate());
     let mut threads = Threads::default();
-    if let Some(tls) = tls {
-        reactor.show_certificates(tls.certificates());
-        let reload = tls.keep(&mut threads)?;
-        reactor.reload_by(move || reload.request());
+    let certificates = tls.map(|tls| tls.keep(&mut threads)).transpose()?;
+    if let Some(certificates) = &certificates {
+        reactor.show_certificates(Arc::clone(certificates));
     }
-    if let Some(tokens) = tokens {
-        reactor.reload_by(tokens.keep(inbox.clone(), &mut threads)?);
-    }
+    let tokens = tokens.map(|tokens| tokens.keep(inbox.clone(), &mut threads));
+    let others = Others {
+        certificates,
+        tokens: tokens.transpose()?,
+    };
+    let reloader = Arc::new(Reloader::new(program, sockets, others, inbox.clone())?);
+    reactor.reload_by(move || reloader.begin());
     let feeds_kept = feeds.iter().zip(kept).zip(catch_ups);
     for (at, (((path, address), (file, kept)), catch_up)) in feeds_kept.enumerate() {
         let feed = FeedId(at as u8);
@@ -137,7 +157,12 @@ fn serve(options: &Options, inherited: Vec<Listener>) -> Result<(), Failure> {
         }
         start(source, sink, &mut threads)?;
     }
-    announce(&addresses, admin_address.as_ref(), &feeds, connections_max);
+    log.announce(&announcement(
+        &addresses,
+        admin_address.as_ref(),
+        &feeds,
+        connections_max,
+    ));
     let refusal = reactor
         .run()
         .map_err(|error| Failure::Unavailable(format!("the loop has failed: {error}.")));
@@ -371,6 +396,29 @@ impl Options {
         Ok(is_wanted.then_some(rules))
     }
 
+    fn pages(&self) -> Vec<Page> {
+        page::pages(&self.bugzilla, self.firehose)
+    }
+
+    /// Notes the process's number in `--pid-file`, and holds the file.
+    fn claim_pid_file(&self) -> Result<Option<FileLock>, Failure> {
+        let Some(file) = &self.pid_file else {
+            return Ok(None);
+        };
+        let cannot_use = |why: &str| {
+            Failure::Configuration(format!(
+                "cannot use {} (setting --pid-file): {why}.",
+                file.display()
+            ))
+        };
+        let claim = FileLock::take(file).map_err(|error| cannot_use(&error.to_string()))?;
+        let claim = claim.ok_or_else(|| cannot_use("another server has it"))?;
+        claim
+            .write(&format!("{}\n", std::process::id()))
+            .map_err(|error| cannot_use(&error.to_string()))?;
+        Ok(Some(claim))
+    }
+
     fn site(&self, feeds: &[(String, source::Address)]) -> Result<Site, Failure> {
         let mut webhooks = Vec::new();
         for (at, (path, address)) in feeds.iter().enumerate() {
@@ -389,7 +437,7 @@ impl Options {
         let paths = feeds.iter().map(|(path, _)| path.clone()).collect();
         Ok(Site {
             feeds: paths,
-            pages: page::pages(&self.bugzilla, self.firehose),
+            pages: self.pages(),
             webhooks,
             origins: self.origin.clone(),
             credentials: self.credentials(),
@@ -398,12 +446,13 @@ impl Options {
     }
 }
 
-fn announce(
+/// The line that says all that one needs to know.
+fn announcement(
     addresses: &[Address],
     admin: Option<&Address>,
     feeds: &[(String, source::Address)],
     connections_max: usize,
-) {
+) -> String {
     let urls: Vec<String> = addresses
         .iter()
         .map(|address| match address {
@@ -416,12 +465,12 @@ fn announce(
         .iter()
         .map(|(path, source)| format!("{path} from {source}"))
         .collect();
-    eprintln!(
+    format!(
         "bugzfeed {VERSION} listens on {}; feeds: {}; up to {connections_max} connections; admin: {}",
         urls.join(", "),
         sources.join(", "),
         admin.map_or("off".to_owned(), ToString::to_string)
-    );
+    )
 }
 
 /// Starts a source in a thread of its own.

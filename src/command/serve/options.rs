@@ -2,19 +2,21 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use log::LevelFilter;
+use clap::{ArgGroup, Args};
 
 use super::mode::Mode;
 use super::values::{milliseconds, number, web_address};
 use crate::command::discreet::Discreet;
+use crate::command::log::LogOptions;
 use crate::http::{HEAD_BYTES_MAX, Origin};
 use crate::proxy::TrustedProxy;
 use crate::reactor::{Addresses, AdminAddress};
+use crate::settings::RELOADED;
 use crate::source::{self, CatchUpAddress};
 
 /// Settings of `bugzfeed serve`.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new(RELOADED).multiple(true).arg("level")))]
 pub struct Options {
     /// File of settings, in TOML, with a table for each command; flags and the environment win over
     /// it; bugzfeed config default prints one
@@ -37,7 +39,7 @@ pub struct Options {
     /// first
     #[arg(
         long,
-        env = "BUGZFEED_TLS_CERT",
+        env = "BUGZFEED_TLS_CERT", group = RELOADED,
         value_name = "FILE",
         value_delimiter = ','
     )]
@@ -45,7 +47,7 @@ pub struct Options {
     /// PEM file with the key of the certificate at the same place among --tls-cert
     #[arg(
         long,
-        env = "BUGZFEED_TLS_KEY",
+        env = "BUGZFEED_TLS_KEY", group = RELOADED,
         value_name = "FILE",
         value_delimiter = ','
     )]
@@ -59,6 +61,9 @@ pub struct Options {
         default_value = "bugzfeed.tickets"
     )]
     pub(super) tls_tickets: PathBuf,
+    /// File that holds the number of the process while it runs, for bugzfeed reload
+    #[arg(long, env = "BUGZFEED_PID_FILE", value_name = "FILE")]
+    pub(super) pid_file: Option<PathBuf>,
     /// Share the addresses with other servers of this machine that say so, too: the kernel spreads
     /// the clients among them
     #[arg(long, env = "BUGZFEED_REUSE_PORT")]
@@ -106,7 +111,7 @@ pub struct Options {
     /// Bugzilla that the page links bugs to
     #[arg(
         long,
-        env = "BUGZFEED_BUGZILLA",
+        env = "BUGZFEED_BUGZILLA", group = RELOADED,
         value_name = "URL",
         default_value = "",
         value_parser = web_address
@@ -117,7 +122,7 @@ pub struct Options {
     /// given several times; all by default
     #[arg(
         long,
-        env = "BUGZFEED_ORIGIN",
+        env = "BUGZFEED_ORIGIN", group = RELOADED,
         value_name = "ORIGIN",
         value_delimiter = ','
     )]
@@ -133,7 +138,7 @@ pub struct Options {
     /// Connections at the same time, those beyond get 503; by default as many as there may be open
     /// files, or fs.epoll.max_user_watches if that is less, less 128 and 16 for each feed at a path of
     /// its own
-    #[arg(long, env = "BUGZFEED_CONNECTIONS", value_name = "NUMBER", value_parser = number(1..=u32::MAX.into()))]
+    #[arg(long, env = "BUGZFEED_CONNECTIONS", group = RELOADED, value_name = "NUMBER", value_parser = number(1..=u32::MAX.into()))]
     pub(super) connections: Option<usize>,
     /// Proxy that is believed about who its clients are, by its network or address, such as 10.0.0.0/8,
     /// or unix for all who come by unix: sockets: what it adds to X-Forwarded-For or, where that is
@@ -155,71 +160,65 @@ pub struct Options {
     pub(super) connections_per_address: Option<usize>,
     /// Connections that are accepted per second; those beyond wait in the kernel's queue; unlimited
     /// by default
-    #[arg(long, env = "BUGZFEED_ACCEPT_RATE", value_name = "NUMBER", value_parser = number(1..=1_000_000))]
+    #[arg(long, env = "BUGZFEED_ACCEPT_RATE", group = RELOADED, value_name = "NUMBER", value_parser = number(1..=1_000_000))]
     pub(super) accept_rate: Option<usize>,
     /// Memory of the machine, or of the control group (version 2) that the server is in, to leave
     /// alone; the kernel's own use, some 4 KB for each client, counts; with less left, newcomers get
     /// 503; by default 1/32 of all, from 8 to 256 MiB
-    #[arg(long, env = "BUGZFEED_MEMORY_RESERVE", value_name = "BYTES")]
+    #[arg(long, env = "BUGZFEED_MEMORY_RESERVE", group = RELOADED, value_name = "BYTES")]
     pub(super) memory_reserve: Option<u64>,
     /// Subscriptions of one connection
     #[arg(
         long,
-        env = "BUGZFEED_SUBSCRIPTIONS",
+        env = "BUGZFEED_SUBSCRIPTIONS", group = RELOADED,
         value_name = "NUMBER",
         default_value_t = 10_000,
         value_parser = number(1..=i32::MAX as u64)
     )]
     pub(super) subscriptions: usize,
     /// Let clients subscribe to "*", all bugs; the page then offers it
-    #[arg(long, env = "BUGZFEED_FIREHOSE")]
+    #[arg(long, env = "BUGZFEED_FIREHOSE", group = RELOADED)]
     pub(super) firehose: bool,
     /// Size of a message from a client
-    #[arg(long, env = "BUGZFEED_MESSAGE_SIZE", value_name = "BYTES", default_value_t = 256 * 1024, value_parser = number(128..=1 << 30))]
+    #[arg(long, env = "BUGZFEED_MESSAGE_SIZE", group = RELOADED, value_name = "BYTES", default_value_t = 256 * 1024, value_parser = number(128..=1 << 30))]
     pub(super) message_size: usize,
     /// Size of a request's head, up to 262144; single sign-on may make cookies of more than the
     /// default
-    #[arg(long, env = "BUGZFEED_HEAD_SIZE", value_name = "BYTES", default_value_t = HEAD_BYTES_MAX, value_parser = number(1_024..=1 << 18))]
+    #[arg(long, env = "BUGZFEED_HEAD_SIZE", group = RELOADED, value_name = "BYTES", default_value_t = HEAD_BYTES_MAX, value_parser = number(1_024..=1 << 18))]
     pub(super) head_size: usize,
     /// Messages per second from one client in the long run: one in each 1000/N milliseconds, rounded
     /// down
-    #[arg(long, env = "BUGZFEED_MESSAGE_RATE", value_name = "NUMBER", default_value_t = 100, value_parser = number(1..=1_000))]
+    #[arg(long, env = "BUGZFEED_MESSAGE_RATE", group = RELOADED, value_name = "NUMBER", default_value_t = 100, value_parser = number(1..=1_000))]
     pub(super) message_rate: usize,
     /// Messages at once from one client
-    #[arg(long, env = "BUGZFEED_MESSAGE_BURST", value_name = "NUMBER", default_value_t = 1_000, value_parser = number(1..=1_000_000))]
+    #[arg(long, env = "BUGZFEED_MESSAGE_BURST", group = RELOADED, value_name = "NUMBER", default_value_t = 1_000, value_parser = number(1..=1_000_000))]
     pub(super) message_burst: usize,
     /// Time that a handshake may take, and that a connection whose post to a webhook was answered is
     /// kept for the next one
-    #[arg(long, env = "BUGZFEED_HANDSHAKE_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = milliseconds(100))]
+    #[arg(long, env = "BUGZFEED_HANDSHAKE_TIMEOUT", group = RELOADED, value_name = "DURATION", default_value = "10s", value_parser = milliseconds(100))]
     pub(super) handshake_timeout: u32,
     /// Time that a message may take, from its first byte to its last
-    #[arg(long, env = "BUGZFEED_MESSAGE_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = milliseconds(100))]
+    #[arg(long, env = "BUGZFEED_MESSAGE_TIMEOUT", group = RELOADED, value_name = "DURATION", default_value = "60s", value_parser = milliseconds(100))]
     pub(super) message_timeout: u32,
     /// Time after which a silent client is pinged
-    #[arg(long, env = "BUGZFEED_PING", value_name = "DURATION", default_value = "30s", value_parser = milliseconds(100))]
+    #[arg(long, env = "BUGZFEED_PING", group = RELOADED, value_name = "DURATION", default_value = "30s", value_parser = milliseconds(100))]
     pub(super) ping: u32,
     /// Time that a client has to answer a ping
-    #[arg(long, env = "BUGZFEED_PONG", value_name = "DURATION", default_value = "30s", value_parser = milliseconds(100))]
+    #[arg(long, env = "BUGZFEED_PONG", group = RELOADED, value_name = "DURATION", default_value = "30s", value_parser = milliseconds(100))]
     pub(super) pong: u32,
     /// Time after which a client that takes no bytes is closed
-    #[arg(long, env = "BUGZFEED_STALL", value_name = "DURATION", default_value = "60s", value_parser = milliseconds(100))]
+    #[arg(long, env = "BUGZFEED_STALL", group = RELOADED, value_name = "DURATION", default_value = "60s", value_parser = milliseconds(100))]
     pub(super) stall: u32,
     /// Time over which clients are closed when the server stops
-    #[arg(long, env = "BUGZFEED_DRAIN", value_name = "DURATION", default_value = "10s", value_parser = milliseconds(0))]
+    #[arg(long, env = "BUGZFEED_DRAIN", group = RELOADED, value_name = "DURATION", default_value = "10s", value_parser = milliseconds(0))]
     pub(super) drain: u32,
     /// Address for those who run the server: HOST:PORT, unix:FILE or off; /livez, /readyz, /metrics,
     /// /status and /closed are there, for everybody who can connect; by default 127.0.0.1:8845, or
     /// none where that is taken
     #[arg(long, env = "BUGZFEED_ADMIN", value_name = "ADDRESS")]
     pub(super) admin: Option<AdminAddress>,
-    /// How much is logged: off, error, warn, info, debug or trace
-    #[arg(
-        long,
-        env = "BUGZFEED_LOG",
-        value_name = "LEVEL",
-        default_value = "info"
-    )]
-    pub(super) log: LevelFilter,
+    #[command(flatten)]
+    pub(super) log: LogOptions,
 }
 
 fn parse_feed(text: &str) -> Result<(String, source::Address), String> {

@@ -12,6 +12,30 @@ use crate::systemd;
 /// The name of a socket of systemd (`FileDescriptorName=`) for clients with TLS.
 const TLS_NAME: &str = "tls";
 
+/// Where the sockets come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sockets {
+    /// From `--listen`.
+    Bound,
+    /// From systemd; `--listen` is not used.
+    Inherited {
+        /// Whether one of them is for clients with TLS.
+        with_tls: bool,
+    },
+}
+
+impl Sockets {
+    /// With those that systemd hands over, if any.
+    pub(super) fn of(inherited: &[Listener]) -> Self {
+        match inherited {
+            [] => Sockets::Bound,
+            all => Sockets::Inherited {
+                with_tls: all.iter().any(|it| matches!(it, Listener::Tls(_))),
+            },
+        }
+    }
+}
+
 /// The sockets that systemd hands over.
 ///
 /// # Errors
@@ -34,6 +58,17 @@ pub(super) fn inherited() -> Result<Vec<Listener>, Failure> {
 }
 
 impl Options {
+    /// Whether the addresses can be what they are to be.
+    pub(super) fn check_listen(&self) -> Result<(), Failure> {
+        let mut all = self.listen.iter().flat_map(|it| &it.all);
+        match all.find(|address| matches!(address, Address::Unix(_))) {
+            Some(address) if self.reuse_port => Err(Failure::Usage(format!(
+                "--reuse-port cannot share {address}; accepted are addresses of the form HOST:PORT."
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Binds the addresses of `--listen`.
     ///
     /// # Errors
@@ -41,15 +76,11 @@ impl Options {
     pub(super) fn listeners(&self) -> Result<Vec<Listener>, Failure> {
         let all: Vec<Address> = self.listen.iter().flat_map(|it| it.all.clone()).collect();
         let mut listeners = Vec::new();
+        self.check_listen()?;
         for addresses in &self.listen {
             let mut absent = None;
             let bound_before = listeners.len();
             for address in &addresses.all {
-                if self.reuse_port && matches!(address, Address::Unix(_)) {
-                    return Err(Failure::Usage(format!(
-                        "--reuse-port cannot share {address}; accepted are addresses of the form HOST:PORT."
-                    )));
-                }
                 let bound = Listener::bind(address, self.reuse_port, takes_ipv4(address, &all));
                 let cannot_listen = |error| {
                     Failure::Unavailable(format!(

@@ -16,6 +16,7 @@ pub(super) use self::notifications::{Notifications, notify};
 use super::options::{Shown, Zone, offset_text};
 use super::settings::{ServerSettings, Tls};
 use super::table::{Row, text};
+use crate::systemd;
 use crate::update::BugId;
 use crate::work::{Error, Panicked, catch_panic};
 
@@ -38,7 +39,10 @@ pub(crate) fn connect(settings: &ServerSettings) -> Result<Conn, Error> {
     let ssl = match &settings.tls {
         Tls::Off => None,
         Tls::Unverified => Some(SslOpts::default().with_danger_accept_invalid_certs(true)),
-        Tls::Verified { ca_file } => Some(SslOpts::default().with_root_cert_path(ca_file.clone())),
+        Tls::Verified { ca_file } => {
+            let ca_file = ca_file.as_deref().map(systemd::file).transpose()?;
+            Some(SslOpts::default().with_root_cert_path(ca_file))
+        }
     };
     let mut init = vec!["SET SESSION innodb_lock_wait_timeout = 2, autocommit = 1".to_owned()];
     match &settings.options.zone {

@@ -81,6 +81,7 @@ impl Test {
                 | Notice::Keeping { .. } => {}
                 Notice::Refused { .. } => words.push("refused".to_owned()),
                 Notice::Answer { .. } => words.push("answer".to_owned()),
+                Notice::Reloaded(_) => panic!("a source reads no settings"),
             }
         }
         words.join(", ")

@@ -90,6 +90,7 @@ impl Stage {
                     | Notice::Key { .. }
                     | Notice::Source { .. }
                     | Notice::Keeping { .. }
+                    | Notice::Reloaded(_)
                     | Notice::Answer { .. } => {}
                 }
             }

@@ -342,6 +342,7 @@ impl World {
             }
             Notice::Clock { ahead, .. } => running.hub.set_database_clock(ahead),
             Notice::Access(_)
+            | Notice::Reloaded(_)
             | Notice::Refused { .. }
             | Notice::Key { .. }
             | Notice::Source { .. }
