@@ -323,7 +323,7 @@ fn expect_installed(debian: &Debian) {
     assert_eq!(shown, 2, "the page's own commands");
     for (command, file) in [("serve", "bugzfeed"), ("relay", "bugzfeed-relay")] {
         debian.run(&format!(
-            "{AS_BUGZFEED} config check {command} --config /etc/bugzfeed/{file}.toml"
+            "{AS_BUGZFEED} config show {command} --config /etc/bugzfeed/{file}.toml"
         ));
     }
 }
