@@ -181,12 +181,17 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// What gives the account its rights.
-fn grant(database: &Database) -> String {
-    let rights = match database.options().mode {
+/// The rights that the account needs, in SQL.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+fn rights(mode: Mode) -> &'static str {
+    match mode {
         Mode::Table => "SELECT, DELETE ON push_notify",
         Mode::Bugs => "SELECT (bug_id, delta_ts) ON bugs",
-    };
+    }
+}
+
+/// What gives the account its rights.
+fn grant(database: &Database) -> String {
     match database {
         Database::Sqlite(settings) => format!(
             "chown www-data {}    # or the account that serves, and the folder, too",
@@ -194,13 +199,17 @@ fn grant(database: &Database) -> String {
         ),
         #[cfg(feature = "mysql")]
         Database::Mysql(settings) => format!(
-            "sudo mysql {} -e \"GRANT {rights} TO {}@localhost\"    # or the host that it comes from",
-            settings.database, settings.user
+            "sudo mysql {} -e \"GRANT {} TO {}@localhost\"    # or the host that it comes from",
+            settings.database,
+            rights(settings.options.mode),
+            settings.user
         ),
         #[cfg(feature = "postgres")]
         Database::Postgres(settings) => format!(
-            "sudo -u postgres psql {} -c \"GRANT {rights} TO {}\"",
-            settings.database, settings.user
+            "sudo -u postgres psql {} -c \"GRANT {} TO {}\"",
+            settings.database,
+            rights(settings.options.mode),
+            settings.user
         ),
     }
 }

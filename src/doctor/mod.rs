@@ -60,10 +60,11 @@ pub(crate) struct Setup {
 impl Setup {
     /// Whether a database is a file of bugzfeed's own: the default one, or that of the history.
     fn is_own(&self, database: &Database) -> bool {
-        let Database::Sqlite(settings) = database else {
-            return false;
+        let file = match database {
+            Database::Sqlite(settings) => settings.file(),
+            #[cfg(any(feature = "mysql", feature = "postgres"))]
+            _ => return false,
         };
-        let file = settings.file();
         file.file_name() == Some("bugzfeed.db".as_ref())
             || self.kept.iter().any(|(_, kept)| kept == file)
     }
