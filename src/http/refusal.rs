@@ -35,7 +35,7 @@ pub enum Refusal {
     Timeout,
     /// What is posted must come with its length.
     LengthRequired,
-    /// What is posted is longer than [`BODY_BYTES_MAX`].
+    /// What is posted is longer than 1 MiB.
     BodyTooLarge,
     /// Another version of WebSocket than 13 was asked for.
     UpgradeRequired,
