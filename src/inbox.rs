@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
+use log::{LevelFilter, info, warn};
 use mio::{Registry, Token, Waker};
 
 use crate::access::News;
@@ -120,6 +121,28 @@ pub struct Reloaded {
     pub(crate) memory_reserve: Option<u64>,
     /// How many connections are accepted per second, where that is bounded.
     pub(crate) accept_rate: Option<u32>,
+    /// How much is logged.
+    pub(crate) level: LevelFilter,
+    /// The flags of the settings that have changed.
+    pub(crate) changed: Vec<String>,
+    /// The flags of those whose new values take a restart.
+    pub(crate) waiting: Vec<String>,
+}
+
+impl Reloaded {
+    /// Says what has changed, by the more talkative level of the old one and the new one, which
+    /// holds from then on.
+    pub(crate) fn log(&self) {
+        log::set_max_level(self.level.max(log::max_level()));
+        match self.changed.join(", ") {
+            changed if changed.is_empty() => info!("the settings were read anew; nothing changes"),
+            changed => info!("the settings were read anew: {changed} changed"),
+        }
+        if !self.waiting.is_empty() {
+            warn!("a restart is needed for {}", self.waiting.join(", "));
+        }
+        log::set_max_level(self.level);
+    }
 }
 
 /// The loop is gone: nobody will read what is sent.

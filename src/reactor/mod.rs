@@ -324,6 +324,7 @@ impl Reactor {
     /// Takes over settings that were read anew, if they are any good.
     fn end_reload(&mut self, reloaded: Option<Box<Reloaded>>, now: Moment) {
         if let Some(reloaded) = reloaded {
+            reloaded.log();
             self.server.change(reloaded.terms, now);
             self.drain = reloaded.drain;
             self.budget.set_reserve(reloaded.memory_reserve);

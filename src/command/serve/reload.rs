@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use clap::{ArgMatches, Command, FromArgMatches};
-use log::{LevelFilter, error, info, warn};
+use log::{error, info};
 
 use super::Options;
 use super::sockets::Sockets;
@@ -97,14 +97,17 @@ impl Reloader {
         let options = Options::from_arg_matches(&matches)
             .map_err(|error| Failure::Usage(error.to_string()))?;
         let (certificates, connections_max) = options.check(self.sockets)?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (changed, waiting) = self.compare(&known, &matches);
         let reloaded = Reloaded {
             terms: options.terms(connections_max),
             drain: options.drain,
             memory_reserve: options.memory_reserve,
             accept_rate: options.accept_rate(),
+            level: options.log.level,
+            changed,
+            waiting,
         };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        self.report(&known, &matches, options.log.level);
         if let (Some(shown), Some(read)) = (&self.others.certificates, certificates) {
             shown.replace(read);
             info!("certificates were read anew");
@@ -113,16 +116,15 @@ impl Reloader {
         if let Some(ask) = &self.others.tokens {
             ask();
         }
-        log::set_max_level(options.log.level);
         known.last = matches;
         Ok(Some(Box::new(reloaded)))
     }
 
-    /// Says what has changed, by the more talkative one of both levels.
-    fn report(&self, known: &Known, now: &ArgMatches, level: LevelFilter) {
-        log::set_max_level(level.max(log::max_level()));
+    /// The flags of what has changed since the last time, and of what differs from what the server
+    /// was started with and takes a restart.
+    fn compare(&self, known: &Known, now: &ArgMatches) -> (Vec<String>, Vec<String>) {
         let Some(command) = self.program.find_subcommand("serve") else {
-            return;
+            return Default::default();
         };
         let has_tls = self.others.certificates.is_some();
         let takes_effect = |flag: &String| has_tls || !TLS_FLAGS.contains(&flag.as_str());
@@ -130,13 +132,7 @@ impl Reloader {
         changed.retain(takes_effect);
         let (since_start, mut waiting) = settings::changed(command, &known.at_start, now);
         waiting.extend(since_start.into_iter().filter(|flag| !takes_effect(flag)));
-        match changed.join(", ") {
-            changed if changed.is_empty() => info!("the settings were read anew; nothing changes"),
-            changed => info!("the settings were read anew: {changed} changed"),
-        }
-        if !waiting.is_empty() {
-            warn!("a restart is needed for {}", waiting.join(", "));
-        }
+        (changed, waiting)
     }
 }
 
