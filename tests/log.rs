@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::server::Program;
+use rustix::process::Signal;
+use support::server::{Program, Server};
 
 /// Ends at once, and logs before that.
 const WRONG: [&str; 5] = [
@@ -113,6 +114,25 @@ fn the_journal_is_told_priorities_and_no_time_where_stderr_is_the_journal() {
         "{log}"
     );
     assert!(log.contains("bugzfeed: "), "{log}");
+}
+
+#[test]
+fn from_time_to_time_and_in_the_end_a_line_says_what_has_happened() {
+    let server = Server::start(&["--summary", "100ms"]);
+    let _clients = [server.connect(), server.connect()];
+    server
+        .program()
+        .wait_for_line("2 connections; since the last such line: ");
+    server.record(&[(1, "2030-01-01T00:00:00"), (2, "2030-01-01T00:00:00")]);
+    server.program().wait_for_line("0 ended, 2 updates, ");
+    server.program().signal(Signal::TERM);
+    let (_, log) = server.wait();
+    let last = log.lines().last().unwrap();
+    assert!(last.contains("stopped after "), "{log}");
+    assert!(
+        last.contains(": 2 connections accepted, 2 ended, 2 updates, "),
+        "{log}"
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod admin;
 mod door;
 mod listener;
 mod observed;
+mod summary;
 
 use std::io;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub(crate) use admin::AdminAddress;
 use door::Door;
 pub(crate) use listener::{Listener, Socket, takes_ipv4};
 use observed::Observed;
+use summary::{Summary, Totals, spoken};
 
 /// Tokens count down from the top for all that is no client; a client's token is its key in the
 /// server's slab.
@@ -78,6 +80,7 @@ pub(crate) struct Reactor {
     admin: Option<Admin>,
     /// When the turn began.
     turn_began: Instant,
+    summary: Summary,
 }
 
 /// Whether the settings are being read anew.
@@ -135,6 +138,7 @@ impl Reactor {
             observed: Observed::new(),
             admin: None,
             turn_began: Instant::now(),
+            summary: Summary::each(1 << 30),
         };
         Ok((reactor, sender))
     }
@@ -142,6 +146,11 @@ impl Reactor {
     /// Sets what SIGHUP does: it must not block, and [`Notice::Reloaded`] must follow.
     pub(crate) fn reload_by(&mut self, reload: impl Fn() -> io::Result<()> + 'static) {
         self.reload = Box::new(reload);
+    }
+
+    /// Says in the log what has happened, each `interval` milliseconds.
+    pub(crate) fn summarize_each(&mut self, interval: u32) {
+        self.summary = Summary::each(interval);
     }
 
     /// Accepts so many connections per second at most.
@@ -189,8 +198,31 @@ impl Reactor {
             self.reap();
             self.accept();
             self.observed.end_turn(self.turn_began);
+            self.summarize();
         }
+        let time = spoken(self.started.elapsed());
+        info!("stopped after {time}: {}", self.totals());
         Ok(self.refusal)
+    }
+
+    /// What has happened since the start.
+    fn totals(&self) -> Totals {
+        let counts = self.server.counts();
+        Totals {
+            accepted: counts.accepted,
+            ended: counts.closed.values().sum(),
+            updates: self.server.feed_counts().iter().map(|it| it.updates).sum(),
+            deliveries: counts.deliveries,
+        }
+    }
+
+    fn summarize(&mut self) {
+        let now = self.now();
+        if self.summary.until_due(now) == 0 {
+            let since = self.summary.take(self.totals(), now);
+            let connections = self.server.len();
+            info!("{connections} connections; since the last such line: {since}");
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -228,7 +260,12 @@ impl Reactor {
         let now = self.now();
         let by_server = self.server.until_tick(now);
         let by_manager = self.manager.until_tick(now);
-        let by_time = by_server.into_iter().chain(by_manager).min();
+        let by_summary = self.summary.until_due(now);
+        let by_time = by_server
+            .into_iter()
+            .chain(by_manager)
+            .chain([by_summary])
+            .min();
         let by_time = by_time.map(|milliseconds| Duration::from_millis(milliseconds.into()));
         by_time.into_iter().chain(self.door.until_accept()).min()
     }

@@ -22,6 +22,8 @@ pub(super) struct Drain {
     waiting: HashSet<ClientId, foldhash::fast::RandomState>,
     /// Those of them that cannot wait.
     hurried: Vec<ClientId>,
+    /// Those of them that are closed last.
+    late: Vec<ClientId>,
     clients_at_begin: usize,
 }
 
@@ -108,7 +110,7 @@ impl<S: Stream> Server<S> {
     }
 
     /// Begins to close all clients, spread over at most `duration` milliseconds and at a thousand
-    /// per second at least; newcomers are refused from now on.
+    /// per second at least. Who is in its handshake is let in, and told to come back.
     pub fn drain(&mut self, duration: u32, now: Moment) {
         let clients = self.connections.iter().map(|(key, _)| ClientId(key as u32));
         let clients: Vec<ClientId> = clients.collect();
@@ -122,8 +124,19 @@ impl<S: Stream> Server<S> {
         let Some(drain) = &mut self.drain else {
             return;
         };
+        let is_over = drain.is_over(now);
         for client in drain.take_due(now) {
-            if self.connections.contains(client.index()) {
+            let Some(connection) = self.connections.get(client.index()) else {
+                continue;
+            };
+            let is_coming = matches!(connection.phase, Phase::Handshaking | Phase::Proxied);
+            if is_coming && !is_over {
+                // Without an answer it would look like a refusal.
+                self.drain
+                    .as_mut()
+                    .into_iter()
+                    .for_each(|drain| drain.close_late(client));
+            } else {
                 self.end(client, CloseReason::ShuttingDown, now);
             }
         }
@@ -156,8 +169,19 @@ impl Drain {
             clients_at_begin: clients.len(),
             waiting: clients.iter().copied().collect(),
             hurried: Vec::new(),
+            late: Vec::new(),
             clients,
         }
+    }
+
+    fn is_over(&self, now: Moment) -> bool {
+        now.since(self.began) >= self.duration
+    }
+
+    /// Has a client closed at the end.
+    fn close_late(&mut self, client: ClientId) {
+        self.waiting.insert(client);
+        self.late.push(client);
     }
 
     fn take_due(&mut self, now: Moment) -> Vec<ClientId> {
@@ -171,6 +195,9 @@ impl Drain {
         };
         let mut due = self.clients.split_off(left.min(self.clients.len()));
         due.append(&mut self.hurried);
+        if self.is_over(now) {
+            due.append(&mut self.late);
+        }
         due.retain(|client| self.waiting.remove(client));
         due
     }

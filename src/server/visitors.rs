@@ -175,7 +175,7 @@ impl<S: Stream> Server<S> {
 
     /// Whether there is a place for another WebSocket, which is to be this client's.
     pub(super) fn room_for(&self, client: ClientId) -> Room {
-        if self.open >= self.connections_max() || self.drain.is_some() {
+        if self.open >= self.connections_max() {
             return Room::Full;
         }
         let Some(visitors) = &self.visitors else {

@@ -240,12 +240,25 @@ fn when_memory_is_short_those_who_own_most_are_closed_and_nobody_who_owns_little
 }
 
 #[test]
-fn who_asks_to_speak_websocket_when_the_server_departs_is_refused() {
+fn who_is_in_its_handshake_when_the_server_departs_is_let_in_and_told_to_come_back() {
     let mut stage = Stage::new();
-    let late = stage.connect();
+    let clients: Vec<_> = (0..10).map(|_| stage.connect()).collect();
     stage.server.drain(1_000, stage.now);
-    stage.hear(&late, UPGRADE.as_bytes());
-    assert!(late.takes().starts_with("HTTP/1.1 503 "));
+    // By now nearly all would have been closed: there is a millisecond for each.
+    stage.pass(9);
+    for client in &clients {
+        stage.hear(client, UPGRADE.as_bytes());
+        let answer = client.takes();
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    }
+    stage.pass(2);
+    for client in &clients {
+        assert!(client.takes().contains("the server is going away"));
+    }
+    let silent = stage.connect();
+    stage.server.drain(0, stage.now);
+    stage.turn();
+    assert!(silent.is_closed(), "who says nothing keeps nobody waiting");
 }
 
 #[test]

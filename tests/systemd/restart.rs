@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::manager::{hold, start_with_sockets};
 use crate::support::client::{CLOSE, Client, FIN, UPGRADE, text};
-use crate::support::server::Program;
+use crate::support::server::{PATIENCE, Program};
 
 const SUBSCRIPTIONS: &str = r#"{"command":"subscriptions"}"#;
 const NONE_SUBSCRIBED: &str = r#"{"command":"subscriptions","result":"ok","bugs":[]}"#;
@@ -112,6 +112,58 @@ fn subscribe(address: SocketAddr, bug: usize) -> Client {
     client
 }
 
+/// Bugs change, one for each client.
+pub fn change(database: &Path, clients: usize) {
+    let table = rusqlite::Connection::open(database).unwrap();
+    table.busy_timeout(PATIENCE).unwrap();
+    table
+        .execute_batch(&format!(
+            "WITH RECURSIVE bug(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM bug WHERE id < {clients})
+             INSERT INTO push_notify (bug_id, delta_ts) SELECT id, '2030-01-01T00:00:00' FROM bug"
+        ))
+        .unwrap();
+}
+
+/// Has so many clients connected while the server restarts: `stop` has it end, and `start` has
+/// another one begin, before or after bugs have changed. All must be told to come back, and be taken
+/// when they do; and they must hear of their bugs.
+pub fn expect_no_refusal(
+    address: SocketAddr,
+    clients: usize,
+    stop: impl FnOnce(),
+    start: impl FnOnce(),
+) {
+    let expect_subscribed = |client: &mut Client, bug: usize| {
+        let head = client.head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "refused: {head}");
+        let reply = client.hear();
+        assert!(reply.contains(&format!("[{bug}]")), "{reply}");
+    };
+    let mut clients: Vec<Client> = (1..=clients)
+        .map(|bug| {
+            let mut client = subscribe(address, bug);
+            expect_subscribed(&mut client, bug);
+            client
+        })
+        .collect();
+    stop();
+    for (at, client) in clients.iter_mut().enumerate() {
+        let close = client.frame();
+        assert_eq!(close.first, FIN | CLOSE);
+        assert_eq!(close.payload[..2], 1001_u16.to_be_bytes());
+        *client = subscribe(address, at + 1);
+    }
+    start();
+    for (at, client) in clients.iter_mut().enumerate() {
+        let bug = at + 1;
+        expect_subscribed(client, bug);
+        assert_eq!(
+            client.hear(),
+            format!(r#"{{"command":"update","bug":{bug},"when":"2030-01-01T00:00:00"}}"#)
+        );
+    }
+}
+
 #[test]
 fn a_restart_refuses_nobody_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -121,42 +173,16 @@ fn a_restart_refuses_nobody_and_loses_nothing() {
     let address = socket.local_addr().unwrap();
     let sockets = [("bugzfeed.socket", socket.into())];
     let first = start(folder.path(), &sockets);
-    let expect_subscribed = |client: &mut Client, bug: usize| {
-        let head = client.head();
-        assert!(head.starts_with("HTTP/1.1 101 "), "refused: {head}");
-        let reply = client.hear();
-        assert!(reply.contains(&format!("[{bug}]")), "{reply}");
-    };
-    let mut clients: Vec<Client> = (1..=CLIENTS)
-        .map(|bug| {
-            let mut client = subscribe(address, bug);
-            expect_subscribed(&mut client, bug);
-            client
-        })
-        .collect();
-    first.signal(Signal::TERM);
-    for (at, client) in clients.iter_mut().enumerate() {
-        let close = client.frame();
-        assert_eq!(close.first, FIN | CLOSE);
-        assert_eq!(close.payload[..2], 1001_u16.to_be_bytes());
-        *client = subscribe(address, at + 1);
-    }
+    let mut second = None;
+    expect_no_refusal(
+        address,
+        CLIENTS,
+        || first.signal(Signal::TERM),
+        || {
+            // All of them wait in the kernel's queue.
+            change(&folder.path().join("bugzfeed.db"), CLIENTS);
+            second = Some(start(folder.path(), &sockets));
+        },
+    );
     assert_eq!(first.wait().0.code(), Some(0));
-    // All of them wait in the kernel's queue, and bugs change.
-    let table = rusqlite::Connection::open(folder.path().join("bugzfeed.db")).unwrap();
-    table
-        .execute_batch(&format!(
-            "WITH RECURSIVE bug(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM bug WHERE id < {CLIENTS})
-             INSERT INTO push_notify (bug_id, delta_ts) SELECT id, '2030-01-01T00:00:00' FROM bug"
-        ))
-        .unwrap();
-    let _second = start(folder.path(), &sockets);
-    for (at, client) in clients.iter_mut().enumerate() {
-        let bug = at + 1;
-        expect_subscribed(client, bug);
-        assert_eq!(
-            client.hear(),
-            format!(r#"{{"command":"update","bug":{bug},"when":"2030-01-01T00:00:00"}}"#)
-        );
-    }
 }

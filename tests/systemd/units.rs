@@ -11,7 +11,8 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/systemd")
 }
 
-fn units(extension: &str) -> Vec<PathBuf> {
+/// The units with this extension.
+pub fn units(extension: &str) -> Vec<PathBuf> {
     let mut units: Vec<_> = fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -30,8 +30,7 @@ use crate::machine;
 use crate::memory::Budget;
 use crate::moment::Moment;
 use crate::page;
-use crate::protocol::VERSION;
-use crate::reactor::{Address, Listener, Reactor};
+use crate::reactor::{Listener, Reactor};
 use crate::server::{AddressRules, Limits, Server};
 use crate::settings;
 use crate::source::{
@@ -125,6 +124,7 @@ fn serve(
         })?;
     }
     reactor.accept_at_most(options.accept_rate());
+    reactor.summarize_each(options.summary);
     let mut threads = Threads::default();
     let certificates = tls.map(|tls| tls.keep(&mut threads)).transpose()?;
     if let Some(certificates) = &certificates {
@@ -157,7 +157,7 @@ fn serve(
         }
         start(source, sink, &mut threads)?;
     }
-    log.announce(&announcement(
+    log.announce(&sockets::announcement(
         &addresses,
         admin_address.as_ref(),
         &feeds,
@@ -444,33 +444,6 @@ impl Options {
             head_bytes_max: self.head_size,
         })
     }
-}
-
-/// The line that says all that one needs to know.
-fn announcement(
-    addresses: &[Address],
-    admin: Option<&Address>,
-    feeds: &[(String, source::Address)],
-    connections_max: usize,
-) -> String {
-    let urls: Vec<String> = addresses
-        .iter()
-        .map(|address| match address {
-            Address::Tcp(address) => format!("ws://{address}/ (page: http://{address}/)"),
-            Address::Tls(address) => format!("wss://{address}/ (page: https://{address}/)"),
-            Address::Unix(_) => address.to_string(),
-        })
-        .collect();
-    let sources: Vec<String> = feeds
-        .iter()
-        .map(|(path, source)| format!("{path} from {source}"))
-        .collect();
-    format!(
-        "bugzfeed {VERSION} listens on {}; feeds: {}; up to {connections_max} connections; admin: {}",
-        urls.join(", "),
-        sources.join(", "),
-        admin.map_or("off".to_owned(), ToString::to_string)
-    )
 }
 
 /// Starts a source in a thread of its own.

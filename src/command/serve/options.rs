@@ -219,6 +219,9 @@ pub struct Options {
     pub(super) admin: Option<AdminAddress>,
     #[command(flatten)]
     pub(super) log: LogOptions,
+    /// How often the log says what has happened
+    #[arg(long, env = "BUGZFEED_SUMMARY", value_name = "DURATION", hide = true, default_value = "1h", value_parser = milliseconds(100))]
+    pub(super) summary: u32,
 }
 
 fn parse_feed(text: &str) -> Result<(String, source::Address), String> {

@@ -6,7 +6,9 @@ use log::warn;
 
 use super::Options;
 use crate::failure::Failure;
+use crate::protocol::VERSION;
 use crate::reactor::{Address, AdminAddress, Listener, takes_ipv4};
+use crate::source;
 use crate::systemd;
 
 /// The name of a socket of systemd (`FileDescriptorName=`) for clients with TLS.
@@ -149,4 +151,31 @@ pub(super) fn addresses(listeners: &[Listener]) -> Result<Vec<Address>, Failure>
     addresses.map_err(|error| {
         Failure::Unavailable(format!("cannot find out the address listened on: {error}."))
     })
+}
+
+/// The line that says all that one needs to know.
+pub(super) fn announcement(
+    addresses: &[Address],
+    admin: Option<&Address>,
+    feeds: &[(String, source::Address)],
+    connections_max: usize,
+) -> String {
+    let urls: Vec<String> = addresses
+        .iter()
+        .map(|address| match address {
+            Address::Tcp(address) => format!("ws://{address}/ (page: http://{address}/)"),
+            Address::Tls(address) => format!("wss://{address}/ (page: https://{address}/)"),
+            Address::Unix(_) => address.to_string(),
+        })
+        .collect();
+    let sources: Vec<String> = feeds
+        .iter()
+        .map(|(path, source)| format!("{path} from {source}"))
+        .collect();
+    format!(
+        "bugzfeed {VERSION} listens on {}; feeds: {}; up to {connections_max} connections; admin: {}",
+        urls.join(", "),
+        sources.join(", "),
+        admin.map_or("off".to_owned(), ToString::to_string)
+    )
 }
