@@ -1,5 +1,6 @@
 //! Sockets that outlive the server: who connects while it restarts waits, and is not refused.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -172,17 +173,22 @@ fn a_restart_refuses_nobody_and_loses_nothing() {
     rustix::net::listen(&socket, 4_096).unwrap();
     let address = socket.local_addr().unwrap();
     let sockets = [("bugzfeed.socket", socket.into())];
-    let first = start(folder.path(), &sockets);
-    let mut second = None;
+    let running = RefCell::new(Some(start(folder.path(), &sockets)));
     expect_no_refusal(
         address,
         CLIENTS,
-        || first.signal(Signal::TERM),
         || {
+            running
+                .borrow()
+                .iter()
+                .for_each(|it| it.signal(Signal::TERM))
+        },
+        || {
+            let first = running.take().unwrap();
+            assert_eq!(first.wait().0.code(), Some(0));
             // All of them wait in the kernel's queue.
             change(&folder.path().join("bugzfeed.db"), CLIENTS);
-            second = Some(start(folder.path(), &sockets));
+            running.replace(Some(start(folder.path(), &sockets)));
         },
     );
-    assert_eq!(first.wait().0.code(), Some(0));
 }
