@@ -10,8 +10,9 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
-use log::{Level, LevelFilter, Metadata, Record};
+use log::{Level, LevelFilter, Metadata, Record, warn};
 use serde::Serialize;
+use simplelog::{Config, ConfigBuilder, WriteLogger};
 use time::OffsetDateTime;
 
 use crate::systemd;
@@ -31,7 +32,7 @@ const CLEAR_LINE: &[u8] = b"\r\x1b[K";
 /// The form of the log that was started, if one was.
 static FORM: OnceLock<Form> = OnceLock::new();
 
-/// How many lines were dropped and not reported yet.
+/// How many lines were dropped.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// How the user wants a line to look.
@@ -110,14 +111,11 @@ pub(crate) fn start(level: LevelFilter, format: LogFormat) -> io::Result<Log> {
     thread::Builder::new()
         .name("log".to_owned())
         .spawn(move || {
-            write_lines(&waiting, form);
+            write_lines(&waiting);
             drop(ended);
         })?;
-    let logger = Logger {
-        form,
-        lines: lines.clone(),
-    };
-    log::set_boxed_logger(Box::new(logger)).map_err(io::Error::other)?;
+    let logger = form.logger(lines.clone());
+    log::set_boxed_logger(logger).map_err(io::Error::other)?;
     log::set_max_level(level);
     Ok(Log { lines, end, form })
 }
@@ -130,7 +128,7 @@ impl Log {
             Form::Text => format!("{line}\n"),
             // A notice (syslog(3)).
             Form::Journal => format!("<5>{line}\n"),
-            Form::Json => Form::Json.line(Level::Info, None, &line),
+            Form::Json => json_line(Level::Info, None, &line),
         };
         let _ = self.lines.try_send(line.into_bytes());
     }
@@ -154,47 +152,70 @@ pub fn report_failure(failure: &dyn Display) {
     let form = *FORM.get_or_init(|| LogFormat::Auto.form());
     let line = match form {
         Form::Text => format!("bugzfeed: {failure}\n"),
-        Form::Json | Form::Journal => form.line(Level::Error, None, failure),
+        Form::Json => json_line(Level::Error, None, failure),
+        Form::Journal => journal_lines(Level::Error, None, failure),
     };
     // When stderr is gone, nothing is left to report it to.
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
 impl Form {
-    /// A line of the log, with its end.
-    fn line(self, level: Level, target: Option<&str>, message: &dyn Display) -> String {
-        match self {
+    /// What makes lines of what is logged, and hands them to the writer.
+    fn logger(self, lines: SyncSender<Vec<u8>>) -> Box<dyn log::Log> {
+        let make_line = match self {
             Form::Text => {
-                let target = target.map_or_else(String::new, |target| format!("{target}: "));
-                format!("{} [{level}] {target}{message}\n", now())
-            }
-            Form::Json => {
-                let line = JsonLine {
-                    time: now(),
-                    level: level.as_str().to_ascii_lowercase(),
-                    target,
-                    message: message.to_string(),
+                let lines = Lines {
+                    lines,
+                    line: Vec::new(),
                 };
-                // Texts can always be written.
-                let line = serde_json::to_string(&line).unwrap_or_default();
-                format!("{line}\n")
+                // The level can change while the program runs: `log` itself keeps it.
+                return WriteLogger::new(LevelFilter::Trace, text_config(), lines);
             }
-            Form::Journal => {
-                // Priorities of syslog(3).
-                let priority = match level {
-                    Level::Error => 3,
-                    Level::Warn => 4,
-                    Level::Info => 6,
-                    Level::Debug | Level::Trace => 7,
-                };
-                let mut lines = String::new();
-                for line in message.to_string().lines() {
-                    let _ = writeln!(lines, "<{priority}>{line}");
-                }
-                lines
-            }
-        }
+            Form::Json => json_line,
+            Form::Journal => journal_lines,
+        };
+        Box::new(Logger { make_line, lines })
     }
+}
+
+/// Of whom nothing is logged: amiquip warns each time that an exchange does not exist yet. The source
+/// logs what matters of that.
+const IGNORED: &str = "amiquip";
+
+fn text_config() -> Config {
+    ConfigBuilder::new()
+        .set_time_format_rfc3339()
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Debug)
+        .add_filter_ignore_str(IGNORED)
+        .build()
+}
+
+fn json_line(level: Level, target: Option<&str>, message: &dyn Display) -> String {
+    let line = JsonLine {
+        time: now(),
+        level: level.as_str().to_ascii_lowercase(),
+        target,
+        message: message.to_string(),
+    };
+    // Texts can always be written.
+    let line = serde_json::to_string(&line).unwrap_or_default();
+    format!("{line}\n")
+}
+
+fn journal_lines(level: Level, _: Option<&str>, message: &dyn Display) -> String {
+    // Priorities of syslog(3).
+    let priority = match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    };
+    let mut lines = String::new();
+    for line in message.to_string().lines() {
+        let _ = writeln!(lines, "<{priority}>{line}");
+    }
+    lines
 }
 
 /// The time as RFC 3339 has it.
@@ -206,8 +227,9 @@ fn now() -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
 }
 
-fn write_lines(waiting: &Receiver<Vec<u8>>, form: Form) {
+fn write_lines(waiting: &Receiver<Vec<u8>>) {
     let mut stderr = io::stderr();
+    let mut reported = 0;
     let mut shows_progress = false;
     for line in waiting {
         if line.is_empty() {
@@ -220,30 +242,64 @@ fn write_lines(waiting: &Receiver<Vec<u8>>, form: Form) {
             b""
         };
         shows_progress = progress.is_some_and(|line| !line.is_empty());
-        let mut line = [clear, progress.unwrap_or(&line)].concat();
-        let lost = LOST.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let why = format!("{lost} lines of the log are lost: stderr took none");
-            line.extend_from_slice(form.line(Level::Warn, None, &why).as_bytes());
-        }
         // When stderr is gone, nothing is left to report it to.
-        if stderr.write_all(&line).is_err() {
+        if stderr
+            .write_all(&[clear, progress.unwrap_or(&line)].concat())
+            .is_err()
+        {
             return;
+        }
+        let lost = LOST.load(Ordering::Relaxed);
+        if lost > reported {
+            warn!(
+                "{} lines of the log are lost: stderr took none",
+                lost - reported
+            );
+            // This line can be lost, too.
+            if LOST.load(Ordering::Relaxed) == lost {
+                reported = lost;
+            }
         }
     }
 }
 
-/// Makes lines of what is logged, and hands them to the writer.
+/// Hands a line to the writer. A full channel means that stderr is stuck: the line is lost, and the
+/// loop goes on.
+fn hand_over(lines: &SyncSender<Vec<u8>>, line: Vec<u8>) {
+    if lines.try_send(line).is_err() {
+        LOST.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Gathers what simplelog writes piece by piece into lines.
+struct Lines {
+    lines: SyncSender<Vec<u8>>,
+    line: Vec<u8>,
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        if bytes.ends_with(b"\n") {
+            hand_over(&self.lines, std::mem::take(&mut self.line));
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Makes lines of what is logged in a form that simplelog does not know.
 struct Logger {
-    form: Form,
+    make_line: fn(Level, Option<&str>, &dyn Display) -> String,
     lines: SyncSender<Vec<u8>>,
 }
 
 impl log::Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // amiquip warns each time that an exchange does not exist yet. The source logs what matters
-        // of that.
-        metadata.level() <= log::max_level() && !metadata.target().starts_with("amiquip")
+        metadata.level() <= log::max_level() && !metadata.target().starts_with(IGNORED)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -251,11 +307,8 @@ impl log::Log for Logger {
             return;
         }
         let target = (record.level() >= Level::Debug).then(|| record.target());
-        let line = self.form.line(record.level(), target, record.args());
-        // A full channel means that stderr is stuck: the line is lost, and the loop goes on.
-        if self.lines.try_send(line.into_bytes()).is_err() {
-            LOST.fetch_add(1, Ordering::Relaxed);
-        }
+        let line = (self.make_line)(record.level(), target, record.args());
+        hand_over(&self.lines, line.into_bytes());
     }
 
     fn flush(&self) {}
@@ -265,23 +318,9 @@ impl log::Log for Logger {
 mod tests {
     use super::*;
 
-    fn without_time(line: &str) -> &str {
-        line.get("2026-11-27T06:00:00.000Z".len()..)
-            .unwrap_or_default()
-    }
-
-    #[test]
-    fn text_has_time_and_level_and_where_it_comes_from_when_that_matters() {
-        let line = Form::Text.line(Level::Warn, None, &"a word");
-        assert_eq!(without_time(&line), " [WARN] a word\n");
-        assert_eq!(line.find('T'), Some(10), "{line}");
-        let line = Form::Text.line(Level::Debug, Some("room"), &"a word");
-        assert_eq!(without_time(&line), " [DEBUG] room: a word\n");
-    }
-
     #[test]
     fn json_is_one_object_a_line() {
-        let line = Form::Json.line(Level::Error, Some("room"), &"two\n\"lines\"");
+        let line = json_line(Level::Error, Some("room"), &"two\n\"lines\"");
         assert_eq!(line.matches('\n').count(), 1, "{line}");
         let read: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(read["level"], "error");
@@ -298,7 +337,7 @@ mod tests {
             (Level::Info, "<6>one\n<6>two\n"),
             (Level::Trace, "<7>one\n<7>two\n"),
         ] {
-            assert_eq!(Form::Journal.line(level, None, &"one\ntwo"), expected);
+            assert_eq!(journal_lines(level, None, &"one\ntwo"), expected);
         }
     }
 
