@@ -37,6 +37,7 @@ fn write_reply(bencher: Bencher<'_, '_>, bugs: u32) {
             "subscribe",
             (1..=bugs).filter_map(BugId::new),
             false,
+            &[],
             None,
         );
     });

@@ -1,6 +1,8 @@
 //! One feed: carries out its clients' commands and finds who gets an update. Owns the feed's
 //! subscriptions and history. Knows no socket, no frame, no clock.
 
+use std::collections::HashSet;
+
 use crate::history::History;
 use crate::metrics::{CommandCounts, CommandName};
 use crate::promise::Promise;
@@ -27,6 +29,24 @@ pub struct Asked {
     pub may_wait: bool,
     /// How many clients the server has.
     pub clients: usize,
+}
+
+/// What one client may see, where not everybody may see all.
+pub trait Sight {
+    /// Whether the client sees a bug; with `is_due`, an update of it is to be shown. `None` where that
+    /// is not known yet.
+    fn sees(&self, bug: BugId, is_due: bool) -> Option<bool>;
+
+    /// Whether it was known last that the client sees a bug.
+    fn saw(&self, bug: BugId) -> bool;
+}
+
+/// What a client asks for by `subscribe`.
+struct Subscribe {
+    bugs: Bugs,
+    /// In Unix seconds.
+    since: Option<i64>,
+    wants_watermark: bool,
 }
 
 /// A feed's subscriptions and history.
@@ -82,10 +102,24 @@ impl Hub {
         client: ClientId,
         message: &[u8],
         asked: Asked,
+        send: impl FnMut(&[u8]),
+    ) -> bool {
+        self.handle_seeing(client, message, asked, None, send)
+    }
+
+    /// The same, for a client that sees what `sight` says, or all.
+    #[must_use]
+    pub fn handle_seeing(
+        &mut self,
+        client: ClientId,
+        message: &[u8],
+        asked: Asked,
+        sight: Option<&dyn Sight>,
         mut send: impl FnMut(&[u8]),
     ) -> bool {
         let mut reply = Vec::with_capacity(128);
-        match protocol::parse(message, self.offers_all) {
+        let offers_all = self.offers_all && sight.is_none();
+        match protocol::parse(message, offers_all) {
             Ok(Command::Subscribe { since: Some(_), .. })
                 if asked.may_wait && self.promise == Promise::InDoubt =>
             {
@@ -96,9 +130,12 @@ impl Hub {
                 since,
                 watermark,
             }) => {
-                let is_ok = self.subscribe(client, &bugs, since, watermark, asked.at, send);
-                self.commands.count(CommandName::Subscribe, is_ok);
-                return true;
+                let wish = Subscribe {
+                    bugs,
+                    since,
+                    wants_watermark: watermark,
+                };
+                return self.subscribe(client, wish, asked.at, sight, send);
             }
             Ok(Command::Unsubscribe { bugs }) => {
                 match bugs {
@@ -106,11 +143,11 @@ impl Hub {
                     Bugs::All => self.subscriptions.unsubscribe_from_all(client),
                 }
                 self.commands.count(CommandName::Unsubscribe, true);
-                self.list(&mut reply, "unsubscribe", client, None);
+                self.list(&mut reply, "unsubscribe", client, sight, &[], None);
             }
             Ok(Command::Subscriptions) => {
                 self.commands.count(CommandName::Subscriptions, true);
-                self.list(&mut reply, "subscriptions", client, None);
+                self.list(&mut reply, "subscriptions", client, sight, &[], None);
             }
             Ok(Command::Version) => {
                 self.commands.count(CommandName::Version, true);
@@ -118,7 +155,7 @@ impl Hub {
             }
             Ok(Command::Status) => {
                 self.commands.count(CommandName::Status, true);
-                let watermark = self.watermark();
+                let watermark = self.watermark(sight);
                 let is_up = self.promise != Promise::InDoubt;
                 protocol::write_status(&mut reply, is_up, watermark.as_ref(), asked.clients);
             }
@@ -131,18 +168,23 @@ impl Hub {
         true
     }
 
-    /// Returns whether the client may have so many.
+    /// Subscribes a client; returns false where it is not known yet what the client sees, and nothing
+    /// has been done.
     fn subscribe(
         &mut self,
         client: ClientId,
-        bugs: &Bugs,
-        since: Option<i64>,
-        wants_watermark: bool,
+        wish: Subscribe,
         now: i64,
+        sight: Option<&dyn Sight>,
         mut send: impl FnMut(&[u8]),
     ) -> bool {
+        let Subscribe {
+            bugs,
+            since,
+            wants_watermark,
+        } = wish;
         let mut text = Vec::with_capacity(128);
-        let count = match bugs {
+        let count = match &bugs {
             Bugs::These(bugs) => self.subscriptions.count_with(client, bugs),
             Bugs::All => self.subscriptions.count_with_all(client),
         };
@@ -150,24 +192,26 @@ impl Hub {
             let error = ErrorReply::too_many_subscriptions(self.subscriptions_max);
             protocol::write_error(&mut text, &error);
             send(&text);
-            return false;
+            self.commands.count(CommandName::Subscribe, false);
+            return true;
         }
-        match bugs {
+        let ahead = self.credible_until(now, sight.is_some());
+        let complete = since.map(|since| since <= ahead && self.is_complete(since));
+        let since = since.map(|since| if since <= ahead { since } else { i64::MIN });
+        let Some((bugs, denied)) = self.sort_out(bugs, since, sight) else {
+            return false;
+        };
+        self.commands.count(CommandName::Subscribe, true);
+        match &bugs {
             Bugs::These(bugs) => self.subscriptions.subscribe(client, bugs),
             Bugs::All => self.subscriptions.subscribe_to_all(client),
         }
-        let ahead = self.credible_until(now);
-        let complete = since.map(|since| since <= ahead && self.is_complete(since));
-        let since = since.map(|since| if since <= ahead { since } else { i64::MIN });
-        self.list(&mut text, "subscribe", client, complete);
+        self.list(&mut text, "subscribe", client, sight, &denied, complete);
         if wants_watermark {
-            protocol::add_watermark(&mut text, self.watermark().as_ref());
+            protocol::add_watermark(&mut text, self.watermark(sight).as_ref());
         }
         send(&text);
-        let Some(since) = since else { return true };
-        let missed = self.history.since(since);
-        let missed = missed.filter(|update| bugs.contains(update.bug));
-        for update in self.margin(since, bugs).into_iter().chain(missed) {
+        for update in self.replayed(&bugs, since, sight.is_some()) {
             text.clear();
             protocol::write_update(&mut text, update);
             send(&text);
@@ -176,18 +220,59 @@ impl Hub {
     }
 
     /// Where the feed stands: whoever subscribes now and comes back with this time as `since` gets
-    /// all that arrived in between. None while nothing has arrived.
-    fn watermark(&self) -> Option<When> {
+    /// all that arrived in between. None while nothing has arrived, and for who sees some bugs only:
+    /// it would tell that another one has changed.
+    fn watermark(&self, sight: Option<&dyn Sight>) -> Option<When> {
         let watermark = self.history.watermark();
-        (watermark > i64::MIN).then(|| When::from_unix_seconds(watermark))
+        let is_told = sight.is_none() && watermark > i64::MIN;
+        is_told.then(|| When::from_unix_seconds(watermark))
+    }
+
+    /// Tells those of the bugs that a client sees from those that it does not; `None` where that is
+    /// not known yet. All are asked about, so that the answers can come together.
+    fn sort_out(
+        &self,
+        bugs: Bugs,
+        since: Option<i64>,
+        sight: Option<&dyn Sight>,
+    ) -> Option<(Bugs, Vec<BugId>)> {
+        let (Some(sight), Bugs::These(list)) = (sight, &bugs) else {
+            return Some((bugs, Vec::new()));
+        };
+        let due: HashSet<BugId> = self
+            .replayed(&bugs, since, true)
+            .map(|update| update.bug)
+            .collect();
+        let sees = list.iter().map(|bug| sight.sees(*bug, due.contains(bug)));
+        let sees: Vec<Option<bool>> = sees.collect();
+        let sees: Vec<bool> = sees.into_iter().collect::<Option<_>>()?;
+        let (seen, denied): (Vec<_>, Vec<_>) =
+            list.iter().copied().zip(sees).partition(|(_, sees)| *sees);
+        let numbers = |bugs: Vec<(BugId, bool)>| bugs.into_iter().map(|(bug, _)| bug).collect();
+        Some((Bugs::These(numbers(seen)), numbers(denied)))
+    }
+
+    /// The updates that a client gets who resumes from `since` (Unix seconds). What one gets who sees
+    /// `some` bugs only says nothing about others: not even that one has changed since.
+    fn replayed<'a>(
+        &'a self,
+        bugs: &'a Bugs,
+        since: Option<i64>,
+        some: bool,
+    ) -> impl Iterator<Item = &'a Update> {
+        since.into_iter().flat_map(move |since| {
+            let missed = self.history.since(since);
+            let missed = missed.filter(|update| bugs.contains(update.bug));
+            self.margin(since, bugs, some).into_iter().chain(missed)
+        })
     }
 
     /// What a client may lack that has seen `since` (Unix seconds) on a server which had lost
     /// something older, without knowing it: the newest update of each bug, a little before `since`.
     ///
     /// Where nothing as new as `since` has arrived, nothing is sent, as the original did.
-    fn margin(&self, since: i64, bugs: &Bugs) -> Vec<&Update> {
-        if since > self.history.watermark() {
+    fn margin(&self, since: i64, bugs: &Bugs, some: bool) -> Vec<&Update> {
+        if !some && since > self.history.watermark() {
             return Vec::new();
         }
         let from = since.saturating_sub(MARGIN_SECONDS);
@@ -199,20 +284,34 @@ impl Hub {
 
     /// The largest `since` (Unix seconds) that a client can have seen: one that lies further ahead
     /// says nothing about what its owner knows. Where the database's clock is known, a time ahead of
-    /// it that this feed has not seen is from before that clock was put back.
-    fn credible_until(&self, now: i64) -> i64 {
-        let seen = self.history.watermark();
+    /// it that this feed has not seen is from before that clock was put back. For who sees `some` bugs
+    /// only, what it has seen does not count: the answer would tell that another one has changed.
+    fn credible_until(&self, now: i64, some: bool) -> i64 {
+        let seen = match some {
+            true => i64::MIN,
+            false => self.history.watermark(),
+        };
         match self.database_ahead {
             Some(ahead) => seen.max(now.saturating_add(ahead + AHEAD_SECONDS_MAX)),
             None => seen.max(now).saturating_add(AHEAD_SECONDS_MAX),
         }
     }
 
-    /// Writes the reply that lists a client's subscriptions.
-    fn list(&self, reply: &mut Vec<u8>, command: &str, client: ClientId, complete: Option<bool>) {
+    /// Writes the reply that lists a client's subscriptions, as far as it sees the bugs, and those that
+    /// it was denied.
+    fn list(
+        &self,
+        reply: &mut Vec<u8>,
+        command: &str,
+        client: ClientId,
+        sight: Option<&dyn Sight>,
+        denied: &[BugId],
+        complete: Option<bool>,
+    ) {
         let bugs = self.subscriptions.of(client);
+        let bugs = bugs.filter(|bug| sight.is_none_or(|sight| sight.saw(*bug)));
         let wants_all = self.subscriptions.wants_all(client);
-        protocol::write_bugs(reply, command, bugs, wants_all, complete);
+        protocol::write_bugs(reply, command, bugs, wants_all, denied, complete);
     }
 
     /// Whether nothing is missing for a client whose newest update was at `since` (Unix seconds).

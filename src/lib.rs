@@ -17,6 +17,7 @@
 //! - How it looks to those who run it: [`metrics`], `status`.
 //! - All clients, with the stream and the time passed in: [`connection`], [`server`].
 //! - The loop: `reactor`, [`inbox`], `memory`.
+//! - Who may see which bug: [`access`], with `asker`, which asks Bugzilla.
 //! - Where updates come from: [`source`], by [`database`], `amqp`, `pulse` and [`bugzilla`].
 //! - Where else they go to: `relay`.
 //! - A broker that strangers share: `management` and `guard`, by the rules in `pulse`.
@@ -32,6 +33,7 @@ pub mod access;
 mod address;
 mod allocator;
 mod amqp;
+mod asker;
 mod bench;
 pub mod bugzilla;
 mod certificate;

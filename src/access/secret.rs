@@ -10,7 +10,7 @@ pub struct Secret(Zeroizing<Box<[u8]>>);
 
 impl Secret {
     /// The bytes themselves.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 }

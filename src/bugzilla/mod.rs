@@ -1,7 +1,11 @@
 //! Bugzilla itself, as somebody who can be asked which bugs have changed: `bugs.delta_ts` holds the
-//! last change of each bug, for all time. Owns the question and the answer. Knows no feed.
+//! last change of each bug, for all time. And who sees which
+//! bug. Owns the questions and the answers. Knows no feed.
 
 pub(crate) mod rest;
+mod rights;
+
+pub(crate) use rights::Rights;
 
 use crate::update::Update;
 use crate::work::Error;

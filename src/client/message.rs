@@ -24,6 +24,8 @@ pub(crate) struct Reply {
     /// Whether every update since the time asked for is remembered. The original server never says
     /// it.
     pub complete: Option<bool>,
+    /// Bugs that are not there, or not for us.
+    pub denied: Vec<u32>,
 }
 
 /// A text that is neither an update nor a reply.
@@ -36,6 +38,8 @@ struct Fields {
     result: Option<String>,
     error: Option<String>,
     complete: Option<bool>,
+    #[serde(default)]
+    denied: Vec<u32>,
     bug: Option<u32>,
     when: Option<String>,
 }
@@ -53,6 +57,7 @@ impl Message {
                 command: command.to_owned(),
                 error: None,
                 complete: fields.complete,
+                denied: fields.denied,
             })),
             (Some(_), _, _) => {
                 let error = Some(fields.error.unwrap_or_default());
@@ -60,6 +65,7 @@ impl Message {
                     command: command.to_owned(),
                     error,
                     complete: fields.complete,
+                    denied: Vec::new(),
                 }))
             }
             (None, Some(bug), Some(when)) if command == "update" => {
@@ -85,6 +91,7 @@ mod tests {
             command: command.to_owned(),
             error: error.map(str::to_owned),
             complete,
+            denied: Vec::new(),
         }))
     }
 

@@ -41,8 +41,10 @@ pub(crate) enum CloseReason {
     Behind,
     /// The server is going away.
     ShuttingDown,
-    /// The client's token is not valid any more.
+    /// The client's token, login or API key is not valid any more.
     AccessEnded,
+    /// It is not known what the client may see: Bugzilla does not answer.
+    RightsUnknown,
     /// Updates were missed while the client was connected: it comes back, and asks for them.
     MissedUpdates,
 }
@@ -69,6 +71,7 @@ impl CloseReason {
             CloseReason::Stalled => "stalled",
             CloseReason::Behind => "behind",
             CloseReason::AccessEnded => "access_ended",
+            CloseReason::RightsUnknown => "rights_unknown",
             CloseReason::ShuttingDown => "shutting_down",
             CloseReason::MissedUpdates => "missed_updates",
         }
@@ -92,6 +95,7 @@ impl CloseReason {
             CloseReason::TooManyMessages => Some((1008, "too many messages")),
             CloseReason::Unfinished => Some((1008, "the message did not come in time")),
             CloseReason::TooDear => Some((1013, "the server is short of memory")),
+            CloseReason::RightsUnknown => Some((1013, "Bugzilla does not answer")),
             CloseReason::AccessEnded => Some((1008, "access has ended")),
             CloseReason::Silent => Some((1008, "no answer to a ping")),
             CloseReason::Stalled => Some((1013, "too slow")),

@@ -53,6 +53,8 @@ pub(crate) enum Phase {
     Handshaking,
     /// Its post is with a source; the response follows. What comes meanwhile waits.
     Posting,
+    /// It is being asked who sends its request; the response follows. What comes meanwhile waits.
+    Presenting,
     /// Its post was answered, and nothing of another request has come.
     Kept,
     /// It speaks WebSocket.
@@ -155,7 +157,11 @@ impl<S: Stream> Connection<S> {
     /// Panics where the connection's state contradicts itself; for tests.
     pub(crate) fn check_invariants(&self) {
         match self.phase {
-            Phase::Proxied | Phase::Handshaking | Phase::Posting | Phase::Kept => {
+            Phase::Proxied
+            | Phase::Handshaking
+            | Phase::Presenting
+            | Phase::Posting
+            | Phase::Kept => {
                 assert_eq!(self.feed, None);
             }
             Phase::Open => assert!(self.feed.is_some()),

@@ -5,16 +5,19 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-use super::Refusal;
+use super::cookies;
 use super::head::Head;
+use super::{Origin, Refusal};
 use crate::access::{Secret, Shown};
 
 /// Which credentials are looked at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Credentials {
     /// Whether a token may stand in the address, as `?access_token=`: it is in the history of a
     /// browser then, and in the log of each proxy on the way.
     pub in_address: bool,
+    /// The origin of Bugzilla's pages, where the cookies of a login to it count.
+    pub cookies_of: Option<Origin>,
 }
 
 /// How a proxy says that the request reached it.
@@ -40,8 +43,14 @@ pub(super) fn offers_protocol(head: &Head<'_, '_>) -> bool {
     protocols(head).any(|protocol| protocol == PROTOCOL.as_bytes())
 }
 
-/// What a request shows. A request with two tokens says nothing clear about who sends it.
-pub(super) fn shown(head: &Head<'_, '_>, credentials: Credentials) -> Result<Shown, Refusal> {
+/// What a request shows. A request with two tokens says nothing clear about who sends it. A token
+/// comes before cookies, which browsers add by themselves; `origins` are the pages that may connect,
+/// if not all.
+pub(super) fn shown(
+    head: &Head<'_, '_>,
+    credentials: &Credentials,
+    origins: &[Origin],
+) -> Result<Shown, Refusal> {
     let in_fields = head.values("Authorization").filter_map(bearer);
     let in_protocols = protocols(head).filter_map(|protocol| protocol.strip_prefix(BEARER));
     let in_address = head
@@ -53,7 +62,11 @@ pub(super) fn shown(head: &Head<'_, '_>, credentials: Credentials) -> Result<Sho
         .chain(in_protocols.map(Cow::from))
         .chain(in_address);
     match (tokens.next(), tokens.next()) {
-        (None, _) => Ok(Shown::Nothing),
+        (None, _) => {
+            let bugzilla = credentials.cookies_of.as_ref();
+            let login = bugzilla.and_then(|bugzilla| cookies::login(head, bugzilla, origins));
+            Ok(login.map_or(Shown::Nothing, Shown::Cookies))
+        }
         (Some(token), None) => Ok(Shown::Bearer(Secret::from(&*token))),
         (Some(_), Some(_)) => Err(Refusal::BadRequest("The request has more than one token.")),
     }

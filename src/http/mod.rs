@@ -3,6 +3,7 @@
 //! no socket, no client, no clock.
 
 mod chunked;
+mod cookies;
 mod credentials;
 mod head;
 mod limits;
@@ -191,12 +192,12 @@ fn dispatch(
                 Room::FullForAddress => return Err(Refusal::TooManyFromAddress),
             }
             let head_bytes = head.bytes();
-            if let Some(credentials) = site.credentials {
+            if let Some(credentials) = &site.credentials {
                 return Ok(Outcome::Asked(Newcomer {
                     feed,
                     head_bytes,
                     upgrade,
-                    shown: credentials::shown(head, credentials)?,
+                    shown: credentials::shown(head, credentials, &site.origins)?,
                     forwarded: credentials::forwarded(head),
                 }));
             }

@@ -23,6 +23,10 @@ pub enum Refusal {
     TokenMissing,
     /// The token is nobody's.
     TokenUnknown,
+    /// Only those come in whom Bugzilla knows.
+    LoginNeeded,
+    /// Bugzilla has not said yet whether it knows who shows this.
+    RightsUnknown,
     /// The token has come in the open.
     TokenExposed,
     /// The page's origin is not on the list.
@@ -60,6 +64,8 @@ impl Refusal {
             Refusal::Unreadable => "unreadable",
             Refusal::Unauthorized(_) => "unauthorized",
             Refusal::TokenMissing => "token_missing",
+            Refusal::LoginNeeded => "login_needed",
+            Refusal::RightsUnknown => "rights_unknown",
             Refusal::TokenUnknown => "token_unknown",
             Refusal::TokenExposed => "token_exposed",
             Refusal::ForbiddenOrigin => "origin",
@@ -83,9 +89,10 @@ impl Refusal {
             | Refusal::ProxyHeader
             | Refusal::NoProxyHeader
             | Refusal::Unreadable => "400 Bad Request",
-            Refusal::Unauthorized(_) | Refusal::TokenMissing | Refusal::TokenUnknown => {
-                "401 Unauthorized"
-            }
+            Refusal::Unauthorized(_)
+            | Refusal::TokenMissing
+            | Refusal::TokenUnknown
+            | Refusal::LoginNeeded => "401 Unauthorized",
             Refusal::TokenExposed | Refusal::ForbiddenOrigin => "403 Forbidden",
             Refusal::NotFound => "404 Not Found",
             Refusal::MethodNotAllowed(_) => "405 Method Not Allowed",
@@ -95,7 +102,7 @@ impl Refusal {
             Refusal::UpgradeRequired | Refusal::UpgradeLost => "426 Upgrade Required",
             Refusal::TooManyFromAddress => "429 Too Many Requests",
             Refusal::HeadTooLarge(_) => "431 Request Header Fields Too Large",
-            Refusal::Full | Refusal::NotKept => "503 Service Unavailable",
+            Refusal::RightsUnknown | Refusal::Full | Refusal::NotKept => "503 Service Unavailable",
         }
     }
 
@@ -104,13 +111,16 @@ impl Refusal {
     fn fields(self) -> String {
         match self {
             Refusal::Unauthorized(_) => "WWW-Authenticate: ApiKey\r\n",
-            Refusal::TokenMissing => "WWW-Authenticate: Bearer\r\n",
+            Refusal::TokenMissing | Refusal::LoginNeeded => "WWW-Authenticate: Bearer\r\n",
             Refusal::TokenUnknown => "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n",
             Refusal::MethodNotAllowed(methods) => return format!("Allow: {methods}\r\n"),
             Refusal::UpgradeRequired | Refusal::UpgradeLost => {
                 "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             }
-            Refusal::Full | Refusal::TooManyFromAddress | Refusal::NotKept => "Retry-After: 30\r\n",
+            Refusal::RightsUnknown
+            | Refusal::Full
+            | Refusal::TooManyFromAddress
+            | Refusal::NotKept => "Retry-After: 30\r\n",
             Refusal::BadRequest(_)
             | Refusal::ProxyHeader
             | Refusal::NoProxyHeader
@@ -152,6 +162,12 @@ impl fmt::Display for Refusal {
             Refusal::Unauthorized(_) => f.write_str("The key is missing or wrong."),
             Refusal::TokenMissing => f.write_str(
                 "A token is needed: \"Authorization: Bearer TOKEN\", or the subprotocols \"bugzfeed, bearer.TOKEN\".",
+            ),
+            Refusal::LoginNeeded => f.write_str(
+                "Log in to Bugzilla first, or show an API key: \"Authorization: Bearer KEY\".",
+            ),
+            Refusal::RightsUnknown => f.write_str(
+                "Bugzilla has not said yet whether it knows you; try again later.",
             ),
             Refusal::TokenUnknown => f.write_str("This token is not known here, or not any more."),
             Refusal::TokenExposed => f.write_str(

@@ -6,21 +6,23 @@ use super::{ErrorReply, VERSION};
 use crate::update::{BugId, Update, When};
 
 /// Writes the reply to a command that is answered with the client's subscriptions, ascending.
-/// `wants_all` says whether there is one to all bugs besides. `complete` belongs to the reply to a
+/// `wants_all` says whether there is one to all bugs besides. `denied` are those that the client may not
+/// have. `complete` belongs to the reply to a
 /// `subscribe` with `since` only.
 pub fn write_bugs(
     reply: &mut Vec<u8>,
     command: &str,
     bugs: impl Iterator<Item = BugId>,
     wants_all: bool,
+    denied: &[BugId],
     complete: Option<bool>,
 ) {
-    write!(reply, r#"{{"command":"{command}","result":"ok","bugs":["#).expect(VEC_WRITES);
-    for (at, bug) in bugs.enumerate() {
-        let comma = if at == 0 { "" } else { "," };
-        write!(reply, "{comma}{bug}").expect(VEC_WRITES);
+    write!(reply, r#"{{"command":"{command}","result":"ok","bugs":"#).expect(VEC_WRITES);
+    write_list(reply, bugs);
+    if !denied.is_empty() {
+        reply.extend_from_slice(br#","denied":"#);
+        write_list(reply, denied.iter().copied());
     }
-    reply.push(b']');
     if wants_all {
         reply.extend_from_slice(br#","all":true"#);
     }
@@ -55,6 +57,15 @@ pub(crate) fn write_status(
 
 fn time_or_null(when: Option<&When>) -> String {
     when.map_or_else(|| "null".to_owned(), |when| format!("\"{when}\""))
+}
+
+fn write_list(reply: &mut Vec<u8>, bugs: impl Iterator<Item = BugId>) {
+    reply.push(b'[');
+    for (at, bug) in bugs.enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        write!(reply, "{comma}{bug}").expect(VEC_WRITES);
+    }
+    reply.push(b']');
 }
 
 /// Writes the reply to `version`.

@@ -7,6 +7,7 @@ mod admin;
 mod door;
 mod listener;
 mod observed;
+mod questions;
 mod summary;
 
 use std::io;
@@ -19,6 +20,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::access::News;
+use crate::asker::Questions;
 use crate::certificate::Certificates;
 use crate::inbox::{self, Inbox, Notice, PostSender, Reloaded, Sender};
 use crate::memory::{Budget, PACKETS_INTERVAL};
@@ -64,6 +66,8 @@ pub(crate) struct Reactor {
     /// Has the settings read anew, elsewhere; a notice says when that is done.
     reload: Box<dyn Fn() -> io::Result<()>>,
     reloading: Reloading,
+    /// Who asks Bugzilla about readers, if somebody does.
+    questions: Option<Questions>,
     /// The inboxes of the sources that clients post to.
     post_senders: Vec<(FeedId, PostSender)>,
     started: Instant,
@@ -128,6 +132,7 @@ impl Reactor {
             budget,
             reload: Box::new(|| Ok(())),
             reloading: Reloading::No,
+            questions: None,
             post_senders: Vec::new(),
             started: Instant::now(),
             drain,
@@ -300,6 +305,7 @@ impl Reactor {
         }
         self.hand_over_posts(now);
         self.server.tick(now);
+        self.hand_over_question(now);
         self.manager.tick(self.server.len(), now);
         self.spare_memory(now);
         self.answer(&admin_tokens);
@@ -439,6 +445,7 @@ impl Reactor {
                 Notice::Refused { why } => self.take_refusal(why, now),
                 Notice::Key { feed, key } => self.server.set_webhook_key(feed, &key),
                 Notice::Access(News::Tokens(tokens)) => self.server.require_tokens(tokens, now),
+                Notice::Access(News::Answer(answer)) => self.server.take_answer(answer, now),
                 Notice::Reloaded(reloaded) => self.end_reload(reloaded, now),
                 Notice::Answer { post, answer } => self.server.answer(post, answer, now),
             }

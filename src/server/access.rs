@@ -4,18 +4,22 @@
 
 use log::{debug, warn};
 
-use super::{Server, seldom::Seldom};
+use super::seldom::Seldom;
+use super::{Access, Server};
 use crate::access::{HolderId, Shown, Tokens};
 use crate::connection::{CloseReason, Phase, Stream};
 use crate::http::{self, Forwarded, Newcomer, Refusal};
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 
-/// Who may have the feeds.
-#[derive(Debug)]
-pub(super) enum Access {
-    Everybody,
-    Holders(Holders),
+/// What becomes of a newcomer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    IsIn,
+    /// It has its response.
+    IsRefused,
+    /// It is to be asked who it is.
+    Waits,
 }
 
 /// Those who hold a token.
@@ -81,30 +85,36 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Answers a newcomer; returns whether it is in.
-    pub(super) fn let_in(&mut self, client: ClientId, newcomer: &Newcomer, now: Moment) -> bool {
+    /// Answers a newcomer, unless it is to be asked first who that is.
+    pub(super) fn let_in(
+        &mut self,
+        client: ClientId,
+        newcomer: &Newcomer,
+        now: Moment,
+    ) -> Admission {
         let is_private = self.is_private(client, newcomer.forwarded);
-        let holder = match &self.access {
-            Access::Everybody => None,
-            Access::Holders(holders) => Some(holders.holder(newcomer, is_private)),
+        let is_in = match &mut self.access {
+            Access::Everybody => Ok(true),
+            Access::Holders(holders) => holders.holder(newcomer, is_private).map(|holder| {
+                holders.note(client, holder);
+                true
+            }),
+            Access::Readers(_) => self.let_reader_in(client, newcomer, is_private, now),
         };
-        match holder {
-            None => {}
-            Some(Ok(holder)) => {
-                if let Access::Holders(holders) = &mut self.access {
-                    holders.note(client, holder);
-                }
+        match is_in {
+            Ok(true) => {
+                self.reply(client, |response| {
+                    http::write_upgrade(response, &newcomer.upgrade);
+                });
+                Admission::IsIn
             }
-            Some(Err(refusal)) => {
+            Ok(false) => Admission::Waits,
+            Err(refusal) => {
                 self.note_refused(client, refusal);
                 self.refuse(client, refusal, now);
-                return false;
+                Admission::IsRefused
             }
         }
-        self.reply(client, |response| {
-            http::write_upgrade(response, &newcomer.upgrade);
-        });
-        true
     }
 
     /// Whether nobody between a client and this server can read along: it came with TLS, from this
@@ -124,9 +134,12 @@ impl<S: Stream> Server<S> {
     /// Logs the first refusal, and then the tenth, the hundredth …: anybody can cause them.
     fn note_refused(&mut self, client: ClientId, refusal: Refusal) {
         debug!("client {} is refused: {refusal}", client.0);
-        if let Access::Holders(holders) = &mut self.access
-            && let Some(number) = holders.refused.note()
-        {
+        let refused = match &mut self.access {
+            Access::Everybody => return,
+            Access::Holders(holders) => &mut holders.refused,
+            Access::Readers(readers) => &mut readers.refused,
+        };
+        if let Some(number) = refused.note() {
             warn!("a client is refused, the number {number} of its kind: {refusal}");
         }
     }
@@ -134,8 +147,10 @@ impl<S: Stream> Server<S> {
     /// Gives back memory that was needed for more clients than there are now.
     pub(super) fn shrink_access(&mut self) {
         let places = self.connections.capacity();
-        if let Access::Holders(holders) = &mut self.access {
-            holders.shrink(places);
+        match &mut self.access {
+            Access::Everybody => {}
+            Access::Holders(holders) => holders.shrink(places),
+            Access::Readers(readers) => readers.shrink(places),
         }
     }
 }

@@ -51,7 +51,11 @@ impl<S: Stream> Server<S> {
         let connection = &self.connections[client.index()];
         match connection.phase {
             Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => return,
-            Phase::Proxied | Phase::Handshaking | Phase::Posting | Phase::Kept => {}
+            Phase::Proxied
+            | Phase::Handshaking
+            | Phase::Presenting
+            | Phase::Posting
+            | Phase::Kept => {}
             Phase::Open => {
                 self.open -= 1;
                 if let Some(feed) = connection.feed() {

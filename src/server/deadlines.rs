@@ -13,6 +13,9 @@ use crate::subscriptions::ClientId;
 /// How long a connection may linger or leave, in milliseconds, before it is broken off.
 pub(super) const LINGER: u32 = 2_000;
 
+/// How long Bugzilla may take to say who somebody is, in milliseconds.
+pub(super) const PRESENT: u32 = 10_000;
+
 /// How long a source may take to deal with a post, in milliseconds.
 pub(super) const POST: u32 = 10_000;
 
@@ -30,6 +33,7 @@ enum Due {
     Retry { left: u32 },
     Ping,
     Timeout,
+    NotPresented,
     NotKept,
     End(CloseReason),
     BreakOff(CloseReason),
@@ -41,6 +45,7 @@ impl<S: Stream> Server<S> {
         self.continue_drain(now);
         self.continue_gap_reports(now);
         self.release(now);
+        self.tick_readers(now);
         if let Some(at) = self.sweep_at
             && at.since(now) == 0
         {
@@ -58,6 +63,7 @@ impl<S: Stream> Server<S> {
             .chain(until_close)
             .chain(self.until_gap_report(now))
             .chain(self.until_release(now))
+            .chain(self.until_readers(now))
             .min()
     }
 
@@ -126,6 +132,7 @@ impl<S: Stream> Server<S> {
             Phase::Proxied | Phase::Handshaking => {
                 left(limits.handshake).map_or(Due::Timeout, Due::In)
             }
+            Phase::Presenting => left(PRESENT).map_or(Due::NotPresented, Due::In),
             Phase::Posting => left(POST).map_or(Due::NotKept, Due::In),
             Phase::Kept => left(limits.handshake).map_or(Due::End(CloseReason::Idle), Due::In),
             Phase::Open if connection.is_pinged => left(limits.ping.saturating_add(limits.pong))
@@ -155,6 +162,7 @@ impl<S: Stream> Server<S> {
                 self.sweep_by(now.plus(self.limits.pong.min(self.limits.ping)));
             }
             Due::Timeout => self.refuse(client, Refusal::Timeout, now),
+            Due::NotPresented => self.refuse(client, Refusal::RightsUnknown, now),
             Due::NotKept => self.refuse(client, Refusal::NotKept, now),
             Due::End(reason) => self.end(client, reason, now),
             Due::BreakOff(reason) => self.break_off(client, reason),

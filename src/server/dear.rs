@@ -68,6 +68,10 @@ fn dear_in(phase: Phase) -> usize {
     match phase {
         Phase::Open => DEAR,
         Phase::Proxied | Phase::Handshaking | Phase::Kept => DEAR_NEWCOMER,
-        Phase::Posting | Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => usize::MAX,
+        Phase::Presenting
+        | Phase::Posting
+        | Phase::Lingering(_)
+        | Phase::Leaving(_)
+        | Phase::Ended(_) => usize::MAX,
     }
 }

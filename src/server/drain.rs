@@ -129,7 +129,10 @@ impl<S: Stream> Server<S> {
             let Some(connection) = self.connections.get(client.index()) else {
                 continue;
             };
-            let is_coming = matches!(connection.phase, Phase::Handshaking | Phase::Proxied);
+            let is_coming = matches!(
+                connection.phase,
+                Phase::Handshaking | Phase::Presenting | Phase::Proxied
+            );
             if is_coming && !is_over {
                 // Without an answer it would look like a refusal.
                 self.drain

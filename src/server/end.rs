@@ -2,7 +2,7 @@
 
 use log::debug;
 
-use super::{Server, deadlines};
+use super::{Access, Server, deadlines};
 use crate::connection::{CloseReason, Phase, Stream};
 use crate::frame;
 use crate::moment::Moment;
@@ -86,6 +86,9 @@ impl<S: Stream> Server<S> {
             }
             if let Some(feed) = connection.feed() {
                 self.hubs[usize::from(feed.0)].leave(client);
+                if let Access::Readers(readers) = &mut self.access {
+                    readers.leave(client);
+                }
             }
             self.posts.forget(client);
             if let Some(session) = connection.stream.session() {

@@ -1,9 +1,9 @@
 //! The end of a turn: each client that gets something is written to, once. What the kernel refuses
 //! is kept.
 
-use super::Server;
 use super::deadlines::RETRY;
 use super::secure::{self, Written};
+use super::{Access, Server};
 use crate::connection::{CloseReason, Phase, Stream, write_some};
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
@@ -34,6 +34,9 @@ impl<S: Stream> Server<S> {
         self.held_up = self.turn.last_place();
         if self.turn.outgoing_len() == 0 {
             self.turn.clear();
+            if let Access::Readers(readers) = &mut self.access {
+                readers.end_turn();
+            }
             self.held_up = None;
         }
         writes
@@ -52,7 +55,14 @@ impl<S: Stream> Server<S> {
     /// Writes what is held up for a client, before a reply to it: a reply must not overtake it.
     pub(super) fn flush_before_reply(&mut self, client: ClientId, now: Moment) {
         let place = self.connections[client.index()].listing.place();
-        if let Some(place) = place.filter(|&place| Some(place) <= self.held_up) {
+        if place.is_some_and(|place| Some(place) <= self.held_up) {
+            self.flush_client(client, now);
+        }
+    }
+
+    /// Writes what there is for a client, before something else that would overtake it.
+    pub(super) fn flush_client(&mut self, client: ClientId, now: Moment) {
+        if let Some(place) = self.connections[client.index()].listing.place() {
             let outgoing = self.turn.outgoing(place);
             self.early_writes +=
                 usize::from(self.flush_one(place, &outgoing, &mut Vec::new(), now));
@@ -146,11 +156,15 @@ impl<S: Stream> Server<S> {
         let client = outgoing.client;
         let feed = self.connections[client.index()].feed();
         let has_all = outgoing.has_all();
-        outgoing.pushes().filter(move |&push| {
-            let push = self.turn.push_at(push);
-            has_all
-                || (feed == Some(push.feed)
-                    && self.hubs[usize::from(push.feed.0)].is_subscribed(client, push.update.bug))
+        outgoing.pushes().filter(move |&at| {
+            let push = self.turn.push_at(at);
+            let is_wanted = || match &self.access {
+                Access::Readers(readers) => readers.is_delivered(client, at),
+                Access::Everybody | Access::Holders(_) => {
+                    self.hubs[usize::from(push.feed.0)].is_subscribed(client, push.update.bug)
+                }
+            };
+            has_all || (feed == Some(push.feed) && is_wanted())
         })
     }
 
@@ -200,7 +214,11 @@ impl<S: Stream> Server<S> {
                     self.break_off(client, reason);
                 }
             }
-            Phase::Proxied | Phase::Handshaking | Phase::Posting | Phase::Kept => {}
+            Phase::Proxied
+            | Phase::Handshaking
+            | Phase::Presenting
+            | Phase::Posting
+            | Phase::Kept => {}
             Phase::Open | Phase::Ended(_) => {}
         }
     }

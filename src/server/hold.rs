@@ -7,8 +7,6 @@ use tungstenite::Bytes;
 
 use super::Server;
 use crate::connection::{Phase, Stream};
-use crate::frame;
-use crate::hub::Asked;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 
@@ -65,15 +63,22 @@ impl<S: Stream> Server<S> {
                         && connection.phase == Phase::Open
                 }) {
                     self.answer_at_once(client, now);
-                    // What came behind the message has its turn.
-                    let unfinished = &mut self.connections[client.index()].unfinished;
-                    unfinished.leave_input(true);
-                    self.left.push(client);
+                    self.go_on_behind_held(client);
                 }
             }
             if self.holds[feed].waiting.is_empty() {
                 self.holds[feed].waiting = VecDeque::new();
             }
+        }
+    }
+
+    /// What came behind a message that was held has its turn, if the message does not wait for
+    /// something else.
+    pub(super) fn go_on_behind_held(&mut self, client: ClientId) {
+        let unfinished = &mut self.connections[client.index()].unfinished;
+        if unfinished.held_until().is_none() {
+            unfinished.leave_input(true);
+            self.left.push(client);
         }
     }
 
@@ -99,22 +104,10 @@ impl<S: Stream> Server<S> {
     /// Answers a client's message that is held, if one is.
     pub(super) fn answer_at_once(&mut self, client: ClientId, now: Moment) {
         let connection = &mut self.connections[client.index()];
-        let Some((message, feed)) = connection.unfinished.take_held().zip(connection.feed()) else {
+        let Some(message) = connection.unfinished.take_held() else {
             return;
         };
         self.flush_before_reply(client, now);
-        let asked = Asked {
-            at: self.unix_time,
-            may_wait: false,
-            clients: self.connections.len(),
-        };
-        let hub = &mut self.hubs[usize::from(feed.0)];
-        let listing = &mut self.connections[client.index()].listing;
-        self.turn.reply(client, listing, |output| {
-            let is_answered = hub.handle(client, &message, asked, |text| {
-                frame::write_text(output, text);
-            });
-            debug_assert!(is_answered);
-        });
+        self.answer_message(client, message, false, now);
     }
 }

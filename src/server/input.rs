@@ -3,12 +3,16 @@
 
 use std::io;
 
+use tungstenite::Bytes;
+
+use super::access::Admission;
 use super::end::Ending;
-use super::{Server, deadlines, secure};
-use crate::connection::{CloseReason, Phase, Stream};
+use super::readers::View;
+use super::{Access, Server, deadlines, secure};
+use crate::connection::{CloseReason, Connection, Phase, Stream};
 use crate::frame::{self, Whole};
-use crate::http::{self, Outcome};
-use crate::hub::Asked;
+use crate::http::{self, Newcomer, Outcome};
+use crate::hub::{Asked, Sight};
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 use crate::update::FeedId;
@@ -186,7 +190,7 @@ impl<S: Stream> Server<S> {
             let step = match connection.phase {
                 Phase::Handshaking | Phase::Kept => self.shake_hands(client, rest, now),
                 Phase::Open => self.read_frame(client, rest, now),
-                Phase::Proxied | Phase::Posting => return used,
+                Phase::Proxied | Phase::Posting | Phase::Presenting => return used,
                 Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => return input.len(),
             };
             match step {
@@ -247,15 +251,36 @@ impl<S: Stream> Server<S> {
                 Step::Used(if keeps_connection { bytes } else { input.len() })
             }
             Outcome::Asked(newcomer) => {
-                if !self.let_in(client, &newcomer, now) {
-                    return Step::Used(input.len());
-                }
-                self.upgrade(client, newcomer.feed, now);
-                Step::Used(newcomer.head_bytes)
+                let admission = self.let_in(client, &newcomer, now);
+                self.take_admission(client, admission, &newcomer, input.len(), now)
             }
             Outcome::Upgraded { feed, head_bytes } => {
                 self.upgrade(client, feed, now);
                 Step::Used(head_bytes)
+            }
+        }
+    }
+
+    /// Goes on with a newcomer; the request of one who waits is read again when it is known who it is.
+    fn take_admission(
+        &mut self,
+        client: ClientId,
+        admission: Admission,
+        newcomer: &Newcomer,
+        input_bytes: usize,
+        now: Moment,
+    ) -> Step {
+        match admission {
+            Admission::IsIn => {
+                self.upgrade(client, newcomer.feed, now);
+                Step::Used(newcomer.head_bytes)
+            }
+            Admission::IsRefused => Step::Used(input_bytes),
+            Admission::Waits => {
+                let connection = &mut self.connections[client.index()];
+                connection.phase = Phase::Presenting;
+                self.sweep_by(now.plus(deadlines::PRESENT));
+                Step::Used(0)
             }
         }
     }
@@ -332,36 +357,61 @@ impl<S: Stream> Server<S> {
             return Ok(unfinished.has_unsent());
         }
         self.flush_before_reply(client, now);
+        let connection = &mut self.connections[client.index()];
+        let (unfinished, listing) = (&mut connection.unfinished, &mut connection.listing);
+        let message = self.turn.reply(client, listing, |output| {
+            unfinished.receive(whole, input, bytes_max, output)
+        })?;
+        if let Some(message) = message {
+            self.answer_message(client, message, true, now);
+        }
+        let Connection {
+            unfinished,
+            listing,
+            ..
+        } = &self.connections[client.index()];
+        Ok(self.turn.replies_bytes(listing) > REPLIES_BYTES_MAX || unfinished.has_unsent())
+    }
+
+    /// Answers a message, or holds it until the answer is better; the end of a doubt is only waited
+    /// for if the client still `may_wait`.
+    pub(super) fn answer_message(
+        &mut self,
+        client: ClientId,
+        message: Bytes,
+        may_wait: bool,
+        now: Moment,
+    ) {
         let clients = self.connections.len();
         let connection = &mut self.connections[client.index()];
-        let feed = connection.feed().map(|feed| usize::from(feed.0));
-        let may_wait = feed
-            .is_some_and(|feed| self.hubs[feed].is_in_doubt() && self.holds[feed].may_wait(now));
+        let Some(feed) = connection.feed().map(|feed| usize::from(feed.0)) else {
+            return;
+        };
+        let hub = &mut self.hubs[feed];
         let asked = Asked {
             at: self.unix_time,
-            may_wait,
+            may_wait: may_wait && hub.is_in_doubt() && self.holds[feed].may_wait(now),
             clients,
         };
-        let hub = feed.and_then(|feed| self.hubs.get_mut(feed));
-        let (unfinished, listing) = (&mut connection.unfinished, &mut connection.listing);
-        let mut held = None;
-        self.turn
-            .reply(client, listing, |output| -> Result<(), CloseReason> {
-                let message = unfinished.receive(whole, input, bytes_max, output)?;
-                if let (Some(message), Some(hub)) = (message, hub)
-                    && !hub.handle(client, &message, asked, |text| {
-                        frame::write_text(output, text);
-                    })
-                {
-                    held = Some(message);
-                }
-                Ok(())
-            })?;
-        let has_enough =
-            self.turn.replies_bytes(listing) > REPLIES_BYTES_MAX || unfinished.has_unsent();
-        if let Some(message) = held {
-            self.hold(client, message, now);
+        let view = match &self.access {
+            Access::Readers(readers) if readers.is_withheld(client) => {
+                return self.hold_for_updates(client, message, now);
+            }
+            Access::Readers(readers) => Some(readers.view(client, now)),
+            Access::Everybody | Access::Holders(_) => None,
+        };
+        let sight = view.as_ref().map(|view| view as &dyn Sight);
+        let is_answered = self.turn.reply(client, &mut connection.listing, |output| {
+            hub.handle_seeing(client, &message, asked, sight, |text| {
+                frame::write_text(output, text);
+            })
+        });
+        if is_answered {
+            return;
         }
-        Ok(has_enough)
+        match view.map(View::unknown).unwrap_or_default() {
+            unknown if unknown.is_empty() => self.hold(client, message, now),
+            unknown => self.hold_for_answers(client, message, &unknown, now),
+        }
     }
 }

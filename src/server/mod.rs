@@ -16,6 +16,7 @@ mod flush;
 mod hold;
 mod input;
 mod posts;
+mod readers;
 mod room;
 mod secure;
 mod seldom;
@@ -87,11 +88,21 @@ pub(crate) struct Terms {
     pub head_bytes_max: usize,
 }
 
+/// Who may have the feeds.
+#[derive(Debug)]
+enum Access {
+    Everybody,
+    /// Those who hold a token.
+    Holders(access::Holders),
+    /// Those whom Bugzilla shows a bug.
+    Readers(Box<readers::Readers>),
+}
+
 /// All clients, and what the current turn does with them.
 #[derive(Debug)]
 pub struct Server<S> {
     limits: Limits,
-    access: access::Access,
+    access: Access,
     /// How many connections the memory allows; see [`Server::allow`].
     connections_allowed: usize,
     site: Site,
@@ -143,7 +154,7 @@ impl<S: Stream> Server<S> {
         debug_assert_eq!(site.feeds.len(), hubs.len());
         Self {
             limits,
-            access: access::Access::Everybody,
+            access: Access::Everybody,
             connections_allowed: usize::MAX,
             site,
             gap_reports: hubs.iter().map(|_| drain::GapReport::default()).collect(),
@@ -290,6 +301,9 @@ impl<S: Stream> Server<S> {
         counts.updates += 1;
         counts.last_update = Some(self.unix_time);
         counts.lag = self.unix_time + hub.database_ahead() - update.when.unix_seconds();
+        if let Access::Readers(_) = self.access {
+            return self.publish_to_readers(feed, &update, credible_until);
+        }
         let mut push = None;
         let mut deliveries = 0;
         let (turn, report) = (&mut self.turn, &mut self.gap_reports[usize::from(feed.0)]);

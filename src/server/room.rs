@@ -87,7 +87,7 @@ impl<S: Stream> Server<S> {
             | Phase::Kept
             | Phase::Lingering(_)
             | Phase::Leaving(_) => true,
-            Phase::Posting | Phase::Open | Phase::Ended(_) => false,
+            Phase::Presenting | Phase::Posting | Phase::Open | Phase::Ended(_) => false,
         };
         self.beyond.passing.iter().copied().filter(may_go)
     }

@@ -209,7 +209,8 @@ fn who_has_lost_a_token_is_closed_when_the_file_is_read_anew_and_nobody_else_is(
     // A file with a mistake changes nothing.
     fs::write(folder.path().join("bugzfeed.tokens"), "bob\n").unwrap();
     server.program().signal(Signal::HUP);
-    server.program().wait_for_line("tokens stay what they were");
+    let says = "the settings stay what they were: cannot use bugzfeed.tokens";
+    server.program().wait_for_line(says);
     open(&server, &bob);
 }
 

@@ -28,7 +28,6 @@ use crate::hub::Hub;
 use crate::logging::Log;
 use crate::machine;
 use crate::memory::Budget;
-use crate::moment::Moment;
 use crate::page;
 use crate::reactor::{Listener, Reactor};
 use crate::server::{AddressRules, Limits, Server};
@@ -94,7 +93,6 @@ fn serve(
         .collect::<Result<Vec<_>, _>>()?;
     let sockets = Sockets::of(&inherited);
     let tls = options.tls(sockets)?;
-    let tokens = options.tokens()?;
     let _pid_file = options.claim_pid_file()?;
     let (listeners, _claim, remembered) = options.open(&feeds, inherited)?;
     let addresses = sockets::addresses(&listeners)?;
@@ -108,9 +106,7 @@ fn serve(
     if let Some(rules) = options.address_rules()? {
         server.know_addresses(rules);
     }
-    if let Some(tokens) = &tokens {
-        server.require_tokens(tokens.tokens(), Moment(0));
-    }
+    let guard = options.guard(&mut server)?;
     let (mut reactor, inbox) = Reactor::new(
         listeners,
         server,
@@ -130,10 +126,10 @@ fn serve(
     if let Some(certificates) = &certificates {
         reactor.show_certificates(Arc::clone(certificates));
     }
-    let tokens = tokens.map(|tokens| tokens.keep(inbox.clone(), &mut threads));
     let others = Others {
         certificates,
-        tokens: tokens.transpose()?,
+        tokens: guard.start(&mut reactor, inbox.clone(), &mut threads)?,
+        decider: options.decider(),
     };
     let reloader = Arc::new(Reloader::new(program, sockets, others, inbox.clone())?);
     reactor.reload_by(move || reloader.begin());
@@ -440,7 +436,7 @@ impl Options {
             pages: self.pages(),
             webhooks,
             origins: self.origin.clone(),
-            credentials: self.credentials(),
+            credentials: self.credentials()?,
             head_bytes_max: self.head_size,
         })
     }

@@ -8,6 +8,11 @@ use std::str::FromStr;
 pub(super) enum Mode {
     /// Those who hold a token of this file.
     Tokens(PathBuf),
+    /// Bugzilla decides who sees which bug.
+    Bugzilla {
+        /// Whether nobody comes in whom Bugzilla does not know.
+        needs_login: bool,
+    },
 }
 
 impl FromStr for Mode {
@@ -16,7 +21,9 @@ impl FromStr for Mode {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some(("tokens", file)) if !file.is_empty() => Ok(Self::Tokens(file.into())),
-            _ => Err("accepted is tokens:FILE, a file that bugzfeed token add makes".to_owned()),
+            None if text == "bugzilla" => Ok(Self::Bugzilla { needs_login: false }),
+            None if text == "bugzilla,login" => Ok(Self::Bugzilla { needs_login: true }),
+            _ => Err("accepted are tokens:FILE, with a file that bugzfeed token add makes, bugzilla and bugzilla,login".to_owned()),
         }
     }
 }
@@ -31,7 +38,18 @@ mod tests {
             "tokens:/a:b".parse(),
             Ok(Mode::Tokens(PathBuf::from("/a:b")))
         );
-        for wrong in ["", "tokens", "tokens:", "token:x", "x"] {
+        for (text, needs_login) in [("bugzilla", false), ("bugzilla,login", true)] {
+            assert_eq!(text.parse(), Ok(Mode::Bugzilla { needs_login }));
+        }
+        for wrong in [
+            "",
+            "tokens",
+            "tokens:",
+            "token:x",
+            "x",
+            "bugzilla:",
+            "bugzilla,x",
+        ] {
             let why = wrong.parse::<Mode>().unwrap_err();
             assert!(why.contains("tokens:FILE"), "{why}");
         }

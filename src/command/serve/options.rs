@@ -108,7 +108,7 @@ pub struct Options {
         value_parser = number(0..=10_000_000)
     )]
     pub(super) history_size: usize,
-    /// Bugzilla that the page links bugs to
+    /// Bugzilla that the page links bugs to, and that --access bugzilla asks
     #[arg(
         long,
         env = "BUGZFEED_BUGZILLA", group = RELOADED,
@@ -128,9 +128,23 @@ pub struct Options {
     )]
     pub(super) origin: Vec<Origin>,
     /// Who may have the feeds, where not everybody may: tokens:FILE for those who hold a token of that
-    /// file, which bugzfeed token keeps. A token is taken by https or on this machine only
+    /// file, which bugzfeed token keeps; bugzilla for what --bugzilla shows to each, by the cookies of a
+    /// login to it or an API key, or bugzilla,login for those alone. Tokens and keys are taken by https
+    /// or on this machine only
     #[arg(long, env = "BUGZFEED_ACCESS", value_name = "MODE")]
     pub(super) access: Option<Mode>,
+    /// SQLite file that keeps for an hour what Bugzilla says with --access bugzilla, or none; its key is
+    /// in FILE.key
+    #[arg(
+        long,
+        env = "BUGZFEED_ACCESS_FILE",
+        value_name = "FILE",
+        default_value = "bugzfeed.access"
+    )]
+    pub(super) access_file: PathBuf,
+    /// Time from one request to Bugzilla to the next, at least, with --access bugzilla
+    #[arg(long, env = "BUGZFEED_ACCESS_INTERVAL", value_name = "DURATION", default_value = "1s", value_parser = milliseconds(1))]
+    pub(super) access_interval: u32,
     /// Take a token in the address, too, as ?access_token=TOKEN: it is in the history of browsers then,
     /// and in the logs of proxies
     #[arg(long, env = "BUGZFEED_ACCESS_IN_ADDRESS")]

@@ -11,6 +11,7 @@ use clap::{ArgMatches, Command, FromArgMatches};
 use log::{error, info};
 
 use super::Options;
+use super::access::Ask;
 use super::sockets::Sockets;
 use crate::certificate::Certificates;
 use crate::failure::Failure;
@@ -21,6 +22,10 @@ use crate::work::unix_now;
 
 /// Those that are of use only with the certificates that the server has read at its start.
 const TLS_FLAGS: [&str; 2] = ["--tls-cert", "--tls-key"];
+
+/// Those that stay what they are while a Bugzilla decides who sees what: readers show it their
+/// credentials, and it is asked bug by bug.
+const DECIDER_FLAGS: [&str; 2] = ["--bugzilla", "--firehose"];
 
 /// What reads the settings anew.
 pub(super) struct Reloader {
@@ -38,7 +43,9 @@ pub(super) struct Others {
     /// Those that clients are shown.
     pub certificates: Option<Arc<Certificates>>,
     /// Asks for the file of tokens to be read anew.
-    pub tokens: Option<Box<dyn Fn() + Send + Sync>>,
+    pub tokens: Option<Ask>,
+    /// The Bugzilla that decides who sees what: it does so until the server ends.
+    pub decider: Option<String>,
 }
 
 struct Known {
@@ -94,9 +101,12 @@ impl Reloader {
 
     fn read(&self) -> Result<Option<Box<Reloaded>>, Failure> {
         let matches = settings::parse_again(self.program.clone(), &self.arguments)?;
-        let options = Options::from_arg_matches(&matches)
+        let mut options = Options::from_arg_matches(&matches)
             .map_err(|error| Failure::Usage(error.to_string()))?;
         let (certificates, connections_max) = options.check(self.sockets)?;
+        if let Some(decider) = &self.others.decider {
+            options.keep_to(decider);
+        }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (changed, waiting) = self.compare(&known, &matches);
         let reloaded = Reloaded {
@@ -127,7 +137,11 @@ impl Reloader {
             return Default::default();
         };
         let has_tls = self.others.certificates.is_some();
-        let takes_effect = |flag: &String| has_tls || !TLS_FLAGS.contains(&flag.as_str());
+        let has_decider = self.others.decider.is_some();
+        let takes_effect = |flag: &String| {
+            (has_tls || !TLS_FLAGS.contains(&flag.as_str()))
+                && !(has_decider && DECIDER_FLAGS.contains(&flag.as_str()))
+        };
         let (mut changed, _) = settings::changed(command, &known.last, now);
         changed.retain(takes_effect);
         let (since_start, mut waiting) = settings::changed(command, &known.at_start, now);

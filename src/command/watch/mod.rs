@@ -260,6 +260,13 @@ impl<'a> Watch<'a> {
                     self.connector.url(),
                     if count == 1 { "" } else { "s" }
                 ));
+                if !reply.denied.is_empty() {
+                    let denied = reply.denied.iter().map(u32::to_string);
+                    warn(&format!(
+                        "Bugzilla does not show us these bugs, or they are not there: {}",
+                        denied.collect::<Vec<_>>().join(", ")
+                    ));
+                }
                 if let (Some(false), Some(since)) = (reply.complete, self.resume.since()) {
                     warn(&format!(
                         "the server does not remember all that changed since {since}: ask Bugzilla once what became of these bugs"

@@ -1,0 +1,136 @@
+//! A stand-in that answers as a stock Bugzilla 5.2 did: to whom it shows which bugs, by the cookies of a
+//! login and by an API key.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::{Value, json};
+
+/// What alice shows. Bob's begin with bob.
+pub const ALICE_COOKIES: &str = "Bugzilla_login=2; Bugzilla_logincookie=alice2cookie";
+pub const ALICE_KEY: &str = "alice00000000000000000000000000000000000";
+pub const BOB_KEY: &str = "bob0000000000000000000000000000000000000";
+
+/// A running stand-in; each sixth bug is one that alice sees and bob does not.
+pub struct Stock {
+    pub url: String,
+    /// All that it was asked.
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Stock {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (own, seen) = (url.clone(), Arc::clone(&asked));
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                // A client that hangs up is none of its business.
+                let _ = serve(stream, &own, &seen);
+            }
+        });
+        Self { url, asked }
+    }
+
+    /// All that it was asked since the last call: request lines, cookies, bodies.
+    pub fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+fn serve(mut stream: TcpStream, url: &str, asked: &Mutex<Vec<String>>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let (mut path, mut cookies, mut length) = (String::new(), String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let (name, value) = line.split_once(':').unwrap_or((&line, ""));
+        match name.to_ascii_lowercase().as_str() {
+            _ if path.is_empty() => line.split(' ').nth(1).unwrap_or("").clone_into(&mut path),
+            "cookie" => value.trim().clone_into(&mut cookies),
+            "content-length" => length = value.trim().parse().unwrap(),
+            _ => {}
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let body = String::from_utf8(body).unwrap();
+    asked
+        .lock()
+        .unwrap()
+        .push(format!("{path} [{cookies}] {body}"));
+    let (kind, answer) = match path.as_str() {
+        "/show_bug.cgi" => ("application/xml", show_bug(url, &cookies, &body)),
+        "/jsonrpc.cgi" => ("application/json", search(&body)),
+        _ => ("text/html", String::new()),
+    };
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: {kind}; charset=UTF-8\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{answer}",
+        answer.len()
+    )
+}
+
+fn is_there(bug: u64) -> bool {
+    (1..=30).contains(&bug) || (424_200..424_230).contains(&bug)
+}
+
+fn is_seen(bug: u64, is_alice: bool) -> bool {
+    is_there(bug) && (is_alice || !bug.is_multiple_of(6))
+}
+
+fn show_bug(url: &str, cookies: &str, form: &str) -> String {
+    let is_alice = cookies == ALICE_COOKIES;
+    let exporter = match is_alice {
+        true => "          exporter=\"alice@example.org\"\n",
+        false => "",
+    };
+    let ids = form.split('&').filter_map(|pair| pair.strip_prefix("id="));
+    let bugs = ids.map(|id| match id.parse().unwrap() {
+        bug if !is_there(bug) => refused("InvalidBugId", id),
+        bug if is_seen(bug, is_alice) => {
+            format!("    <bug>\n          <bug_id>{id}</bug_id>\n\n      \n\n    </bug>\n")
+        }
+        _ => refused("NotPermitted", id),
+    });
+    let bugs: String = bugs.collect();
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\" ?>\n\
+         <!DOCTYPE bugzilla SYSTEM \"{url}page.cgi?id=bugzilla.dtd\">\n\n\
+         <bugzilla version=\"5.2+\"\n          urlbase=\"{url}\"\n          \n          \
+         maintainer=\"admin@example.org\"\n{exporter}>\n\n{bugs}\n</bugzilla>"
+    )
+}
+
+fn refused(error: &str, id: &str) -> String {
+    format!("    <bug error=\"{error}\">\n      <bug_id>{id}</bug_id>\n    </bug>\n")
+}
+
+fn search(body: &str) -> String {
+    let question: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(question["method"], "Bug.search");
+    let parameters = &question["params"][0];
+    let is_alice = match parameters["Bugzilla_api_key"].as_str() {
+        Some(ALICE_KEY) => true,
+        Some(BOB_KEY) => false,
+        _ => {
+            let message =
+                "The API key you specified is invalid. Please check that you typed it correctly.";
+            let error = json!({"message": message, "code": 306});
+            return json!({"error": error, "id": 1, "result": null}).to_string();
+        }
+    };
+    let ids = parameters["id"].as_array().unwrap();
+    let bugs: Vec<Value> = ids
+        .iter()
+        .filter(|id| is_seen(id.as_u64().unwrap(), is_alice))
+        .map(|id| json!({"id": id}))
+        .collect();
+    json!({"id": 1, "result": {"bugs": bugs}, "error": null}).to_string()
+}
