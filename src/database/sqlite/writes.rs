@@ -17,8 +17,11 @@ use rustix::io::Errno;
 
 use crate::work::Stop;
 
-/// The shortest pause between two looks, however much is written.
-const PAUSE_MIN: Duration = Duration::from_millis(2);
+/// The pause before the first look after the one that a write has caused.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// The pause between two looks while something is written all the time.
+const PAUSE_BUSY: Duration = Duration::from_millis(4);
 
 /// Many events are read at once; what they say does not matter.
 const EVENTS_BYTES: usize = 4 * 1024;
@@ -30,6 +33,8 @@ pub(super) struct Writes {
     bell: Arc<OwnedFd>,
     /// The pause before the next look, unless something is written before.
     pause: Duration,
+    /// The part of it that is kept whatever is written.
+    rest: Duration,
 }
 
 impl Writes {
@@ -52,6 +57,7 @@ impl Writes {
             inotify,
             bell: Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?),
             pause: PAUSE_MIN,
+            rest: PAUSE_MIN,
         })
     }
 
@@ -66,15 +72,18 @@ impl Writes {
             // A bell that is full has been rung.
             let _ = rustix::io::write(&bell, &1_u64.to_ne_bytes());
         });
-        if stop.wait(PAUSE_MIN.min(longest)) {
+        let pause = self.pause.min(longest);
+        let rest = self.rest.min(pause);
+        if stop.wait(rest) {
             return Ok(true);
         }
-        let pause = self.pause.min(longest);
-        self.pause = if self.is_written_within(pause)? {
-            PAUSE_MIN
+        if self.is_written_within(pause - rest)? {
+            self.pause = self.rest;
+            self.rest = (2 * self.rest).min(PAUSE_BUSY);
         } else {
-            (2 * pause).min(longest)
-        };
+            self.pause = (2 * pause).min(longest);
+            self.rest = PAUSE_MIN;
+        }
         Ok(stop.is_requested())
     }
 
@@ -179,12 +188,34 @@ mod tests {
         let file = folder.path().join("bugs.db");
         std::fs::write(&file, "").unwrap();
         let (mut writes, stop) = (Writes::watch(&file).unwrap(), Stop::default());
+        let mut pauses = |is_written: bool| {
+            let mut pauses = Vec::new();
+            for _ in 0..5 {
+                if is_written {
+                    std::fs::write(&file, "x").unwrap();
+                }
+                writes.wait(Duration::from_millis(6), &stop).unwrap();
+                pauses.push(writes.pause.as_millis());
+            }
+            pauses
+        };
+        assert_eq!(pauses(true), [1, 2, 4, 4, 4]);
+        assert_eq!(pauses(false), [6, 6, 6, 6, 6]);
+        assert_eq!(pauses(true), [1, 2, 4, 4, 4]);
+    }
+
+    #[test]
+    fn one_write_is_followed_by_looks_with_pauses_that_double() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bugs.db");
+        std::fs::write(&file, "").unwrap();
+        let (mut writes, stop) = (Writes::watch(&file).unwrap(), Stop::default());
         std::fs::write(&file, "x").unwrap();
         let mut pauses = Vec::new();
-        for _ in 0..5 {
+        for _ in 0..6 {
             writes.wait(Duration::from_millis(12), &stop).unwrap();
             pauses.push(writes.pause.as_millis());
         }
-        assert_eq!(pauses, [2, 4, 8, 12, 12]);
+        assert_eq!(pauses, [1, 2, 4, 8, 12, 12]);
     }
 }
