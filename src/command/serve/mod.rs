@@ -2,6 +2,7 @@
 
 mod access;
 mod examined;
+mod feeds;
 mod mode;
 mod options;
 mod reload;
@@ -25,18 +26,17 @@ use crate::failure::Failure;
 use crate::history::History;
 use crate::http::{Page, Site, Webhook};
 use crate::hub::Hub;
+use crate::inbox::Sender;
 use crate::logging::Log;
 use crate::machine;
 use crate::memory::Budget;
 use crate::page;
-use crate::reactor::{Listener, Reactor};
+use crate::reactor::{Listener, Reactor, Socket};
 use crate::server::{AddressRules, Limits, Server};
 use crate::settings;
-use crate::source::{
-    self, CatchUp, CatchUpAddress, Feed, HistoryFile, Kept, OpenError, Sink, Source,
-};
+use crate::source::{self, CatchUpAddress, HistoryFile, Kept, OpenError};
 use crate::update::FeedId;
-use crate::work::{FileLock, Stop, Threads};
+use crate::work::{FileLock, Threads};
 
 /// Files that are not clients' connections: listeners, the poll, the default feed, and connections
 /// that are accepted beyond the limit, 32 of them to be refused and 32 to post.
@@ -107,20 +107,7 @@ fn serve(
         server.know_addresses(rules);
     }
     let guard = options.guard(&mut server)?;
-    let (mut reactor, inbox) = Reactor::new(
-        listeners,
-        server,
-        Budget::new(options.memory_reserve),
-        options.drain,
-    )
-    .map_err(|error| Failure::Unavailable(format!("cannot set up the loop: {error}.")))?;
-    if let Some(listener) = admin {
-        reactor.answer_at(listener).map_err(|error| {
-            Failure::Unavailable(format!("cannot set up the admin listener: {error}."))
-        })?;
-    }
-    reactor.accept_at_most(options.accept_rate());
-    reactor.summarize_each(options.summary);
+    let (mut reactor, inbox) = options.reactor(listeners, admin, server)?;
     let mut threads = Threads::default();
     let certificates = tls.map(|tls| tls.keep(&mut threads)).transpose()?;
     if let Some(certificates) = &certificates {
@@ -133,25 +120,13 @@ fn serve(
     };
     let reloader = Arc::new(Reloader::new(program, sockets, others, inbox.clone())?);
     reactor.reload_by(move || reloader.begin());
-    let feeds_kept = feeds.iter().zip(kept).zip(catch_ups);
-    for (at, (((path, address), (file, kept)), catch_up)) in feeds_kept.enumerate() {
-        let feed = FeedId(at as u8);
-        reactor.name_feed(path, address.to_string());
-        let (source, posts) = address.open(options.wait);
+    for (at, ((feed, kept), catch_up)) in feeds.iter().zip(kept).zip(catch_ups).enumerate() {
+        let (id, (path, source)) = (FeedId(at as u8), feed);
+        reactor.name_feed(path, source.to_string());
+        let posts = options.start_feed(id, source, kept, catch_up, inbox.clone(), &mut threads)?;
         if let Some(posts) = posts {
-            reactor.hand_posts_to(feed, posts);
+            reactor.hand_posts_to(id, posts);
         }
-        let feed = Feed {
-            id: feed,
-            source: address.to_string(),
-            updates_max: options.history_size,
-            catch_up: catch_up.as_ref().map(|(address, _)| address.sees()),
-        };
-        let sink = Sink::new(feed, file, &kept, inbox.clone());
-        if let Some((address, is_optional)) = catch_up {
-            start_catch_up(&address, is_optional, &sink, &mut threads)?;
-        }
-        start(source, sink, &mut threads)?;
     }
     log.announce(&sockets::announcement(
         &addresses,
@@ -173,6 +148,26 @@ fn serve(
 }
 
 impl Options {
+    /// The loop with all that it listens at, and the way into it.
+    fn reactor(
+        &self,
+        listeners: Vec<Listener>,
+        admin: Option<Listener>,
+        server: Server<Socket>,
+    ) -> Result<(Reactor, Sender), Failure> {
+        let budget = Budget::new(self.memory_reserve);
+        let (mut reactor, inbox) = Reactor::new(listeners, server, budget, self.drain)
+            .map_err(|error| Failure::Unavailable(format!("cannot set up the loop: {error}.")))?;
+        if let Some(listener) = admin {
+            reactor.answer_at(listener).map_err(|error| {
+                Failure::Unavailable(format!("cannot set up the admin listener: {error}."))
+            })?;
+        }
+        reactor.accept_at_most(self.accept_rate());
+        reactor.summarize_each(self.summary);
+        Ok((reactor, inbox))
+    }
+
     /// The feeds with their sources, the default feed first.
     fn feeds(&self) -> Result<Vec<(String, source::Address)>, Failure> {
         let mut feeds = vec![("/".to_owned(), self.source.clone())];
@@ -440,30 +435,4 @@ impl Options {
             head_bytes_max: self.head_size,
         })
     }
-}
-
-/// Starts a source in a thread of its own.
-fn start(mut source: Box<dyn Source>, sink: Sink, threads: &mut Threads) -> Result<(), Failure> {
-    let stop = Stop::default();
-    let seen = stop.clone();
-    let run = move || source::supervise(&mut *source, sink, &seen);
-    threads.start("source", stop, run).map_err(|error| {
-        Failure::Unavailable(format!("cannot start a thread for a source: {error}."))
-    })
-}
-
-fn start_catch_up(
-    address: &CatchUpAddress,
-    is_optional: bool,
-    sink: &Sink,
-    threads: &mut Threads,
-) -> Result<(), Failure> {
-    let catch_up = CatchUp::new(address, is_optional, sink)
-        .map_err(|why| Failure::Configuration(format!("--catch-up {address}: {why}.")))?;
-    let stop = Stop::default();
-    let seen = stop.clone();
-    let run = move || catch_up.keep_up(&seen);
-    threads.start("catch-up", stop, run).map_err(|error| {
-        Failure::Unavailable(format!("cannot start a thread for the catch-up: {error}."))
-    })
 }
