@@ -44,11 +44,12 @@ impl Proxy {
             Kind::Caddy => format!("https://localhost:{port}"),
             Kind::Nginx | Kind::HAProxy | Kind::Apache => address.to_string(),
         };
-        let mut configuration = configuration.to_owned();
-        for (place, here) in places.iter().chain([&(listen, here)]) {
-            assert!(configuration.contains(place), "{place}: {configuration}");
-            configuration = configuration.replace(place, here);
-        }
+        let places: Vec<(&str, &str)> = places
+            .iter()
+            .map(|(place, here)| (*place, here.as_str()))
+            .chain([(listen, here.as_str())])
+            .collect();
+        let configuration = with_places(configuration, &places);
         let file = folder.join(format!("{kind:?}.conf"));
         fs::write(&file, kind.whole(&configuration, folder, address)).unwrap();
         let mut command = kind.command(folder, &file);
@@ -57,13 +58,17 @@ impl Proxy {
         let process = command
             .spawn()
             .unwrap_or_else(|_| panic!("{kind:?} is needed"));
-        let proxy = Self {
+        let mut proxy = Self {
             address,
             kind,
             folder: folder.to_owned(),
             process,
         };
-        wait_until("the proxy listens", || TcpStream::connect(address).ok());
+        wait_until("the proxy listens", || {
+            let ended = proxy.process.try_wait().unwrap();
+            assert_eq!(ended, None, "{configuration}");
+            TcpStream::connect(address).ok()
+        });
         proxy
     }
 
@@ -103,6 +108,26 @@ impl Drop for Proxy {
         let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
         let _ = self.process.wait();
     }
+}
+
+/// The text with each place replaced, in one pass: what has been put in, a port that holds the digits
+/// of another place say, is left alone.
+fn with_places(text: &str, places: &[(&str, &str)]) -> String {
+    for (place, _) in places {
+        assert!(text.contains(place), "{place}: {text}");
+    }
+    let mut whole = String::new();
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        if let Some((place, here)) = places.iter().find(|(place, _)| rest.starts_with(place)) {
+            whole.push_str(here);
+            rest = &rest[place.len()..];
+        } else {
+            whole.push(next);
+            rest = &rest[next.len_utf8()..];
+        }
+    }
+    whole
 }
 
 /// Where Caddy takes orders.
