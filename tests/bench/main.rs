@@ -75,6 +75,7 @@ fn each_scenario_verifies_what_a_real_server_delivers() {
             "slow -n 20 --updates 1000 --burst 100 --tls",
             "storm -n 50 --present 5 --tls",
             "soak -n 50 --bugs 3 --duration 2s --rate 50",
+            "scale -n 50 --servers 2 --updates 20 --rate 200",
         ] {
             scope.spawn(move || {
                 let said = verified(arguments);

@@ -21,6 +21,8 @@ pub(crate) enum Pattern {
     Own,
     /// Few bugs have many subscribers, many have few: the n-th has a share of 1/n
     Zipf,
+    /// Each its own bugs, and one more that all have
+    Both,
 }
 
 /// Which updates are published in one go.
@@ -28,6 +30,8 @@ pub(crate) enum Pattern {
 pub(crate) enum Demand {
     /// Of bugs that somebody wants, by the pattern.
     Wanted,
+    /// Of the first bug, which all want where the pattern has such a one.
+    Common,
     /// Of bugs that nobody wants.
     Unwanted,
 }
@@ -39,7 +43,7 @@ pub(crate) struct Plan {
     pub pattern: Pattern,
     /// How many clients there are, in all processes.
     pub clients: u32,
-    /// How many bugs each one subscribes to.
+    /// How many bugs each one subscribes to, the one included that all have.
     pub bugs_per_client: u32,
     /// How many bugs lie before the first of them.
     pub bugs_before: u32,
@@ -53,6 +57,7 @@ impl Plan {
         match self.pattern {
             Pattern::Shared => self.bugs_per_client,
             Pattern::Own | Pattern::Zipf => self.clients * self.bugs_per_client,
+            Pattern::Both => 1 + self.clients * (self.bugs_per_client - 1),
         }
     }
 
@@ -65,6 +70,12 @@ impl Plan {
             Pattern::Own => {
                 let first = before + client * count;
                 (first + 1..=first + count).collect()
+            }
+            Pattern::Both => {
+                let first = before + 1 + client * (count - 1);
+                std::iter::once(before + 1)
+                    .chain(first + 1..first + count)
+                    .collect()
             }
             Pattern::Zipf => {
                 let mut random = fastrand::Rng::with_seed(u64::from(client));
@@ -81,12 +92,10 @@ impl Plan {
     pub(crate) fn bug(&self, seq: u32, demand: Demand) -> u32 {
         let bugs = self.bugs();
         let bug = match (demand, self.pattern) {
-            // Steps of a prime: neighbours in time are no neighbours in memory, and all come in
-            // turn unless it divides their number.
-            (Demand::Wanted, Pattern::Own) if !bugs.is_multiple_of(7_919) => {
-                (u64::from(seq) * 7_919 % u64::from(bugs)) as u32 + 1
-            }
-            (Demand::Wanted, Pattern::Shared | Pattern::Own) => seq % bugs + 1,
+            (Demand::Wanted, Pattern::Own) => scattered(seq, bugs),
+            (Demand::Wanted, Pattern::Both) => 1 + scattered(seq, bugs - 1),
+            (Demand::Common, _) => 1,
+            (Demand::Wanted, Pattern::Shared) => seq % bugs + 1,
             (Demand::Wanted, Pattern::Zipf) => {
                 zipf(bugs, &mut fastrand::Rng::with_seed(!u64::from(seq)))
             }
@@ -104,6 +113,13 @@ impl Plan {
     pub(crate) fn seq(&self, when: i64) -> Option<u32> {
         u32::try_from(when - self.first_when).ok()
     }
+}
+
+/// The bug that comes after so many others, from 1 to `bugs`, in steps of a prime: neighbours in
+/// time are no neighbours in memory, and all come in turn, unless the prime divides their number.
+fn scattered(seq: u32, bugs: u32) -> u32 {
+    let step = if bugs.is_multiple_of(7_919) { 1 } else { 7_919 };
+    (u64::from(seq) * step % u64::from(bugs)) as u32 + 1
 }
 
 /// A bug from 1 to `bugs`, the n-th with a chance in proportion to about 1/n.
@@ -128,7 +144,7 @@ mod tests {
 
     #[test]
     fn each_client_has_its_bugs_ascending_and_each_once() {
-        for pattern in [Pattern::Shared, Pattern::Own, Pattern::Zipf] {
+        for pattern in [Pattern::Shared, Pattern::Own, Pattern::Zipf, Pattern::Both] {
             let plan = plan(pattern);
             for client in 0..1_000 {
                 let bugs = plan.bugs_of(client);
@@ -160,6 +176,20 @@ mod tests {
             .filter(|&seq| plan.bug(seq, Demand::Wanted) == 1)
             .count();
         assert!((50..150).contains(&changing_first), "{changing_first}");
+    }
+
+    #[test]
+    fn each_has_its_own_bugs_and_one_that_all_have() {
+        let plan = plan(Pattern::Both);
+        assert_eq!(plan.bugs_of(0), [1, 2, 3]);
+        assert_eq!(plan.bugs_of(999), [1, 2_000, 2_001]);
+        assert_eq!(plan.bugs(), 2_001);
+        assert_eq!(plan.bug(7, Demand::Common), 1);
+        let mut changed: Vec<u32> = (0..2_000)
+            .map(|seq| plan.bug(seq, Demand::Wanted))
+            .collect();
+        changed.sort_unstable();
+        assert!(changed.into_iter().eq(2..=2_001));
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Run<'_> {
             wait_until(segment.due(seq))?;
             let next = end.min(segment.first_after(seq, now()));
             self.send(seq..next, demand)?;
-            if demand == Demand::Wanted {
+            if demand != Demand::Unwanted {
                 self.late = self.late.max(now().saturating_sub(segment.due(next - 1)));
             }
             seq = next;

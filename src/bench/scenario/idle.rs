@@ -35,7 +35,8 @@ impl Scenario for Idle {
     }
 }
 
-fn add_memory(measures: &mut Measures, before: &Sample, full: &Sample, clients: u32) {
+/// Adds what a client takes, of the servers and of the kernel.
+pub(super) fn add_memory(measures: &mut Measures, before: &Sample, full: &Sample, clients: u32) {
     let mut add = |key: &str, name: &str, of: fn(&Sample) -> u64| {
         measures.add_memory(key, name, of(full), of(before), clients);
     };

@@ -5,6 +5,7 @@ mod churn;
 mod fanout;
 mod fill;
 mod idle;
+mod scale;
 mod slow;
 mod soak;
 mod sparse;
@@ -19,12 +20,14 @@ pub(crate) use self::churn::Churn;
 pub(crate) use self::fanout::Fanout;
 pub(crate) use self::fill::Fill;
 pub(crate) use self::idle::Idle;
+pub(crate) use self::scale::Scale;
 pub(crate) use self::slow::Slow;
 pub(crate) use self::soak::Soak;
 pub(crate) use self::sparse::Sparse;
 pub(crate) use self::storm::Storm;
 
 use super::interrupt::pause;
+use super::load::histogram::Histogram;
 use super::load::plan::{Pattern, Plan};
 use super::report::measure::Measures;
 use super::run::Run;
@@ -71,6 +74,19 @@ pub(crate) fn measure(scenario: &dyn Scenario, run: &mut Run<'_>) -> io::Result<
     Ok(measures)
 }
 
+/// Adds how late updates were.
+fn add_latency(measures: &mut Measures, key: &str, of: &str, latency: &Histogram) {
+    for (label, suffix, share) in [
+        ("median", "p50", 0.5),
+        ("p99", "p99", 0.99),
+        ("max", "max", 1.0),
+    ] {
+        let milliseconds = latency.milliseconds(share).unwrap_or_default();
+        let name = format!("latency {of}, {label}");
+        measures.add(&format!("{key}_{suffix}"), &name, "ms", milliseconds);
+    }
+}
+
 /// The scenarios by their names on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Name {
@@ -90,6 +106,8 @@ pub(crate) enum Name {
     Soak,
     /// Clients until the server says 503: those who are in must stay, and as many must fit again
     Fill,
+    /// As many clients as there may be, in many servers: memory, updates for one, an update for all
+    Scale,
 }
 
 impl Name {
@@ -99,6 +117,7 @@ impl Name {
             Self::Idle | Self::Sparse | Self::Churn | Self::Fill => Pattern::Own,
             Self::Fanout | Self::Storm | Self::Slow => Pattern::Shared,
             Self::Soak => Pattern::Zipf,
+            Self::Scale => Pattern::Both,
         }
     }
 
@@ -117,6 +136,6 @@ impl Name {
     pub(crate) fn has_floor(self, plan: &Plan) -> bool {
         let knows_bugs = plan.pattern == Pattern::Shared
             || (plan.pattern == Pattern::Own && plan.bugs_per_client == 1);
-        knows_bugs && !matches!(self, Self::Slow | Self::Soak | Self::Fill)
+        knows_bugs && !matches!(self, Self::Slow | Self::Soak | Self::Fill | Self::Scale)
     }
 }

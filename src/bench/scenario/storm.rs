@@ -3,9 +3,8 @@
 
 use std::io;
 
-use super::{LONG_REST, REST, Scenario, WARM_UP_CYCLES};
+use super::{LONG_REST, REST, Scenario, WARM_UP_CYCLES, add_latency};
 use crate::bench::interrupt::pause;
-use crate::bench::load::histogram::Histogram;
 use crate::bench::load::plan::Demand;
 use crate::bench::report::measure::Measures;
 use crate::bench::run::{Run, Schedule};
@@ -35,7 +34,9 @@ impl Scenario for Storm {
         let ((status, latency), cost) =
             run.measure(|run| run.beside_updates(|run| run.connect(false, self.in_flight)))?;
         measures.add_time("storm", "time until all are subscribed", status.took);
-        add_latency(measures, "beside", "beside the storm", latency);
+        if let Some(latency) = latency {
+            add_latency(measures, "beside", "beside the storm", &latency);
+        }
         measures.add_cpu("storm_cpu", "client", &cost, clients.into());
         run.publish(ROLL_CALL.0, Demand::Wanted, ROLL_CALL.1, "publishing")?;
         let ((), cost) = run.measure(|run| run.cut().and_then(|()| pause(REST)))?;
@@ -63,28 +64,10 @@ impl Storm {
         measures.add_time("resume", &name, status.took);
         let clients = u64::from(run.clients());
         measures.add_cpu("resume_cpu", "client that comes back", &cost, clients);
-        add_latency(
-            measures,
-            "beside_resume",
-            "beside those who come back",
-            latency,
-        );
+        if let Some(latency) = latency {
+            let of = "beside those who come back";
+            add_latency(measures, "beside_resume", of, &latency);
+        }
         run.cut()
-    }
-}
-
-/// Adds how late the updates were of those who were in.
-fn add_latency(measures: &mut Measures, key: &str, when: &str, latency: Option<Histogram>) {
-    let Some(latency) = latency else {
-        return;
-    };
-    for (label, suffix, share) in [
-        ("median", "p50", 0.5),
-        ("p99", "p99", 0.99),
-        ("max", "max", 1.0),
-    ] {
-        let milliseconds = latency.milliseconds(share).unwrap_or_default();
-        let name = format!("latency {when}, {label}");
-        measures.add(&format!("{key}_{suffix}"), &name, "ms", milliseconds);
     }
 }

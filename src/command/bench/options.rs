@@ -81,7 +81,7 @@ pub struct Options {
     /// Which bugs the clients subscribe to
     #[arg(long, value_name = "PATTERN")]
     pub(super) pattern: Option<Pattern>,
-    /// Bugs that each client subscribes to
+    /// Bugs that each client subscribes to; with the pattern both, of its own
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) bugs: u32,
     /// Updates to publish
@@ -91,8 +91,8 @@ pub struct Options {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) burst: Option<u32>,
     /// Bursts per second, due at their time however long those before take; 0 for each one as soon
-    /// as all have got the one before; by default 100 in the scenarios sparse and soak, 20 in slow,
-    /// and in fanout 50000 divided by the clients, from 0.2 to 10
+    /// as all have got the one before; by default 100 in the scenarios sparse and soak, 50 in
+    /// scale, 20 in slow, and in fanout 50000 divided by the clients, from 0.2 to 10
     #[arg(long, value_name = "NUMBER", value_parser = rate)]
     pub(super) rate: Option<f64>,
     /// Times that a client connects and leaves in all
@@ -183,6 +183,7 @@ impl ValueEnum for Task {
             Task::Measure(Name::Slow),
             Task::Measure(Name::Soak),
             Task::Measure(Name::Fill),
+            Task::Measure(Name::Scale),
             Task::Show,
             Task::Worker,
             Task::Floor,

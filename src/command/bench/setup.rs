@@ -10,7 +10,7 @@ use crate::bench::load::tls::Trust;
 use crate::bench::report::FLOOR;
 use crate::bench::run::{Load, Schedule};
 use crate::bench::scenario::{
-    Churn, Fanout, Fill, Idle, Name, Scenario, Slow, Soak, Sparse, Storm,
+    Churn, Fanout, Fill, Idle, Name, Scale, Scenario, Slow, Soak, Sparse, Storm,
 };
 use crate::bench::server::floor::Audience;
 use crate::bench::server::inlet::is_loopback;
@@ -75,7 +75,7 @@ impl Options {
         }
         if self.raw && !name.has_floor(plan) {
             return refuse(
-                "the floor that --raw measures knows one bug of each client, or the same bugs of all, and remembers nothing; accepted are --pattern own without --bugs, and --pattern shared, in all scenarios but slow, soak and fill",
+                "the floor that --raw measures knows one bug of each client, or the same bugs of all, and remembers nothing; accepted are --pattern own without --bugs, and --pattern shared, in all scenarios but slow, soak, fill and scale",
             );
         }
         if self.url.as_ref().is_some_and(|url| !url.is_encrypted())
@@ -90,7 +90,7 @@ impl Options {
                 "--tls-version says how TLS is spoken; --tls, or a URL with wss://, that it is",
             );
         }
-        let bugs = u64::from(plan.clients) * u64::from(self.bugs);
+        let bugs = u64::from(plan.clients) * u64::from(plan.bugs_per_client);
         if plan.pattern != Pattern::Shared && bugs > 1_000_000_000 {
             return refuse("so many clients with so many --bugs need more numbers than bugs have");
         }
@@ -167,11 +167,12 @@ impl Options {
         let processes = self
             .processes
             .unwrap_or(clients.div_ceil(machine::clients_max()));
+        let pattern = self.pattern.unwrap_or(name.pattern());
         Load {
             plan: Plan {
-                pattern: self.pattern.unwrap_or(name.pattern()),
+                pattern,
                 clients,
-                bugs_per_client: self.bugs,
+                bugs_per_client: self.bugs + u32::from(pattern == Pattern::Both),
                 bugs_before: 0,
                 first_when: 0,
             },
@@ -229,6 +230,7 @@ impl Options {
                 roaming: self.roaming,
             }),
             Name::Fill => Box::new(Fill { updates, schedule }),
+            Name::Scale => Box::new(Scale { updates, schedule }),
         }
     }
 
@@ -246,6 +248,7 @@ fn rate(name: Name, clients: u32) -> f64 {
         Name::Fanout => (50_000.0 / f64::from(clients)).clamp(0.2, 10.0),
         Name::Sparse | Name::Soak => 100.0,
         Name::Slow => 20.0,
+        Name::Scale => 50.0,
         Name::Idle | Name::Churn | Name::Storm | Name::Fill => 0.0,
     }
 }
@@ -254,6 +257,7 @@ fn rate(name: Name, clients: u32) -> f64 {
 fn updates(name: Name, pattern: Pattern, burst: u32) -> u32 {
     match (name, pattern) {
         (Name::Sparse, _) => 500,
+        (Name::Scale, _) => 1_000,
         (Name::Fill, Pattern::Shared) => 4 * burst,
         (Name::Slow | Name::Fill, _) => 200 * burst,
         _ => 20 * burst,
