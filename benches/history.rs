@@ -14,6 +14,7 @@ const ASKED: Asked = Asked {
     at: UPDATES,
     may_wait: false,
     clients: 1,
+    delay: None,
 };
 
 fn main() {

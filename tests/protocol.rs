@@ -17,7 +17,8 @@ use bugzfeed::work::unix_now;
 use serde_json::{Value, json};
 
 use support::client::{BINARY, Client, FIN, PING, PONG, frame};
-use support::server::Server;
+use support::contract::check_message;
+use support::server::{Server, wait_until};
 
 /// Where this server answers otherwise than the original did, and why. All else that was recorded
 /// must come as it was recorded, but for two keys: `version` is this package's, and `complete` is
@@ -112,6 +113,7 @@ impl Feed for Pure {
             at: unix_now(),
             may_wait: true,
             clients: 1,
+            delay: None,
         };
         let is_answered = self.hub.handle(CLIENT, message.as_bytes(), asked, |text| {
             messages.push_back(String::from_utf8(text.to_vec()).unwrap())
@@ -775,6 +777,75 @@ fn a_client_of_one_feed_hears_nothing_of_another() {
     );
 }
 
+/// Waits until a server says that it reads its source.
+fn wait_until_up(client: &mut Client) {
+    wait_until("the source is up", || {
+        let status = client.ask(r#"{"command":"status"}"#);
+        status.contains(r#""source":"up""#).then_some(())
+    });
+}
+
+#[test]
+fn a_status_says_where_the_feed_stands_and_how_long_its_last_update_took() {
+    let mut feed = Real::new(&[]);
+    let ask = |feed: &mut Real| -> Value {
+        serde_json::from_str(&feed.client.ask(r#"{"command":"status"}"#)).unwrap()
+    };
+    wait_until_up(&mut feed.client);
+    let expected = json!({"command": "status", "result": "ok", "source": "up",
+        "watermark": null, "delay": null, "clients": 2});
+    assert_eq!(ask(&mut feed), expected);
+    let when = When::from_unix_seconds(unix_now() - 100);
+    feed.change(5, &when.to_string());
+    let status = ask(&mut feed);
+    assert_eq!(status["watermark"], when.to_string());
+    let delay = status["delay"].as_i64().unwrap();
+    assert!((100..130).contains(&delay), "{status}");
+    // A clock that is ahead makes no time negative.
+    feed.change(5, &When::from_unix_seconds(unix_now() + 50).to_string());
+    assert_eq!(ask(&mut feed)["delay"], 0);
+}
+
+#[test]
+fn a_watermark_stands_in_the_reply_to_who_wants_it_and_is_a_since() {
+    check(
+        r#"
+        > {"command":"subscribe","bugs":[5],"watermark":true}
+        < {"command":"subscribe","result":"ok","bugs":[5],"watermark":null}
+        + 6 TOMORROWT00:00:00
+        > {"command":"subscribe","bugs":[],"watermark":true}
+        < {"command":"subscribe","result":"ok","bugs":[5],"watermark":"TOMORROWT00:00:00"}
+        > {"command":"subscribe","bugs":[],"watermark":1}
+        < {"command":"subscribe","result":"ok","bugs":[5]}
+        + 5 TOMORROWT00:00:00
+        < {"command":"update","bug":5,"when":"TOMORROWT00:00:00"}
+        > {"command":"subscribe","bugs":[5],"since":"TOMORROWT00:00:00"}
+        < {"command":"subscribe","result":"ok","bugs":[5],"complete":true}
+        < {"command":"update","bug":5,"when":"TOMORROWT00:00:00"}
+        "#,
+    );
+}
+
+#[test]
+fn only_who_asks_for_the_state_of_the_feed_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("bugzfeed.db");
+    let server = Server::start_in(folder.path(), &[]);
+    let mut clients = [server.connect(), server.connect()];
+    wait_until_up(&mut clients[1]);
+    let status = clients[0].ask(r#"{"command":"status","feed":true}"#);
+    assert!(status.ends_with(r#","feed":true}"#), "{status}");
+    rusqlite::Connection::open(&table)
+        .and_then(|table| table.execute("DROP TABLE push_notify", []))
+        .unwrap();
+    assert_eq!(clients[0].hear(), r#"{"command":"feed","state":"down"}"#);
+    let status = clients[1].ask(r#"{"command":"status"}"#);
+    assert!(
+        status.contains(r#""source":"down""#) && !status.contains("feed"),
+        "{status}"
+    );
+}
+
 /// A feed whose broker is out of reach is in doubt: whoever asks with `since` waits for a moment,
 /// in which pings are answered and further commands wait, too.
 #[test]
@@ -799,4 +870,50 @@ fn in_doubt_the_answer_to_since_waits_and_pings_do_not() {
         client.ask(r#"{"command":"subscribe","bugs":[8]}"#),
         r#"{"command":"subscribe","result":"ok","bugs":[7,8]}"#
     );
+}
+
+#[test]
+fn the_contract_for_machines_is_served_and_its_examples_are_what_it_allows() {
+    let server = Server::start(&[]);
+    let mut client = Client::connect(server.address);
+    client.send("GET /asyncapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let head = client.head();
+    assert!(
+        head.contains("\r\nContent-Type: application/json\r\n"),
+        "{head}"
+    );
+    assert!(
+        head.contains("\r\nAccess-Control-Allow-Origin: *\r\n"),
+        "{head}"
+    );
+    let document: Value = serde_json::from_slice(&client.rest()).unwrap();
+    assert_eq!(document["info"]["version"], VERSION);
+    let messages = document["components"]["messages"].as_object().unwrap();
+    assert_eq!(messages.len(), 12);
+    for (name, message) in messages {
+        let example = message["examples"][0]["payload"].to_string();
+        let is_sent = name.ends_with("Reply") || ["error", "update", "feed"].contains(&&**name);
+        let is_allowed = std::panic::catch_unwind(|| check_message(&example)).is_ok();
+        assert_eq!(is_allowed, is_sent, "{name}");
+    }
+}
+
+#[test]
+fn what_the_contract_does_not_know_is_found() {
+    for text in [
+        r#"{"command":"update","bug":0,"when":"2014-04-03T21:13:45"}"#,
+        r#"{"command":"update","bug":5,"when":"soon"}"#,
+        r#"{"command":"update","bug":5,"when":"2014-04-03T21:13:45","who":"x"}"#,
+        r#"{"command":"feed","state":"sideways"}"#,
+        r#"{"command":"status","result":"ok"}"#,
+        r#"{"command":"subscriptions","result":"ok","bugs":[5,5]}"#,
+        r#"{"command":"subscriptions","result":"ok","bugs":[5],"complete":true}"#,
+        r#"{"command":"subscribe","result":"ok","bugs":[5],"new":1}"#,
+        r#"{"command":"hello","result":"ok"}"#,
+    ] {
+        assert!(
+            std::panic::catch_unwind(|| check_message(text)).is_err(),
+            "{text}"
+        );
+    }
 }

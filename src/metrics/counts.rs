@@ -40,6 +40,13 @@ pub(crate) struct FeedCounts {
     pub gaps: u64,
 }
 
+impl FeedCounts {
+    /// How long after its change the latest update came, in seconds by the database's clock.
+    pub(crate) fn delay(&self) -> Option<i64> {
+        self.last_update.map(|_| self.lag)
+    }
+}
+
 /// A command of the protocol, or what is none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum CommandName {

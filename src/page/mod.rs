@@ -1,5 +1,5 @@
 //! The page that the server shows at `/`, and what others can load from here, too: the client in
-//! JavaScript, and the script for Bugzilla's own pages; and the page of the inspector. Built in, with
+//! JavaScript, the contract for machines, and the script for Bugzilla's own pages; and the page of the inspector. Built in, with
 //! nothing from elsewhere. Knows no server.
 
 use url::Url;
@@ -10,7 +10,10 @@ use crate::protocol::VERSION;
 /// The client that is published, too: the page is built on it.
 const JAVASCRIPT_CLIENT: &str = include_str!("../../docs/clients/js/bugzfeed.js");
 
-/// The page and its parts. Bugs on it are links to `bugzilla`, where that is a URL and not empty, and
+/// The protocol for machines: AsyncAPI 3.0.
+const CONTRACT: &str = include_str!("../../docs/asyncapi.json");
+
+/// The page and its parts, and the contract. Bugs on it are links to `bugzilla`, where that is a URL and not empty, and
 /// the page may ask it. It offers all bugs at once if the feeds do.
 pub(crate) fn pages(bugzilla: &str, offers_all: bool) -> Vec<Page> {
     let html = include_str!("index.html")
@@ -34,7 +37,13 @@ pub(crate) fn pages(bugzilla: &str, offers_all: bool) -> Vec<Page> {
         script("/bugzfeed.js", JAVASCRIPT_CLIENT).shared(VERSION),
         script("/bugzilla.js", include_str!("bugzilla.js")).shared(VERSION),
         script("/details.js", include_str!("details.js")).shared(VERSION),
+        Page::new("/asyncapi.json", "application/json", contract()).shared(VERSION),
     ]
+}
+
+/// The messages of clients and server, as a tool reads them.
+fn contract() -> String {
+    CONTRACT.replace("{{version}}", VERSION)
 }
 
 /// The page of the inspector and its parts, below a path such as `/TOKEN/`.
@@ -102,7 +111,9 @@ mod tests {
     #[test]
     fn the_whole_page_is_smaller_than_80_kilobytes() {
         let pages = pages("https://bugzilla.example.org/", true);
-        let parts = pages.iter().filter(|page| page.path != "/bugzilla.js");
+        let parts = pages
+            .iter()
+            .filter(|page| !["/bugzilla.js", "/asyncapi.json"].contains(&page.path.as_str()));
         let bytes: usize = parts.map(|page| page.body.len()).sum();
         assert!(bytes < 80_000, "{bytes}");
     }

@@ -13,7 +13,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use read::parse;
-pub(crate) use write::{add_watermark, write_error, write_status, write_version};
+pub(crate) use write::{FeedState, Status};
+pub(crate) use write::{add_watermark, write_error, write_feed, write_status, write_version};
 pub use write::{write_bugs, write_update};
 
 use crate::update::BugId;
@@ -43,7 +44,11 @@ pub enum Command {
     /// Name the server's version.
     Version,
     /// Say whether updates are read, and where the feed stands.
-    Status,
+    Status {
+        /// Whether to say from now on when updates are read, are not read, or were missed; `None`
+        /// leaves it as it is.
+        feed: Option<bool>,
+    },
 }
 
 /// The bugs that a command names.

@@ -39,6 +39,7 @@ struct Request<'a> {
     bugs: Option<&'a RawValue>,
     since: Option<&'a RawValue>,
     watermark: Option<&'a RawValue>,
+    feed: Option<&'a RawValue>,
 }
 
 impl<'a> Request<'a> {
@@ -82,7 +83,9 @@ impl<'a> Request<'a> {
             Ok("unsubscribe") => Ok(Command::Unsubscribe { bugs: bugs()? }),
             Ok("subscriptions") => Ok(Command::Subscriptions),
             Ok("version") => Ok(Command::Version),
-            Ok("status") => Ok(Command::Status),
+            Ok("status") => Ok(Command::Status {
+                feed: self.feed.and_then(|value| value.get().parse().ok()),
+            }),
             Ok(_) | Err(_) => Err(refuse(Error::InvalidCommand)),
         }
     }
@@ -107,6 +110,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Request<'a> {
                         Key::Bugs => request.bugs = value,
                         Key::Since => request.since = value,
                         Key::Watermark => request.watermark = value,
+                        Key::Feed => request.feed = value,
                         Key::Other => {}
                     }
                 }
@@ -122,6 +126,7 @@ enum Key {
     Bugs,
     Since,
     Watermark,
+    Feed,
     Other,
 }
 
@@ -141,6 +146,7 @@ impl<'de> Deserialize<'de> for Key {
                     b"bugs" => Key::Bugs,
                     b"since" => Key::Since,
                     b"watermark" => Key::Watermark,
+                    b"feed" => Key::Feed,
                     _ => Key::Other,
                 })
             }

@@ -29,7 +29,8 @@ fn understood_by(message: &str, offers_all: bool) -> String {
         Ok(Command::Unsubscribe { bugs }) => format!("unsubscribe {}", list(bugs)),
         Ok(Command::Subscriptions) => "subscriptions".to_owned(),
         Ok(Command::Version) => "version".to_owned(),
-        Ok(Command::Status) => "status".to_owned(),
+        Ok(Command::Status { feed: None }) => "status".to_owned(),
+        Ok(Command::Status { feed: Some(feed) }) => format!("status feed {feed}"),
         Err(error) => {
             let mut reply = Vec::new();
             write_error(&mut reply, &error);
@@ -46,6 +47,10 @@ fn error(command: &str, text: &str) -> String {
 fn each_command_is_read() {
     for (message, command) in [
         (r#"{"command":"version"}"#, "version"),
+        (r#"{"command":"status"}"#, "status"),
+        (r#"{"command":"status","feed":true}"#, "status feed true"),
+        (r#"{"feed":false,"command":"status"}"#, "status feed false"),
+        (r#"{"command":"status","feed":"true"}"#, "status"),
         (
             r#" { "command" : "subscriptions" , "bugs" : ["x"] } "#,
             "subscriptions",

@@ -38,21 +38,74 @@ pub(crate) fn add_watermark(reply: &mut Vec<u8>, watermark: Option<&When>) {
     write!(reply, r#","watermark":{}}}"#, time_or_null(watermark)).expect(VEC_WRITES);
 }
 
-/// Writes the reply to `status`: whether updates are read, where the feed stands, and how many
-/// clients the server has.
-pub(crate) fn write_status(
-    reply: &mut Vec<u8>,
-    is_up: bool,
-    watermark: Option<&When>,
-    clients: usize,
-) {
-    let source = if is_up { "up" } else { "down" };
-    let watermark = time_or_null(watermark);
+/// What the reply to `status` says.
+#[derive(Clone, Debug)]
+pub(crate) struct Status {
+    /// Whether updates are read.
+    pub is_up: bool,
+    /// Where the feed stands.
+    pub watermark: Option<When>,
+    /// How long after its change the latest update came, in seconds.
+    pub delay: Option<i64>,
+    /// How many clients the server has.
+    pub clients: usize,
+    /// Whether the client is told when the feed's state changes.
+    pub follows: bool,
+}
+
+/// Writes the reply to `status`.
+pub(crate) fn write_status(reply: &mut Vec<u8>, status: &Status) {
+    let source = FeedState::of_source(status.is_up).word();
+    let watermark = time_or_null(status.watermark.as_ref());
+    let delay = status
+        .delay
+        .map_or_else(|| "null".to_owned(), |delay| delay.to_string());
+    let follows = if status.follows {
+        r#","feed":true"#
+    } else {
+        ""
+    };
+    let clients = status.clients;
     write!(
         reply,
-        r#"{{"command":"status","result":"ok","source":"{source}","watermark":{watermark},"clients":{clients}}}"#
+        r#"{{"command":"status","result":"ok","source":"{source}","watermark":{watermark},"delay":{delay},"clients":{clients}{follows}}}"#
     )
     .expect(VEC_WRITES);
+}
+
+/// What happens to a feed besides its updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FeedState {
+    /// Updates are read.
+    Up,
+    /// They are not, or it is not sure that they are.
+    Down,
+    /// Some may have been missed before this.
+    Gap,
+}
+
+impl FeedState {
+    /// How a feed is whose source is read, or is not.
+    pub(crate) fn of_source(is_up: bool) -> Self {
+        match is_up {
+            true => FeedState::Up,
+            false => FeedState::Down,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            FeedState::Up => "up",
+            FeedState::Down => "down",
+            FeedState::Gap => "gap",
+        }
+    }
+}
+
+/// Writes what is told to those who asked for it by `status`.
+pub(crate) fn write_feed(text: &mut Vec<u8>, state: FeedState) {
+    let state = state.word();
+    write!(text, r#"{{"command":"feed","state":"{state}"}}"#).expect(VEC_WRITES);
 }
 
 fn time_or_null(when: Option<&When>) -> String {

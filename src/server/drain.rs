@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::Server;
 use crate::connection::{CloseReason, Phase, Stream};
 use crate::moment::Moment;
+use crate::protocol::FeedState;
 use crate::subscriptions::ClientId;
 use crate::update::FeedId;
 
@@ -46,8 +47,9 @@ pub(super) struct GapReport {
 }
 
 impl<S: Stream> Server<S> {
-    /// Reports that a feed may have missed updates while its clients were connected: closes those
-    /// who have subscriptions, so that they come back and ask.
+    /// Reports that a feed may have missed updates while its clients were connected: tells those who
+    /// have asked to be told, and closes the others who have subscriptions, so that they come back and
+    /// ask.
     pub fn gap(&mut self, feed: FeedId, now: Moment) {
         if let Some(report) = self.gap_reports.get_mut(usize::from(feed.0)) {
             report.is_due = true;
@@ -61,6 +63,7 @@ impl<S: Stream> Server<S> {
             let report = &self.gap_reports[feed];
             if report.is_due && report.until_next(now) == 0 {
                 let clients = self.subscribers_of(FeedId(feed as u8));
+                self.tell_followers(FeedId(feed as u8), FeedState::Gap);
                 let spread = GAP_SPREAD_MAX.min(clients.len() as u32);
                 self.gap_reports[feed] = GapReport {
                     last: Some(now),
@@ -96,6 +99,7 @@ impl<S: Stream> Server<S> {
         self.gap_reports.iter().filter_map(until).min()
     }
 
+    /// Those who are to ask what they have missed, and are not told so.
     fn subscribers_of(&self, feed: FeedId) -> Vec<ClientId> {
         let Some(hub) = self.hubs.get(usize::from(feed.0)) else {
             return Vec::new();
@@ -105,7 +109,7 @@ impl<S: Stream> Server<S> {
             .filter(|(_, connection)| connection.phase == Phase::Open)
             .filter(|(_, connection)| connection.feed() == Some(feed))
             .map(|(key, _)| ClientId(key as u32))
-            .filter(|&client| hub.has_subscriptions(client))
+            .filter(|&client| hub.has_subscriptions(client) && !hub.follows(client))
             .collect()
     }
 

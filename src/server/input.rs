@@ -392,6 +392,7 @@ impl<S: Stream> Server<S> {
             at: self.unix_time,
             may_wait: may_wait && hub.is_in_doubt() && self.holds[feed].may_wait(now),
             clients,
+            delay: self.feed_counts[feed].delay(),
         };
         let view = match &self.access {
             Access::Readers(readers) if readers.is_withheld(client) => {

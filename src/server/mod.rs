@@ -13,6 +13,7 @@ mod dear;
 mod drain;
 mod end;
 mod flush;
+mod followers;
 mod hold;
 mod input;
 mod posts;
@@ -29,7 +30,6 @@ use crate::http::{Origin, Page, Site};
 use crate::hub::Hub;
 use crate::metrics::{Counts, FeedCounts};
 use crate::moment::Moment;
-use crate::promise::Promise;
 use crate::secure::Sessions;
 use crate::subscriptions::ClientId;
 use crate::turn::{Place, Turn};
@@ -331,16 +331,6 @@ impl<S: Stream> Server<S> {
     pub(crate) fn remember(&mut self, feed: FeedId, updates: Vec<(i64, Update)>) {
         if let Some(hub) = self.hubs.get_mut(usize::from(feed.0)) {
             hub.remember(updates);
-        }
-    }
-
-    /// Sets what a feed can promise from now on.
-    pub fn promise(&mut self, feed: FeedId, promise: Promise) {
-        if let Some(hub) = self.hubs.get_mut(usize::from(feed.0)) {
-            if promise == Promise::InDoubt && !hub.is_in_doubt() {
-                self.holds[usize::from(feed.0)].begin_doubt();
-            }
-            hub.promise(promise);
         }
     }
 

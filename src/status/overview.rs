@@ -42,7 +42,7 @@ impl Snapshot<'_> {
             "error": error,
             "updates": feed.counts.updates,
             "last_update": feed.counts.last_update,
-            "lag": feed.counts.last_update.map(|_| feed.counts.lag),
+            "lag": feed.counts.delay(),
             "clients": feed.counts.clients,
             "subscriptions": feed.subscriptions,
             "bugs": feed.bugs,

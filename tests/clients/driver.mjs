@@ -6,7 +6,7 @@ import { Bugzfeed } from "../../docs/clients/js/bugzfeed.js";
 const [url, settings] = process.argv.slice(2);
 const tell = (line) => console.log(JSON.stringify(line));
 const feed = new Bugzfeed(url, JSON.parse(settings));
-feed.addEventListener("state", () => tell({ state: feed.state, pause: feed.retryAt && feed.retryAt - Date.now() }));
+feed.addEventListener("state", () => tell({ state: feed.state, source: feed.source, pause: feed.retryAt && feed.retryAt - Date.now() }));
 feed.addEventListener("incomplete", ({ bugs, since }) => tell({ incomplete: bugs, since }));
 feed.addEventListener("refused", ({ bugs, reason }) => tell({ refused: bugs, reason }));
 

@@ -55,7 +55,7 @@ async def main(url, settings):
     async with bugzfeed.Feed(
         url,
         on_incomplete=lambda incomplete: tell(incomplete=incomplete.bugs, since=incomplete.since),
-        on_state=lambda feed: tell(state=feed.state, pause=feed.pause and feed.pause * 1000),
+        on_state=lambda feed: tell(state=feed.state, source=feed.source, pause=feed.pause and feed.pause * 1000),
         **options,
     ) as feed:
         while line := await stdin.readline():

@@ -116,6 +116,13 @@ impl Driver {
         });
     }
 
+    /// Waits until the client says this of the server's source.
+    pub fn wait_for_source(&self, source: &str) {
+        self.wait_until(&format!("the source {source}"), |lines| {
+            lines.last().is_some_and(|line| line["source"] == source)
+        });
+    }
+
     /// How often it has told this kind of thing.
     pub fn count(&self, kind: &str) -> usize {
         count(&self.lines(), kind)

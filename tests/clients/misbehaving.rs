@@ -106,6 +106,35 @@ for_each_client! {
         assert!(!resume.contains("tomorrow"), "{resume}");
     }
 
+    fn a_gap_that_is_told_is_answered_by_asking_again(language: Language) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = Driver::start(language, listener.local_addr().unwrap());
+        client.tell(json!({"do": "subscribe", "bugs": [1]}));
+        let (stream, _) = listener.accept().unwrap();
+        let mut server = tungstenite::accept(stream).unwrap();
+        let mut hear = |reply: &str| {
+            let said = server.read().unwrap().into_text().unwrap();
+            server.send(tungstenite::Message::text(reply)).unwrap();
+            serde_json::from_str::<serde_json::Value>(&said).unwrap()
+        };
+        let place = "2026-11-20T15:50:32";
+        hear(&json!({"command": "subscribe", "result": "ok", "bugs": [1], "watermark": place}).to_string());
+        hear(r#"{"command":"version","result":"ok","version":"1"}"#);
+        client.wait_for("ready", 1);
+        let status = hear(r#"{"command":"status","result":"ok","source":"down","feed":true}"#);
+        assert_eq!(status["feed"], true);
+        client.wait_for_source("down");
+        server.send(tungstenite::Message::text(r#"{"command":"feed","state":"up"}"#)).unwrap();
+        client.wait_for_source("up");
+        server.send(tungstenite::Message::text(r#"{"command":"feed","state":"gap"}"#)).unwrap();
+        let again = server.read().unwrap().into_text().unwrap();
+        let again: serde_json::Value = serde_json::from_str(&again).unwrap();
+        assert_eq!(again, json!({"command": "subscribe", "bugs": [1], "since": place}));
+        let reply = r#"{"command":"subscribe","result":"ok","bugs":[1],"complete":false}"#;
+        server.send(tungstenite::Message::text(reply)).unwrap();
+        client.wait_for("incomplete", 1);
+    }
+
     fn a_time_far_ahead_is_handed_over_and_not_resumed_from(language: Language) {
         let place = Place::new();
         let mut client = Driver::start(language, place.proxy.address);

@@ -356,7 +356,7 @@ fn a_connection_that_is_silent_for_good_is_noticed() {
     // A server that answers keeps its client.
     page.value("window.sent = []; WebSocket.prototype.send = ((send) => function (text) { sent.push(text); send.call(this, text) })(WebSocket.prototype.send)");
     pass(&mut page, 31);
-    page.wait_for(r#"sent.includes('{"command":"status"}')"#);
+    page.wait_for(r#"sent.includes('{"command":"status","feed":true}')"#);
     pass(&mut page, 1);
     assert!(page.is_live());
 

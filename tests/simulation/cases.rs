@@ -380,6 +380,53 @@ fn who_is_to_be_closed_since_updates_were_missed_is_closed_before_it_gets_a_newe
 }
 
 #[test]
+fn who_has_asked_for_the_state_of_the_feed_is_told_and_stays_where_others_are_closed() {
+    let mut stage = Stage::new();
+    let (told, other) = (stage.open(), stage.open());
+    for client in [&told, &other] {
+        let subscribe = br#"{"command":"subscribe","bugs":1}"#;
+        stage.hear(client, &frame_of(0x81, subscribe));
+    }
+    let status = br#"{"command":"status","feed":true}"#;
+    stage.hear(&told, &frame_of(0x81, status));
+    assert!(told.takes().contains(r#""clients":2,"feed":true}"#));
+    other.takes();
+
+    for (promise, expected) in [
+        (Promise::InDoubt, r#"{"command":"feed","state":"down"}"#),
+        (Promise::InDoubt, ""),
+        (Promise::Nothing, r#"{"command":"feed","state":"up"}"#),
+        (Promise::After(0), ""),
+    ] {
+        stage.server.promise(FeedId(0), promise);
+        stage.turn();
+        let got = told.takes();
+        let is_right = got.ends_with(expected) && got.is_empty() == expected.is_empty();
+        assert!(is_right, "{promise:?}: {got}");
+    }
+    stage.server.gap(FeedId(1), stage.now);
+    stage.turn();
+    assert_eq!(told.takes(), "", "it is another feed's");
+    stage.server.gap(FeedId(0), stage.now);
+    stage.change(1..=1);
+    let got = told.takes();
+    let at = |text: &str| got.find(text).unwrap_or_else(|| panic!("{text}: {got}"));
+    assert!(at(r#""state":"gap""#) < at(r#""bug":1"#), "{got}");
+    stage.pass(100);
+    assert!(!told.is_closed());
+    assert!(other.takes().contains("updates may have been missed"));
+
+    stage.hear(
+        &told,
+        &frame_of(0x81, br#"{"command":"status","feed":false}"#),
+    );
+    assert!(told.takes().ends_with(r#""clients":2}"#));
+    stage.server.promise(FeedId(0), Promise::InDoubt);
+    stage.turn();
+    assert_eq!(told.takes(), "");
+}
+
+#[test]
 fn who_wants_all_bugs_is_closed_when_more_than_ten_thousand_wait_and_nobody_else_is() {
     let mut stage = Stage::with(|| Hub::new(History::new(10, 0), 20_000).with_firehose(true));
     let (of_all, of_many) = (stage.open(), stage.open());

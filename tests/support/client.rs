@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socket2::{Domain, Socket as Socket2, Type};
 
+use crate::support::contract::check_message;
 use crate::support::server::PATIENCE;
 
 pub const TEXT: u8 = 1;
@@ -263,11 +264,13 @@ impl Client {
         self.hear()
     }
 
-    /// The next message, which must be text in one frame.
+    /// The next message, which must be text in one frame, and as docs/asyncapi.json allows.
     pub fn hear(&mut self) -> String {
         let frame = self.frame();
         assert_eq!(frame.first, FIN | TEXT, "{frame:?}");
-        String::from_utf8(frame.payload).unwrap()
+        let text = String::from_utf8(frame.payload).unwrap();
+        check_message(&text);
+        text
     }
 
     /// The next frame.

@@ -21,6 +21,7 @@ pub fn is_long(what: &str) -> bool {
 
 pub mod chromium;
 pub mod client;
+pub mod contract;
 pub mod disk;
 pub mod docs;
 pub mod look;

@@ -227,9 +227,9 @@ export class Bugzfeed extends EventTarget {
     else if (this.#isOpen && this.#unanswered.length === 0 && now - this.#askedAt >= this.#settings.silenceMax) this.#ask();
   }
 
-  // An older server knows no such command, and says so: that is an answer, too.
+  // An older server knows no such command, and says so: that is an answer, too. Others tell from then on when that changes.
   #ask() {
-    if (this.#isOpen) this.#send({ command: "status" }, ({ source = null }) => this.#become(this.#state, source));
+    if (this.#isOpen) this.#send({ command: "status", feed: true }, ({ source = null }) => this.#become(this.#state, source));
   }
 
   #become(state, source = this.#source) {
@@ -311,10 +311,20 @@ export class Bugzfeed extends EventTarget {
     const message = parse(text);
     if (message?.command === "update") {
       this.#receiveUpdate(message);
+    } else if (message?.command === "feed") {
+      this.#receiveState(message.state);
     } else if (message?.result !== undefined) {
       this.#unanswered.shift()?.(message);
     }
     this.#answerDue = this.#unanswered.length > 0 ? this.#heardAt + this.#settings.answerMax : Infinity;
+  }
+
+  // After a gap the server knows best what to do, as after a loss of the connection.
+  #receiveState(state) {
+    if (state === "up" || state === "down") return this.#become(this.#state, state);
+    if (state !== "gap") return;
+    for (const want of this.#wants) want.isSent = false;
+    this.#flush();
   }
 
   #receiveUpdate({ bug, when }) {

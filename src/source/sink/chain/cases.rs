@@ -115,6 +115,7 @@ impl Stage {
             at: self.now,
             may_wait: false,
             clients: 1,
+            delay: None,
         };
         let mut texts = Vec::new();
         let hub = &mut self.servers[number].running.as_mut().unwrap().hub;

@@ -417,6 +417,7 @@ impl World {
             at: self.now + server.ahead,
             may_wait: self.now - asked_at < HOLD,
             clients: 1,
+            delay: None,
         };
         // A server that is behind does not know what its clients have seen elsewhere.
         let is_behind = Some(running.newest) < client.newest;

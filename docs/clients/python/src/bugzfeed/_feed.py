@@ -255,9 +255,9 @@ class Feed:
         self._outgoing.put_nowait(command)
 
     def _ask(self) -> None:
-        # An older server knows no such command, and says so: that is an answer, too.
+        # An older server knows no such command, and says so: that is an answer, too. Others tell from then on when that changes.
         if self._outgoing is not None:
-            self._send({"command": "status"}, lambda reply: self._become(self.state, reply.get("source")))
+            self._send({"command": "status", "feed": True}, lambda reply: self._become(self.state, reply.get("source")))
 
     def _flush_soon(self) -> None:
         # Many subscriptions in a row are one message.
@@ -319,9 +319,20 @@ class Feed:
             return
         if message.get("command") == "update":
             self._receive_update(Update(message["bug"], message["when"]))
+        elif message.get("command") == "feed":
+            self._receive_state(message.get("state"))
         elif "result" in message:
             if self._unanswered:
                 self._unanswered.popleft()(message)
+
+    def _receive_state(self, state: Optional[str]) -> None:
+        if state in ("up", "down"):
+            self._become(self.state, state)
+        elif state == "gap":
+            # The server knows best what to do, as after a loss of the connection.
+            for subscription in self._subscriptions:
+                subscription._is_sent = False
+            self._flush()
 
     def _receive_update(self, update: Update) -> None:
         self._resume_from(update.when)

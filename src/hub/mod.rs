@@ -1,7 +1,11 @@
 //! One feed: carries out its clients' commands and finds who gets an update. Owns the feed's
 //! subscriptions and history. Knows no socket, no frame, no clock.
 
-use std::collections::HashSet;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashSet};
 
 use crate::history::History;
 use crate::metrics::{CommandCounts, CommandName};
@@ -29,6 +33,8 @@ pub struct Asked {
     pub may_wait: bool,
     /// How many clients the server has.
     pub clients: usize,
+    /// How long after its change the feed's latest update came, in seconds by the database's clock.
+    pub delay: Option<i64>,
 }
 
 /// What one client may see, where not everybody may see all.
@@ -62,6 +68,8 @@ pub struct Hub {
     promise: Promise,
     /// How far the database's clock is ahead of this machine's, in seconds, if that is known.
     database_ahead: Option<i64>,
+    /// Those who are told of the feed's own state.
+    followers: BTreeSet<ClientId>,
     commands: CommandCounts,
 }
 
@@ -75,6 +83,7 @@ impl Hub {
             offers_all: false,
             promise: Promise::InDoubt,
             database_ahead: None,
+            followers: BTreeSet::new(),
             commands: CommandCounts::default(),
         }
     }
@@ -153,11 +162,10 @@ impl Hub {
                 self.commands.count(CommandName::Version, true);
                 protocol::write_version(&mut reply);
             }
-            Ok(Command::Status) => {
+            Ok(Command::Status { feed }) => {
                 self.commands.count(CommandName::Status, true);
-                let watermark = self.watermark(sight);
-                let is_up = self.promise != Promise::InDoubt;
-                protocol::write_status(&mut reply, is_up, watermark.as_ref(), asked.clients);
+                self.follow(client, feed);
+                protocol::write_status(&mut reply, &self.status(client, asked, sight));
             }
             Err(error) => {
                 self.commands.count(CommandName::Unknown, false);
@@ -339,22 +347,9 @@ impl Hub {
         }
     }
 
-    /// Sets what the feed can promise from now on.
-    pub fn promise(&mut self, promise: Promise) {
-        self.promise = promise;
-        if let Promise::After(floor) = promise {
-            self.history.raise_floor(floor);
-        }
-    }
-
     /// Sets how far the database's clock is ahead of this machine's, in seconds.
     pub fn set_database_clock(&mut self, ahead: i64) {
         self.database_ahead = Some(ahead);
-    }
-
-    /// Whether it will be known soon if updates are missing.
-    pub(crate) fn is_in_doubt(&self) -> bool {
-        self.promise == Promise::InDoubt
     }
 
     /// Whether a client has any subscription.
@@ -400,6 +395,7 @@ impl Hub {
     /// Ends all subscriptions of a client.
     pub(crate) fn leave(&mut self, client: ClientId) {
         self.subscriptions.leave(client);
+        self.followers.remove(&client);
     }
 
     /// Gives back memory that was needed for more clients than there are now.
@@ -410,77 +406,5 @@ impl Hub {
     /// Panics where the feed's state contradicts itself; for tests.
     pub fn check_invariants(&self) {
         self.subscriptions.check_invariants();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::update::When;
-
-    const NOW: i64 = 1_900_000_000;
-
-    /// A hub that is whole, with an update of bug 1 of this time.
-    fn hub(seconds: i64) -> Hub {
-        let mut hub = Hub::new(History::new(10, i64::MIN), 10);
-        hub.promise(Promise::After(i64::MIN));
-        let when = When::from_unix_seconds(seconds);
-        let bug = BugId::new(1).unwrap();
-        assert_eq!(hub.publish(Update { bug, when }, i64::MAX).count(), 0);
-        hub
-    }
-
-    /// The replies to one who resumes from this time with bug 1: the promise and a count of updates.
-    fn resume(hub: &mut Hub, since: i64) -> (bool, usize) {
-        let since = When::from_unix_seconds(since);
-        let message = format!(r#"{{"command":"subscribe","bugs":1,"since":"{since}"}}"#);
-        let mut texts = Vec::new();
-        let asked = Asked {
-            at: NOW,
-            may_wait: false,
-            clients: 1,
-        };
-        let is_answered = hub.handle(ClientId(0), message.as_bytes(), asked, |text| {
-            texts.push(String::from_utf8(text.to_vec()).unwrap());
-        });
-        assert!(is_answered);
-        (texts[0].contains(r#""complete":true"#), texts.len() - 1)
-    }
-
-    #[test]
-    fn the_newest_update_of_a_bug_from_a_little_before_since_is_sent_once_more() {
-        let mut hub = hub(NOW - MARGIN_SECONDS - 1);
-        let publish = |hub: &mut Hub, bug, seconds| {
-            let when = When::from_unix_seconds(seconds);
-            let bug = BugId::new(bug).unwrap();
-            assert_eq!(hub.publish(Update { bug, when }, i64::MAX).count(), 0);
-        };
-        // Another server has lost this one, and sent the next one.
-        publish(&mut hub, 1, NOW - MARGIN_SECONDS);
-        assert_eq!(
-            resume(&mut hub, NOW),
-            (true, 0),
-            "nothing as new has arrived"
-        );
-        publish(&mut hub, 2, NOW);
-        assert_eq!(resume(&mut hub, NOW), (true, 1));
-        publish(&mut hub, 2, NOW + 1);
-        assert_eq!(resume(&mut hub, NOW + 1), (true, 0));
-    }
-
-    #[test]
-    fn a_time_from_before_the_databases_clock_was_put_back_is_not_believed() {
-        let mut hub = hub(NOW - 4_000);
-        assert_eq!(resume(&mut hub, NOW), (true, 0));
-        hub.set_database_clock(-3_600);
-        assert_eq!(resume(&mut hub, NOW), (false, 1));
-        assert_eq!(resume(&mut hub, NOW - 3_600), (true, 0));
-    }
-
-    #[test]
-    fn a_time_that_this_feed_has_seen_is_believed_whatever_the_clocks_say() {
-        let mut hub = hub(NOW + 3_600);
-        hub.set_database_clock(0);
-        assert_eq!(resume(&mut hub, NOW + 3_600), (true, 1));
     }
 }
