@@ -18,7 +18,7 @@ pub use rights::Rights;
 pub use secret::Secret;
 pub use tokens::Tokens;
 pub(crate) use tokens::{HolderId, is_name};
-pub(crate) use verdict::{REMEMBERED as SUBSCRIBED_AGE_MAX, SHOWN_AGE_MAX};
+pub(crate) use verdict::Purpose;
 
 /// What the loop is told about who may have the feeds.
 #[derive(Debug)]

@@ -103,6 +103,11 @@ struct Desk {
 }
 
 impl Queue {
+    /// How much waits or is being asked.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Whether nothing waits and nothing is being asked.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()

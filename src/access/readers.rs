@@ -104,6 +104,10 @@ impl Readers {
         self.list.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
     /// The reader who shows this; `None` for nothing, and where there are too many.
     pub(super) fn by_shown(&mut self, shown: &Shown, now: Moment) -> Option<ReaderId> {
         let id = self.by_digest(self.digest(shown)?)?;

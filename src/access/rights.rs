@@ -3,8 +3,9 @@
 
 use super::queue::{Batch, Item, Queue};
 use super::readers::{Reader, Readers, Standing};
-use super::verdict::{Changes, REMEMBERED, Verdict, Verdicts};
+use super::verdict::{Changes, Purpose, REMEMBERED, Verdict, Verdicts};
 use super::{AddressId, Answer, Kept, Question, Rank, ReaderDigest, ReaderId, Said, Shown, Who};
+use crate::metrics::RightsCounts;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 use crate::update::BugId;
@@ -66,6 +67,9 @@ pub struct Rights {
     answered_at: Moment,
     /// When it is looked next what can be forgotten; not while there is nothing.
     tidy_at: Option<Moment>,
+    /// Questions that were answered, and those that were not.
+    answered: u64,
+    failed: u64,
 }
 
 /// The question that Bugzilla is being asked.
@@ -93,6 +97,18 @@ impl Rights {
             failures: 0,
             answered_at: Moment(0),
             tidy_at: None,
+            answered: 0,
+            failed: 0,
+        }
+    }
+
+    /// How Bugzilla is asked.
+    pub(crate) fn counts(&self) -> RightsCounts {
+        RightsCounts {
+            answered: self.answered,
+            failed: self.failed,
+            waiting: self.queue.len(),
+            readers: self.readers.len(),
         }
     }
 
@@ -172,7 +188,7 @@ impl Rights {
         self.tidy_at.get_or_insert(now.plus(TIDY_INTERVAL));
     }
 
-    /// Whether somebody sees a bug, by what was said at most `age_max` milliseconds ago.
+    /// Whether somebody sees a bug, by what was said and still counts for this purpose.
     ///
     /// # Errors
     /// For whom Bugzilla must be asked.
@@ -180,15 +196,15 @@ impl Rights {
         &self,
         who: Who,
         bug: BugId,
-        age_max: u32,
+        purpose: Purpose,
         now: Moment,
     ) -> Result<bool, Who> {
-        let public = self.public.on(bug, age_max, &self.changes, now);
+        let public = self.public.on(bug, purpose, &self.changes, now);
         if public == Some(true) {
             return Ok(true);
         }
         let own = self.reader(who);
-        let own = own.and_then(|reader| reader.verdicts.on(bug, age_max, &self.changes, now));
+        let own = own.and_then(|reader| reader.verdicts.on(bug, purpose, &self.changes, now));
         match (own, who) {
             (Some(is_yes), _) => Ok(is_yes),
             (None, _) if public.is_none() && !self.is_shut(now) => Err(Who::Nobody),
@@ -281,6 +297,7 @@ impl Rights {
             return Changed::default();
         };
         self.failures = 0;
+        self.answered += 1;
         self.answered_at = now;
         self.tidy_at.get_or_insert(now.plus(TIDY_INTERVAL));
         let mut waiting = self.queue.end(&batch);
@@ -364,6 +381,7 @@ impl Rights {
     /// A question was not answered: it is asked again after a pause, which doubles.
     fn fail(&mut self, batch: Batch, now: Moment) {
         self.failures = self.failures.saturating_add(1);
+        self.failed += 1;
         let pause = self.interval.clamp(500, PAUSE_MAX) << self.failures.min(10);
         self.next_at = now.plus(pause.min(PAUSE_MAX));
         self.queue.put_back(batch);

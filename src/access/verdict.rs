@@ -9,10 +9,21 @@ use crate::update::BugId;
 
 /// How old a yes may be when an update is shown, in milliseconds: so long a right that was lost still
 /// counts.
-pub(crate) const SHOWN_AGE_MAX: u32 = 60_000;
+const SHOWN_AGE_MAX: u32 = 60_000;
 
 /// How old an answer may be at a `subscribe`, in milliseconds; nothing is remembered for longer.
-pub(crate) const REMEMBERED: u32 = 3_600_000;
+pub(super) const REMEMBERED: u32 = 3_600_000;
+
+/// What a verdict is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The reply to a `subscribe`.
+    Subscribe,
+    /// The same, which updates of the bug follow at once.
+    Replay,
+    /// An update of the bug, which has changed just now.
+    Update,
+}
 
 /// Whether somebody sees a bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,20 +42,22 @@ impl Verdicts {
         self.0.insert(bug, verdict);
     }
 
-    /// Whether the bug is seen, by a verdict that still counts: a yes that is at most `age_max`
-    /// milliseconds old, or a no since which the bug has not changed.
+    /// Whether the bug is seen, by a verdict that still counts. A no counts for an update only if the bug
+    /// has not changed since. In a reply it does until it is too old: if a change counted, who may not
+    /// see the bug could tell that it has changed, by the time that the reply takes.
     pub(super) fn on(
         &self,
         bug: BugId,
-        age_max: u32,
+        purpose: Purpose,
         changes: &Changes,
         now: Moment,
     ) -> Option<bool> {
         let verdict = self.0.get(&bug)?;
         let age = now.since(verdict.asked);
-        let counts = match verdict.is_yes {
-            true => age <= age_max,
-            false => age <= REMEMBERED && !changes.is_since(bug, verdict.asked),
+        let counts = match (purpose, verdict.is_yes) {
+            (Purpose::Subscribe, _) | (Purpose::Replay, false) => age <= REMEMBERED,
+            (Purpose::Replay | Purpose::Update, true) => age <= SHOWN_AGE_MAX,
+            (Purpose::Update, false) => age <= REMEMBERED && !changes.is_since(bug, verdict.asked),
         };
         counts.then_some(verdict.is_yes)
     }
@@ -103,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_yes_counts_as_long_as_is_asked_for_and_a_no_until_the_bug_changes() {
+    fn a_yes_counts_for_a_minute_or_an_hour_and_a_no_for_an_update_until_the_bug_changes() {
         let mut changes = Changes::default();
         let verdicts = |is_yes| {
             let mut verdicts = Verdicts::default();
@@ -113,19 +126,31 @@ mod tests {
         };
         let (yes, no) = (verdicts(true), verdicts(false));
         let at = |age| Moment(1_000).plus(age);
-        let on = |verdicts: &Verdicts, changes: &Changes, age| {
-            verdicts.on(bug(), SHOWN_AGE_MAX, changes, at(age))
+        let by = |purpose, verdicts: &Verdicts, changes: &Changes, age| {
+            verdicts.on(bug(), purpose, changes, at(age))
         };
-        assert_eq!(on(&yes, &changes, SHOWN_AGE_MAX), Some(true));
-        assert_eq!(on(&yes, &changes, SHOWN_AGE_MAX + 1), None);
-        assert_eq!(on(&no, &changes, REMEMBERED), Some(false));
-        assert_eq!(on(&no, &changes, REMEMBERED + 1), None);
+        let on = |verdicts: &Verdicts, changes: &Changes, age| {
+            by(Purpose::Update, verdicts, changes, age)
+        };
+        for purpose in [Purpose::Update, Purpose::Replay, Purpose::Subscribe] {
+            let age_max = match purpose {
+                Purpose::Subscribe => REMEMBERED,
+                Purpose::Replay | Purpose::Update => SHOWN_AGE_MAX,
+            };
+            assert_eq!(by(purpose, &yes, &changes, age_max), Some(true));
+            assert_eq!(by(purpose, &yes, &changes, age_max + 1), None);
+            assert_eq!(by(purpose, &no, &changes, REMEMBERED), Some(false));
+            assert_eq!(by(purpose, &no, &changes, REMEMBERED + 1), None);
+        }
         changes.note(bug(), Moment(999));
         assert_eq!(on(&no, &changes, 10), Some(false), "a change from before");
         for changed in [1_000, 1_001] {
             changes.note(bug(), Moment(changed));
             assert_eq!(on(&no, &changes, 10), None, "{changed}");
             assert_eq!(on(&yes, &changes, 10), Some(true), "{changed}");
+            for purpose in [Purpose::Subscribe, Purpose::Replay] {
+                assert_eq!(by(purpose, &no, &changes, 10), Some(false), "{changed}");
+            }
         }
     }
 

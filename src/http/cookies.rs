@@ -16,21 +16,33 @@ const VALUE_BYTES_MAX: usize = 128;
 /// Bugzilla's own pages; `origins` are those that count in place of it and of this server's own,
 /// where there are any.
 pub(super) fn login(head: &Head<'_, '_>, bugzilla: &Origin, origins: &[Origin]) -> Option<Secret> {
-    let mut own_origins = head.values("Origin");
-    let (Some(origin), None) = (own_origins.next(), own_origins.next()) else {
-        return None;
-    };
-    let is_allowed = match origins {
-        [] => bugzilla.matches(origin) || is_own(head, origin),
-        origins => origins.iter().any(|allowed| allowed.matches(origin)),
-    };
-    if !is_allowed {
+    if !is_from_allowed(head, bugzilla, origins) {
         return None;
     }
     let [login, secret] = NAMES.map(|name| value(head, name));
     let (login, secret) = (login?, secret?);
     let text = format!("{}={login}; {}={secret}", NAMES[0], NAMES[1]);
     Some(Secret::from(text.as_bytes()))
+}
+
+/// Whether a request comes from a page of an origin that counts.
+fn is_from_allowed(head: &Head<'_, '_>, bugzilla: &Origin, origins: &[Origin]) -> bool {
+    let is_listed = |origin: &[u8]| origins.iter().any(|allowed| allowed.matches(origin));
+    let mut own_origins = head.values("Origin");
+    match (own_origins.next(), own_origins.next()) {
+        (Some(origin), None) if origins.is_empty() => {
+            bugzilla.matches(origin) || is_own(head, origin)
+        }
+        (Some(origin), None) => is_listed(origin),
+        (None, _) => {
+            // A browser leaves the origin out of a page's own GET, and says this instead. No script
+            // can: Fetch Metadata section 2, and the Fetch standard's forbidden request-headers.
+            let is_of_page = head.values("Sec-Fetch-Site").eq([b"same-origin"]);
+            let own = head.values("Host").map(|host| [b"https://", host].concat());
+            is_of_page && (origins.is_empty() || own.into_iter().all(|own| is_listed(&own)))
+        }
+        (Some(_), Some(_)) => false,
+    }
 }
 
 /// Whether this is the origin of this server's own pages: by https, and on this machine by http, too.

@@ -28,7 +28,7 @@ pub use limits::HEAD_BYTES_MAX;
 pub use origin::Origin;
 pub(crate) use plain::{Reply, respond_plainly};
 pub use refusal::Refusal;
-pub use response::{Upgrade, write_kept, write_upgrade};
+pub use response::{Upgrade, write_kept, write_upgrade, write_welcome};
 pub use route::{Page, Site};
 pub use webhook::Webhook;
 
@@ -52,8 +52,8 @@ pub enum Outcome {
         /// The length of the head.
         head_bytes: usize,
     },
-    /// The request asks for a WebSocket of a feed that not everybody may have. There is no response
-    /// yet: it depends on who sends the request.
+    /// The request asks for a WebSocket of a feed that not everybody may have, or whether it would get
+    /// one. There is no response yet: it depends on who sends the request.
     Asked(Newcomer),
     /// A POST to a webhook. There is no response yet: it depends on what the feed's source makes of
     /// the body.
@@ -91,8 +91,9 @@ pub struct Newcomer {
     pub feed: FeedId,
     /// The length of the head.
     pub head_bytes: usize,
-    /// What the response says, if it is a yes: see [`write_upgrade`].
-    pub upgrade: Upgrade,
+    /// What the response says, if it is a yes: see [`write_upgrade`]. Nothing where the request only
+    /// asks whether it is: see [`write_welcome`].
+    pub upgrade: Option<Upgrade>,
     /// What the request shows for who sends it.
     pub shown: Shown,
     /// How a proxy says that the request reached it.
@@ -184,8 +185,9 @@ fn dispatch(
         return Err(Refusal::UpgradeLost);
     }
     match route {
-        Route::Feed { feed, .. } if is_upgrade => {
-            let upgrade = upgrade::check(head, &site.origins)?;
+        Route::Feed { feed, .. } if is_upgrade || (!is_head && upgrade::is_in_question(head)) => {
+            upgrade::check_origin(head, &site.origins)?;
+            let upgrade = is_upgrade.then(|| upgrade::check(head)).transpose()?;
             match room {
                 Room::Free => {}
                 Room::Full => return Err(Refusal::Full),
@@ -201,8 +203,16 @@ fn dispatch(
                     forwarded: credentials::forwarded(head),
                 }));
             }
-            response::write_upgrade(response, &upgrade);
-            Ok(Outcome::Upgraded { feed, head_bytes })
+            match &upgrade {
+                Some(upgrade) => {
+                    response::write_upgrade(response, upgrade);
+                    Ok(Outcome::Upgraded { feed, head_bytes })
+                }
+                None => {
+                    response::write_welcome(response, unix_time);
+                    Ok(Outcome::Answered)
+                }
+            }
         }
         Route::Page(page)
         | Route::Feed {

@@ -73,6 +73,20 @@ pub fn write_upgrade(response: &mut Vec<u8>, upgrade: &Upgrade) {
     );
 }
 
+/// Writes that a request for a WebSocket would get one.
+pub fn write_welcome(response: &mut Vec<u8>, unix_time: i64) {
+    let date = date(unix_time);
+    append(
+        response,
+        format_args!(
+            "HTTP/1.1 204 No Content\r\n\
+             Date: {date}\r\n\
+             Cache-Control: no-store\r\n\
+             Connection: close\r\n\r\n"
+        ),
+    );
+}
+
 /// Writes the response to a post that was kept. Bugzillas on the code of bugzilla.mozilla.org before
 /// June 2025 take no other status than 200 for a success. With HTTP/1.1 a connection is kept where
 /// nothing else is said (RFC 9112 section 9.3).

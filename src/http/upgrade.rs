@@ -19,9 +19,23 @@ pub(super) fn was_wanted(head: &Head<'_, '_>) -> bool {
     head.values("Sec-WebSocket-Key").next().is_some()
 }
 
-/// Checks a request that asks for a WebSocket, and returns what the response says. All origins are
-/// allowed when `origins` is empty.
-pub(super) fn check(head: &Head<'_, '_>, origins: &[Origin]) -> Result<Upgrade, Refusal> {
+/// Whether a request asks, with `access` in its query, if it would get a WebSocket: a browser does not
+/// tell a page why it got none.
+pub(super) fn is_in_question(head: &Head<'_, '_>) -> bool {
+    head.query().split('&').any(|part| part == "access")
+}
+
+/// Refuses pages of other origins than these; all are allowed when there are none.
+pub(super) fn check_origin(head: &Head<'_, '_>, origins: &[Origin]) -> Result<(), Refusal> {
+    let is_allowed = |origin| origins.iter().any(|allowed| allowed.matches(origin));
+    if !origins.is_empty() && !head.values("Origin").all(is_allowed) {
+        return Err(Refusal::ForbiddenOrigin);
+    }
+    Ok(())
+}
+
+/// Checks a request that asks for a WebSocket, and returns what the response says.
+pub(super) fn check(head: &Head<'_, '_>) -> Result<Upgrade, Refusal> {
     if !head.is_http_11() {
         return Err(Refusal::BadRequest("A WebSocket needs HTTP/1.1."));
     }
@@ -39,10 +53,6 @@ pub(super) fn check(head: &Head<'_, '_>, origins: &[Origin]) -> Result<Upgrade, 
         return Err(Refusal::BadRequest("A WebSocket handshake has no body."));
     }
     let key = key(head)?;
-    let is_allowed = |origin| origins.iter().any(|allowed| allowed.matches(origin));
-    if !origins.is_empty() && !head.values("Origin").all(is_allowed) {
-        return Err(Refusal::ForbiddenOrigin);
-    }
     check_protocols(head)?;
     Ok(Upgrade {
         accept: derive_accept_key(key),

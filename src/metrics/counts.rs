@@ -25,6 +25,19 @@ pub(crate) struct Counts {
     pub unsent_clients: u64,
 }
 
+/// How a Bugzilla that decides who sees what is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RightsCounts {
+    /// Questions that it has answered since the start, a request each.
+    pub answered: u64,
+    /// Questions that it has not, in time and as expected.
+    pub failed: u64,
+    /// What waits to be asked, or is being asked: a bug for a reader, or who somebody is.
+    pub waiting: usize,
+    /// Credentials that are remembered.
+    pub readers: usize,
+}
+
 /// What has happened to a feed since the start.
 #[derive(Debug, Default)]
 pub(crate) struct FeedCounts {

@@ -6,6 +6,8 @@ mod histogram;
 mod page;
 
 pub use counts::SourceState;
-pub(crate) use counts::{CommandCounts, CommandName, Counts, Ended, FeedCounts, Process};
+pub(crate) use counts::{
+    CommandCounts, CommandName, Counts, Ended, FeedCounts, Process, RightsCounts,
+};
 pub(crate) use histogram::Histogram;
 pub(crate) use page::{CONTENT_TYPE, Kind, Page};

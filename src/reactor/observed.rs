@@ -171,6 +171,7 @@ impl Observed {
             memory_left: budget.left(),
             memory_reserve: budget.reserve(),
             counts: server.counts(),
+            rights: server.rights_counts(),
             feeds: feeds.collect(),
             turns: &self.turns,
             delays: &self.delays,

@@ -9,6 +9,7 @@ use super::{Access, Server};
 use crate::access::{HolderId, Shown, Tokens};
 use crate::connection::{CloseReason, Phase, Stream};
 use crate::http::{self, Forwarded, Newcomer, Refusal};
+use crate::metrics::RightsCounts;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 
@@ -16,8 +17,8 @@ use crate::subscriptions::ClientId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     IsIn,
-    /// It has its response.
-    IsRefused,
+    /// It has its response, and gets nothing else.
+    IsAnswered,
     /// It is to be asked who it is.
     Waits,
 }
@@ -102,19 +103,26 @@ impl<S: Stream> Server<S> {
             Access::Readers(_) => self.let_reader_in(client, newcomer, is_private, now),
         };
         match is_in {
-            Ok(true) => {
-                self.reply(client, |response| {
-                    http::write_upgrade(response, &newcomer.upgrade);
-                });
-                Admission::IsIn
-            }
+            Ok(true) => self.welcome(client, newcomer, now),
             Ok(false) => Admission::Waits,
             Err(refusal) => {
                 self.note_refused(client, refusal);
                 self.refuse(client, refusal, now);
-                Admission::IsRefused
+                Admission::IsAnswered
             }
         }
+    }
+
+    /// Answers a newcomer who may come in.
+    fn welcome(&mut self, client: ClientId, newcomer: &Newcomer, now: Moment) -> Admission {
+        if let Some(upgrade) = &newcomer.upgrade {
+            self.reply(client, |response| http::write_upgrade(response, upgrade));
+            return Admission::IsIn;
+        }
+        let unix_time = self.unix_time;
+        self.reply(client, |response| http::write_welcome(response, unix_time));
+        self.end(client, CloseReason::Answered, now);
+        Admission::IsAnswered
     }
 
     /// Whether nobody between a client and this server can read along: it came with TLS, from this
@@ -141,6 +149,14 @@ impl<S: Stream> Server<S> {
         };
         if let Some(number) = refused.note() {
             warn!("a client is refused, the number {number} of its kind: {refusal}");
+        }
+    }
+
+    /// How Bugzilla is asked, where it decides who sees what.
+    pub(crate) fn rights_counts(&self) -> Option<RightsCounts> {
+        match &self.access {
+            Access::Readers(readers) => Some(readers.rights.counts()),
+            Access::Everybody | Access::Holders(_) => None,
         }
     }
 

@@ -275,7 +275,7 @@ impl<S: Stream> Server<S> {
                 self.upgrade(client, newcomer.feed, now);
                 Step::Used(newcomer.head_bytes)
             }
-            Admission::IsRefused => Step::Used(input_bytes),
+            Admission::IsAnswered => Step::Used(input_bytes),
             Admission::Waits => {
                 let connection = &mut self.connections[client.index()];
                 connection.phase = Phase::Presenting;

@@ -22,6 +22,7 @@ mod room;
 mod secure;
 mod seldom;
 mod visitors;
+mod withheld;
 
 use slab::Slab;
 

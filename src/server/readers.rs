@@ -3,17 +3,17 @@
 //! What was said, and what is to be asked, is `access`'s business.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 use foldhash::fast::RandomState;
 use log::debug;
 use tungstenite::Bytes;
 
 use super::seldom::Seldom;
+use super::withheld::Withheld;
 use super::{Access, Server};
 use crate::access::{
-    AddressId, Answer, Presented, Question, Rank, ReaderId, Rights, SHOWN_AGE_MAX,
-    SUBSCRIBED_AGE_MAX, Shown, Who,
+    AddressId, Answer, Presented, Purpose, Question, Rank, ReaderId, Rights, Shown, Who,
 };
 use crate::connection::{CloseReason, Phase, Stream};
 use crate::http::{Newcomer, Refusal};
@@ -31,16 +31,15 @@ const LOOK_INTERVAL: u32 = 1_000;
 /// The clients of a Bugzilla that decides.
 #[derive(Debug)]
 pub(super) struct Readers {
-    rights: Rights,
+    pub(super) rights: Rights,
     /// Whether nobody comes in whom Bugzilla does not know.
     needs_login: bool,
     /// By client; of those who have left, what does not matter.
     guests: Vec<Guest>,
     /// Messages that wait for an answer, in order, each since when. Some clients may have left.
     held: VecDeque<(ClientId, Moment)>,
-    /// Updates that wait for an answer. What comes behind them waits, too: nobody may have seen a
-    /// newer time than that of an update that may be lacking.
-    withheld: HashMap<ClientId, Withheld, RandomState>,
+    /// Updates that wait for an answer.
+    withheld: Withheld,
     /// Who gets which of this turn's updates.
     delivered: HashSet<(ClientId, u32), RandomState>,
     /// Newcomers who were refused.
@@ -54,15 +53,6 @@ pub(super) struct Readers {
 struct Guest {
     who: Who,
     address: AddressId,
-}
-
-/// The updates that wait for one client.
-#[derive(Debug)]
-struct Withheld {
-    feed: FeedId,
-    since: Moment,
-    /// In order of arrival, each bug once.
-    updates: VecDeque<Update>,
 }
 
 /// What a client may see, and what is not known of that.
@@ -82,11 +72,11 @@ impl View<'_> {
 
 impl Sight for View<'_> {
     fn sees(&self, bug: BugId, is_due: bool) -> Option<bool> {
-        let age_max = match is_due {
-            true => SHOWN_AGE_MAX,
-            false => SUBSCRIBED_AGE_MAX,
+        let purpose = match is_due {
+            true => Purpose::Replay,
+            false => Purpose::Subscribe,
         };
-        let seen = self.rights.look(self.who, bug, age_max, self.now);
+        let seen = self.rights.look(self.who, bug, purpose, self.now);
         seen.map_err(|who| self.unknown.borrow_mut().push((who, bug)))
             .ok()
     }
@@ -103,7 +93,7 @@ impl Readers {
             needs_login,
             guests: Vec::new(),
             held: VecDeque::new(),
-            withheld: HashMap::default(),
+            withheld: Withheld::default(),
             delivered: HashSet::default(),
             refused: Seldom::default(),
             now: Moment(0),
@@ -126,7 +116,7 @@ impl Readers {
 
     /// Whether updates wait for a client: its messages do, then, too.
     pub(super) fn is_withheld(&self, client: ClientId) -> bool {
-        self.withheld.contains_key(&client)
+        self.withheld.blocks(client)
     }
 
     /// Whether a client gets an update of this turn.
@@ -193,7 +183,7 @@ impl Readers {
 
     /// A client that was in has gone.
     pub(super) fn leave(&mut self, client: ClientId) {
-        self.withheld.remove(&client);
+        self.withheld.forget(client);
         if let Who::Reader(reader) = self.guest(client).who {
             self.rights.leave(reader);
         }
@@ -203,45 +193,51 @@ impl Readers {
     pub(super) fn shrink(&mut self, places: usize) {
         self.guests.truncate(places);
         self.guests.shrink_to_fit();
-        self.withheld.shrink_to_fit();
+        self.withheld.shrink();
     }
 
-    /// Adds an update to those that wait for a client; the newest of a bug stands for all of it.
-    fn withhold(&mut self, client: ClientId, feed: FeedId, update: &Update) {
-        let since = self.now;
-        let withheld = self.withheld.entry(client).or_insert_with(|| Withheld {
-            feed,
-            since,
-            updates: VecDeque::new(),
-        });
-        let mut update = update.clone();
-        let same = withheld.updates.iter().position(|it| it.bug == update.bug);
-        if let Some(at) = same
-            && let Some(before) = withheld.updates.remove(at)
-            && before.when.unix_seconds() > update.when.unix_seconds()
-        {
-            update.when = before.when;
+    /// Has an update wait that is not sent yet, or not at all.
+    fn put_off(&mut self, client: ClientId, feed: FeedId, update: &Update, sees: Option<bool>) {
+        let bug = update.bug;
+        let was_seen = || self.rights.last(self.guest(client).who, bug);
+        match sees {
+            Some(false) => self.withheld.lapse(client, bug),
+            None if self.withheld.has_lapsed(client, bug) && !was_seen() => {
+                self.withheld.hope(client, feed, update.clone(), self.now);
+            }
+            Some(true) | None => self.withheld.add(client, feed, update.clone(), self.now),
         }
-        withheld.updates.push_back(update);
     }
 
     /// The first update that waits for a client, if it is known what becomes of it: whether it is
     /// sent.
     fn take_decided(&mut self, client: ClientId) -> Option<(FeedId, Update, bool)> {
-        let bug = self.withheld.get(&client)?.updates.front()?.bug;
+        let bug = self.withheld.first(client)?;
         let sees = self.judge(client, bug, false)?;
-        let withheld = self.withheld.get_mut(&client)?;
-        let feed = withheld.feed;
-        let update = withheld.updates.pop_front()?;
-        if withheld.updates.is_empty() {
-            self.withheld.remove(&client);
+        let (feed, update) = self.withheld.take_first(client)?;
+        if !sees {
+            self.withheld.lapse(client, bug);
         }
         Some((feed, update, sees))
     }
 
+    /// An update that was likely not for a client, and is.
+    fn take_hoped(&mut self, client: ClientId) -> Option<(FeedId, Update)> {
+        for bug in self.withheld.hoped(client) {
+            match self.judge(client, bug, false) {
+                Some(true) => return self.withheld.take_hoped(client, bug),
+                Some(false) => drop(self.withheld.take_hoped(client, bug)),
+                None => {}
+            }
+        }
+        None
+    }
+
     /// Whether everybody sees a bug.
     fn is_public(&self, bug: BugId) -> bool {
-        let look = self.rights.look(Who::Nobody, bug, SHOWN_AGE_MAX, self.now);
+        let look = self
+            .rights
+            .look(Who::Nobody, bug, Purpose::Update, self.now);
         look == Ok(true)
     }
 
@@ -251,7 +247,7 @@ impl Readers {
             return Some(true);
         }
         let Guest { who, address } = self.guest(client);
-        match self.rights.look(who, bug, SHOWN_AGE_MAX, self.now) {
+        match self.rights.look(who, bug, Purpose::Update, self.now) {
             Ok(sees) => Some(sees),
             Err(asked) => {
                 // Where too much is to be asked already, the update waits for its time to end.
@@ -259,12 +255,6 @@ impl Readers {
                 None
             }
         }
-    }
-
-    /// Whether somebody who has waited since then has waited too long: neither was the answer there,
-    /// nor has Bugzilla answered others.
-    fn is_over(&self, since: Moment, now: Moment) -> bool {
-        now.since(since).min(self.rights.silent(now)) >= PATIENCE
     }
 }
 
@@ -338,6 +328,16 @@ impl<S: Stream> Server<S> {
                 self.deliver(client, push);
             }
         }
+        while let Access::Readers(readers) = &mut self.access
+            && let Some((feed, update)) = readers.take_hoped(client)
+        {
+            if readers.is_withheld(client) {
+                readers.put_off(client, feed, &update, Some(true));
+            } else if self.hubs[usize::from(feed.0)].is_subscribed(client, update.bug) {
+                let push = self.turn.push(feed, update);
+                self.deliver(client, push);
+            }
+        }
     }
 
     /// Sends an update of this turn to a client.
@@ -391,12 +391,11 @@ impl<S: Stream> Server<S> {
                 continue;
             }
             match readers.judge(client, update.bug, is_public) {
-                Some(false) => {}
                 Some(true) if !readers.is_withheld(client) => {
                     let push = *push.get_or_insert_with(|| self.turn.push(feed, update.clone()));
                     self.deliver(client, push);
                 }
-                Some(true) | None => readers.withhold(client, feed, update),
+                sees => readers.put_off(client, feed, update, sees),
             }
         }
     }
@@ -442,7 +441,9 @@ impl<S: Stream> Server<S> {
         };
         match readers.present(client, newcomer, is_private, address, now)? {
             Some(who) => {
-                readers.enter(client, who, address);
+                if newcomer.upgrade.is_some() {
+                    readers.enter(client, who, address);
+                }
                 Ok(true)
             }
             None => {
@@ -459,12 +460,15 @@ impl<S: Stream> Server<S> {
         };
         readers.now = now;
         readers.rights.tick(now);
+        // Neither was the answer there, nor has Bugzilla answered others.
+        let silent = readers.rights.silent(now);
+        let is_over = |since| now.since(since).min(silent) >= PATIENCE;
         let mut over = Vec::new();
         while let Some(&(client, since)) = readers.held.front() {
             let connection = self.connections.get(client.index());
             let until = connection.and_then(|connection| connection.unfinished.held_until());
             let is_held = until == Some(since.plus(PATIENCE));
-            if is_held && !readers.is_over(since, now) {
+            if is_held && !is_over(since) {
                 break;
             }
             readers.held.pop_front();
@@ -472,9 +476,7 @@ impl<S: Stream> Server<S> {
                 over.push(client);
             }
         }
-        let withheld = readers.withheld.iter();
-        let is_over = |it: &(&ClientId, &Withheld)| readers.is_over(it.1.since, now);
-        over.extend(withheld.filter(is_over).map(|(client, _)| *client));
+        over.extend(readers.withheld.take_over(is_over));
         for client in over {
             if self.connections[client.index()].phase == Phase::Open {
                 self.end(client, CloseReason::RightsUnknown, now);
@@ -488,7 +490,7 @@ impl<S: Stream> Server<S> {
         let Access::Readers(readers) = &self.access else {
             return None;
         };
-        let is_waiting = !readers.held.is_empty() || !readers.withheld.is_empty();
+        let is_waiting = !readers.held.is_empty() || readers.withheld.is_waiting();
         let look = is_waiting.then_some(LOOK_INTERVAL);
         readers.rights.until_due(now).into_iter().chain(look).min()
     }

@@ -14,6 +14,7 @@ impl Snapshot<'_> {
         self.add_delivery(&mut page);
         self.add_feeds(&mut page);
         self.add_commands(&mut page);
+        self.add_rights(&mut page);
         self.add_machine(&mut page);
         add_build(&mut page, self.version);
         process_metrics(&mut page, &self.process);
@@ -166,6 +167,23 @@ impl Snapshot<'_> {
         );
     }
 
+    fn add_rights(&self, page: &mut Page) {
+        let Some(rights) = self.rights else { return };
+        page.add(
+            "bugzfeed_rights_questions_total",
+            Counter,
+            "Requests to Bugzilla for who sees what, by result.",
+            [
+                (&[("result", "answered")][..], rights.answered),
+                (&[("result", "failed")], rights.failed),
+            ],
+        );
+        let help = "What Bugzilla is still to be asked: a bug for a reader, or who somebody is.";
+        page.add_one("bugzfeed_rights_waiting", Gauge, help, rights.waiting);
+        let help = "Credentials of readers that are remembered.";
+        page.add_one("bugzfeed_rights_readers", Gauge, help, rights.readers);
+    }
+
     fn add_machine(&self, page: &mut Page) {
         let help = "Memory that is left, with the reserve.";
         let left = self.memory_left.map(|left| (&[][..], left));
@@ -261,7 +279,7 @@ fn process_metrics(page: &mut Page, process: &Process) {
 #[cfg(test)]
 mod tests {
     use super::super::tests::Parts;
-    use crate::metrics::CommandName;
+    use crate::metrics::{CommandName, RightsCounts};
 
     #[test]
     fn each_metric_has_its_value() {
@@ -277,6 +295,12 @@ mod tests {
         let mut snapshot = parts.snapshot();
         snapshot.certificates.push(("a.pem".to_owned(), 2_000));
         snapshot.process.cpu_seconds = Some(1.5);
+        snapshot.rights = Some(RightsCounts {
+            answered: 12,
+            failed: 3,
+            waiting: 4,
+            readers: 6,
+        });
         let text = snapshot.metrics();
         for line in [
             "bugzfeed_connections{state=\"open\"} 2",
@@ -292,6 +316,10 @@ mod tests {
             "bugzfeed_source_up{feed=\"/\"} 1",
             "bugzfeed_commands_total{feed=\"/\",command=\"subscribe\",result=\"ok\"} 1",
             "bugzfeed_commands_total{feed=\"/\",command=\"unknown\",result=\"error\"} 1",
+            "bugzfeed_rights_questions_total{result=\"answered\"} 12",
+            "bugzfeed_rights_questions_total{result=\"failed\"} 3",
+            "bugzfeed_rights_waiting 4",
+            "bugzfeed_rights_readers 6",
             "bugzfeed_memory_left_bytes 5",
             "bugzfeed_tls_certificate_not_after_seconds{file=\"a.pem\"} 2000",
             "bugzfeed_build_info{version=\"1.2.3\"} 1",

@@ -7,7 +7,9 @@ mod exposition;
 mod overview;
 mod readiness;
 
-use crate::metrics::{CommandCounts, Counts, Ended, FeedCounts, Histogram, Process, SourceState};
+use crate::metrics::{
+    CommandCounts, Counts, Ended, FeedCounts, Histogram, Process, RightsCounts, SourceState,
+};
 
 pub(crate) use readiness::Readiness;
 
@@ -31,6 +33,8 @@ pub(crate) struct Snapshot<'a> {
     pub memory_left: Option<u64>,
     pub memory_reserve: u64,
     pub counts: &'a Counts,
+    /// Where Bugzilla decides who sees what.
+    pub rights: Option<RightsCounts>,
     pub feeds: Vec<Feed<'a>>,
     pub turns: &'a Histogram,
     pub delays: &'a Histogram,
@@ -115,6 +119,7 @@ pub(crate) mod tests {
                 memory_left: Some(5),
                 memory_reserve: 4,
                 counts: &self.counts,
+                rights: None,
                 feeds: vec![Feed {
                     path: "/",
                     source: "sqlite:b.db",

@@ -25,6 +25,12 @@ impl Snapshot<'_> {
                 "reserve": self.memory_reserve,
                 "is_short": self.is_memory_short,
             },
+            "rights": self.rights.map(|rights| json!({
+                "answered": rights.answered,
+                "failed": rights.failed,
+                "waiting": rights.waiting,
+                "readers": rights.readers,
+            })),
             "feeds": feeds,
         })
     }

@@ -7,19 +7,19 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::stock::{ALICE_COOKIES, ALICE_KEY, BOB_KEY, Stock};
 use crate::support::client::{Client, UPGRADE};
 use crate::support::not_tested;
 use crate::support::server::{Program, Server, wait_until};
+use crate::support::stock::{ALICE_COOKIES, ALICE_KEY, BOB_KEY, Stock};
 
-fn start(folder: &Path, url: &str, access: &str) -> Server {
+pub fn start(folder: &Path, url: &str, access: &str) -> Server {
     let options = ["--access", access, "--bugzilla", url];
     let more = ["--access-interval", "20ms", "--log", "debug"];
     Server::start_in(folder, &[options, more].concat())
 }
 
 /// The head of the answer to a request for a WebSocket with these fields, and the client.
-fn connect(server: &Server, fields: &str) -> (String, Client) {
+pub fn connect(server: &Server, fields: &str) -> (String, Client) {
     let mut client = Client::connect(server.address);
     client.send(UPGRADE.replace(
         "Host: localhost\r\n",
@@ -28,19 +28,19 @@ fn connect(server: &Server, fields: &str) -> (String, Client) {
     (client.head(), client)
 }
 
-fn open(server: &Server, fields: &str) -> Client {
+pub fn open(server: &Server, fields: &str) -> Client {
     let (head, client) = connect(server, fields);
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     client
 }
 
 /// What one who shows a key says.
-fn bearer(key: &str) -> String {
+pub fn bearer(key: &str) -> String {
     format!("Authorization: Bearer {key}\r\n")
 }
 
 /// What a page of Bugzilla's says.
-fn login(url: &str, cookies: &str) -> String {
+pub fn login(url: &str, cookies: &str) -> String {
     let origin = url.trim_end_matches('/');
     format!("Origin: {origin}\r\nCookie: other=1; {cookies}\r\n")
 }

@@ -1,8 +1,11 @@
 //! Who may have the feeds, as programs and their users see it.
 
 mod bugzilla;
+mod chance;
+mod leaks;
+mod lost;
 mod rights;
-mod stock;
+mod storm;
 #[path = "../support/mod.rs"]
 mod support;
 mod token;

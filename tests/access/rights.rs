@@ -342,6 +342,42 @@ fn cookies_count_from_pages_of_bugzilla_and_of_this_server_alone() {
 }
 
 #[test]
+fn a_pages_own_request_has_no_origin_and_its_cookies_count_all_the_same() {
+    let mut world = World::new(true);
+    let cookies = "Bugzilla_login=2; Bugzilla_logincookie=abc";
+    let own = [10].into();
+    world.bugzilla.readers.insert(cookies.to_owned(), own);
+    let mut ask = |site: &str| {
+        let fields = format!("{site}Cookie: {cookies}\r\n");
+        let reader = world.ask_for_access(&fields);
+        world.pass(3_000);
+        reader.status()
+    };
+    for (site, expected) in [
+        ("Sec-Fetch-Site: same-origin\r\n", "204"),
+        ("Origin: https://localhost\r\n", "204"),
+        ("", "401"),
+        ("Sec-Fetch-Site: same-site\r\n", "401"),
+        ("Sec-Fetch-Site: cross-site\r\n", "401"),
+        ("Sec-Fetch-Site: none\r\n", "401"),
+        (
+            "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Site: cross-site\r\n",
+            "401",
+        ),
+        (
+            "Origin: https://evil.example\r\nSec-Fetch-Site: same-origin\r\n",
+            "401",
+        ),
+    ] {
+        assert_eq!(ask(site), expected, "{site}");
+    }
+    world.bugzilla.is_away = true;
+    let newcomer = world.ask_for_access("Authorization: Bearer carol\r\n");
+    world.pass(15_000);
+    assert_eq!(newcomer.status(), "503");
+}
+
+#[test]
 fn what_was_said_before_a_restart_serves_who_shows_the_same_and_nobody_else() {
     let bob = |bugs| Kept {
         readers: vec![([7; 32], true, 0)],

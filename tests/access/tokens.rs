@@ -128,6 +128,31 @@ fn without_a_token_or_with_a_wrong_one_there_is_no_feed_and_no_log_of_it() {
 }
 
 #[test]
+fn a_page_is_told_whether_it_would_get_a_websocket_and_why_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, token) = start(folder.path(), &["--origin", "https://a.example"]);
+    let ask = |fields: &str| format!("GET /?access HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+    let with = |token: &str| ask(&format!("Authorization: Bearer {token}\r\n"));
+    let (head, mut client) = answer(server.address, &with(&token));
+    assert!(head.starts_with("HTTP/1.1 204 No Content\r\n"), "{head}");
+    assert!(head.contains("\r\nCache-Control: no-store\r\n"), "{head}");
+    assert!(client.rest().is_empty());
+    check_refused(&server, &ask(""), "401 Unauthorized", "A token is needed");
+    check_refused(&server, &with("wrong"), "401 Unauthorized", "not known");
+    let elsewhere = ask("Origin: https://evil.example\r\n");
+    check_refused(&server, &elsewhere, "403 Forbidden", "this origin");
+    let (head, _) = answer(server.address, &ask("").replacen("GET", "POST", 1));
+    assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
+
+    let everybody = Server::start(&[]);
+    let (head, _) = answer(everybody.address, &ask(""));
+    assert!(head.starts_with("HTTP/1.1 204 "), "{head}");
+    let full = Server::start(&["--connections", "1"]);
+    let _first = full.connect();
+    check_refused(&full, &ask(""), "503 Service Unavailable", "as many");
+}
+
+#[test]
 fn a_token_is_taken_from_the_address_only_where_an_option_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (server, token) = start(folder.path(), &["--access-in-address"]);

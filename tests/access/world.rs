@@ -67,6 +67,8 @@ pub struct Bugzilla {
     pub readers: BTreeMap<String, BTreeSet<u32>>,
     /// Whether it does not answer.
     pub is_away: bool,
+    /// How long an answer takes, in milliseconds; what it says was so when it was asked.
+    pub latency: u32,
     /// Each question: the key, and the bugs.
     pub asked: Vec<(String, Vec<u32>)>,
 }
@@ -102,6 +104,8 @@ pub struct World {
     server: Server<End>,
     pub now: Moment,
     pub bugzilla: Bugzilla,
+    /// What Bugzilla will have answered, and when.
+    pending: Option<(Moment, Answer)>,
     second: i64,
 }
 
@@ -157,6 +161,7 @@ impl World {
                 readers: readers.into(),
                 ..Bugzilla::default()
             },
+            pending: None,
             second: SECOND,
         }
     }
@@ -168,7 +173,11 @@ impl World {
         self.server.tick(self.now);
         if let Some(question) = self.server.take_question(self.now) {
             let (number, said) = (question.number, self.bugzilla.answer(&question));
-            self.server.take_answer(Answer { number, said }, self.now);
+            let at = self.now.plus(self.bugzilla.latency);
+            self.pending = Some((at, Answer { number, said }));
+        }
+        if let Some((_, answer)) = self.pending.take_if(|(at, _)| at.since(self.now) == 0) {
+            self.server.take_answer(answer, self.now);
         }
         self.server.flush(usize::MAX, self.now);
         self.server.reap(self.now);
@@ -193,13 +202,21 @@ impl World {
 
     /// Somebody connects with these header fields, each a whole line.
     pub fn connect(&mut self, fields: &str) -> Reader {
+        self.request(UPGRADE, fields)
+    }
+
+    /// A page asks whether it would get a WebSocket.
+    pub fn ask_for_access(&mut self, fields: &str) -> Reader {
+        let request = "GET /?access HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        self.request(request, fields)
+    }
+
+    fn request(&mut self, request: &str, fields: &str) -> Reader {
         let end = End::default();
         let id = self.server.accept(end.clone(), self.now);
         let reader = Reader { id, end };
-        let request = UPGRADE.replace(
-            "Host: localhost\r\n",
-            &format!("Host: localhost\r\n{fields}"),
-        );
+        let host = "Host: localhost\r\n";
+        let request = request.replace(host, &format!("{host}{fields}"));
         self.send(&reader, request.as_bytes());
         reader
     }
@@ -218,6 +235,12 @@ impl World {
 
     pub fn say(&mut self, reader: &Reader, message: &str) {
         self.send(reader, &text(message));
+    }
+
+    /// Says something, and returns what has come in the same turn.
+    pub fn ask_at_once(&mut self, reader: &Reader, message: &str) -> Vec<String> {
+        self.say(reader, message);
+        reader.heard()
     }
 
     /// Says something, and returns what has come five seconds later.
@@ -256,6 +279,11 @@ impl World {
         self.server.drain(milliseconds, self.now);
     }
 
+    /// Sends something as it is.
+    pub fn send_bytes(&mut self, reader: &Reader, bytes: &[u8]) {
+        self.send(reader, bytes);
+    }
+
     /// Somebody leaves.
     pub fn leave(&mut self, reader: &Reader) {
         self.send(reader, &frame(FIN | CLOSE, &[]));
@@ -275,6 +303,17 @@ impl Reader {
         let head: Vec<u8> = end.map_or(Vec::new(), |end| bytes.drain(..end + 4).collect());
         let head = String::from_utf8(head).unwrap();
         head.split(' ').nth(1).unwrap_or_default().to_owned()
+    }
+
+    /// The place among the server's connections.
+    pub fn place(&self) -> ClientId {
+        self.id
+    }
+
+    /// All that has come, as it is.
+    pub fn rest(&self) -> String {
+        let bytes = std::mem::take(&mut self.end.0.borrow_mut().to_client);
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// What has come: texts, and the code of a close.

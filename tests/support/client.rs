@@ -134,10 +134,26 @@ enum Socket {
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
+/// A connection from an address of this machine.
+fn stream_from(from: SocketAddr, address: SocketAddr) -> TcpStream {
+    let socket = Socket2::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&from.into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    TcpStream::from(socket)
+}
+
 impl Client {
     /// A connection without a byte sent.
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::of(TcpStream::connect(address).unwrap())
+    }
+
+    /// The same, from an address of this machine.
+    pub fn connect_from(from: SocketAddr, address: SocketAddr) -> Self {
+        Self::of(stream_from(from, address))
+    }
+
+    fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         // Otherwise the kernel would gather what a test sends byte by byte.
@@ -165,10 +181,7 @@ impl Client {
 
     /// The same, from an address of this machine.
     pub fn connect_tls_from(from: SocketAddr, address: SocketAddr, authorities: &Path) -> Self {
-        let socket = Socket2::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&from.into()).unwrap();
-        socket.connect(&address.into()).unwrap();
-        let stream = TcpStream::from(socket);
+        let stream = stream_from(from, address);
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let mut roots = RootCertStore::empty();

@@ -33,4 +33,5 @@ pub mod postgres;
 pub mod proxy;
 pub mod rabbitmq;
 pub mod server;
+pub mod stock;
 pub mod unprivileged;

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,11 +14,34 @@ pub const ALICE_COOKIES: &str = "Bugzilla_login=2; Bugzilla_logincookie=alice2co
 pub const ALICE_KEY: &str = "alice00000000000000000000000000000000000";
 pub const BOB_KEY: &str = "bob0000000000000000000000000000000000000";
 
-/// A running stand-in; each sixth bug is one that alice sees and bob does not.
+/// How it treats whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    Answers,
+    /// It takes its time.
+    Slow(Duration),
+    /// It takes the question, and says nothing.
+    Hangs,
+    /// It hangs up.
+    Gone,
+}
+
+/// What its readers may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Rights {
+    pub alice_is_in_group: bool,
+    pub alice_is_logged_in: bool,
+    pub bob_is_in_group: bool,
+    pub bob_is_enabled: bool,
+}
+
+/// A running stand-in; each sixth bug is in a group, in which alice is and bob is not.
 pub struct Stock {
     pub url: String,
     /// All that it was asked.
     asked: Arc<Mutex<Vec<String>>>,
+    manner: Arc<Mutex<Manner>>,
+    rights: Arc<Mutex<Rights>>,
 }
 
 impl Stock {
@@ -25,14 +49,51 @@ impl Stock {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
+        let manner = Arc::new(Mutex::new(Manner::Answers));
+        let rights = Arc::new(Mutex::new(Rights {
+            alice_is_in_group: true,
+            alice_is_logged_in: true,
+            bob_is_in_group: false,
+            bob_is_enabled: true,
+        }));
         let (own, seen) = (url.clone(), Arc::clone(&asked));
+        let (used, counting) = (Arc::clone(&manner), Arc::clone(&rights));
         thread::spawn(move || {
+            let mut hung = Vec::new();
             for stream in listener.incoming().map_while(Result::ok) {
-                // A client that hangs up is none of its business.
-                let _ = serve(stream, &own, &seen);
+                let manner = *used.lock().unwrap();
+                match manner {
+                    Manner::Answers => {}
+                    Manner::Slow(time) => thread::sleep(time),
+                    Manner::Hangs | Manner::Gone => seen.lock().unwrap().push(String::new()),
+                }
+                match manner {
+                    // A client that hangs up is none of its business.
+                    Manner::Answers | Manner::Slow(_) => {
+                        let rights = *counting.lock().unwrap();
+                        drop(serve(stream, &own, &seen, rights));
+                    }
+                    Manner::Hangs => hung.push(stream),
+                    Manner::Gone => {}
+                }
             }
         });
-        Self { url, asked }
+        Self {
+            url,
+            asked,
+            manner,
+            rights,
+        }
+    }
+
+    /// Treats whoever asks from now on like this.
+    pub fn treat(&self, manner: Manner) {
+        *self.manner.lock().unwrap() = manner;
+    }
+
+    /// Gives readers other rights.
+    pub fn set_rights(&self, rights: Rights) {
+        *self.rights.lock().unwrap() = rights;
     }
 
     /// All that it was asked since the last call: request lines, cookies, bodies.
@@ -41,7 +102,12 @@ impl Stock {
     }
 }
 
-fn serve(mut stream: TcpStream, url: &str, asked: &Mutex<Vec<String>>) -> std::io::Result<()> {
+fn serve(
+    mut stream: TcpStream,
+    url: &str,
+    asked: &Mutex<Vec<String>>,
+    rights: Rights,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let (mut path, mut cookies, mut length) = (String::new(), String::new(), 0);
     loop {
@@ -66,8 +132,8 @@ fn serve(mut stream: TcpStream, url: &str, asked: &Mutex<Vec<String>>) -> std::i
         .unwrap()
         .push(format!("{path} [{cookies}] {body}"));
     let (kind, answer) = match path.as_str() {
-        "/show_bug.cgi" => ("application/xml", show_bug(url, &cookies, &body)),
-        "/jsonrpc.cgi" => ("application/json", search(&body)),
+        "/show_bug.cgi" => ("application/xml", show_bug(url, &cookies, &body, rights)),
+        "/jsonrpc.cgi" => ("application/json", search(&body, rights)),
         _ => ("text/html", String::new()),
     };
     write!(
@@ -81,12 +147,12 @@ fn is_there(bug: u64) -> bool {
     (1..=30).contains(&bug) || (424_200..424_230).contains(&bug)
 }
 
-fn is_seen(bug: u64, is_alice: bool) -> bool {
-    is_there(bug) && (is_alice || !bug.is_multiple_of(6))
+fn is_seen(bug: u64, is_in_group: bool) -> bool {
+    is_there(bug) && (is_in_group || !bug.is_multiple_of(6))
 }
 
-fn show_bug(url: &str, cookies: &str, form: &str) -> String {
-    let is_alice = cookies == ALICE_COOKIES;
+fn show_bug(url: &str, cookies: &str, form: &str, rights: Rights) -> String {
+    let is_alice = cookies == ALICE_COOKIES && rights.alice_is_logged_in;
     let exporter = match is_alice {
         true => "          exporter=\"alice@example.org\"\n",
         false => "",
@@ -94,7 +160,7 @@ fn show_bug(url: &str, cookies: &str, form: &str) -> String {
     let ids = form.split('&').filter_map(|pair| pair.strip_prefix("id="));
     let bugs = ids.map(|id| match id.parse().unwrap() {
         bug if !is_there(bug) => refused("InvalidBugId", id),
-        bug if is_seen(bug, is_alice) => {
+        bug if is_seen(bug, is_alice && rights.alice_is_in_group) => {
             format!("    <bug>\n          <bug_id>{id}</bug_id>\n\n      \n\n    </bug>\n")
         }
         _ => refused("NotPermitted", id),
@@ -112,24 +178,28 @@ fn refused(error: &str, id: &str) -> String {
     format!("    <bug error=\"{error}\">\n      <bug_id>{id}</bug_id>\n    </bug>\n")
 }
 
-fn search(body: &str) -> String {
+fn search(body: &str, rights: Rights) -> String {
     let question: Value = serde_json::from_str(body).unwrap();
     assert_eq!(question["method"], "Bug.search");
     let parameters = &question["params"][0];
-    let is_alice = match parameters["Bugzilla_api_key"].as_str() {
-        Some(ALICE_KEY) => true,
-        Some(BOB_KEY) => false,
+    let refuse = |code: u32, message: &str| {
+        let error = json!({"message": message, "code": code});
+        json!({"error": error, "id": 1, "result": null}).to_string()
+    };
+    let is_in_group = match parameters["Bugzilla_api_key"].as_str() {
+        Some(ALICE_KEY) => rights.alice_is_in_group,
+        Some(BOB_KEY) if !rights.bob_is_enabled => return refuse(301, "test"),
+        Some(BOB_KEY) => rights.bob_is_in_group,
         _ => {
             let message =
                 "The API key you specified is invalid. Please check that you typed it correctly.";
-            let error = json!({"message": message, "code": 306});
-            return json!({"error": error, "id": 1, "result": null}).to_string();
+            return refuse(306, message);
         }
     };
     let ids = parameters["id"].as_array().unwrap();
     let bugs: Vec<Value> = ids
         .iter()
-        .filter(|id| is_seen(id.as_u64().unwrap(), is_alice))
+        .filter(|id| is_seen(id.as_u64().unwrap(), is_in_group))
         .map(|id| json!({"id": id}))
         .collect();
     json!({"id": 1, "result": {"bugs": bugs}, "error": null}).to_string()
