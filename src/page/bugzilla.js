@@ -21,9 +21,26 @@ async function start() {
   // A page from the browser's cache may be older than Bugzilla's answer.
   if (isOlder(form?.elements.delta_ts?.value, loadedAt)) show([{ who: "", what: "This page is older than the bug." }]);
   const feed = new Bugzfeed(new URL("./", import.meta.url));
+  // With --access, the server knows a reader by the cookies of their login to Bugzilla, which a browser shows at its host only.
+  feed.addEventListener("denied", () => warn("the server does not see by any login that you may see it"));
+  feed.addEventListener("state", () => feed.lost?.wasOpen === false && explain());
   // Where the server does not know what changed while this was loading, Bugzilla is asked once.
   feed.addEventListener("incomplete", look);
   feed.subscribe([bug], look, { since: loadedAt });
+}
+
+function warn(why) {
+  console.warn(`bugzfeed: cannot follow bug ${bug}: ${why}`);
+}
+
+// Once, for whoever looks into the console. A browser does not say why there is no WebSocket, so the server is asked whether
+// there would be one.
+let isExplained = false;
+async function explain() {
+  if (isExplained) return;
+  isExplained = true;
+  const answer = await fetch(new URL("./?access", import.meta.url)).catch(() => null);
+  warn(answer && !answer.ok ? await answer.text() : "the server takes no connection from this page");
 }
 
 // One question at a time; what comes meanwhile is asked for once more.
@@ -99,4 +116,4 @@ function makeBox() {
   return made;
 }
 
-if (bug > 0) start().catch((error) => console.warn(`bugzfeed: cannot follow bug ${bug}: ${error.message}`));
+if (bug > 0) start().catch((error) => warn(error.message));

@@ -1,5 +1,5 @@
 // The built-in page: a client of the feed at whose path it was served. It keeps its subscriptions in the address's fragment, and
-// stores nothing.
+// stores nothing but a token that a server wants, for as long as its tab is open.
 
 import { Details } from "./details.js";
 import { Figures } from "./figures.js";
@@ -12,6 +12,7 @@ const ALL = "*";
 // Keeps a link to a list of bugs well below the length that web servers accept in a request.
 const BUGS_PER_LINK_MAX = 200;
 const NOTIFICATION_PAUSE_MS = 1_000;
+const TOKEN_KEY = "bugzfeed-token";
 
 const element = (id) => document.getElementById(id);
 const { version, firehose, bugzilla: bugzillaAddress } = document.body.dataset;
@@ -26,7 +27,8 @@ const subscriptions = new Map();
 // "bug when" → how often what stands there already may still come.
 const repeats = new Map();
 
-const feed = new SharedFeed(feedUrl.href, `bugzfeed ${version}`);
+let token = kept();
+const feed = new SharedFeed(feedUrl.href, `bugzfeed ${version}`, token);
 const updates = new Updates(bugLabel, renderEmpty);
 const figures = new Figures(element("figures"));
 const details = bugzilla ? new Details(bugzilla, showDetails) : null;
@@ -43,6 +45,7 @@ function stateChanged() {
   if (state === "live" && source === "down") showConnection("down", "Connected, but the server cannot read Bugzilla’s changes");
   if (state === "live" && source !== "down") showConnection("live", "Live");
   if (state === "live") showReason("");
+  if (state === "live" && lastState !== "live") element("token-form").hidden = true;
   if (state === "waiting") {
     showWaiting();
     countdown = setInterval(showWaiting, 1_000);
@@ -61,14 +64,46 @@ function showWaiting() {
   else showConnection("offline", "Offline", `, next try in ${left}`);
 }
 
-// A browser does not say why there is no WebSocket, so the page asks the same server for something else.
+// A browser does not say why there is no WebSocket, so the page asks the same server whether it would get one.
 async function explainRefusal() {
-  const answer = await fetch(location.pathname, { method: "HEAD", cache: "no-store" }).catch(() => null);
-  if (feed.state === "live") return;
+  const shown = token;
+  const headers = shown ? { Authorization: `Bearer ${shown}` } : {};
+  const answer = await fetch(`${location.pathname}?access`, { headers, cache: "no-store" }).catch(() => null);
+  const words = answer?.status === 204 ? "" : await answer?.text().catch(() => "");
+  if (feed.state === "live" || shown !== token) return;
   if (answer === null) return showReason("The server does not answer.");
-  if (!answer.ok) return showReason(`The server answers ${answer.status} ${answer.statusText}.`);
+  element("token-form").hidden = answer.status !== 401;
+  if (answer.status === 401) {
+    kept((storage) => storage.removeItem(TOKEN_KEY));
+    // What follows is for programs.
+    return showReason(words.split(":")[0]);
+  }
+  // A proxy may answer with a page of its own.
+  if (!answer.ok) return showReason(words.length < 300 ? words : `The server answers ${answer.status} ${answer.statusText}.`);
   showReason(`The server is there, but takes no connection from ${location.origin}: its option --origin does not list that, it is full, `
     + "or something in between lets no WebSocket through.");
+}
+
+// The token that a reload finds. A browser may forbid to keep one.
+function kept(change = () => {}) {
+  try {
+    change(sessionStorage);
+    return sessionStorage.getItem(TOKEN_KEY);
+  } catch {
+    return null;
+  }
+}
+
+function showToken(event) {
+  event.preventDefault();
+  token = element("token").value;
+  event.target.reset();
+  event.target.hidden = true;
+  kept((storage) => storage.setItem(TOKEN_KEY, token));
+  feed.show(token);
+  const again = [...subscriptions.keys()].filter((bug) => subscriptions.get(bug).isDenied);
+  unsubscribe(again);
+  subscribe(again, null);
 }
 
 function showReason(text) {
@@ -95,8 +130,8 @@ function subscribe(bugs, since) {
     const subscription = feed.subscribe(bug, receiveUpdate, { since });
     // The new one was asked for first, so that nothing is missed between them.
     known?.close();
-    subscriptions.set(bug, { item: known?.item ?? subscriptionItem(bug), isConfirmed: false, close: subscription.close });
-    subscription.ready.then(() => confirm(bug));
+    subscriptions.set(bug, { item: known?.item ?? subscriptionItem(bug), isConfirmed: false, isDenied: false, close: subscription.close });
+    subscription.ready.then(({ denied }) => denied.length === 0 && confirm(bug));
     if (bug !== ALL) details?.want(bug);
   }
   subscriptionsChanged();
@@ -126,6 +161,20 @@ function refused({ bugs, reason }) {
   if (mine.length === 0) return;
   addNotice(`The server refused: ${reason}`);
   unsubscribe(mine);
+}
+
+function denied({ bugs }) {
+  const mine = bugs.filter((bug) => subscriptions.get(bug)?.isDenied === false);
+  if (mine.length === 0) return;
+  const which = mine.length === 1 ? `bug ${mine[0]} is` : `${plural(mine.length, "bug")} are`;
+  addNotice(`Of what you ask for, ${which} not there, or not shown to you: log in to Bugzilla, or give an API key.`, mine);
+  element("token-form").hidden = false;
+  for (const bug of mine) {
+    const subscription = subscriptions.get(bug);
+    subscription.isDenied = true;
+    subscription.item.classList.add("pending");
+    subscription.item.title = "Not there, or not shown to you";
+  }
 }
 
 function incomplete({ bugs, since }) {
@@ -376,6 +425,8 @@ element("notify").hidden = typeof Notification !== "function";
 feed.addEventListener("state", stateChanged);
 feed.addEventListener("refused", refused);
 feed.addEventListener("incomplete", incomplete);
+feed.addEventListener("denied", denied);
+element("token-form").addEventListener("submit", showToken);
 element("subscribe").addEventListener("submit", submitForm);
 element("retry").addEventListener("click", () => feed.wake());
 element("notify").addEventListener("click", toggleNotifications);

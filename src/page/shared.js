@@ -8,14 +8,20 @@ const BEAT_MS = 5_000;
 const BEATS_MAX = 4;
 const SHOWN_MAX = 1_000;
 
-/** Serves a feed to the ports of tabs: returns what takes each new port. */
-export function serve(feed) {
+/** Serves the feed at this address to the ports of tabs: returns what takes each new port. */
+export function serve(url) {
   const ports = new Set();
+  // The first tab says whether it has one before anything is connected.
+  let token = null;
+  let begin;
+  const begun = new Promise((resolve) => (begin = resolve));
+  const feed = new Bugzfeed(url, { token: () => begun.then(() => token) });
   const tellAll = (message) => ports.forEach((port) => port.postMessage(message));
   const state = () => ({ kind: "state", state: feed.state, retryAt: feed.retryAt, lost: feed.lost, source: feed.source, place: feed.place });
   feed.addEventListener("state", () => tellAll(state()));
   feed.addEventListener("incomplete", ({ bugs, since }) => tellAll({ kind: "incomplete", bugs, since }));
   feed.addEventListener("refused", ({ bugs, reason }) => tellAll({ kind: "refused", bugs, reason }));
+  feed.addEventListener("denied", ({ bugs }) => tellAll({ kind: "denied", bugs }));
   setInterval(() => tellAll({ kind: "beat", place: feed.place }), BEAT_MS);
   return (port) => {
     const subscriptions = new Map();
@@ -24,7 +30,7 @@ export function serve(feed) {
       subscribe({ id, bugs, since }) {
         const subscription = feed.subscribe(bugs, (update) => port.postMessage({ kind: "update", id, ...update }), { since });
         subscriptions.set(id, subscription);
-        subscription.ready.then(({ complete }) => port.postMessage({ kind: "ready", id, complete }), () => {});
+        subscription.ready.then((facts) => port.postMessage({ kind: "ready", id, ...facts }), () => {});
       },
       close({ id }) {
         subscriptions.get(id)?.close();
@@ -32,6 +38,12 @@ export function serve(feed) {
       },
       wake() {
         feed.wake();
+      },
+      show(shown) {
+        const isNew = shown.token && shown.token !== token;
+        if (isNew) token = shown.token;
+        begin();
+        if (isNew) feed.reconnect();
       },
       leave() {
         for (const subscription of subscriptions.values()) subscription.close();
@@ -56,14 +68,16 @@ export class SharedFeed extends EventTarget {
   #generation = 0;
   #missed = 0;
   #place = null;
+  #token;
   #ids = 0;
   #orders = [];
   // id → { bugs, since, onUpdate, shown, repeats, ready }
   #subscriptions = new Map();
 
-  /** Tabs of one name share one connection. */
-  constructor(url, name) {
+  /** Tabs of one name share one connection; `token` is what the server wants, if it wants one. */
+  constructor(url, name, token) {
     super();
+    this.#token = token;
     this.#url = url;
     this.#name = name;
     this.#connect();
@@ -90,9 +104,16 @@ export class SharedFeed extends EventTarget {
     this.#order("wake");
   }
 
+  /** Shows the server a token, now and on each connection to come. */
+  show(token) {
+    this.#token = token;
+    this.#order("show", { token });
+  }
+
   #connect() {
     this.#port = this.#openPort();
     this.#port.onmessage = ({ data }) => this.#hear(data);
+    this.show(this.#token);
   }
 
   #openPort() {
@@ -110,7 +131,7 @@ export class SharedFeed extends EventTarget {
       }
     }
     const { port1, port2 } = new MessageChannel();
-    serve(new Bugzfeed(this.#url))(port2);
+    serve(this.#url)(port2);
     return port1;
   }
 
@@ -146,13 +167,13 @@ export class SharedFeed extends EventTarget {
     if (message.kind === "update" && subscription) this.#handOver(subscription, message);
     if (message.kind === "ready" && subscription) {
       subscription.repeats.clear();
-      subscription.ready({ complete: message.complete });
+      subscription.ready({ complete: message.complete, denied: message.denied });
     }
     if (message.kind === "state") {
       Object.assign(this, { state: message.state, retryAt: message.retryAt, lost: message.lost, source: message.source });
       this.dispatchEvent(new Event("state"));
     }
-    if (message.kind === "incomplete" || message.kind === "refused") this.dispatchEvent(Object.assign(new Event(message.kind), message));
+    if (["incomplete", "refused", "denied"].includes(message.kind)) this.dispatchEvent(Object.assign(new Event(message.kind), message));
   }
 
   #handOver({ shown, repeats, onUpdate }, { bug, when }) {

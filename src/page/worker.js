@@ -1,7 +1,6 @@
 // Has the connection of all tabs that show one feed; its name ends with the feed's address.
 
-import { Bugzfeed } from "./bugzfeed.js";
 import { serve } from "./shared.js";
 
-const connect = serve(new Bugzfeed(self.name.split(" ").at(-1)));
+const connect = serve(self.name.split(" ").at(-1));
 self.onconnect = ({ ports }) => connect(ports[0]);

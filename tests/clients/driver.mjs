@@ -8,6 +8,7 @@ const tell = (line) => console.log(JSON.stringify(line));
 const feed = new Bugzfeed(url, JSON.parse(settings));
 feed.addEventListener("state", () => tell({ state: feed.state, source: feed.source, pause: feed.retryAt && feed.retryAt - Date.now() }));
 feed.addEventListener("incomplete", ({ bugs, since }) => tell({ incomplete: bugs, since }));
+feed.addEventListener("denied", ({ bugs }) => tell({ denied: bugs }));
 feed.addEventListener("refused", ({ bugs, reason }) => tell({ refused: bugs, reason }));
 
 const subscriptions = new Map();
@@ -16,7 +17,7 @@ const orders = {
   subscribe({ bugs, since }) {
     const subscription = feed.subscribe(bugs, ({ bug, when }) => tell({ update: [bug, when] }), { since });
     subscriptions.set(String(bugs), subscription);
-    subscription.ready.then(({ complete }) => tell({ ready: bugs, complete }), () => {});
+    subscription.ready.then(({ complete, denied }) => tell({ ready: bugs, complete, lacks: denied }), () => {});
   },
   async iterate({ bugs, count }) {
     const subscription = feed.subscribe(bugs);

@@ -18,7 +18,8 @@ async def subscribe(feed, subscriptions, bugs, since=None):
     subscription = subscriptions[str(bugs)] = feed.subscribe(bugs, since)
     reading = asyncio.create_task(read(subscription, bugs))
     try:
-        tell(ready=bugs, complete=await subscription.ready())
+        complete = await subscription.ready()
+        tell(ready=bugs, complete=complete, lacks=subscription.denied)
     except bugzfeed.Refused:
         pass
     await reading
@@ -48,12 +49,14 @@ async def iterate(feed, bugs, count):
 async def main(url, settings):
     settings = json.loads(settings)
     names = {"retryFirst": "retry_first", "retryMax": "retry_max", "silenceMax": "silence_max", "answerMax": "answer_max"}
-    options = {names[name]: value / 1000 for name, value in settings.items()}
+    options = {names[name]: settings[name] / 1000 for name in names}
     subscriptions, tasks = {}, set()
     stdin = asyncio.StreamReader(limit=2**20)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
     async with bugzfeed.Feed(
         url,
+        token=settings.get("token"),
+        on_denied=lambda bugs: tell(denied=bugs),
         on_incomplete=lambda incomplete: tell(incomplete=incomplete.bugs, since=incomplete.since),
         on_state=lambda feed: tell(state=feed.state, source=feed.source, pause=feed.pause and feed.pause * 1000),
         **options,

@@ -1,6 +1,7 @@
 //! The clients in docs/clients: each promise of theirs, held against a real server behind a proxy
 //! that misbehaves. All tests run for each client alike.
 
+mod access;
 mod blocking;
 mod driver;
 mod misbehaving;

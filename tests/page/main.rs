@@ -1,6 +1,7 @@
 //! The built-in page in a real browser, against the real server: what a reader of the page may rely
 //! on.
 
+mod access;
 mod all_bugs;
 mod page;
 #[path = "../support/mod.rs"]
@@ -402,7 +403,7 @@ fn the_page_works_below_a_path_of_a_real_proxy() {
     let mut chromium = Chromium::start();
     chromium.open(&format!("http://{}/feed/", nginx.address));
     chromium.wait_for(LIVE);
-    chromium.evaluate("document.querySelector('#bugs').value = '7'; document.querySelector('form').requestSubmit()");
+    chromium.evaluate("document.querySelector('#bugs').value = '7'; document.querySelector('#subscribe').requestSubmit()");
     chromium.wait_for(&format!("{SUBSCRIPTIONS}.length === 1 && {ALL_CONFIRMED}"));
     server.record(&[(7, "2026-11-20 15:50:32")]);
     chromium.wait_for(&format!("{ROWS}.length === 1"));

@@ -156,7 +156,7 @@ impl Page {
         self.value(&format!(
             "document.querySelector('#bugs').value = {};
              document.querySelector('#since').value = {};
-             document.querySelector('form').requestSubmit()",
+             document.querySelector('#subscribe').requestSubmit()",
             json!(bugs),
             json!(since)
         ));

@@ -131,7 +131,7 @@ fn a_saved_search_subscribes_to_what_bugzilla_finds() {
     chromium.wait_for(LIVE);
     chromium.evaluate(&format!(
         "document.querySelector('#bugs').value = '{bugzilla}buglist.cgi?product=Gadgets&list_id=7';
-         document.querySelector('form').requestSubmit()"
+         document.querySelector('#subscribe').requestSubmit()"
     ));
     chromium.wait_for("location.hash === '#1,2'");
 }

@@ -10,8 +10,10 @@ export type State = "connecting" | "live" | "waiting" | "closed";
 export interface Options {
   /** Closes the feed when it aborts. */
   signal?: AbortSignal;
+  /** What a server with `--access` wants: its token, or an API key of Bugzilla's. A function is called before each attempt to connect. */
+  token?: string | (() => string | null | Promise<string | null>);
   /** The class of WebSockets; by default the platform's, and in Node.js before 22 one that is brought along. */
-  WebSocket?: new (url: string) => unknown;
+  WebSocket?: new (url: string, protocols: string[]) => unknown;
   /** The longest first pause before a new attempt, in ms; 500. Each pause is random between 0 and 1.5 times the longest before. */
   retryFirst?: number;
   /** The longest pause of all, in ms; 30,000. */
@@ -41,11 +43,17 @@ export interface RefusedEvent extends Event {
   readonly reason: string;
 }
 
+/** These bugs are not shown to you, or are not there. They are asked for again on each connection, and this may come again. */
+export interface DeniedEvent extends Event {
+  readonly bugs: readonly number[];
+}
+
 export interface BugzfeedEvents {
   /** `state` or `source` has changed, or another attempt is due at another time. */
   state: Event;
   incomplete: IncompleteEvent;
   refused: RefusedEvent;
+  denied: DeniedEvent;
 }
 
 /** One feed of a server, over all its connections. */
@@ -69,6 +77,8 @@ export class Bugzfeed extends EventTarget {
   subscribe(bugs: number | string | Iterable<number | string>, options?: SubscribeOptions): Subscription;
   /** Ends a wait, or looks whether the connection is alive. Browsers' own signs that network or reader are back do this, too. */
   wake(): void;
+  /** Connects anew, with what `token` says by now. */
+  reconnect(): void;
   close(): void;
   addEventListener<K extends keyof BugzfeedEvents>(type: K, listener: (event: BugzfeedEvents[K]) => void, options?: boolean | AddEventListenerOptions): void;
   addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
@@ -80,8 +90,9 @@ export interface Subscription extends AsyncIterable<Update> {
   readonly bugs: readonly (number | "*")[];
   /**
    * Settles once the server has subscribed the bugs and sent what was missed: from then on nothing is missed without an event
-   * `incomplete`. `complete` is undefined where no `since` was given. Rejects when the server refuses, or at close().
+   * `incomplete`. `complete` is undefined where no `since` was given, and `denied` are those of the bugs that are not shown to you.
+   * Rejects when the server refuses, or at close().
    */
-  readonly ready: Promise<{ complete: boolean | undefined }>;
+  readonly ready: Promise<{ complete: boolean | undefined; denied: number[] }>;
   close(): void;
 }

@@ -30,6 +30,8 @@ const BUG_MAX = 2 ** 31 - 1;
 // All bugs, where the server offers them.
 const ALL = "*";
 const BEFORE_ALL = "1970-01-01T00:00:00";
+// What a subprotocol can be, and so a token.
+const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
 
 /** One feed of a server, over all its connections. The types stand in bugzfeed.d.ts. */
 export class Bugzfeed extends EventTarget {
@@ -140,6 +142,15 @@ export class Bugzfeed extends EventTarget {
     else this.#ask();
   }
 
+  /** Connects anew, with what `token` says by now. */
+  reconnect() {
+    if (this.#socket !== null) {
+      this.#socket.close();
+      this.#ended(1000, "");
+    }
+    this.wake();
+  }
+
   /** Ends the connection and all subscriptions, for good. */
   close() {
     if (this.#state === "closed") return;
@@ -167,9 +178,16 @@ export class Bugzfeed extends EventTarget {
     this.#retryAt = null;
     this.#become("connecting");
     this.#WebSocket ??= this.#settings.WebSocket ?? platformWebSocket() ?? (await import("./node-websocket.js")).NodeWebSocket;
-    // Closed, or connected by somebody else, while that was loading.
+    let protocols;
+    try {
+      protocols = await this.#protocols();
+    } catch (error) {
+      if (this.#state !== "closed" && this.#socket === null) this.#ended(1006, error.message);
+      return;
+    }
+    // Closed, or connected by somebody else, meanwhile.
     if (this.#state === "closed" || this.#socket !== null) return;
-    const mine = new this.#WebSocket(this.#url.href);
+    const mine = new this.#WebSocket(this.#url.href, protocols);
     this.#socket = mine;
     this.#answerDue = performance.now() + this.#settings.answerMax;
     // One that was given up may still have something to say.
@@ -179,6 +197,14 @@ export class Bugzfeed extends EventTarget {
     mine.addEventListener("close", ifCurrent((event) => this.#ended(event.code, event.reason)));
     // It is followed by a close, except in some Node.js.
     mine.addEventListener("error", () => setTimeout(ifCurrent(() => this.#ended(1006, "")), 50));
+  }
+
+  // A browser lets nobody add a header field: a token goes as a subprotocol, and beside it the one that is answered.
+  async #protocols() {
+    const { token } = this.#settings;
+    const shown = typeof token === "function" ? await token() : token;
+    if (shown && !TOKEN.test(shown)) throw new TypeError("the token has characters that no token has");
+    return shown ? ["bugzfeed", `bearer.${shown}`] : [];
   }
 
   #opened() {
@@ -274,7 +300,7 @@ export class Bugzfeed extends EventTarget {
     for (const bugs of asArguments(dropped)) this.#send({ command: "unsubscribe", bugs });
     const unsent = [...this.#wants].filter((want) => !want.isSent);
     if (unsent.length === 0) return;
-    const batch = { wants: unsent, watermark: null, sentAt: Date.now() };
+    const batch = { wants: unsent, watermark: null, denied: new Set(), sentAt: Date.now() };
     const past = unsent.filter((want) => !want.isSettled && want.since);
     this.#sendSubscribe(batch, unsent.filter((want) => want.isSettled), this.#newest);
     this.#sendSubscribe(batch, past, past.map((want) => want.since).sort()[0]);
@@ -339,6 +365,9 @@ export class Bugzfeed extends EventTarget {
       for (const want of wants) if (batch.wants.includes(want)) this.#refuse(want, reply.error);
       return;
     }
+    const denied = (reply.denied ?? []).filter((bug) => this.#wantsOf.has(bug));
+    for (const bug of denied) batch.denied.add(bug);
+    if (denied.length > 0) this.#report("denied", { bugs: denied });
     // Null is the place of a feed in which nothing has happened yet.
     if (reply.watermark !== undefined) batch.watermark = reply.watermark ?? BEFORE_ALL;
     if (!since) return;
@@ -350,11 +379,11 @@ export class Bugzfeed extends EventTarget {
   }
 
   // All that was missed has come: what follows is new, even if it looks like what came before.
-  #settle({ wants, watermark, sentAt }) {
+  #settle({ wants, watermark, denied, sentAt }) {
     const clock = new Date(sentAt - CLOCK_MARGIN_MS).toISOString().slice(0, 19);
     if (watermark !== null) this.#resumeFrom(watermark);
     else this.#newest ??= clock;
-    for (const want of wants) if (this.#wants.has(want)) want.settle();
+    for (const want of wants) if (this.#wants.has(want)) want.settle(want.bugs.filter((bug) => denied.has(bug)));
     for (const want of this.#wants) want.repeats.clear();
   }
 
@@ -413,9 +442,9 @@ class Want {
     }
   }
 
-  settle() {
+  settle(denied) {
     this.isSettled = true;
-    this.resolve({ complete: this.isComplete });
+    this.resolve({ complete: this.isComplete, denied });
   }
 
   refuse(error) {
@@ -444,7 +473,7 @@ class Subscription {
     return this.#want.bugs;
   }
 
-  /** Settles once the server has subscribed them and sent what was missed, with { complete }. */
+  /** Settles once the server has subscribed them and sent what was missed, with { complete, denied }. */
   get ready() {
     return this.#want.ready;
   }

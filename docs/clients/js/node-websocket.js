@@ -19,13 +19,14 @@ export class NodeWebSocket extends EventTarget {
   #fragments = [];
   #hasEnded = false;
 
-  constructor(address) {
+  constructor(address, protocols = []) {
     super();
     const url = new URL(address);
     const isSecure = url.protocol === "wss:";
     url.protocol = isSecure ? "https:" : "http:";
     const key = randomBytes(16).toString("base64");
     const headers = { Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key };
+    if (protocols.length > 0) headers["Sec-WebSocket-Protocol"] = protocols.join(", ");
     this.#request = (isSecure ? requestHttps : requestHttp)(url, { headers });
     this.#request.on("upgrade", (response, stream, head) => this.#upgraded(response, stream, head, key));
     this.#request.on("response", (response) => {

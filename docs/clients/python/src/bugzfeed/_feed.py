@@ -30,6 +30,8 @@ CLOCK_MARGIN = timedelta(seconds=60)
 # A time further ahead than this is a mistake of somebody, and no time to resume from: a server would believe it no more.
 AHEAD_MAX = timedelta(days=1)
 BEFORE_ALL = "1970-01-01T00:00:00"
+# What a subprotocol can be, and so a token.
+TOKEN = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 # A server's messages are an update, or a list of at most some 10,000 bugs.
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 
@@ -45,14 +47,18 @@ class Batch:
     def __init__(self, subscriptions: List[Subscription]) -> None:
         self.subscriptions = subscriptions
         self.watermark: Optional[str] = None
+        # Those that the server does not show to this reader.
+        self.denied: Set[int] = set()
         self.sent_at = datetime.now(timezone.utc)
 
 
 class Feed:
     """One feed of a server. Use it with ``async with``: it connects, and comes back after each loss, until the end of the block.
 
-    ``url`` may begin with ws, wss, http or https. ``on_incomplete`` is called when updates may be missing; without it, that is a
-    warning of the logger ``bugzfeed``. ``on_state`` is called when ``state`` changes. All times are in seconds: each pause before
+    ``url`` may begin with ws, wss, http or https. ``token`` is what a server with ``--access`` wants: its token, or an API key of
+    Bugzilla's; a function is called before each attempt to connect. ``on_incomplete`` is called when updates may be missing, and
+    ``on_denied`` with bugs that are not shown to you, or are not there; without them, that is a warning of the logger
+    ``bugzfeed``. ``on_state`` is called when ``state`` changes. All times are in seconds: each pause before
     a new attempt is random, at first up to ``retry_first``, at last up to ``retry_max``; each ``silence_max`` the server is
     asked how it is, and must answer within ``answer_max``. All other arguments go to ``websockets.connect``.
     """
@@ -61,7 +67,9 @@ class Feed:
         self,
         url: str,
         *,
+        token: Union[str, Callable[[], Optional[str]], None] = None,
         on_incomplete: Optional[Callable[[Incomplete], None]] = None,
+        on_denied: Optional[Callable[[Tuple[int, ...]], None]] = None,
         on_state: Optional[Callable[["Feed"], None]] = None,
         retry_first: float = 0.5,
         retry_max: float = 30.0,
@@ -78,7 +86,9 @@ class Feed:
         self.lost: Optional[str] = None
         #: Whether the server reads Bugzilla's changes, "up" or "down", as far as it has said so.
         self.source: Optional[str] = None
+        self._token = token
         self._on_incomplete = on_incomplete
+        self._on_denied = on_denied
         self._on_state = on_state
         self._retry_first = retry_first
         self._retry_max = retry_max
@@ -160,16 +170,25 @@ class Feed:
                     open_timeout=self._answer_max,
                     close_timeout=1,
                     max_size=MESSAGE_BYTES_MAX,
-                    **self._connect_options,
+                    **self._with_token(),
                 ) as socket:
                     opened_at = time.monotonic()
                     await self._follow(socket)
-            except (OSError, EOFError, asyncio.TimeoutError, WebSocketException) as error:
+            except (OSError, EOFError, ValueError, asyncio.TimeoutError, WebSocketException) as error:
                 self.lost = str(error) or type(error).__name__
             self._forget_connection()
             if opened_at is not None and time.monotonic() - opened_at >= STEADY_SECONDS:
                 self._failures = 0
             await self._wait()
+
+    def _with_token(self) -> Dict[str, Any]:
+        token = self._token() if callable(self._token) else self._token
+        if not token:
+            return self._connect_options
+        if not TOKEN.fullmatch(token):
+            raise ValueError("the token has characters that no token has")
+        # The library's versions have several names for header fields, and one for subprotocols. The first one is answered.
+        return {**self._connect_options, "subprotocols": ["bugzfeed", f"bearer.{token}"]}
 
     async def _wait(self) -> None:
         longest = min(self._retry_max, self._retry_first * RETRY_GROWTH**self._failures)
@@ -349,6 +368,7 @@ class Feed:
                 subscription._end(Refused(str(reply.get("error"))))
                 self._drop(subscription)
             return
+        self._note_denied(batch, reply.get("denied", []))
         if "watermark" in reply:
             # None is the place of a feed in which nothing has happened yet.
             batch.watermark = reply["watermark"] or BEFORE_ALL
@@ -371,9 +391,18 @@ class Feed:
         elif self._newest is None:
             self._newest = (batch.sent_at - CLOCK_MARGIN).strftime("%Y-%m-%dT%H:%M:%S")
         for subscription in batch.subscriptions:
+            subscription.denied = tuple(bug for bug in subscription.bugs if isinstance(bug, int) and bug in batch.denied)
             subscription._settle()
         for subscription in self._subscriptions:
             subscription._repeats.clear()
+
+    def _note_denied(self, batch: Batch, denied: List[int]) -> None:
+        wanted = tuple(bug for bug in denied if bug in self._of_bug)
+        batch.denied.update(wanted)
+        if wanted and self._on_denied is not None:
+            self._on_denied(wanted)
+        elif wanted:
+            log.warning("not shown to you, or not there: the bugs %s", wanted)
 
     def _report(self, incomplete: Incomplete) -> None:
         if self._on_incomplete is not None:

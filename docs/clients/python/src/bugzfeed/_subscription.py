@@ -42,6 +42,8 @@ class Subscription(AsyncIterator[Update]):
 
     def __init__(self, bugs: Bugs, since: Union[str, datetime, None], drop: Callable[["Subscription"], None]) -> None:
         self.bugs = bug_ids(bugs)
+        #: Those of the bugs that are not shown to you, as far as the server has said so.
+        self.denied: Tuple[int, ...] = ()
         self._since = since_time(since)
         self._drop = drop
         # The server knows of it, on this connection.
