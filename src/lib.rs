@@ -45,6 +45,8 @@ mod doctor;
 mod duration;
 mod failure;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod guard;
 pub mod history;
 pub mod http;

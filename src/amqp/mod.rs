@@ -26,4 +26,6 @@ pub(crate) use outgoing::Message;
 pub(crate) use publisher::{PublishError, Publisher};
 pub(crate) use session::{Ended, Session};
 pub(crate) use settings::Settings;
+#[cfg(any(test, fuzzing))]
+pub(crate) use sieve::Sieve;
 pub(crate) use tap::{Audience, Binding, OwnQueue, Seen, tap};

@@ -27,7 +27,7 @@ const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Passes AMQP frames on, without messages' properties except the short `message-id` that a number
 /// is and the routing keys that a publisher has added, without bytes that are not ASCII in routing keys, and with bodies cut off.
 #[derive(Debug)]
-pub(super) struct Sieve {
+pub(crate) struct Sieve {
     body_bytes_max: u64,
     /// The start of a frame that has not arrived as a whole.
     partial: Vec<u8>,
@@ -37,7 +37,7 @@ pub(super) struct Sieve {
 
 impl Sieve {
     /// A sieve that cuts off what is beyond `body_bytes_max` bytes of a message's body.
-    pub(super) fn new(body_bytes_max: u64) -> Self {
+    pub(crate) fn new(body_bytes_max: u64) -> Self {
         Self {
             body_bytes_max,
             partial: Vec::new(),
@@ -49,7 +49,7 @@ impl Sieve {
     ///
     /// # Errors
     /// When a frame is too large to be one.
-    pub(super) fn pass(&mut self, arrived: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    pub(crate) fn pass(&mut self, arrived: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         self.partial.extend_from_slice(arrived);
         let mut frames = std::mem::take(&mut self.partial);
         let mut passed = 0;

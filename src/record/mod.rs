@@ -271,6 +271,33 @@ impl Records {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl Records {
+    /// Seals a record with this type of content, whatever the rules say, and so much padding.
+    pub(crate) fn seal_anything(
+        &mut self,
+        content: u8,
+        message: &[u8],
+        padding: usize,
+        output: &mut Vec<u8>,
+    ) {
+        let sealed = message.len() + 1 + padding + TAG_BYTES;
+        let [high, low] = (sealed as u16).to_be_bytes();
+        let header = [Content::Data as u8, 3, 3, high, low];
+        output.extend_from_slice(&header);
+        let from = output.len();
+        output.extend_from_slice(message);
+        output.push(content);
+        output.resize(output.len() + padding, 0);
+        self.write.seal(header, output, from);
+    }
+
+    /// Seals with the next traffic secret from now on.
+    pub(crate) fn change_keys(&mut self) {
+        self.write.update();
+    }
+}
+
 /// The length of the tag behind what is sealed, in bytes: the same for each suite.
 const TAG_BYTES: usize = 16;
 

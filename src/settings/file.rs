@@ -53,7 +53,7 @@ impl File {
                 .iter()
                 .map(|Wrong { at, why }| {
                     let (line, column) = position(&text, at.start);
-                    format!("{}:{line}:{column}: {why}", path.display())
+                    format!("{}:{line}:{column}: {}", path.display(), visible(why))
                 })
                 .collect();
             Failure::Configuration(lines.join("\n"))
@@ -236,6 +236,16 @@ fn unknown<'a>(noun: &str, name: &str, known: impl Iterator<Item = &'a str>) -> 
         Some((_, alike)) => format!("unknown {noun} '{name}'; did you mean '{alike}'?"),
         None => format!("unknown {noun} '{name}'; known are {}", known.join(", ")),
     }
+}
+
+/// A text of the file as it may be shown, on one line.
+fn visible(text: &str) -> String {
+    text.chars()
+        .map(|c| match c.is_control() {
+            true => c.escape_default().to_string(),
+            false => c.to_string(),
+        })
+        .collect()
 }
 
 /// Line and column of a byte, each from 1; a column is a character.

@@ -30,7 +30,7 @@ pub(crate) fn values(command: &Command, matches: &ArgMatches, file: Option<&File
                 .into_iter()
                 .flatten()
                 .map(|value| value.to_string_lossy().into_owned())
-                .filter(|value| !value.is_empty())
+                .filter(|value| !value.is_empty() || from != "default")
                 .map(|value| match setting.is_secret() {
                     true => masked(&value),
                     false => value,
@@ -117,8 +117,9 @@ fn toml(setting: Setting<'_>, value: &str) -> String {
     {
         return value.to_owned();
     }
-    // A JSON string is a basic string of TOML (toml.io, "String").
-    serde_json::Value::from(value).to_string()
+    // A JSON string is a basic string of TOML (toml.io, "String"), but for this one character.
+    let text = serde_json::Value::from(value).to_string();
+    text.replace('\u{7f}', "\\u007f")
 }
 
 /// An address without the passwords in it.

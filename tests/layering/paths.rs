@@ -165,11 +165,12 @@ fn from_file(mut path: Vec<String>, inside: &[String]) -> Vec<String> {
     path
 }
 
-/// Whether an attribute says that an item is compiled for tests alone.
+/// Whether an attribute says that an item is compiled for tests alone, or for a fuzzer, too.
 fn is_test_attribute(tokens: &[TokenTree], at: usize) -> bool {
     matches!(tokens.get(at + 1), Some(TokenTree::Group(group))
         if group.delimiter() == Delimiter::Bracket
-            && group.stream().to_string().replace(' ', "") == "cfg(test)")
+            && ["cfg(test)", "cfg(any(test,fuzzing))"]
+                .contains(&&*group.stream().to_string().replace(' ', "")))
 }
 
 /// Whether the tokens before an item make it public, be it in the crate alone.

@@ -95,10 +95,12 @@ impl Tree {
         dead
     }
 
-    /// The rooms: what lib.rs declares, and the program.
+    /// The rooms: what lib.rs declares for more than tests, and the program.
     pub fn rooms(&self) -> BTreeSet<String> {
-        let rooms = self.files[&vec![]].modules.iter().map(|(name, _)| name);
-        rooms.cloned().chain(["main".to_owned()]).collect()
+        let modules = self.files[&vec![]].modules.iter();
+        let rooms = modules.filter(|(_, is_for_tests)| !is_for_tests);
+        let rooms = rooms.map(|(name, _)| name.clone());
+        rooms.chain(["main".to_owned()]).collect()
     }
 
     /// The modules of a room.

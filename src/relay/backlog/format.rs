@@ -120,7 +120,7 @@ pub(super) fn stream(database: &Connection, destination: i64) -> rusqlite::Resul
         .query_row([destination], |row| {
             Ok(Number {
                 stream: row.get(0)?,
-                number: row.get::<_, i64>(1)?.cast_unsigned(),
+                number: row.get::<_, i64>(1)?.max(0).cast_unsigned(),
                 newest: row.get(2)?,
             })
         })

@@ -363,7 +363,9 @@ impl Backlog {
             .prepare_cached(first)?
             .query_row([destination, after], |row| row.get::<_, i64>(0))
             .optional()?;
-        let sent = waiting.map_or(given.number, |first| (first - 1).cast_unsigned());
+        let sent = waiting.map_or(given.number, |first| {
+            first.saturating_sub(1).cast_unsigned()
+        });
         Ok(Announcement {
             given: given.number,
             sent: Number {

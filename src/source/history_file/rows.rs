@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 
-use rusqlite::{ErrorCode, OptionalExtension, Transaction, ffi, params};
+use rusqlite::{ErrorCode, OptionalExtension, Row, Transaction, ffi, params};
 
 use crate::update::{BugId, Update, When};
 
@@ -163,17 +163,29 @@ pub(super) fn begin(
     read(transaction, feed)
 }
 
+/// Reads what is kept. What cannot be read is missed: up to its watermark, or, where that cannot be
+/// read either, up to nobody knows when.
 fn read(transaction: &Transaction<'_>, feed: &str) -> rusqlite::Result<Kept> {
     let mut kept = Kept::default();
     let mut select = transaction
         .prepare("SELECT bug_id, time, watermark FROM history WHERE feed = ?1 ORDER BY seq")?;
     let mut rows = select.query([feed])?;
-    let mut unreadable = i64::MIN;
+    let (mut unreadable, mut is_readable) = (i64::MIN, true);
     while let Some(row) = rows.next()? {
-        let (bug, time, watermark): (u32, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        match (BugId::new(bug), time.parse()) {
-            (Some(bug), Ok(when)) => kept.updates.push((watermark, Update { bug, when })),
-            _ => unreadable = unreadable.max(watermark),
+        match (row.get(2), update(row)) {
+            (Ok(watermark), Some(update)) => kept.updates.push((watermark, update)),
+            (Ok(watermark), None) => unreadable = unreadable.max(watermark),
+            (Err(_), _) => is_readable = false,
+        }
+    }
+    let mut select =
+        transaction.prepare("SELECT name, value FROM history_notes WHERE feed = ?1")?;
+    let mut rows = select.query([feed])?;
+    while let Some(row) = rows.next()? {
+        match (row.get(0), row.get(1)) {
+            (Ok(name), Ok(value)) => drop(kept.notes.insert(name, value)),
+            // What was noted may be that something is missing.
+            _ => is_readable = false,
         }
     }
     let (floor, is_whole): (i64, bool) = transaction.query_row(
@@ -181,12 +193,17 @@ fn read(transaction: &Transaction<'_>, feed: &str) -> rusqlite::Result<Kept> {
         [feed],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
-    kept.floor = is_whole.then_some(floor.max(unreadable));
-    let mut select =
-        transaction.prepare("SELECT name, value FROM history_notes WHERE feed = ?1")?;
-    let notes = select.query_map([feed], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    kept.notes = notes.collect::<rusqlite::Result<_>>()?;
+    kept.floor = (is_whole && is_readable).then_some(floor.max(unreadable));
     Ok(kept)
+}
+
+/// The update in a row of `bug_id` and `time`.
+fn update(row: &Row<'_>) -> Option<Update> {
+    let time: String = row.get(1).ok()?;
+    Some(Update {
+        bug: BugId::new(row.get(0).ok()?)?,
+        when: time.parse().ok()?,
+    })
 }
 
 /// Deletes what is beyond `updates_max` updates: first those that a newer one of the same bug has
@@ -209,11 +226,11 @@ pub(super) fn evict(
         delete.execute(params![feed, seq])?;
     }
     let surplus = surplus - redundant.len() as i64;
-    let last: Option<(i64, i64)> = transaction
+    let last: Option<(i64, Option<i64>)> = transaction
         .query_row(
             "SELECT seq, watermark FROM history WHERE feed = ?1 ORDER BY seq LIMIT 1 OFFSET ?2 - 1",
             params![feed, surplus],
-            |row| Ok((row.get(0)?, row.get(1)?)),
+            |row| Ok((row.get(0)?, row.get(1).ok())),
         )
         .optional()?;
     if let Some((seq, watermark)) = last.filter(|_| surplus > 0) {
@@ -222,7 +239,7 @@ pub(super) fn evict(
             params![feed, seq],
         )?;
         transaction.execute(
-            "UPDATE history_feeds SET floor = max(floor, ?2) WHERE feed = ?1",
+            "UPDATE history_feeds SET floor = max(floor, ifnull(?2, floor)), is_whole = is_whole AND ?2 IS NOT NULL WHERE feed = ?1",
             params![feed, watermark],
         )?;
     }
@@ -238,7 +255,11 @@ fn redundant(transaction: &Transaction<'_>, feed: &str) -> rusqlite::Result<Vec<
     let mut latest: HashMap<i64, i64> = HashMap::new();
     let mut redundant = Vec::new();
     while let Some(row) = rows.next()? {
-        let (seq, bug, time): (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let seq: i64 = row.get(0)?;
+        // What cannot be read is as old as its place says, and goes with the oldest.
+        let (Ok(bug), Ok(time)) = (row.get(1), row.get::<_, String>(2)) else {
+            continue;
+        };
         let seconds = time
             .parse()
             .map_or(i64::MIN, |when: When| when.unix_seconds());
