@@ -50,6 +50,8 @@ pub(super) struct State {
     feed: Feed,
     file: Option<HistoryFile>,
     is_keeping: bool,
+    /// Whether the loop knows that the source is read.
+    is_reading: bool,
     inbox: Sender,
     completeness: Completeness,
     /// What the loop and the file know of `completeness`.
@@ -97,6 +99,7 @@ impl State {
         Self {
             file,
             is_keeping: true,
+            is_reading: false,
             inbox,
             completeness,
             promised: Promise::InDoubt,
@@ -164,8 +167,13 @@ impl State {
         self.inbox.send(Notice::Refused { why })
     }
 
-    /// The source is not how it was, or has failed once more.
-    pub(super) fn tell(&self, state: SourceState) -> Result<(), Closed> {
+    /// The source is read, or has failed once more. That it is still read wakes nobody.
+    pub(super) fn tell(&mut self, state: SourceState) -> Result<(), Closed> {
+        let was_reading = self.is_reading;
+        self.is_reading = state == SourceState::Reading;
+        if was_reading && self.is_reading {
+            return Ok(());
+        }
         let feed = self.feed.id;
         self.inbox.send(Notice::Source { feed, state })
     }

@@ -276,3 +276,27 @@ fn updates_are_kept_before_they_are_handed_over() {
     drop(sink);
     assert_eq!(open().1.updates, [(1_000, update(7, 1_000))]);
 }
+
+#[test]
+fn a_source_that_is_still_read_wakes_nobody() {
+    let mut test = Test::new(None, &Kept::default());
+    let mut told = |act: fn(&mut Sink)| {
+        act(&mut test.sink);
+        let mut states = Vec::new();
+        while let Some(notice) = test.inbox.take() {
+            if let Notice::Source { state, .. } = notice {
+                states.push(state);
+            }
+        }
+        states
+    };
+    let reads = |sink: &mut Sink| sink.connected().unwrap();
+    let fails = |sink: &mut Sink| sink.down("gone");
+    let failing = || SourceState::Failing("gone".to_owned());
+    assert_eq!(told(reads), [SourceState::Reading]);
+    assert_eq!(told(reads), []);
+    // Each failure is counted.
+    assert_eq!(told(fails), [failing()]);
+    assert_eq!(told(fails), [failing()]);
+    assert_eq!(told(reads), [SourceState::Reading]);
+}
