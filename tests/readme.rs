@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use support::chromium::Chromium;
+use support::browser::Browser;
 use support::server::Server;
 
 /// The first block of this language in the README, with the address of a running server.
@@ -54,12 +54,12 @@ fn the_client_in_python_prints_updates_and_comes_back() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn the_client_in_javascript_logs_an_update_and_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start_in(folder.path(), &[]);
     let address = server.address;
-    let mut browser = Chromium::start();
+    let mut browser = Browser::start();
     browser.open(&format!("http://{address}/"));
     let script = block("js", &server);
     // Twenty seconds pass in a tenth of one.

@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use rustix::process::Signal;
-use support::chromium::Chromium;
+use support::browser::Browser;
 use support::server::{PATIENCE, Program, Server, wait_until};
 
 /// Whether the page gets updates.
@@ -210,11 +210,11 @@ fn a_connection_with_tls_takes_one_post_after_the_other() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn a_browser_has_the_page_by_https_and_the_feed_by_wss_over_a_reload_and_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let (server, address) = start_in(folder.path(), &options());
-    let mut browser = Chromium::start();
+    let mut browser = Browser::start();
     browser.trust_everybody();
     let rows =
         |count: usize| format!("document.querySelectorAll('#updates li').length === {count}");

@@ -17,7 +17,7 @@ fn filter(page: &mut Page, text: &str) {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn all_bugs_are_offered_only_where_the_server_has_them() {
     let mut page = Page::open("");
     for text in ["for all", "Subscribe to all bugs", "Pause", "Show only"] {
@@ -29,7 +29,7 @@ fn all_bugs_are_offered_only_where_the_server_has_them() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn everything_that_happens_is_shown_beside_single_bugs_until_it_is_unsubscribed() {
     let mut page = Page::open_with(FIREHOSE, "#1234");
     page.click("#subscribe-all");
@@ -54,7 +54,7 @@ fn everything_that_happens_is_shown_beside_single_bugs_until_it_is_unsubscribed(
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn the_address_keeps_all_bugs_and_the_form_takes_them_with_a_time() {
     let mut page = Page::open_with(FIREHOSE, "");
     page.record(&[(7, "2014-04-03 21:13:45")]);
@@ -71,7 +71,7 @@ fn the_address_keeps_all_bugs_and_the_form_takes_them_with_a_time() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn what_was_missed_of_all_bugs_comes_exactly_once_after_a_restart() {
     let mut page = Page::open_with(FIREHOSE, "#*,1");
     page.record(&[(1, "2014-04-03 21:13:45"), (2, "2014-04-03 21:13:45")]);
@@ -89,7 +89,7 @@ fn what_was_missed_of_all_bugs_comes_exactly_once_after_a_restart() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn a_server_that_comes_back_without_all_bugs_is_shown_as_it_is() {
     let mut page = Page::open_with(FIREHOSE, "#*,1");
     page.record(&[(2, "2014-04-03 21:13:44")]);
@@ -103,7 +103,7 @@ fn a_server_that_comes_back_without_all_bugs_is_shown_as_it_is() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn a_filter_shows_what_it_names_and_forgets_nothing() {
     let mut page = Page::open_with(FIREHOSE, "#*");
     filter(&mut page, "bug 12, 21:14");
@@ -125,7 +125,7 @@ fn a_filter_shows_what_it_names_and_forgets_nothing() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn what_a_filter_shows_is_not_pushed_out_by_what_it_hides() {
     let mut page = Page::open_with(FIREHOSE, "#*");
     filter(&mut page, "1000");
@@ -139,7 +139,7 @@ fn what_a_filter_shows_is_not_pushed_out_by_what_it_hides() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn a_pause_holds_the_page_still_and_loses_nothing() {
     let mut page = Page::open_with(FIREHOSE, "#*");
     page.record(&[(1, "2014-04-03 21:13:45")]);
@@ -154,21 +154,20 @@ fn a_pause_holds_the_page_still_and_loses_nothing() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn all_bugs_can_be_followed_by_keyboard() {
     let mut page = Page::open_with(FIREHOSE, "");
-    page.chromium
+    page.browser
         .tab_to("document.activeElement.id === 'subscribe-all'");
-    page.chromium.press("Enter");
+    page.browser.press("Enter");
     page.wait_for(&format!("{SUBSCRIPTIONS}.length === 1 && {ALL_CONFIRMED}"));
     page.record(&[(1, "2014-04-03 21:13:45"), (2, "2014-04-03 21:13:46")]);
     page.wait_for_rows(2);
-    page.chromium
-        .tab_to("document.activeElement.id === 'pause'");
-    page.chromium.press("Space");
+    page.browser.tab_to("document.activeElement.id === 'pause'");
+    page.browser.press("Space");
     assert!(page.shows("paused"));
-    page.chromium
+    page.browser
         .tab_to("document.activeElement.id === 'filter'");
-    page.chromium.type_text("bug 1");
+    page.browser.type_text("bug 1");
     assert_eq!(page.value(VISIBLE_ROWS), json!(["Bug 1"]));
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod all_bugs;
+mod browsers;
 mod page;
 #[path = "../support/mod.rs"]
 mod support;
@@ -16,12 +17,12 @@ use tempfile::TempDir;
 
 use all_bugs::FIREHOSE;
 use page::{ALL_CONFIRMED, BUGZILLA, LIVE, Page, ROWS, SUBSCRIPTIONS, WAIT_FOR_EVER};
-use support::chromium::Chromium;
+use support::browser::Browser;
 use support::proxy::{Kind, Proxy};
 use support::server::Server;
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn a_newcomer_is_told_what_to_type_and_sees_the_change_arrive() {
     let mut page = Page::open("");
     assert!(page.shows("Subscribe to a bug, say 1234."));
@@ -40,7 +41,7 @@ fn a_newcomer_is_told_what_to_type_and_sees_the_change_arrive() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn an_update_shows_its_time_in_utc_and_links_to_its_bug() {
     let mut page = Page::open("#1234");
     page.record(&[(1234, "2014-04-03 01:13:45")]);
@@ -65,7 +66,7 @@ fn an_update_shows_its_time_in_utc_and_links_to_its_bug() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn the_newest_update_stands_on_top_also_when_it_arrives_before_older_ones() {
     let mut page = Page::open("#1,2,3");
     page.record(&[
@@ -83,7 +84,7 @@ fn the_newest_update_stands_on_top_also_when_it_arrives_before_older_ones() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn two_edits_within_one_second_are_two_updates() {
     let mut page = Page::open("#1234");
     page.record(&[(1234, "2014-04-03 21:13:45"), (1234, "2014-04-03 21:13:45")]);
@@ -92,7 +93,7 @@ fn two_edits_within_one_second_are_two_updates() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn bugs_are_taken_as_people_have_them_at_hand() {
     let mut page = Page::open("");
     let accepted = [
@@ -124,7 +125,7 @@ fn bugs_are_taken_as_people_have_them_at_hand() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn what_is_no_bug_gets_an_answer_that_names_what_is_accepted() {
     let mut page = Page::open("");
     for text in [
@@ -164,17 +165,17 @@ fn what_is_no_bug_gets_an_answer_that_names_what_is_accepted() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn an_error_from_the_server_is_shown_as_it_came_and_subscribes_nothing() {
     let mut page = Page::open("");
     page.submit("1,2,3,4,5,6,7,8,9", "");
     page.wait_for_text("The server refused: too many subscriptions; the limit is 8");
-    assert_eq!(page.subscriptions(), json!([]));
+    page.wait_for(&format!("{SUBSCRIPTIONS}.length === 0"));
     assert_eq!(page.value("location.hash"), "");
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn nothing_more_arrives_for_a_bug_after_unsubscribing() {
     let mut page = Page::open("#1234,5678");
     page.click("[aria-label='Unsubscribe from bug 1234']");
@@ -185,7 +186,7 @@ fn nothing_more_arrives_for_a_bug_after_unsubscribing() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn an_update_that_was_on_its_way_when_its_bug_was_unsubscribed_is_not_shown() {
     let mut page = Page::open("#1234,5678");
     // The server never learns of it.
@@ -197,7 +198,7 @@ fn an_update_that_was_on_its_way_when_its_bug_was_unsubscribed_is_not_shown() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn the_since_box_shows_what_was_missed() {
     let mut page = Page::open("#1234");
     let changes = [
@@ -231,7 +232,7 @@ fn the_since_box_shows_what_was_missed() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn after_a_crash_of_the_server_the_page_comes_back_and_shows_what_it_missed_exactly_once() {
     // Later than the server's start, since of what was before that no history can be complete; but
     // no more than a minute ahead.
@@ -269,7 +270,7 @@ fn after_a_crash_of_the_server_the_page_comes_back_and_shows_what_it_missed_exac
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn what_the_server_learnt_before_the_page_was_back_is_replayed_late_commits_included() {
     let mut page = Page::open("#1234");
     page.record(&[(1234, "2014-04-03 21:13:44"), (1234, "2014-04-03 21:13:45")]);
@@ -293,7 +294,7 @@ fn what_the_server_learnt_before_the_page_was_back_is_replayed_late_commits_incl
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn a_subscription_made_while_disconnected_is_sent_when_the_server_is_back() {
     let mut page = Page::open("#1234");
     page.kill();
@@ -307,7 +308,7 @@ fn a_subscription_made_while_disconnected_is_sent_when_the_server_is_back() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn updates_that_the_server_has_forgotten_are_admitted_with_a_link_to_check() {
     let mut page = Page::open("#1234");
     page.notify(1234);
@@ -325,7 +326,7 @@ fn updates_that_the_server_has_forgotten_are_admitted_with_a_link_to_check() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn the_network_coming_back_the_reader_coming_back_and_a_button_each_end_the_wait() {
     let mut page = Page::open("#1234");
     let signs = [
@@ -346,7 +347,7 @@ fn the_network_coming_back_the_reader_coming_back_and_a_button_each_end_the_wait
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn a_connection_that_is_silent_for_good_is_noticed() {
     let mut page = Page::open("#1234");
     let pass = |page: &mut Page, seconds: u32| {
@@ -375,23 +376,23 @@ fn a_connection_that_is_silent_for_good_is_noticed() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn the_page_of_another_feed_finds_its_parts_below_it() {
     let folder = TempDir::new().expect("a temporary folder");
     let server = Server::start_in(folder.path(), &["--feed", "/dev/=sqlite:dev.db"]);
-    let mut chromium = Chromium::start();
+    let mut browser = Browser::start();
     for path in ["/dev/", "/dev"] {
-        chromium.open(&format!("http://{}{path}", server.address));
-        chromium.wait_for(LIVE);
+        browser.open(&format!("http://{}{path}", server.address));
+        browser.wait_for(LIVE);
         assert_eq!(
-            chromium.evaluate("document.querySelector('link[rel=stylesheet]').sheet !== null"),
+            browser.evaluate("document.querySelector('link[rel=stylesheet]').sheet !== null"),
             true
         );
     }
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn the_page_works_below_a_path_of_a_real_proxy() {
     let folder = TempDir::new().expect("a temporary folder");
     let server = Server::start(&[]);
@@ -400,26 +401,26 @@ fn the_page_works_below_a_path_of_a_real_proxy() {
         proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; } }";
     let places = [("SERVER", server.address.to_string())];
     let nginx = Proxy::start(Kind::Nginx, folder.path(), configuration, "PORT", &places);
-    let mut chromium = Chromium::start();
-    chromium.open(&format!("http://{}/feed/", nginx.address));
-    chromium.wait_for(LIVE);
-    chromium.evaluate("document.querySelector('#bugs').value = '7'; document.querySelector('#subscribe').requestSubmit()");
-    chromium.wait_for(&format!("{SUBSCRIPTIONS}.length === 1 && {ALL_CONFIRMED}"));
+    let mut browser = Browser::start();
+    browser.open(&format!("http://{}/feed/", nginx.address));
+    browser.wait_for(LIVE);
+    browser.evaluate("document.querySelector('#bugs').value = '7'; document.querySelector('#subscribe').requestSubmit()");
+    browser.wait_for(&format!("{SUBSCRIPTIONS}.length === 1 && {ALL_CONFIRMED}"));
     server.record(&[(7, "2026-11-20 15:50:32")]);
-    chromium.wait_for(&format!("{ROWS}.length === 1"));
+    browser.wait_for(&format!("{ROWS}.length === 1"));
     let styled = "document.querySelector('link[rel=stylesheet]').sheet !== null";
-    assert_eq!(chromium.evaluate(styled), true);
+    assert_eq!(browser.evaluate(styled), true);
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn the_address_keeps_the_subscriptions() {
     let mut page = Page::open("");
     page.subscribe("5678, 1234", "");
     assert_eq!(page.value("location.hash"), "#1234,5678");
 
     let address = page.value("location.href");
-    page.chromium.open(address.as_str().expect("an address"));
+    page.browser.open(address.as_str().expect("an address"));
     page.wait_for(&format!("{LIVE} && {ALL_CONFIRMED}"));
     assert_eq!(page.subscriptions(), json!(["1234", "5678"]));
 
@@ -442,7 +443,7 @@ fn the_address_keeps_the_subscriptions() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn the_feed_keeps_the_newest_500_updates_and_can_be_cleared() {
     let mut page = Page::open("#1234");
     let times: Vec<String> = (0..520)
@@ -460,65 +461,65 @@ fn the_feed_keeps_the_newest_500_updates_and_can_be_cleared() {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn everything_can_be_done_by_keyboard_and_the_focus_is_always_seen() {
     let mut page = Page::open("");
-    page.chromium.tab_to("document.activeElement.id === 'bugs'");
-    page.chromium.type_text("1234, 5678");
-    page.chromium.press("Enter");
+    page.browser.tab_to("document.activeElement.id === 'bugs'");
+    page.browser.type_text("1234, 5678");
+    page.browser.press("Enter");
     page.wait_for(&format!("{SUBSCRIPTIONS}.length === 2 && {ALL_CONFIRMED}"));
 
-    page.chromium
+    page.browser
         .tab_to("document.activeElement.ariaLabel === 'Unsubscribe from bug 1234'");
-    page.chromium.press("Space");
+    page.browser.press("Space");
     assert_eq!(page.subscriptions(), json!(["5678"]));
     assert_eq!(
         page.value("document.activeElement.ariaLabel"),
         "Unsubscribe from bug 5678",
         "the keyboard keeps its place"
     );
-    page.chromium.press("Enter");
+    page.browser.press("Enter");
     assert_eq!(page.subscriptions(), json!([]));
     assert_eq!(page.value("document.activeElement.id"), "bugs");
 
-    page.chromium.type_text("9");
-    page.chromium
-        .tab_to("document.activeElement.id === 'since'");
-    page.chromium.type_text("2014-04-03");
-    page.chromium
+    page.browser.type_text("9");
+    page.browser.tab_to("document.activeElement.id === 'since'");
+    page.browser.type_text("2014-04-03");
+    page.browser
         .tab_to("document.activeElement.type === 'submit'");
-    page.chromium.press("Enter");
+    page.browser.press("Enter");
     page.wait_for(&format!(
         "{SUBSCRIPTIONS}.join() === '9' && {ALL_CONFIRMED}"
     ));
 
     page.record(&[(9, "2014-04-03 21:13:45")]);
     page.wait_for_rows(1);
-    page.chromium
-        .tab_to("document.activeElement.id === 'clear'");
-    page.chromium.press("Enter");
+    page.browser.tab_to("document.activeElement.id === 'clear'");
+    page.browser.press("Enter");
     assert_eq!(page.rows(), json!([]));
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn on_a_phone_nothing_scrolls_sideways() {
     let mut page = Page::open_with(FIREHOSE, "");
     page.fill_every_part();
-    page.chromium.check_width();
+    for width in [360, 320] {
+        page.browser.check_width(width);
+    }
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn every_text_has_a_contrast_of_at_least_four_and_a_half_in_light_and_dark() {
     let mut page = Page::open_with(FIREHOSE, "");
-    page.chromium.check_contrast();
+    page.browser.check_contrast();
     page.fill_every_part();
-    page.chromium.check_contrast();
+    page.browser.check_contrast();
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn the_page_breaks_no_content_security_policy_and_loads_nothing_from_elsewhere() {
     let mut page = Page::open_with(FIREHOSE, "");
     let policy =
@@ -530,7 +531,7 @@ fn the_page_breaks_no_content_security_policy_and_loads_nothing_from_elsewhere()
         "{policy}"
     );
     page.fill_every_part();
-    assert_eq!(page.chromium.complaints(), [] as [String; 0]);
+    assert_eq!(page.browser.complaints(), [] as [String; 0]);
     let foreign = "performance.getEntriesByType('resource').map((entry) => entry.name).filter((name) => !name.startsWith(origin) && !name.startsWith('https://bugzilla.example.org/rest/'))";
     assert_eq!(page.value(foreign), json!([]));
 }

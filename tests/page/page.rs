@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::chromium::Chromium;
+use crate::support::browser::Browser;
 use crate::support::server::{Program, Server, wait_until};
 
 pub const BUGZILLA: &str = "https://bugzilla.example.org";
@@ -24,7 +24,7 @@ pub const WAIT_FOR_EVER: &str = "Math.random = () => 1e6";
 
 /// The page, in a browser of its own, served by a server of its own.
 pub struct Page {
-    pub chromium: Chromium,
+    pub browser: Browser,
     /// None after a crash.
     pub server: Option<Server>,
     /// Host and port, which a restart keeps.
@@ -44,11 +44,16 @@ impl Page {
 
     /// The same, of a server with these options.
     pub fn open_with(options: &'static [&'static str], fragment: &str) -> Page {
+        Self::open_in(Browser::start(), options, fragment)
+    }
+
+    /// The same, in this browser.
+    pub fn open_in(browser: Browser, options: &'static [&'static str], fragment: &str) -> Page {
         let folder = TempDir::new().expect("a temporary folder");
         let server = start_server(&folder, "127.0.0.1:0", options);
         let (address, table) = (server.address.to_string(), server.table());
         let mut page = Page {
-            chromium: Chromium::start(),
+            browser,
             server: Some(server),
             address,
             table,
@@ -56,15 +61,15 @@ impl Page {
             options,
         };
         // Somewhere where the local time isn't UTC.
-        page.chromium.emulate_timezone("America/New_York");
+        page.browser.emulate_timezone("America/New_York");
         // Where a tab has the connection for itself, a test can reach it.
-        page.chromium.run_first("delete globalThis.SharedWorker");
+        page.browser.run_first("delete globalThis.SharedWorker");
         page.load(fragment);
         page
     }
 
     pub fn load(&mut self, fragment: &str) {
-        self.chromium
+        self.browser
             .open(&format!("http://{}/{fragment}", self.address));
         self.wait_for(&format!("{LIVE} && {ALL_CONFIRMED}"));
     }
@@ -200,11 +205,11 @@ impl Page {
     }
 
     pub fn value(&mut self, expression: &str) -> Value {
-        self.chromium.evaluate(expression)
+        self.browser.evaluate(expression)
     }
 
     pub fn wait_for(&mut self, condition: &str) {
-        self.chromium.wait_for(condition);
+        self.browser.wait_for(condition);
     }
 
     pub fn wait_for_rows(&mut self, count: usize) {

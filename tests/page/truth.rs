@@ -8,47 +8,51 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::page::{ALL_CONFIRMED, LIVE};
-use crate::support::chromium::Chromium;
+use crate::support::browser::Browser;
 use crate::support::server::Server;
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn a_source_that_is_down_is_told() {
     let folder = TempDir::new().expect("a temporary folder");
     let source = ["--source", "amqp://guest:guest@127.0.0.1:1/?queue=x"];
     let server = Server::start_in(folder.path(), &source);
-    let mut chromium = Chromium::start();
-    chromium.open(&format!("http://{}/", server.address));
-    chromium.wait_for("document.querySelector('[role=status]').textContent === 'Connected, but the server cannot read Bugzilla’s changes'");
+    let mut browser = Browser::start();
+    browser.open(&format!("http://{}/", server.address));
+    browser.wait_for("document.querySelector('[role=status]').textContent === 'Connected, but the server cannot read Bugzilla’s changes'");
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn an_origin_that_is_refused_is_named_as_a_reason() {
     let server = Server::start(&["--origin", "https://elsewhere.example"]);
-    let mut chromium = Chromium::start();
-    chromium.open(&format!("http://{}/", server.address));
+    let mut browser = Browser::start();
+    browser.open(&format!("http://{}/", server.address));
     let origin = format!("takes no connection from http://{}:", server.address);
-    chromium.wait_for(&format!(
+    browser.wait_for(&format!(
         "document.querySelector('#reason').textContent.includes({})",
         json!(origin)
     ));
     server.end(rustix::process::Signal::KILL);
-    chromium.wait_for(
+    browser.wait_for(
         "document.querySelector('#reason').textContent === 'The server does not answer.'",
     );
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn tabs_share_one_connection_and_it_outlives_each_of_them() {
+    share_one_connection(Browser::start());
+}
+
+/// Opens two tabs that need one connection, and closes the second.
+pub fn share_one_connection(mut browser: Browser) {
     let server = Server::start(&[]);
-    let mut chromium = Chromium::start();
-    chromium.open(&format!("http://{}/#1", server.address));
-    chromium.wait_for(LIVE);
+    browser.open(&format!("http://{}/#1", server.address));
+    browser.wait_for(LIVE);
     let other = "other.document.querySelector('#updates')";
-    chromium.evaluate("window.other = open(location.pathname + '#1,2'); null");
-    chromium.wait_for(&format!(
+    browser.evaluate("window.other = open(location.pathname + '#1,2'); null");
+    browser.wait_for(&format!(
         "{other} && other.document.querySelectorAll('#subscriptions li:not(.pending)').length === 2"
     ));
     // The one that asks is the second client.
@@ -57,15 +61,15 @@ fn tabs_share_one_connection_and_it_outlives_each_of_them() {
         socket.onopen = () => socket.send('{\"command\":\"status\"}');
         socket.onmessage = ({ data }) => { socket.close(); resolve(JSON.parse(data).clients); };
     })";
-    assert_eq!(chromium.evaluate(clients), 2);
+    assert_eq!(browser.evaluate(clients), 2);
     server.record(&[(1, "2026-11-20 15:50:32"), (2, "2026-11-20 15:50:33")]);
-    chromium.wait_for(&format!("{other}.children.length === 2"));
-    chromium.wait_for("document.querySelectorAll('#updates li').length === 1");
+    browser.wait_for(&format!("{other}.children.length === 2"));
+    browser.wait_for("document.querySelectorAll('#updates li').length === 1");
 
-    chromium.evaluate("other.close()");
+    browser.evaluate("other.close()");
     server.record(&[(1, "2026-11-20 15:50:34")]);
-    chromium.wait_for("document.querySelectorAll('#updates li').length === 2");
-    assert_eq!(chromium.complaints(), [] as [String; 0]);
+    browser.wait_for("document.querySelectorAll('#updates li').length === 2");
+    assert_eq!(browser.complaints(), [] as [String; 0]);
 }
 
 /// A Bugzilla that knows bug 1, and refuses to tell more of bug 2.
@@ -101,37 +105,37 @@ fn start_bugzilla() -> String {
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn what_changed_is_shown_where_bugzilla_tells_everybody_and_a_number_stays_a_number() {
     let bugzilla = start_bugzilla();
     let server = Server::start(&["--bugzilla", &bugzilla]);
-    let mut chromium = Chromium::start();
-    chromium.open(&format!("http://{}/#1,2", server.address));
-    chromium.wait_for(&format!("{LIVE} && {ALL_CONFIRMED}"));
+    let mut browser = Browser::start();
+    browser.open(&format!("http://{}/#1,2", server.address));
+    browser.wait_for(&format!("{LIVE} && {ALL_CONFIRMED}"));
     server.record(&[(1, "2026-11-20 15:50:32"), (2, "2026-11-20 15:50:31")]);
-    chromium.wait_for(
+    browser.wait_for(
         "document.querySelector('#updates .what')?.textContent === 'alice status: NEW → <b>RESOLVED</b>'",
     );
     let texts =
         "[...document.querySelectorAll('#updates .summary')].map((summary) => summary.textContent)";
     assert_eq!(
-        chromium.evaluate(texts),
+        browser.evaluate(texts),
         json!(["It <i>breaks</i> (RESOLVED FIXED)", ""])
     );
-    assert_eq!(chromium.complaints(), [] as [String; 0]);
+    assert_eq!(browser.complaints(), [] as [String; 0]);
 }
 
 #[test]
-#[ignore = "needs Chromium: run tests/run"]
+#[ignore = "needs a browser: run tests/run"]
 fn a_saved_search_subscribes_to_what_bugzilla_finds() {
     let bugzilla = start_bugzilla();
     let server = Server::start(&["--bugzilla", &bugzilla]);
-    let mut chromium = Chromium::start();
-    chromium.open(&format!("http://{}/", server.address));
-    chromium.wait_for(LIVE);
-    chromium.evaluate(&format!(
+    let mut browser = Browser::start();
+    browser.open(&format!("http://{}/", server.address));
+    browser.wait_for(LIVE);
+    browser.evaluate(&format!(
         "document.querySelector('#bugs').value = '{bugzilla}buglist.cgi?product=Gadgets&list_id=7';
          document.querySelector('#subscribe').requestSubmit()"
     ));
-    chromium.wait_for("location.hash === '#1,2'");
+    browser.wait_for("location.hash === '#1,2'");
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::place::{self, Pulse, User};
-use crate::support::chromium::Chromium;
+use crate::support::browser::Browser;
 use crate::support::server::wait_until;
 
 const ROWS: &str = "[...document.querySelectorAll('#messages > li:not([hidden])')]";
@@ -17,7 +17,7 @@ const ALL_BOUND: &str = "document.querySelector('[role=status]').textContent ===
 /// The page in a browser of its own, an account that it looks by, and somebody who publishes to an
 /// exchange.
 struct Page {
-    chromium: Chromium,
+    browser: Browser,
     inspector: Inspector,
     publisher: User,
     name: String,
@@ -86,11 +86,11 @@ impl Page {
         declare(&mut publisher, &format!("exchange/{name}/x"));
         let exchange = format!("exchange/{name}/x");
         let inspector = Inspector::start(&pulse, &format!("{name}-looks"), &[&exchange]);
-        let mut chromium = Chromium::start();
-        chromium.open(&inspector.link);
-        chromium.wait_for(ALL_BOUND);
+        let mut browser = Browser::start();
+        browser.open(&inspector.link);
+        browser.wait_for(ALL_BOUND);
         Self {
-            chromium,
+            browser,
             inspector,
             publisher,
             name: name.to_owned(),
@@ -109,12 +109,11 @@ impl Page {
     }
 
     fn value(&mut self, expression: &str) -> Value {
-        self.chromium.evaluate(expression)
+        self.browser.evaluate(expression)
     }
 
     fn wait_for_rows(&mut self, count: usize) {
-        self.chromium
-            .wait_for(&format!("{ROWS}.length === {count}"));
+        self.browser.wait_for(&format!("{ROWS}.length === {count}"));
     }
 
     fn shows(&mut self, text: &str) -> bool {
@@ -125,7 +124,7 @@ impl Page {
     }
 
     fn wait_for_text(&mut self, text: &str) {
-        self.chromium.wait_for(&format!(
+        self.browser.wait_for(&format!(
             "document.body.innerText.includes({})",
             json!(text)
         ));
@@ -199,7 +198,7 @@ fn declare(user: &mut User, exchange: &str) {
 }
 
 #[test]
-#[ignore = "needs RabbitMQ and Chromium: run tests/run"]
+#[ignore = "needs RabbitMQ and a browser: run tests/run"]
 fn what_goes_by_is_shown_newest_first_with_what_it_is() {
     let mut page = Page::open("web.show");
     assert!(page.shows("Waiting for the next message."));
@@ -239,14 +238,14 @@ fn what_goes_by_is_shown_newest_first_with_what_it_is() {
 }
 
 #[test]
-#[ignore = "needs RabbitMQ and Chromium: run tests/run"]
+#[ignore = "needs RabbitMQ and a browser: run tests/run"]
 fn exchanges_are_added_and_removed_while_it_runs_and_a_link_reproduces_them() {
     let mut page = Page::open("web.bind");
     declare(&mut page.publisher, "exchange/web.bind/y");
     page.click("[aria-label='Remove exchange/web.bind/x:#']");
     page.bind("exchange/web.bind/x", "a.*");
     page.bind("exchange/web.bind/y", "");
-    page.chromium.wait_for(&format!(
+    page.browser.wait_for(&format!(
         "{ALL_BOUND} && document.querySelectorAll('#bindings li').length === 2"
     ));
     assert_eq!(
@@ -259,7 +258,7 @@ fn exchanges_are_added_and_removed_while_it_runs_and_a_link_reproduces_them() {
     assert_eq!(page.keys(), json!(["a.c"]));
 
     let link = page.value("location.href");
-    let mut other = Chromium::start();
+    let mut other = Browser::start();
     other.open(link.as_str().unwrap());
     other.wait_for(&format!(
         "{ALL_BOUND} && document.querySelectorAll('#bindings li').length === 2"
@@ -274,7 +273,7 @@ fn exchanges_are_added_and_removed_while_it_runs_and_a_link_reproduces_them() {
     });
 
     page.value("location.hash = '#exchange/web.bind/x'");
-    page.chromium.wait_for(&format!(
+    page.browser.wait_for(&format!(
         "{ALL_BOUND} && document.querySelectorAll('#bindings li').length === 1"
     ));
     page.publish("z", "4");
@@ -282,7 +281,7 @@ fn exchanges_are_added_and_removed_while_it_runs_and_a_link_reproduces_them() {
 }
 
 #[test]
-#[ignore = "needs RabbitMQ and Chromium: run tests/run"]
+#[ignore = "needs RabbitMQ and a browser: run tests/run"]
 fn what_the_account_may_not_read_is_refused_with_the_reason_and_the_rest_goes_on() {
     let mut page = Page::open("web.refused");
     page.bind("amq.topic", "#");
@@ -299,7 +298,7 @@ fn what_the_account_may_not_read_is_refused_with_the_reason_and_the_rest_goes_on
 }
 
 #[test]
-#[ignore = "needs RabbitMQ and Chromium: run tests/run"]
+#[ignore = "needs RabbitMQ and a browser: run tests/run"]
 fn stopped_it_has_no_queue_and_started_again_it_goes_on() {
     let mut page = Page::open("web.stop");
     page.click("#run");
@@ -307,14 +306,14 @@ fn stopped_it_has_no_queue_and_started_again_it_goes_on() {
     wait_until("its queue has gone", || (page.queues() == 0).then_some(()));
     page.publish("lost", "1");
     page.click("#run");
-    page.chromium.wait_for(ALL_BOUND);
+    page.browser.wait_for(ALL_BOUND);
     page.publish("seen", "2");
     page.wait_for_rows(1);
     assert_eq!(page.keys(), json!(["seen"]));
 }
 
 #[test]
-#[ignore = "needs RabbitMQ and Chromium: run tests/run"]
+#[ignore = "needs RabbitMQ and a browser: run tests/run"]
 fn it_is_filtered_cleared_and_saved_as_the_command_prints_it() {
     let mut page = Page::open("web.save");
     page.publish("one", r#"{"big": 12345678901234567890}"#);
@@ -345,19 +344,19 @@ fn it_is_filtered_cleared_and_saved_as_the_command_prints_it() {
 }
 
 #[test]
-#[ignore = "needs RabbitMQ and Chromium: run tests/run"]
+#[ignore = "needs RabbitMQ and a browser: run tests/run"]
 fn a_flood_leaves_the_page_alive_and_the_newest_shown() {
     let mut page = Page::open("web.flood");
     for number in 0..1_500 {
         page.publish("k", &number.to_string());
     }
-    page.chromium.wait_for(&format!(
+    page.browser.wait_for(&format!(
         "{ROWS}.length === 500 && {ROWS}[0].querySelector('.short').textContent === '1499'"
     ));
 }
 
 #[test]
-#[ignore = "needs RabbitMQ and Chromium: run tests/run"]
+#[ignore = "needs RabbitMQ and a browser: run tests/run"]
 fn without_the_token_there_is_nothing() {
     let pulse = place::shared();
     let mut inspector = Inspector::start(&pulse, "web.token", &[]);
@@ -411,40 +410,42 @@ fn an_address_that_is_none_or_not_to_be_had_is_named() {
 }
 
 #[test]
-#[ignore = "needs RabbitMQ and Chromium: run tests/run"]
+#[ignore = "needs RabbitMQ and a browser: run tests/run"]
 fn the_inspector_is_used_by_keyboard_on_a_phone_and_in_the_dark() {
     let mut page = Page::open("web.keys");
-    let chromium = &mut page.chromium;
-    chromium.tab_to("document.activeElement.id === 'exchange'");
-    chromium.type_text("exchange/bugzilla/simple");
-    chromium.press("Enter");
-    chromium.wait_for(&format!(
+    let browser = &mut page.browser;
+    browser.tab_to("document.activeElement.id === 'exchange'");
+    browser.type_text("exchange/bugzilla/simple");
+    browser.press("Enter");
+    browser.wait_for(&format!(
         "{ALL_BOUND} && document.querySelectorAll('#bindings li').length === 2"
     ));
-    chromium.tab_to("document.activeElement.ariaLabel === 'Remove exchange/bugzilla/simple:#'");
-    chromium.press("Enter");
+    browser.tab_to("document.activeElement.ariaLabel === 'Remove exchange/bugzilla/simple:#'");
+    browser.press("Enter");
     assert_eq!(
-        chromium.evaluate("document.activeElement.ariaLabel"),
+        browser.evaluate("document.activeElement.ariaLabel"),
         "Remove exchange/web.keys/x:#"
     );
     page.publish("key", r#"{"a": {"b": 1}, "long": "0123456789012345678901234567890123456789012345678901234567890123456789"}"#);
     page.publish(&"k".repeat(200), &"x".repeat(1_000));
     page.wait_for_rows(2);
-    let chromium = &mut page.chromium;
-    chromium.tab_to("document.activeElement.closest('#messages > li + li') !== null");
-    chromium.press("Enter");
-    chromium.wait_for("document.body.innerText.includes('a: {1}')");
-    chromium.tab_to("document.activeElement.closest('.body') !== null");
-    chromium.press("Space");
-    chromium.wait_for("document.body.innerText.includes('b: 1')");
+    let browser = &mut page.browser;
+    browser.tab_to("document.activeElement.closest('#messages > li + li') !== null");
+    browser.press("Enter");
+    browser.wait_for("document.body.innerText.includes('a: {1}')");
+    browser.tab_to("document.activeElement.closest('.body') !== null");
+    browser.press("Space");
+    browser.wait_for("document.body.innerText.includes('b: 1')");
     page.bind("amq.topic", "#");
     page.wait_for_text("amq.topic:# cannot be looked at");
     page.bind("", "");
-    page.chromium.check_contrast();
-    page.chromium.check_width();
-    assert_eq!(page.chromium.complaints(), [] as [String; 0]);
+    page.browser.check_contrast();
+    for width in [360, 320] {
+        page.browser.check_width(width);
+    }
+    assert_eq!(page.browser.complaints(), [] as [String; 0]);
     drop(page.inspector);
-    page.chromium.wait_for(
+    page.browser.wait_for(
         "document.querySelector('[role=status]').textContent === 'The inspector is gone'",
     );
 }

@@ -19,12 +19,11 @@ pub fn is_long(what: &str) -> bool {
     is_long
 }
 
-pub mod chromium;
+pub mod browser;
 pub mod client;
 pub mod contract;
 pub mod disk;
 pub mod docs;
-pub mod look;
 #[cfg(feature = "mysql")]
 pub mod mariadb;
 pub mod pika;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::chromium::Chromium;
+use super::Browser;
 
 /// Each visible text and placeholder, with the contrast between it and the first opaque background
 /// behind it.
@@ -29,7 +29,7 @@ const CONTRASTS: &str = r#"(() => {
     ];
 })()"#;
 
-impl Chromium {
+impl Browser {
     /// Presses Tab until the condition holds, and sees the focus at each step.
     pub fn tab_to(&mut self, condition: &str) {
         for _ in 0..20 {
@@ -37,7 +37,7 @@ impl Chromium {
             let outline = self.evaluate("document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle");
             assert!(
                 outline == true || outline == "solid",
-                "{} shows no focus",
+                "{} shows no focus: {outline}",
                 self.evaluate("document.activeElement.outerHTML")
             );
             if self.evaluate(condition) == true {
@@ -50,7 +50,7 @@ impl Chromium {
     /// Every text has a contrast of at least 4.5, in light and dark.
     pub fn check_contrast(&mut self) {
         for (scheme, page_is_dark) in [("light", false), ("dark", true)] {
-            self.emulate_media("prefers-color-scheme", scheme);
+            self.prefer_colours(scheme);
             let texts = self.evaluate(CONTRASTS);
             let texts = texts.as_array().expect("a list of texts");
             assert!(
@@ -71,18 +71,16 @@ impl Chromium {
         }
     }
 
-    /// On a phone nothing scrolls sideways.
-    pub fn check_width(&mut self) {
-        for width in [360, 320] {
-            self.resize(width, 740);
-            // Not innerWidth: on a phone it grows with what is too wide.
-            let needed = self.evaluate("document.documentElement.scrollWidth");
-            assert!(
-                needed
-                    .as_u64()
-                    .is_some_and(|needed| needed <= u64::from(width)),
-                "{width} pixels are there, {needed} needed"
-            );
-        }
+    /// At this width nothing scrolls sideways.
+    pub fn check_width(&mut self, width: u32) {
+        self.resize(width, 740);
+        // Not innerWidth: on a phone it grows with what is too wide.
+        let needed = self.evaluate("document.documentElement.scrollWidth");
+        assert!(
+            needed
+                .as_u64()
+                .is_some_and(|needed| needed <= u64::from(width)),
+            "{width} pixels are there, {needed} needed"
+        );
     }
 }
