@@ -13,7 +13,7 @@
 //! - What all speak of: [`update`], [`moment`], [`post`], [`promise`], [`access`], `duration`,
 //!   `failure`.
 //! - One feed, without any I/O: [`protocol`], [`subscriptions`], [`history`], [`hub`].
-//! - Bytes of clients, without any I/O: [`frame`], [`http`], `record`, [`secure`], `page`, `proxy`, `turn`.
+//! - Bytes of clients, without any I/O: [`frame`], `encoding`, [`http`], `record`, [`secure`], `page`, `proxy`, `turn`.
 //! - How it looks to those who run it: [`metrics`], `status`.
 //! - All clients, with the stream and the time passed in: [`connection`], [`server`].
 //! - The loop: `reactor`, [`inbox`], `memory`.
@@ -43,6 +43,7 @@ pub mod connection;
 pub mod database;
 mod doctor;
 mod duration;
+mod encoding;
 mod failure;
 pub mod frame;
 #[cfg(any(test, fuzzing))]

@@ -1,12 +1,13 @@
 //! What one turn of the loop will write: collected while events are handled, written once before
-//! the loop sleeps. Owns the replies, the updates (each encoded once, shared by all who get it),
+//! the loop sleeps. Owns the replies, the updates (each encoded once, shared by all who get it, and
+//! once more where somebody gets events),
 //! and the list of clients that get any, with their places in it. Knows no socket and no hub.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::ops::Range;
 
-use crate::frame;
+use crate::encoding::Encoding;
 use crate::protocol;
 use crate::subscriptions::ClientId;
 use crate::update::{FeedId, Update};
@@ -21,6 +22,8 @@ pub(crate) struct Turn {
     /// The frames of all updates of the turn, one after the other, so that a client that gets all
     /// of them gets one slice.
     frames: Vec<u8>,
+    /// The same as server-sent events, while there is anybody who gets them.
+    events: Vec<u8>,
     pushes: Vec<Push>,
     /// Those who get something, in order of their places; the first one's is one more than `taken`.
     outgoing: VecDeque<Outgoing>,
@@ -35,7 +38,9 @@ pub(crate) struct Push {
     pub feed: FeedId,
     pub update: Update,
     /// The end of its frame in the turn's frames.
-    end: usize,
+    frame_end: usize,
+    /// The end of its event in the turn's events.
+    event_end: usize,
 }
 
 /// A place in the list of those who get something in this turn.
@@ -110,15 +115,20 @@ impl Turn {
         })
     }
 
-    /// Adds an update, encoded once; returns its number in this turn.
-    pub(crate) fn push(&mut self, feed: FeedId, update: Update) -> u32 {
+    /// Adds an update, encoded once, and once more if somebody may get it as an event; returns its
+    /// number in this turn.
+    pub(crate) fn push(&mut self, feed: FeedId, update: Update, as_event: bool) -> u32 {
         self.text.clear();
         protocol::write_update(&mut self.text, &update);
-        frame::write_text(&mut self.frames, &self.text);
+        Encoding::Frames.write(&mut self.frames, &self.text);
+        if as_event {
+            Encoding::Events.write(&mut self.events, &self.text);
+        }
         self.pushes.push(Push {
             feed,
             update,
-            end: self.frames.len(),
+            frame_end: self.frames.len(),
+            event_end: self.events.len(),
         });
         self.pushes.len() as u32 - 1
     }
@@ -135,7 +145,7 @@ impl Turn {
 
     /// How many bytes of replies and updates there are so far.
     pub(crate) fn bytes(&self) -> usize {
-        self.replies.len() + self.frames.len()
+        self.replies.len() + self.frames.len() + self.events.len()
     }
 
     /// The number of clients that get something.
@@ -184,23 +194,29 @@ impl Turn {
         &self.pushes[push]
     }
 
-    /// The frames of a range of updates.
-    pub(crate) fn frames_of(&self, pushes: Range<usize>) -> &[u8] {
+    /// A range of updates, as a client gets them.
+    pub(crate) fn encoded(&self, pushes: Range<usize>, encoding: Encoding) -> &[u8] {
+        let end = |push: &Push| match encoding {
+            Encoding::Frames => push.frame_end,
+            Encoding::Events => push.event_end,
+        };
+        let bytes = match encoding {
+            Encoding::Frames => &self.frames,
+            Encoding::Events => &self.events,
+        };
         if pushes.is_empty() {
             return &[];
         }
-        let start = if pushes.start == 0 {
-            0
-        } else {
-            self.pushes[pushes.start - 1].end
-        };
-        &self.frames[start..self.pushes[pushes.end - 1].end]
+        let before = pushes.start.checked_sub(1);
+        let start = before.map_or(0, |before| end(&self.pushes[before]));
+        &bytes[start..end(&self.pushes[pushes.end - 1])]
     }
 
     /// Ends the turn, when nobody is listed any more.
     pub(crate) fn clear(&mut self) {
         clear(&mut self.replies);
         clear(&mut self.frames);
+        clear(&mut self.events);
         clear(&mut self.pushes);
         self.outgoing.clear();
         self.outgoing

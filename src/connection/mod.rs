@@ -19,6 +19,7 @@ pub(crate) use close::CloseReason;
 pub(crate) use unfinished::Unfinished;
 pub(crate) use unsent::Seal;
 
+use crate::encoding::Encoding;
 use crate::moment::Moment;
 use crate::secure::SessionId;
 use crate::turn::Listing;
@@ -36,6 +37,9 @@ pub trait Stream: Read + Write {
     fn peer(&self) -> Option<IpAddr> {
         None
     }
+
+    /// Gives the peer up that takes nothing for so many milliseconds, although something was sent.
+    fn give_up_after(&self, _milliseconds: u32) {}
 
     /// The TLS that the stream carries, if it does.
     fn session(&self) -> Option<SessionId> {
@@ -57,7 +61,7 @@ pub(crate) enum Phase {
     Presenting,
     /// Its post was answered, and nothing of another request has come.
     Kept,
-    /// It speaks WebSocket.
+    /// It speaks WebSocket, or gets server-sent events.
     Open,
     /// What comes is read and discarded. What is unsent is sent, then the sending side is shut
     /// down, and the peer has a moment to close by itself: a socket that is closed while the peer
@@ -67,6 +71,17 @@ pub(crate) enum Phase {
     Leaving(CloseReason),
     /// The connection ends with this turn.
     Ended(CloseReason),
+}
+
+/// What is expected of a client that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Nothing: it has been heard of since the last ping.
+    Heard,
+    /// Nothing has come since the last ping.
+    Pinged,
+    /// It never says anything: it gets server-sent events.
+    Listens,
 }
 
 /// A client between two events.
@@ -86,8 +101,8 @@ pub(crate) struct Connection<S> {
     pub phase: Phase,
     /// The feed's id and one more, so that no feed costs no byte more.
     feed: Option<NonZeroU8>,
-    /// Whether nothing has come since the last ping.
-    pub is_pinged: bool,
+    /// What is expected of it.
+    pub presence: Presence,
 }
 
 impl<S: Stream> Connection<S> {
@@ -101,7 +116,7 @@ impl<S: Stream> Connection<S> {
             listing: Listing::default(),
             phase: Phase::Handshaking,
             feed: None,
-            is_pinged: false,
+            presence: Presence::Heard,
         }
     }
 
@@ -112,7 +127,39 @@ impl<S: Stream> Connection<S> {
         self.heard = now;
     }
 
-    /// The client's feed, if it has ever spoken WebSocket.
+    /// Begins to get server-sent events of `feed`.
+    pub(crate) fn listen(&mut self, feed: FeedId, now: Moment) {
+        self.upgrade(feed, now);
+        self.presence = Presence::Listens;
+    }
+
+    /// Whether it gets server-sent events, or did so to its end.
+    pub(crate) fn listens(&self) -> bool {
+        self.presence == Presence::Listens
+    }
+
+    /// How it gets its messages.
+    pub(crate) fn encoding(&self) -> Encoding {
+        match self.presence {
+            Presence::Listens => Encoding::Events,
+            Presence::Heard | Presence::Pinged => Encoding::Frames,
+        }
+    }
+
+    /// Keeps bytes that the kernel refused, or that must come after those.
+    pub(crate) fn keep_unsent(&mut self, bytes: &[u8], now: Moment) {
+        let encoding = self.encoding();
+        self.unfinished.keep_unsent(bytes, encoding, now);
+    }
+
+    /// Keeps bytes that the kernel refused, and that are sealed already; to be called only while
+    /// nothing is unsent.
+    pub(crate) fn keep_sealed(&mut self, bytes: &[u8], now: Moment) {
+        let encoding = self.encoding();
+        self.unfinished.keep_sealed(bytes, encoding, now);
+    }
+
+    /// The client's feed, if it has ever been open.
     pub(crate) fn feed(&self) -> Option<FeedId> {
         self.feed.map(|feed| FeedId(feed.get() - 1))
     }

@@ -8,6 +8,7 @@ use tungstenite::Bytes;
 use super::CloseReason;
 use super::message::{self, Begun};
 use super::unsent::{Seal, Unsent};
+use crate::encoding::Encoding;
 use crate::frame;
 use crate::moment::Moment;
 use crate::update::Update;
@@ -176,26 +177,27 @@ impl Unfinished {
         self.unsent().map(|unsent| unsent.stalled(now))
     }
 
-    /// Keeps bytes that the kernel refused, or that must come after those.
-    pub(crate) fn keep_unsent(&mut self, bytes: &[u8], now: Moment) {
+    /// Keeps bytes that the kernel refused, or that must come after those, of a client that gets its
+    /// messages like this.
+    pub(super) fn keep_unsent(&mut self, bytes: &[u8], encoding: Encoding, now: Moment) {
         if bytes.is_empty() {
             return;
         }
         self.0
             .get_or_insert_default()
             .unsent
-            .get_or_insert_with(|| Box::new(Unsent::new(now)))
+            .get_or_insert_with(|| Box::new(Unsent::new(encoding, now)))
             .append(bytes);
     }
 
     /// Keeps bytes that the kernel refused, and that are sealed already; to be called only while
     /// nothing is unsent.
-    pub(crate) fn keep_sealed(&mut self, bytes: &[u8], now: Moment) {
+    pub(super) fn keep_sealed(&mut self, bytes: &[u8], encoding: Encoding, now: Moment) {
         debug_assert!(!self.has_unsent());
         self.0
             .get_or_insert_default()
             .unsent
-            .get_or_insert_with(|| Box::new(Unsent::new(now)))
+            .get_or_insert_with(|| Box::new(Unsent::new(encoding, now)))
             .append_sealed(bytes);
     }
 

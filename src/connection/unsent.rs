@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use foldhash::fast::RandomState;
 
 use super::write_some;
-use crate::frame;
+use crate::encoding::Encoding;
 use crate::moment::Moment;
 use crate::protocol;
 use crate::update::{BugId, Update, When};
@@ -16,8 +16,10 @@ use crate::update::{BugId, Update, When};
 #[derive(Debug)]
 pub(super) struct Unsent {
     bytes: Vec<u8>,
-    /// How much of `bytes` has been written since.
-    sent: usize,
+    /// How much of `bytes` has been written since: they are less than four gigabytes, and this is
+    /// half a word.
+    sent: u32,
+    encoding: Encoding,
     /// Updates that came while bytes were unsent: of each bug the latest, by order of arrival.
     pending: HashMap<BugId, Pending, RandomState>,
     arrivals: u32,
@@ -46,10 +48,11 @@ struct Pending {
 }
 
 impl Unsent {
-    pub(super) fn new(now: Moment) -> Self {
+    pub(super) fn new(encoding: Encoding, now: Moment) -> Self {
         Self {
             bytes: Vec::new(),
             sent: 0,
+            encoding,
             pending: HashMap::default(),
             arrivals: 0,
             progress: now,
@@ -58,7 +61,12 @@ impl Unsent {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.sent == self.bytes.len() && self.pending.is_empty() && self.sealed.is_none()
+        self.left().is_empty() && self.pending.is_empty() && self.sealed.is_none()
+    }
+
+    /// The bytes that are encoded and not written.
+    fn left(&self) -> &[u8] {
+        &self.bytes[self.sent as usize..]
     }
 
     /// What it costs, in bytes.
@@ -121,11 +129,11 @@ impl Unsent {
     pub(super) fn write(&mut self, stream: &mut impl Write, now: Moment) -> io::Result<usize> {
         let mut total = 0;
         while self.fill() {
-            let taken = write_some(stream, &self.bytes[self.sent..])?;
+            let taken = write_some(stream, self.left())?;
             if taken == 0 {
                 break;
             }
-            self.sent += taken;
+            self.sent += taken as u32;
             self.progress = now;
             total += taken;
         }
@@ -156,7 +164,7 @@ impl Unsent {
             }
             self.fill();
             let mut bytes = Vec::new();
-            self.sent += seal(&self.bytes[self.sent..], &mut bytes);
+            self.sent += seal(self.left(), &mut bytes) as u32;
             if bytes.is_empty() {
                 return Ok(total);
             }
@@ -167,7 +175,7 @@ impl Unsent {
     /// Encodes the pending updates when all bytes are sent; returns whether there is anything to
     /// write.
     fn fill(&mut self) -> bool {
-        if self.sent == self.bytes.len() {
+        if self.left().is_empty() {
             (self.bytes, self.sent) = (Vec::new(), 0);
             self.encode_pending();
         }
@@ -181,7 +189,7 @@ impl Unsent {
         for (bug, Pending { when, .. }) in pending {
             text.clear();
             protocol::write_update(&mut text, &Update { bug, when });
-            frame::write_text(&mut self.bytes, &text);
+            self.encoding.write(&mut self.bytes, &text);
         }
     }
 }
@@ -221,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_newest_time_of_a_bug_is_sent_where_its_latest_update_arrived() {
-        let mut unsent = Unsent::new(Moment(0));
+        let mut unsent = Unsent::new(Encoding::Frames, Moment(0));
         unsent.append(b"rest");
         for (bug, second) in [(1, 20), (2, 21), (1, 10)] {
             unsent.conflate(&update(bug, second));
@@ -240,7 +248,7 @@ mod tests {
         for (bug, second) in [(2, 21), (1, 20)] {
             let mut text = Vec::new();
             protocol::write_update(&mut text, &update(bug, second));
-            frame::write_text(&mut expected, &text);
+            Encoding::Frames.write(&mut expected, &text);
         }
         assert_eq!(kernel.taken, expected);
     }

@@ -5,6 +5,7 @@
 mod chunked;
 mod cookies;
 mod credentials;
+mod events;
 mod head;
 mod limits;
 mod origin;
@@ -24,6 +25,7 @@ use limits::FIELDS_MAX;
 use route::Route;
 
 pub use credentials::{Credentials, Forwarded};
+pub use events::Events;
 pub use limits::HEAD_BYTES_MAX;
 pub use origin::Origin;
 pub(crate) use plain::{Reply, respond_plainly};
@@ -52,8 +54,16 @@ pub enum Outcome {
         /// The length of the head.
         head_bytes: usize,
     },
-    /// The request asks for a WebSocket of a feed that not everybody may have, or whether it would get
-    /// one. There is no response yet: it depends on who sends the request.
+    /// The request asks for server-sent events. There is no response yet: it depends on whether the
+    /// feed can do what it asks for.
+    Listening {
+        /// The feed below which the request's path is.
+        feed: FeedId,
+        /// What it asks for.
+        events: Events,
+    },
+    /// The request asks for a WebSocket or events of a feed that not everybody may have, or whether it
+    /// would get one. There is no response yet: it depends on who sends the request.
     Asked(Newcomer),
     /// A POST to a webhook. There is no response yet: it depends on what the feed's source makes of
     /// the body.
@@ -84,16 +94,26 @@ pub enum Room {
     FullForAddress,
 }
 
-/// Somebody who asks for a WebSocket of a feed that not everybody may have.
+/// How somebody is to get a feed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// By a WebSocket: what the response says, see [`write_upgrade`].
+    WebSocket(Upgrade),
+    /// Not at all: the request only asks whether it would be let in, see [`write_welcome`].
+    Question,
+    /// As server-sent events: see [`Events::write_head`].
+    Events(Events),
+}
+
+/// Somebody who asks for a feed that not everybody may have.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Newcomer {
     /// The feed at the request's path.
     pub feed: FeedId,
     /// The length of the head.
     pub head_bytes: usize,
-    /// What the response says, if it is a yes: see [`write_upgrade`]. Nothing where the request only
-    /// asks whether it is: see [`write_welcome`].
-    pub upgrade: Option<Upgrade>,
+    /// What it is to be let in by.
+    pub entrance: Entrance,
     /// What the request shows for who sends it.
     pub shown: Shown,
     /// How a proxy says that the request reached it.
@@ -188,20 +208,11 @@ fn dispatch(
         Route::Feed { feed, .. } if is_upgrade || (!is_head && upgrade::is_in_question(head)) => {
             upgrade::check_origin(head, &site.origins)?;
             let upgrade = is_upgrade.then(|| upgrade::check(head)).transpose()?;
-            match room {
-                Room::Free => {}
-                Room::Full => return Err(Refusal::Full),
-                Room::FullForAddress => return Err(Refusal::TooManyFromAddress),
-            }
+            room.check()?;
             let head_bytes = head.bytes();
             if let Some(credentials) = &site.credentials {
-                return Ok(Outcome::Asked(Newcomer {
-                    feed,
-                    head_bytes,
-                    upgrade,
-                    shown: credentials::shown(head, credentials, &site.origins)?,
-                    forwarded: credentials::forwarded(head),
-                }));
+                let entrance = upgrade.map_or(Entrance::Question, Entrance::WebSocket);
+                return ask(site, head, credentials, feed, entrance);
             }
             match &upgrade {
                 Some(upgrade) => {
@@ -212,6 +223,15 @@ fn dispatch(
                     response::write_welcome(response, unix_time);
                     Ok(Outcome::Answered)
                 }
+            }
+        }
+        Route::Events(_) if is_head => Err(Refusal::MethodNotAllowed("GET")),
+        Route::Events(feed) if !is_upgrade => {
+            let events = events::read(head, &site.origins, site.credentials.is_some())?;
+            room.check()?;
+            match &site.credentials {
+                Some(credentials) => ask(site, head, credentials, feed, Entrance::Events(events)),
+                None => Ok(Outcome::Listening { feed, events }),
             }
         }
         Route::Page(page)
@@ -227,6 +247,36 @@ fn dispatch(
             }
             Ok(Outcome::Answered)
         }
-        Route::Page(_) | Route::Feed { .. } | Route::Webhook(_) => Err(Refusal::NotFound),
+        Route::Page(_) | Route::Feed { .. } | Route::Events(_) | Route::Webhook(_) => {
+            Err(Refusal::NotFound)
+        }
     }
+}
+
+impl Room {
+    /// Refuses a newcomer for whom there is no place.
+    fn check(self) -> Result<(), Refusal> {
+        match self {
+            Room::Free => Ok(()),
+            Room::Full => Err(Refusal::Full),
+            Room::FullForAddress => Err(Refusal::TooManyFromAddress),
+        }
+    }
+}
+
+/// Has it found out who sends the request.
+fn ask(
+    site: &Site,
+    head: &Head<'_, '_>,
+    credentials: &Credentials,
+    feed: FeedId,
+    entrance: Entrance,
+) -> Result<Outcome, Refusal> {
+    Ok(Outcome::Asked(Newcomer {
+        feed,
+        head_bytes: head.bytes(),
+        entrance,
+        shown: credentials::shown(head, credentials, &site.origins)?,
+        forwarded: credentials::forwarded(head),
+    }))
 }

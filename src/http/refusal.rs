@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::limits::{BODY_BYTES_MAX, FIELDS_MAX};
 use super::response;
+use crate::protocol;
 use crate::update::FeedId;
 
 /// Why a request gets nothing but a status and a sentence.
@@ -51,6 +52,8 @@ pub enum Refusal {
     Full,
     /// The client's address has as many connections as one may have.
     TooManyFromAddress,
+    /// The events that are asked for are none that a client can have.
+    NotSubscribed(protocol::Error),
     /// What was posted could not be kept; it should be posted again.
     NotKept,
 }
@@ -79,6 +82,7 @@ impl Refusal {
             Refusal::HeadTooLarge(_) => "head_too_large",
             Refusal::Full => "full",
             Refusal::TooManyFromAddress => "full_for_address",
+            Refusal::NotSubscribed(_) => "not_subscribed",
             Refusal::NotKept => "not_kept",
         }
     }
@@ -88,6 +92,7 @@ impl Refusal {
             Refusal::BadRequest(_)
             | Refusal::ProxyHeader
             | Refusal::NoProxyHeader
+            | Refusal::NotSubscribed(_)
             | Refusal::Unreadable => "400 Bad Request",
             Refusal::Unauthorized(_)
             | Refusal::TokenMissing
@@ -124,6 +129,7 @@ impl Refusal {
             Refusal::BadRequest(_)
             | Refusal::ProxyHeader
             | Refusal::NoProxyHeader
+            | Refusal::NotSubscribed(_)
             | Refusal::Unreadable
             | Refusal::TokenExposed
             | Refusal::ForbiddenOrigin
@@ -152,6 +158,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::BadRequest(why) => f.write_str(why),
+            Refusal::NotSubscribed(why) => write!(f, "{why}"),
             Refusal::ProxyHeader => f.write_str(
                 "No PROXY header is expected from this address (settings --proxy-protocol and --trusted-proxy).",
             ),

@@ -87,6 +87,24 @@ pub fn write_welcome(response: &mut Vec<u8>, unix_time: i64) {
     );
 }
 
+/// Writes the head of server-sent events. A proxy is to pass on each one at once; nginx does so when
+/// it is told. The end of the connection is the end of the stream. `fields` are whole lines.
+pub(super) fn write_stream(response: &mut Vec<u8>, fields: &str, unix_time: i64) {
+    let date = date(unix_time);
+    append(
+        response,
+        format_args!(
+            "HTTP/1.1 200 OK\r\n\
+             Date: {date}\r\n\
+             Content-Type: text/event-stream\r\n\
+             Cache-Control: no-store\r\n\
+             X-Accel-Buffering: no\r\n\
+             Connection: close\r\n\
+             {fields}\r\n"
+        ),
+    );
+}
+
 /// Writes the response to a post that was kept. Bugzillas on the code of bugzilla.mozilla.org before
 /// June 2025 take no other status than 200 for a success. With HTTP/1.1 a connection is kept where
 /// nothing else is said (RFC 9112 section 9.3).

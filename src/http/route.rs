@@ -37,6 +37,8 @@ pub struct Site {
     pub origins: Vec<Origin>,
     /// Which credentials are looked at; none where everybody may have the feeds.
     pub credentials: Option<Credentials>,
+    /// Whether each feed has server-sent events, too, at `events` below its path.
+    pub offers_events: bool,
     /// The longest head that is read, in bytes.
     pub head_bytes_max: usize,
 }
@@ -50,6 +52,7 @@ impl Default for Site {
             webhooks: Vec::new(),
             origins: Vec::new(),
             credentials: None,
+            offers_events: false,
             head_bytes_max: HEAD_BYTES_MAX,
         }
     }
@@ -129,6 +132,8 @@ pub(super) enum Route<'a> {
         feed: FeedId,
         page: Option<&'a Page>,
     },
+    /// The server-sent events of a feed.
+    Events(FeedId),
     Page(&'a Page),
 }
 
@@ -144,12 +149,20 @@ impl Site {
                 .iter()
                 .find(|page| paths.contains(&page.path.as_str()))
         };
-        match self.feeds.iter().position(|feed| is_feed_at(feed, path)) {
+        let feed_at = |is_it: &dyn Fn(&String) -> bool| {
+            let position = self.feeds.iter().position(is_it);
+            position.map(|feed| FeedId(feed as u8))
+        };
+        match feed_at(&|feed| is_feed_at(feed, path)) {
             Some(feed) => Some(Route::Feed {
-                feed: FeedId(feed as u8),
+                feed,
                 page: page_at(&[path, "/"]),
             }),
             None => {
+                let place = path.strip_suffix("events").filter(|_| self.offers_events);
+                if let Some(feed) = place.and_then(|place| feed_at(&|feed| feed == place)) {
+                    return Some(Route::Events(feed));
+                }
                 let below = |feed: &String| path.strip_prefix(feed.trim_end_matches('/'));
                 let mut parts = self.feeds.iter().filter_map(below);
                 page_at(&[path])

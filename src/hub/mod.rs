@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashSet};
 use crate::history::History;
 use crate::metrics::{CommandCounts, CommandName};
 use crate::promise::Promise;
-use crate::protocol::{self, Bugs, Command, ErrorReply};
+use crate::protocol::{self, Bugs, Command, Error, ErrorReply};
 use crate::subscriptions::{ClientId, Subscriptions};
 use crate::update::{BugId, Update, When};
 
@@ -99,6 +99,27 @@ impl Hub {
     pub(crate) fn set_terms(&mut self, subscriptions_max: usize, offers_all: bool) {
         self.subscriptions_max = subscriptions_max;
         self.offers_all = offers_all;
+    }
+
+    /// Whether a `subscribe` of somebody who has no subscription would be carried out; one who does not
+    /// see all bugs cannot subscribe to all.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check_subscribe(&self, message: &[u8], sees_all: bool) -> Result<(), Error> {
+        let command = protocol::parse(message, self.offers_all && sees_all);
+        let count = match command.map_err(|error| error.error())? {
+            Command::Subscribe {
+                bugs: Bugs::These(bugs),
+                ..
+            } => bugs.len(),
+            _ => 1,
+        };
+        let limit = self.subscriptions_max;
+        match count > limit {
+            true => Err(Error::TooManySubscriptions { limit }),
+            false => Ok(()),
+        }
     }
 
     /// Carries out the command in a message. Each text goes to `send`, in order: the reply, then

@@ -74,8 +74,10 @@ fn serve(mut stream: TcpStream, inspector: &Inspector) -> io::Result<()> {
                 stream.write_all(&response)?;
                 return viewer::serve(stream, request.split_off(head_bytes), &inspector.broker);
             }
-            // Only a site with webhooks, or one that asks who somebody is, has these.
-            Outcome::Posted { .. } | Outcome::Asked(_) => return Ok(()),
+            // Only a site with webhooks or events, or one that asks who somebody is, has these.
+            Outcome::Posted { .. } | Outcome::Listening { .. } | Outcome::Asked(_) => {
+                return Ok(());
+            }
             Outcome::Answered | Outcome::Refused(_) => {
                 drop(viewer);
                 stream.write_all(&response)?;

@@ -80,15 +80,26 @@ pub struct ErrorReply {
 
 /// What is wrong with a message; the text is what the client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Error {
+pub enum Error {
+    /// There is no such command.
     InvalidCommand,
+    /// The command needs `bugs`.
     MissingBugs,
+    /// There is no command.
     MissingCommand,
+    /// One of the bugs is none.
     InvalidBugId,
+    /// The message is no JSON.
     InvalidJson,
+    /// It is no JSON object.
     NotAnObject,
+    /// `since` is no time.
     InvalidSince,
-    TooManySubscriptions { limit: usize },
+    /// The client would have more subscriptions than it may have.
+    TooManySubscriptions {
+        /// How many it may have.
+        limit: usize,
+    },
 }
 
 impl fmt::Display for Error {
@@ -115,6 +126,11 @@ impl ErrorReply {
             command: "\"subscribe\"".into(),
             error: Error::TooManySubscriptions { limit },
         }
+    }
+
+    /// What is wrong.
+    pub(crate) fn error(&self) -> Error {
+        self.error
     }
 
     fn without_command(error: Error) -> Self {

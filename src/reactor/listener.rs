@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -303,6 +304,17 @@ impl Stream for Socket {
                 Some(peer.unwrap_or(Ipv6Addr::UNSPECIFIED.into()))
             }
             Socket::Unix(_) => None,
+        }
+    }
+
+    fn give_up_after(&self, milliseconds: u32) {
+        match self {
+            Socket::Tcp(stream) | Socket::Tls(stream, _) => {
+                let patience = Duration::from_millis(milliseconds.into());
+                // Without it, the kernel gives up after its own time.
+                let _ = SockRef::from(stream).set_tcp_user_timeout(Some(patience));
+            }
+            Socket::Unix(_) => {}
         }
     }
 

@@ -165,6 +165,7 @@ impl Observed {
             uptime: self.started.elapsed().as_secs(),
             connections: server.len(),
             open: server.open_len(),
+            listening: server.listening_len(),
             connections_max: server.connections_max(),
             is_draining: server.is_draining(),
             is_memory_short: budget.is_short(),

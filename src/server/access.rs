@@ -8,7 +8,7 @@ use super::seldom::Seldom;
 use super::{Access, Server};
 use crate::access::{HolderId, Shown, Tokens};
 use crate::connection::{CloseReason, Phase, Stream};
-use crate::http::{self, Forwarded, Newcomer, Refusal};
+use crate::http::{self, Entrance, Forwarded, Newcomer, Refusal};
 use crate::metrics::RightsCounts;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
@@ -115,14 +115,17 @@ impl<S: Stream> Server<S> {
 
     /// Answers a newcomer who may come in.
     fn welcome(&mut self, client: ClientId, newcomer: &Newcomer, now: Moment) -> Admission {
-        if let Some(upgrade) = &newcomer.upgrade {
-            self.reply(client, |response| http::write_upgrade(response, upgrade));
-            return Admission::IsIn;
-        }
         let unix_time = self.unix_time;
-        self.reply(client, |response| http::write_welcome(response, unix_time));
-        self.end(client, CloseReason::Answered, now);
-        Admission::IsAnswered
+        self.reply(client, |response| match &newcomer.entrance {
+            Entrance::WebSocket(upgrade) => http::write_upgrade(response, upgrade),
+            Entrance::Events(events) => events.write_head(response, unix_time),
+            Entrance::Question => http::write_welcome(response, unix_time),
+        });
+        if newcomer.entrance == Entrance::Question {
+            self.end(client, CloseReason::Answered, now);
+            return Admission::IsAnswered;
+        }
+        Admission::IsIn
     }
 
     /// Whether nobody between a client and this server can read along: it came with TLS, from this

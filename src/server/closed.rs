@@ -58,6 +58,7 @@ impl<S: Stream> Server<S> {
             | Phase::Kept => {}
             Phase::Open => {
                 self.open -= 1;
+                self.listening -= usize::from(connection.listens());
                 if let Some(feed) = connection.feed() {
                     self.feed_counts[usize::from(feed.0)].clients -= 1;
                 }

@@ -3,8 +3,7 @@
 //! of the next; there is no timer per client.
 
 use super::Server;
-use crate::connection::{CloseReason, Connection, Phase, Stream};
-use crate::frame;
+use crate::connection::{CloseReason, Connection, Phase, Presence, Stream};
 use crate::http::Refusal;
 use crate::hub::Hub;
 use crate::moment::Moment;
@@ -135,10 +134,12 @@ impl<S: Stream> Server<S> {
             Phase::Presenting => left(PRESENT).map_or(Due::NotPresented, Due::In),
             Phase::Posting => left(POST).map_or(Due::NotKept, Due::In),
             Phase::Kept => left(limits.handshake).map_or(Due::End(CloseReason::Idle), Due::In),
-            Phase::Open if connection.is_pinged => left(limits.ping.saturating_add(limits.pong))
-                .map_or(Due::End(CloseReason::Silent), |left| {
-                    Due::In(left.min(by_message))
-                }),
+            Phase::Open if connection.presence == Presence::Pinged => {
+                left(limits.ping.saturating_add(limits.pong))
+                    .map_or(Due::End(CloseReason::Silent), |left| {
+                        Due::In(left.min(by_message))
+                    })
+            }
             Phase::Open => {
                 left(limits.ping).map_or(Due::Ping, |left| Due::In(left.min(by_message)))
             }
@@ -157,8 +158,14 @@ impl<S: Stream> Server<S> {
                 self.sweep_by(now.plus(RETRY.min(left)));
             }
             Due::Ping => {
-                self.connections[client.index()].is_pinged = true;
-                self.reply(client, frame::write_ping);
+                let connection = &mut self.connections[client.index()];
+                match connection.presence {
+                    // It cannot answer: it gets one each time.
+                    Presence::Listens => connection.heard = now,
+                    Presence::Heard | Presence::Pinged => connection.presence = Presence::Pinged,
+                }
+                let encoding = connection.encoding();
+                self.reply(client, |output| encoding.write_ping(output));
                 self.sweep_by(now.plus(self.limits.pong.min(self.limits.ping)));
             }
             Due::Timeout => self.refuse(client, Refusal::Timeout, now),

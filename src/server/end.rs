@@ -4,7 +4,6 @@ use log::debug;
 
 use super::{Access, Server, deadlines};
 use crate::connection::{CloseReason, Phase, Stream};
-use crate::frame;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
 
@@ -45,6 +44,7 @@ impl<S: Stream> Server<S> {
             self.left.push(client);
         }
         let was_open = connection.phase == Phase::Open;
+        let encoding = connection.encoding();
         self.begin_end(client);
         let connection = &mut self.connections[client.index()];
         connection.heard = now;
@@ -54,7 +54,7 @@ impl<S: Stream> Server<S> {
         };
         self.reply(client, |output| {
             if was_open && let Some((code, text)) = reason.close_frame() {
-                frame::write_close(output, code, text);
+                encoding.write_close(output, code, text);
             }
         });
         self.sweep_by(now.plus(deadlines::LINGER));

@@ -92,22 +92,23 @@ impl<S: Stream> Server<S> {
     fn write(&mut self, outgoing: &Outgoing, gathered: &mut Vec<u8>, now: Moment) -> bool {
         let client = outgoing.client;
         let connection = &mut self.connections[client.index()];
+        let encoding = connection.encoding();
         let replies = self.turn.replies_of(outgoing);
         if matches!(connection.phase, Phase::Ended(_)) {
             return false;
         }
         if connection.unfinished.has_unsent() {
-            connection.unfinished.keep_unsent(replies, now);
+            connection.keep_unsent(replies, now);
             self.keep_updates(outgoing, 0);
             return false;
         }
         let output = if replies.is_empty() && outgoing.has_all() {
-            self.turn.frames_of(outgoing.pushes())
+            self.turn.encoded(outgoing.pushes(), encoding)
         } else {
             gathered.clear();
             gathered.extend_from_slice(replies);
             for push in self.pushes_to(outgoing) {
-                gathered.extend_from_slice(self.turn.frames_of(push..push + 1));
+                gathered.extend_from_slice(self.turn.encoded(push..push + 1, encoding));
             }
             gathered
         };
@@ -135,12 +136,10 @@ impl<S: Stream> Server<S> {
                     if end > taken {
                         break;
                     }
-                    end += self.turn.frames_of(push..push + 1).len();
+                    end += self.turn.encoded(push..push + 1, encoding).len();
                     kept_from = push + 1;
                 }
-                self.connections[client.index()]
-                    .unfinished
-                    .keep_unsent(&output[taken..end], now);
+                self.connections[client.index()].keep_unsent(&output[taken..end], now);
                 self.refused.push(client);
                 self.sweep_by(now.plus(self.limits.stall.min(RETRY)));
                 self.keep_updates(outgoing, kept_from);

@@ -3,7 +3,6 @@
 
 use super::Server;
 use crate::connection::{Phase, Stream};
-use crate::frame;
 use crate::promise::Promise;
 use crate::protocol::{self, FeedState};
 use crate::subscriptions::ClientId;
@@ -33,7 +32,8 @@ impl<S: Stream> Server<S> {
         let followers: Vec<ClientId> = self.hubs[usize::from(feed.0)].followers().collect();
         for client in followers {
             if self.connections[client.index()].phase == Phase::Open {
-                self.reply(client, |output| frame::write_text(output, &text));
+                let encoding = self.connections[client.index()].encoding();
+                self.reply(client, |output| encoding.write(output, &text));
             }
         }
     }

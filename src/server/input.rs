@@ -9,9 +9,9 @@ use super::access::Admission;
 use super::end::Ending;
 use super::readers::View;
 use super::{Access, Server, deadlines, secure};
-use crate::connection::{CloseReason, Connection, Phase, Stream};
+use crate::connection::{CloseReason, Connection, Phase, Presence, Stream};
 use crate::frame::{self, Whole};
-use crate::http::{self, Newcomer, Outcome};
+use crate::http::{self, Entrance, Newcomer, Outcome};
 use crate::hub::{Asked, Sight};
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
@@ -189,6 +189,7 @@ impl<S: Stream> Server<S> {
             let connection = &mut self.connections[client.index()];
             let step = match connection.phase {
                 Phase::Handshaking | Phase::Kept => self.shake_hands(client, rest, now),
+                Phase::Open if connection.listens() => return input.len(),
                 Phase::Open => self.read_frame(client, rest, now),
                 Phase::Proxied | Phase::Posting | Phase::Presenting => return used,
                 Phase::Lingering(_) | Phase::Leaving(_) | Phase::Ended(_) => return input.len(),
@@ -250,7 +251,15 @@ impl<S: Stream> Server<S> {
                 self.sweep_by(now.plus(deadlines::POST));
                 Step::Used(if keeps_connection { bytes } else { input.len() })
             }
+            Outcome::Listening { feed, events } => {
+                self.answer_listener(client, feed, &events, now);
+                Step::Used(input.len())
+            }
             Outcome::Asked(newcomer) => {
+                if let Some(refusal) = self.refuses_entrance(&newcomer) {
+                    self.refuse(client, refusal, now);
+                    return Step::Used(input.len());
+                }
                 let admission = self.let_in(client, &newcomer, now);
                 self.take_admission(client, admission, &newcomer, input.len(), now)
             }
@@ -271,10 +280,17 @@ impl<S: Stream> Server<S> {
         now: Moment,
     ) -> Step {
         match admission {
-            Admission::IsIn => {
-                self.upgrade(client, newcomer.feed, now);
-                Step::Used(newcomer.head_bytes)
-            }
+            Admission::IsIn => match &newcomer.entrance {
+                Entrance::WebSocket(_) => {
+                    self.upgrade(client, newcomer.feed, now);
+                    Step::Used(newcomer.head_bytes)
+                }
+                Entrance::Question => Step::Used(input_bytes),
+                Entrance::Events(events) => {
+                    self.listen(client, newcomer.feed, events, now);
+                    Step::Used(input_bytes)
+                }
+            },
             Admission::IsAnswered => Step::Used(input_bytes),
             Admission::Waits => {
                 let connection = &mut self.connections[client.index()];
@@ -288,6 +304,11 @@ impl<S: Stream> Server<S> {
     /// Has a client speak WebSocket from now on.
     fn upgrade(&mut self, client: ClientId, feed: FeedId, now: Moment) {
         self.connections[client.index()].upgrade(feed, now);
+        self.note_open(client, feed, now);
+    }
+
+    /// To be called with a client that has just become open.
+    pub(super) fn note_open(&mut self, client: ClientId, feed: FeedId, now: Moment) {
         self.open += 1;
         self.feed_counts[usize::from(feed.0)].clients += 1;
         self.except_beyond(client);
@@ -298,7 +319,7 @@ impl<S: Stream> Server<S> {
     fn read_frame(&mut self, client: ClientId, input: &[u8], now: Moment) -> Step {
         let connection = &mut self.connections[client.index()];
         connection.heard = now;
-        connection.is_pinged = false;
+        connection.presence = Presence::Heard;
         // A ping may always come in between.
         let payload_max = self
             .limits
@@ -402,9 +423,10 @@ impl<S: Stream> Server<S> {
             Access::Everybody | Access::Holders(_) => None,
         };
         let sight = view.as_ref().map(|view| view as &dyn Sight);
+        let encoding = connection.encoding();
         let is_answered = self.turn.reply(client, &mut connection.listing, |output| {
             hub.handle_seeing(client, &message, asked, sight, |text| {
-                frame::write_text(output, text);
+                encoding.write(output, text);
             })
         });
         if is_answered {

@@ -12,6 +12,7 @@ mod deadlines;
 mod dear;
 mod drain;
 mod end;
+mod events;
 mod flush;
 mod followers;
 mod hold;
@@ -109,8 +110,10 @@ pub struct Server<S> {
     site: Site,
     hubs: Vec<Hub>,
     connections: Slab<Connection<S>>,
-    /// How many of them speak WebSocket.
+    /// How many of them speak WebSocket, or get server-sent events.
     open: usize,
+    /// How many of those get events.
+    listening: usize,
     turn: Turn,
     /// The last place in the turn's list when its flush was held up.
     held_up: Option<Place>,
@@ -164,6 +167,7 @@ impl<S: Stream> Server<S> {
             hubs,
             connections: Slab::new(),
             open: 0,
+            listening: 0,
             turn: Turn::default(),
             held_up: None,
             early_writes: 0,
@@ -223,9 +227,14 @@ impl<S: Stream> Server<S> {
         self.connections.len()
     }
 
-    /// The number of connections that speak WebSocket.
+    /// The number of connections that speak WebSocket, or get server-sent events.
     pub fn open_len(&self) -> usize {
         self.open
+    }
+
+    /// The number of those that get server-sent events.
+    pub(crate) fn listening_len(&self) -> usize {
+        self.listening
     }
 
     /// Whether there is no connection.
@@ -308,13 +317,15 @@ impl<S: Stream> Server<S> {
         let mut push = None;
         let mut deliveries = 0;
         let (turn, report) = (&mut self.turn, &mut self.gap_reports[usize::from(feed.0)]);
+        let as_event = self.listening > 0;
         let connections = &mut self.connections;
         // Inside of one iterator, those who want all bugs cost the others nothing.
         hub.publish(update.clone(), credible_until)
             .for_each(|client| {
                 let connection = &mut connections[client.index()];
                 if connection.phase == Phase::Open && !report.keeps_from(client) {
-                    let push = *push.get_or_insert_with(|| turn.push(feed, update.clone()));
+                    let push =
+                        *push.get_or_insert_with(|| turn.push(feed, update.clone(), as_event));
                     turn.deliver(client, &mut connection.listing, push);
                     deliveries += 1;
                 }
@@ -387,6 +398,13 @@ impl<S: Stream> Server<S> {
                 .iter()
                 .filter(|(_, connection)| connection.phase == Phase::Open)
                 .count()
+        );
+        let listens = |(_, connection): &(usize, &Connection<S>)| {
+            connection.phase == Phase::Open && connection.listens()
+        };
+        assert_eq!(
+            self.listening,
+            self.connections.iter().filter(listens).count()
         );
         let unsent = |(_, connection): &(usize, &Connection<S>)| connection.unfinished.has_unsent();
         assert_eq!(

@@ -16,7 +16,7 @@ use crate::access::{
     AddressId, Answer, Presented, Purpose, Question, Rank, ReaderId, Rights, Shown, Who,
 };
 use crate::connection::{CloseReason, Phase, Stream};
-use crate::http::{Newcomer, Refusal};
+use crate::http::{Entrance, Newcomer, Refusal};
 use crate::hub::Sight;
 use crate::moment::Moment;
 use crate::subscriptions::ClientId;
@@ -324,7 +324,7 @@ impl<S: Stream> Server<S> {
             && let Some((feed, update, sees)) = readers.take_decided(client)
         {
             if sees {
-                let push = self.turn.push(feed, update);
+                let push = self.turn.push(feed, update, self.listening > 0);
                 self.deliver(client, push);
             }
         }
@@ -334,7 +334,7 @@ impl<S: Stream> Server<S> {
             if readers.is_withheld(client) {
                 readers.put_off(client, feed, &update, Some(true));
             } else if self.hubs[usize::from(feed.0)].is_subscribed(client, update.bug) {
-                let push = self.turn.push(feed, update);
+                let push = self.turn.push(feed, update, self.listening > 0);
                 self.deliver(client, push);
             }
         }
@@ -380,6 +380,7 @@ impl<S: Stream> Server<S> {
         };
         readers.rights.note_change(update.bug, readers.now);
         let is_public = readers.is_public(update.bug);
+        let as_event = self.listening > 0;
         let mut push = None;
         for client in clients {
             let report = &mut self.gap_reports[usize::from(feed.0)];
@@ -392,7 +393,8 @@ impl<S: Stream> Server<S> {
             }
             match readers.judge(client, update.bug, is_public) {
                 Some(true) if !readers.is_withheld(client) => {
-                    let push = *push.get_or_insert_with(|| self.turn.push(feed, update.clone()));
+                    let push =
+                        *push.get_or_insert_with(|| self.turn.push(feed, update.clone(), as_event));
                     self.deliver(client, push);
                 }
                 sees => readers.put_off(client, feed, update, sees),
@@ -441,7 +443,7 @@ impl<S: Stream> Server<S> {
         };
         match readers.present(client, newcomer, is_private, address, now)? {
             Some(who) => {
-                if newcomer.upgrade.is_some() {
+                if newcomer.entrance != Entrance::Question {
                     readers.enter(client, who, address);
                 }
                 Ok(true)

@@ -93,7 +93,7 @@ pub(super) fn write<S: Stream>(
         let sent = write_some(&mut connection.stream, sealed)?;
         all_sent += sent;
         if sent < sealed.len() {
-            connection.unfinished.keep_sealed(&sealed[sent..], now);
+            connection.keep_sealed(&sealed[sent..], now);
             break;
         }
         if taken == output.len() {

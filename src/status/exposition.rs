@@ -27,13 +27,15 @@ impl Snapshot<'_> {
         page.add(
             "bugzfeed_connections",
             Gauge,
-            "Connections by state: those that speak WebSocket, those whose request is not answered, those that end.",
+            "Connections by state: those that speak WebSocket or get events, those whose request is not answered, those that end.",
             [
                 (&[("state", "open")][..], open),
                 (&[("state", "handshaking")], all.saturating_sub(open + closing)),
                 (&[("state", "closing")], closing),
             ],
         );
+        let help = "Of those that are open, connections that get server-sent events.";
+        page.add_one("bugzfeed_event_streams", Gauge, help, self.listening);
         let most = self.connections_max;
         let help =
             "WebSocket connections that there may be, as far as files and memory are good for.";

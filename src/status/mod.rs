@@ -22,9 +22,10 @@ pub(crate) struct Snapshot<'a> {
     pub now: i64,
     /// Since the start, in seconds.
     pub uptime: u64,
-    /// Connections in all phases, and those that speak WebSocket.
+    /// Connections in all phases, those of them that are open, and those of these that get events.
     pub connections: usize,
     pub open: usize,
+    pub listening: usize,
     /// How many of these there may be.
     pub connections_max: usize,
     pub is_draining: bool,
@@ -113,6 +114,7 @@ pub(crate) mod tests {
                 uptime: 60,
                 connections: 3,
                 open: 2,
+                listening: 1,
                 connections_max: 10,
                 is_draining: false,
                 is_memory_short: false,

@@ -16,6 +16,7 @@ impl Snapshot<'_> {
             "state": self.readiness().0.word(),
             "connections": {
                 "open": self.open,
+                "events": self.listening,
                 "all": self.connections,
                 "max": self.connections_max,
                 "accepted": self.counts.accepted,

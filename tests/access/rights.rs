@@ -440,3 +440,40 @@ fn who_waits_for_bugzilla_when_the_server_departs_is_let_in_and_told_to_come_bac
     assert_eq!(statuses(), ["101"; 30]);
     assert!(alices.iter().all(|alice| alice.heard() == ["1001"]));
 }
+
+#[test]
+fn events_are_of_those_bugs_alone_that_bugzilla_shows_to_their_reader() {
+    let mut world = World::new(false);
+    let alice = world.listen("1,10,20", "Authorization: Bearer alice\r\n");
+    let nobody = world.listen("1,10", "");
+    let cookies = "Bugzilla_login=2; Bugzilla_logincookie=abc";
+    let known = world.bugzilla.readers.get("alice").unwrap().clone();
+    world.bugzilla.readers.insert(cookies.to_owned(), known);
+    // A browser names the origin of a page elsewhere, and says of one of this host that it is one.
+    let fields = format!("Cookie: {cookies}\r\nSec-Fetch-Site: same-origin\r\n");
+    let login = world.listen("1,10", &fields);
+    let stranger = world.listen("1,10", &fields.replace("same-origin", "cross-site"));
+    let readers = [&alice, &login, &nobody, &stranger];
+    for (reader, bugs) in readers
+        .iter()
+        .zip(["[1,10],\"denied\":[20]", "[1,10]", "[1]", "[1]"])
+    {
+        assert_eq!(reader.status(), "200");
+        let text = reader.rest();
+        assert!(text.contains(&format!("\"bugs\":{bugs}")), "{bugs}: {text}");
+        assert!(text.contains("\nid: 1970-01-01T00:00:00\n"), "{text}");
+    }
+    [10, 20, 1].into_iter().for_each(|bug| world.change(bug));
+    world.pass(5_000);
+    for (reader, bugs) in readers
+        .iter()
+        .zip([&["10", "1"][..], &["10", "1"], &["1"], &["1"]])
+    {
+        let text = reader.rest();
+        let updates = text.split(r#""update","bug":"#).skip(1);
+        let got: Vec<&str> = updates.filter_map(|rest| rest.split(',').next()).collect();
+        assert_eq!(&got, bugs);
+    }
+    let unknown = world.listen("1", "Authorization: Bearer carol\r\n");
+    assert_eq!(unknown.status(), "401");
+}

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::support::client::{Client, FIN, TEXT, UPGRADE};
 use crate::support::not_tested;
-use crate::support::server::{Program, Server};
+use crate::support::server::{Program, Server, wait_until};
 use crate::token::{add, token};
 
 const OPTIONS: [&str; 4] = ["--access", "tokens:bugzfeed.tokens", "--log", "debug"];
@@ -222,7 +222,11 @@ fn who_has_lost_a_token_is_closed_when_the_file_is_read_anew_and_nobody_else_is(
     let (server, ci) = start(folder.path(), &[]);
     let bob = add(folder.path(), "bob");
     server.program().signal(Signal::HUP);
-    server.program().wait_for_line("was read anew");
+    // The loop takes over what was read a moment after that is said.
+    wait_until("the token of bob is known", || {
+        let (head, _) = answer(server.address, &bearer(&bob));
+        head.starts_with("HTTP/1.1 101 ").then_some(())
+    });
     let mut clients = [&ci, &bob, &ci].map(|token| open(&server, token));
     assert_eq!(token(folder.path(), &["remove", "ci"]).0, Some(0));
     server.program().signal(Signal::HUP);
@@ -336,4 +340,30 @@ fn watch_shows_the_token_of_its_file_and_never_in_the_open() {
         let (code, said) = watch(folder.path(), &[&url, "7", "--token-file", file]);
         assert!(code == Some(78) && said.contains(file), "{said}");
     }
+}
+
+#[test]
+fn events_need_a_token_as_websockets_do_and_end_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, secret) = start(folder.path(), &[]);
+    let get =
+        |fields: &str| format!("GET /events?bugs=5 HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+    let authorization = format!("Authorization: Bearer {secret}\r\n");
+    check_refused(&server, &get(""), "401 Unauthorized", "A token is needed");
+    check_refused(
+        &server,
+        &get("Authorization: Bearer x\r\n"),
+        "401 Unauthorized",
+        "not known",
+    );
+    let wrong = get(&authorization).replace("=5", "=x");
+    check_refused(&server, &wrong, "400 Bad Request", "invalid bug id");
+    let (head, mut client) = answer(server.address, &get(&authorization));
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(client.event().starts_with("retry: "));
+    assert!(client.event().contains(r#""bugs":[5]"#));
+    token(folder.path(), &["remove", "ci"]);
+    server.program().signal(Signal::HUP);
+    assert_eq!(client.event(), ": 1008 access has ended");
+    assert_eq!(client.rest(), b"");
 }

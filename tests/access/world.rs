@@ -139,6 +139,7 @@ impl World {
         };
         let site = Site {
             feeds: vec!["/".to_owned()],
+            offers_events: true,
             credentials: Some(Credentials {
                 in_address: false,
                 cookies_of: Some("https://bugzilla.example".parse().unwrap()),
@@ -218,6 +219,18 @@ impl World {
         let host = "Host: localhost\r\n";
         let request = request.replace(host, &format!("{host}{fields}"));
         self.send(&reader, request.as_bytes());
+        reader
+    }
+
+    /// Somebody asks for the events of these bugs, with these header fields.
+    pub fn listen(&mut self, bugs: &str, fields: &str) -> Reader {
+        let end = End::default();
+        let id = self.server.accept(end.clone(), self.now);
+        let reader = Reader { id, end };
+        let request =
+            format!("GET /events?bugs={bugs} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+        self.send(&reader, request.as_bytes());
+        self.pass(5_000);
         reader
     }
 

@@ -426,6 +426,76 @@ fn who_has_asked_for_the_state_of_the_feed_is_told_and_stays_where_others_are_cl
     assert_eq!(told.takes(), "");
 }
 
+/// Server-sent events are conflated like frames, in their own form, and a client that gets them is as
+/// cheap as any other.
+#[test]
+fn who_gets_events_owns_nothing_while_it_waits_and_gets_the_newest_of_what_it_was_too_slow_for() {
+    let mut stage = Stage::with(|| Hub::new(History::new(10, 0), 20_000));
+    let (slow, quick, socket) = (stage.connect(), stage.connect(), stage.open());
+    let bugs: Vec<String> = (1..=40).map(|bug| bug.to_string()).collect();
+    let request = format!(
+        "GET /events?bugs={} HTTP/1.1\r\nHost: a\r\n\r\n",
+        bugs.join(",")
+    );
+    for client in [&slow, &quick] {
+        stage.hear(client, request.as_bytes());
+        assert!(client.takes().contains("event: subscribe\nid: "));
+    }
+    let subscribe = br#"{"command":"subscribe","bugs":[40]}"#;
+    stage.hear(&socket, &frame_of(0x81, subscribe));
+    socket.takes();
+    assert_eq!(stage.server.unfinished_len(), 0);
+
+    slow.handle.wire_mut().room = 10;
+    for _ in 0..3 {
+        stage.change(1..=40);
+    }
+    assert_eq!(stage.server.unfinished_len(), 1);
+    assert_eq!(
+        quick
+            .takes()
+            .matches("\ndata: {\"command\":\"update\"")
+            .count(),
+        120
+    );
+    assert_eq!(socket.takes().matches("\"bug\":40").count(), 3);
+    slow.handle.wire_mut().room = usize::MAX;
+    stage.server.writable(slow.id, stage.now);
+    stage.turn();
+    let got = slow.takes();
+    let events: Vec<&str> = got.split_terminator("\n\n").collect();
+    for event in &events {
+        let is_whole =
+            event.starts_with("id: 1970-01-01T00:16:40\ndata: {") && event.ends_with('}');
+        assert!(is_whole, "{event:?}");
+    }
+    // The first change of each may have been on its way.
+    assert!((40..=80).contains(&events.len()), "{}", events.len());
+    assert_eq!(stage.server.unfinished_len(), 0);
+
+    for _ in 0..3 {
+        stage.pass(PING);
+        assert_eq!(
+            (slow.takes(), quick.takes()),
+            (":\n\n".to_owned(), ":\n\n".to_owned())
+        );
+    }
+    slow.handle.wire_mut().room = 0;
+    stage.change(1..=1);
+    stage.pass(60_000 + LINGER + 2 * LATE);
+    assert!(
+        slow.is_closed() && !quick.is_closed(),
+        "one that takes nothing is given up"
+    );
+    stage.server.gap(FeedId(0), stage.now);
+    stage.pass(100);
+    assert!(
+        quick
+            .takes()
+            .ends_with(": 1001 updates may have been missed\n\n")
+    );
+}
+
 #[test]
 fn who_wants_all_bugs_is_closed_when_more_than_ten_thousand_wait_and_nobody_else_is() {
     let mut stage = Stage::with(|| Hub::new(History::new(10, 0), 20_000).with_firehose(true));

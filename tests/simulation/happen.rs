@@ -133,6 +133,7 @@ impl World {
             Outcome::Incomplete
             | Outcome::Receiving
             | Outcome::Upgraded { .. }
+            | Outcome::Listening { .. }
             | Outcome::Asked(_) => Kind::Silent,
         };
         let is_fast = self.random.bool() && !self.is_short_of_memory;

@@ -99,6 +99,7 @@ pub fn site() -> Site {
         feeds: PATHS.map(str::to_owned).into(),
         pages: vec![page],
         webhooks: vec![webhook],
+        offers_events: true,
         ..Site::default()
     }
 }

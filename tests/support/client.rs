@@ -302,17 +302,33 @@ impl Client {
 
     /// A response's head up to its empty line.
     pub fn head(&mut self) -> String {
+        self.until("\r\n\r\n")
+    }
+
+    /// The next server-sent event, or comment, without the empty line behind it.
+    pub fn event(&mut self) -> String {
+        let event = self.until("\n\n").trim_end().to_owned();
+        if let Some((_, message)) = event.split_once("data: ") {
+            check_message(message);
+        }
+        event
+    }
+
+    /// What comes up to this end, and the end.
+    fn until(&mut self, end: &str) -> String {
         loop {
             if let Some(at) = self
                 .received
-                .windows(4)
-                .position(|window| window == b"\r\n\r\n")
+                .windows(end.len())
+                .position(|window| window == end.as_bytes())
             {
-                return String::from_utf8(self.received.drain(..at + 4).collect()).unwrap();
+                let rest = self.received.split_off(at + end.len());
+                let whole = std::mem::replace(&mut self.received, rest);
+                return String::from_utf8(whole).unwrap();
             }
             assert!(
                 self.receive(),
-                "the server ended the connection within a head: {:?}",
+                "the server ended the connection before {end:?}: {:?}",
                 String::from_utf8_lossy(&self.received)
             );
         }

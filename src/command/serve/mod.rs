@@ -432,6 +432,7 @@ impl Options {
             webhooks,
             origins: self.origin.clone(),
             credentials: self.credentials()?,
+            offers_events: true,
             head_bytes_max: self.head_size,
         })
     }
