@@ -11,6 +11,7 @@ use tungstenite::Message;
 use crate::feed::{Feed, update};
 use crate::program::Program;
 use crate::support::server::PATIENCE;
+use crate::terminal::start_bugzilla;
 
 const SUBSCRIBE: &str = r#"{"command":"subscribe","bugs":[1,2]}"#;
 const OK: &str = r#"{"command":"subscribe","result":"ok","bugs":[1,2]}"#;
@@ -45,6 +46,32 @@ fn the_command_learns_bug_and_time_and_all_have_run_when_the_watch_ends() {
     assert_eq!(
         fs::read_to_string(log).unwrap(),
         "2 2014-04-03T21:13:45\n1 2014-04-03T21:13:45\n2 2014-04-03T21:13:45\n"
+    );
+}
+
+#[test]
+fn the_command_learns_what_bugzilla_tells_of_the_bug_and_nothing_that_it_does_not() {
+    let (feed, bugzilla) = (Feed::open(), start_bugzilla());
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let command = format!(
+        "echo \"$BUGZFEED_PAGE, $BUGZFEED_STATUS, $BUGZFEED_SUMMARY\" >> '{}'",
+        log.display()
+    );
+    let options = ["watch", "--quiet", "--count", "2", "--bugzilla", &bugzilla];
+    let watch =
+        Program::start([&options[..], &["--exec", &command, &feed.url(), "1", "2"]].concat());
+    let mut client = feed.accept();
+    client.subscribed(SUBSCRIBE, OK, &[]);
+    for bug in [2, 1] {
+        client.send(&update(bug, "2014-04-03T21:13:45"));
+        assert_eq!(watch.line(), format!("2014-04-03T21:13:45 bug {bug}"));
+    }
+    assert_eq!(watch.ends(), (Some(0), Vec::new(), String::new()));
+    let page = format!("{bugzilla}show_bug.cgi?id=");
+    assert_eq!(
+        fs::read_to_string(log).unwrap(),
+        format!("{page}2, RESOLVED FIXED, It breaks\n{page}1, , \n")
     );
 }
 

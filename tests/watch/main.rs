@@ -10,4 +10,5 @@ mod reconnecting;
 mod serve;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;
 mod tls;

@@ -3,6 +3,7 @@
 //! and so in no log. Knows no feed.
 
 mod answer;
+mod facts;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use ureq::Agent;
 use url::Url;
 
 use self::answer::{Bugs, RpcAnswer, Time, read, refused};
+pub(crate) use self::facts::{FactFinder, Facts};
 use super::{Asker, Found, Sees, Since};
 use crate::address::{Password, read_options};
 use crate::tls;

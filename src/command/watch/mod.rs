@@ -1,15 +1,17 @@
-//! `bugzfeed watch`: prints a line for each update of some bugs, for as long as it runs. Owns the
-//! lines, and what happens when a connection ends. How a connection works is the client's business,
-//! what counts as a repeat is that of `resume`.
+//! `bugzfeed watch`: tells of each update of some bugs, for as long as it runs. Owns what happens when
+//! a connection ends. How a connection works is the client's business, what counts as a repeat is that
+//! of `resume`, and how updates are shown is that of `output` and `screen`.
 
 mod exec;
+mod facts;
 mod options;
+mod output;
 mod resume;
+mod screen;
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs;
-use std::io::{self, ErrorKind, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ use crate::update::{BugId, Update};
 use crate::work::{Backoff, unix_now};
 use exec::Runner;
 pub use options::Options;
+use output::{Next, Output};
 use resume::Resume;
 
 /// How long an attempt to connect may take.
@@ -33,7 +36,18 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// When the settings make no sense, the server refuses the URL or the bugs for good, or a retry is
 /// not wanted.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let mut watch = Watch::new(options)?;
+    if options.wants_table() && screen::is_possible() {
+        return screen::run(options);
+    }
+    let output = Output::Lines {
+        json: options.json,
+        is_quiet: options.quiet,
+    };
+    finish(Watch::new(options, output)?)
+}
+
+/// Runs a watch to its end, and the commands that it has still to run.
+fn finish(mut watch: Watch) -> Result<(), Failure> {
     let result = watch.run();
     if let Some(runner) = watch.runner.take() {
         runner.finish();
@@ -54,16 +68,10 @@ impl From<Lost> for Interruption {
     }
 }
 
-/// Whether the watch goes on.
-#[derive(PartialEq, Eq)]
-enum Next {
-    GoOn,
-    End,
-}
-
 /// A watch, over all its connections.
-struct Watch<'a> {
-    options: &'a Options,
+struct Watch {
+    options: Options,
+    output: Output,
     bugs: BTreeSet<BugId>,
     connector: Connector,
     resume: Resume,
@@ -73,8 +81,8 @@ struct Watch<'a> {
     wanted: Option<u64>,
 }
 
-impl<'a> Watch<'a> {
-    fn new(options: &'a Options) -> Result<Self, Failure> {
+impl Watch {
+    fn new(options: &Options, output: Output) -> Result<Self, Failure> {
         let (url, bugs) = options.feed_and_bugs()?;
         if options.cacert.is_some() && !url.is_encrypted() {
             return Err(Failure::Usage(format!(
@@ -88,12 +96,13 @@ impl<'a> Watch<'a> {
         }
         let connector = Connector::new(url, options.cacert.as_deref(), CONNECT_TIMEOUT)
             .map_err(|error| Failure::Configuration(format!("{error} (setting --cacert).")))?;
-        let runner = options.exec.clone().map(Runner::start).transpose();
-        let runner = runner.map_err(|error| {
-            Failure::Unavailable(format!("cannot start a thread for --exec: {error}."))
-        })?;
+        let runner = match &options.exec {
+            Some(command) => Some(start_runner(options, command, output.clone())?),
+            None => None,
+        };
         Ok(Self {
-            options,
+            options: options.clone(),
+            output,
             bugs,
             connector,
             resume: Resume::new(options.since.as_ref()),
@@ -115,7 +124,8 @@ impl<'a> Watch<'a> {
                 return Err(Failure::Unavailable(format!("{why}.")));
             }
             let pause = self.backoff.next_pause(fastrand::f64());
-            self.report(&format!("{why}; retrying in {:.1} s", pause.as_secs_f64()));
+            self.output
+                .state(&format!("{why}; retrying in {:.1} s", pause.as_secs_f64()));
             thread::sleep(pause);
         }
     }
@@ -234,7 +244,7 @@ impl<'a> Watch<'a> {
             Ok(Message::Update(update)) => self.show(update, text).map_err(Interruption::Final),
             Ok(Message::Reply(reply)) => self.receive_reply(&reply).map(|()| Next::GoOn),
             Err(_) => {
-                warn(&format!(
+                self.output.warning(&format!(
                     "passed over what is neither an update nor a reply: {}",
                     text.escape_debug().take(200).collect::<String>()
                 ));
@@ -255,20 +265,20 @@ impl<'a> Watch<'a> {
             }
             ("subscribe", None) => {
                 let count = self.bugs.len();
-                self.report(&format!(
+                self.output.state(&format!(
                     "connected to {}, watching {count} bug{}",
                     self.connector.url(),
                     if count == 1 { "" } else { "s" }
                 ));
                 if !reply.denied.is_empty() {
                     let denied = reply.denied.iter().map(u32::to_string);
-                    warn(&format!(
+                    self.output.warning(&format!(
                         "Bugzilla does not show us these bugs, or they are not there: {}",
                         denied.collect::<Vec<_>>().join(", ")
                     ));
                 }
                 if let (Some(false), Some(since)) = (reply.complete, self.resume.since()) {
-                    warn(&format!(
+                    self.output.warning(&format!(
                         "the server does not remember all that changed since {since}: ask Bugzilla once what became of these bugs"
                     ));
                 }
@@ -279,31 +289,14 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Prints an update, and runs the command for it, unless it is one that was shown before. A
+    /// Shows an update, and runs the command for it, unless it is one that was shown before. A
     /// connection that brings a new one is useful, however short.
     fn show(&mut self, update: Update, text: &str) -> Result<Next, Failure> {
         if !self.resume.is_new(&update) {
             return Ok(Next::GoOn);
         }
-        let mut line = if self.options.json {
-            // In JSON, a line break can only stand where a space can.
-            text.replace(['\n', '\r'], " ")
-        } else {
-            format!("{} bug {}", update.when, update.bug)
-        };
-        line.push('\n');
-        let mut stdout = io::stdout().lock();
-        match stdout
-            .write_all(line.as_bytes())
-            .and_then(|()| stdout.flush())
-        {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Next::End),
-            Err(error) => {
-                return Err(Failure::Unavailable(format!(
-                    "cannot write to stdout: {error}."
-                )));
-            }
+        if self.output.update(&update, text)? == Next::End {
+            return Ok(Next::End);
         }
         self.resume.shown(&update, unix_now());
         self.backoff.reset();
@@ -317,15 +310,11 @@ impl<'a> Watch<'a> {
             Next::GoOn
         })
     }
-
-    fn report(&self, state: &str) {
-        if !self.options.quiet {
-            warn(state);
-        }
-    }
 }
 
-/// Writes a warning to stderr. When that fails, nothing is left to report it to.
-fn warn(text: &str) {
-    let _ = writeln!(io::stderr(), "bugzfeed: {text}");
+fn start_runner(options: &Options, command: &str, output: Output) -> Result<Runner, Failure> {
+    let bugzilla = options.bugzilla.clone().zip(options.fact_finder()?);
+    Runner::start(command.to_owned(), output, bugzilla).map_err(|error| {
+        Failure::Unavailable(format!("cannot start a thread for --exec: {error}."))
+    })
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::bugzilla::rest::{FactFinder, Settings};
 use crate::client::FeedUrl;
 use crate::failure::Failure;
 use crate::update::{BugId, When};
 
 /// Settings of `bugzfeed watch`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(override_usage = "bugzfeed watch [OPTIONS] [URL] <BUG>...")]
 pub struct Options {
     /// Bugs to watch; before them, the URL of the feed may stand
@@ -32,11 +33,19 @@ pub struct Options {
     /// bug 1234"
     #[arg(long)]
     pub(super) json: bool,
+    /// Print lines also on a terminal, in place of a table that is kept up to date
+    #[arg(long)]
+    lines: bool,
+    /// Ask this Bugzilla what the bugs are about, for the table and for --exec: the URL of its start page;
+    /// with #key_file=FILE behind it, by an API key
+    #[arg(long, env = "BUGZFEED_BUGZILLA", value_name = "URL", value_parser = Settings::parse)]
+    pub(super) bugzilla: Option<Settings>,
     /// Start with what changed at this time (UTC) or later, as far as the server remembers
     #[arg(long, value_name = "YYYY-MM-DDTHH:MM:SS")]
     pub(super) since: Option<When>,
     /// Run this by "sh -c" for each update, one after the other, with BUGZFEED_BUG and
-    /// BUGZFEED_WHEN in its environment
+    /// BUGZFEED_WHEN in its environment; with --bugzilla, BUGZFEED_PAGE, too, and BUGZFEED_SUMMARY and
+    /// BUGZFEED_STATUS where Bugzilla tells them
     #[arg(long, value_name = "COMMAND")]
     pub(super) exec: Option<String>,
     /// End after this many updates
@@ -61,7 +70,29 @@ pub struct Options {
     pub(super) silence_max: Duration,
 }
 
+/// How long Bugzilla may take for an answer.
+const BUGZILLA_PATIENCE: Duration = Duration::from_secs(10);
+
 impl Options {
+    /// Whether a table is to be shown, where that is possible.
+    pub(super) fn wants_table(&self) -> bool {
+        !self.lines && !self.json
+    }
+
+    /// Somebody who asks what bugs are about, where a Bugzilla is named.
+    ///
+    /// # Errors
+    /// When a file that its address names cannot be used.
+    pub(super) fn fact_finder(&self) -> Result<Option<FactFinder>, Failure> {
+        let finder = self
+            .bugzilla
+            .as_ref()
+            .map(|bugzilla| bugzilla.fact_finder(BUGZILLA_PATIENCE));
+        finder
+            .transpose()
+            .map_err(|why| Failure::Configuration(format!("{why} (setting --bugzilla).")))
+    }
+
     /// Separates the URL from the bugs.
     ///
     /// # Errors
