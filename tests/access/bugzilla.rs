@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::process::Signal;
 
@@ -12,10 +13,15 @@ use crate::support::not_tested;
 use crate::support::server::{Program, Server, wait_until};
 use crate::support::stock::{ALICE_COOKIES, ALICE_KEY, BOB_KEY, Stock};
 
+/// Whoever plays with a real Bugzilla: what one changes there is none of the other's business.
+pub static REAL: Mutex<()> = Mutex::new(());
+
 pub fn start(folder: &Path, url: &str, access: &str) -> Server {
     let options = ["--access", access, "--bugzilla", url];
     let more = ["--access-interval", "20ms", "--log", "debug"];
-    Server::start_in(folder, &[options, more].concat())
+    // Clients that listen only are not pinged.
+    let quiet = ["--ping", "10m"];
+    Server::start_in(folder, &[&options[..], &more, &quiet].concat())
 }
 
 /// The head of the answer to a request for a WebSocket with these fields, and the client.
@@ -149,6 +155,7 @@ fn each_reader_hears_of_what_bugzilla_shows_them_and_no_secret_stays_anywhere() 
 fn a_real_bugzilla_is_understood() {
     match std::env::var("BUGZILLA_URL") {
         Ok(url) => {
+            let _alone = REAL.lock().unwrap_or_else(PoisonError::into_inner);
             let cookies = std::env::var("BUGZILLA_ALICE_COOKIES").ok();
             check_readers(&url, cookies.as_deref());
         }

@@ -15,7 +15,7 @@ use crate::world::{Reader, World};
 const RUNS: u64 = 100;
 const STEPS: usize = 120;
 const KEYS: [&str; 4] = ["", "alice", "bob", "carol"];
-const BUGS: std::ops::Range<u32> = 1..16;
+const BUGS: std::ops::Range<u32> = 1..8;
 
 /// How long a right that was lost may count, in milliseconds: for an update, and in a reply.
 const SHOWN_AGE_MAX: u32 = 60_000;
@@ -59,8 +59,13 @@ struct Game {
 
 impl Game {
     fn new(seed: u64) -> Self {
+        let mut world = World::new(false);
+        world.bugzilla.public = [1, 2].into();
+        for own in world.bugzilla.readers.values_mut() {
+            *own = BUGS.collect();
+        }
         Self {
-            world: World::new(false),
+            world,
             random: Rng::with_seed(seed),
             guests: Vec::new(),
             lost: BTreeMap::new(),
@@ -183,8 +188,8 @@ impl Game {
                     world.bugzilla.readers.insert(key.to_owned(), own);
                 }
             }),
-            12 => self.world.bugzilla.is_away = self.random.u32(0..3) == 0,
-            13 => self.world.bugzilla.latency = *self.pick(&[0, 0, 800, 5_000, 40_000]),
+            12 => self.world.bugzilla.is_away = self.random.u32(0..4) == 0,
+            13 => self.world.bugzilla.latency = *self.pick(&[0, 0, 0, 800, 5_000, 40_000]),
             14..17 => self.come(),
             17..20 => self.say(),
             20 if !self.guests.is_empty() => {
@@ -193,7 +198,7 @@ impl Game {
                 self.world.leave(&reader);
             }
             _ => {
-                let pause = *self.pick(&[0, 100, 1_000, 10_000, 50_000, 70_000, 1_200_000]);
+                let pause = *self.pick(&[0, 1_000, 10_000, 50_000, 62_000, 70_000, 1_200_000]);
                 self.pass(pause);
             }
         }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// What alice shows. Bob's begin with bob.
+/// What alice, bob and carol show.
 pub const ALICE_COOKIES: &str = "Bugzilla_login=2; Bugzilla_logincookie=alice2cookie";
+pub const CAROL_COOKIES: &str = "Bugzilla_login=4; Bugzilla_logincookie=carol4cookie";
 pub const ALICE_KEY: &str = "alice00000000000000000000000000000000000";
 pub const BOB_KEY: &str = "bob0000000000000000000000000000000000000";
 
@@ -29,13 +30,21 @@ pub enum Manner {
 /// What its readers may do.
 #[derive(Clone, Copy, Debug)]
 pub struct Rights {
-    pub alice_is_in_group: bool,
     pub alice_is_logged_in: bool,
     pub bob_is_in_group: bool,
     pub bob_is_enabled: bool,
+    pub carol_is_enabled: bool,
 }
 
-/// A running stand-in; each sixth bug is in a group, in which alice is and bob is not.
+/// What they may do at first.
+pub const AT_FIRST: Rights = Rights {
+    alice_is_logged_in: true,
+    bob_is_in_group: false,
+    bob_is_enabled: true,
+    carol_is_enabled: true,
+};
+
+/// A running stand-in; each sixth bug is in a group, in which alice and carol are and bob is not.
 pub struct Stock {
     pub url: String,
     /// All that it was asked.
@@ -50,12 +59,7 @@ impl Stock {
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
         let manner = Arc::new(Mutex::new(Manner::Answers));
-        let rights = Arc::new(Mutex::new(Rights {
-            alice_is_in_group: true,
-            alice_is_logged_in: true,
-            bob_is_in_group: false,
-            bob_is_enabled: true,
-        }));
+        let rights = Arc::new(Mutex::new(AT_FIRST));
         let (own, seen) = (url.clone(), Arc::clone(&asked));
         let (used, counting) = (Arc::clone(&manner), Arc::clone(&rights));
         thread::spawn(move || {
@@ -152,15 +156,16 @@ fn is_seen(bug: u64, is_in_group: bool) -> bool {
 }
 
 fn show_bug(url: &str, cookies: &str, form: &str, rights: Rights) -> String {
-    let is_alice = cookies == ALICE_COOKIES && rights.alice_is_logged_in;
-    let exporter = match is_alice {
-        true => "          exporter=\"alice@example.org\"\n",
-        false => "",
+    let exporter = match cookies {
+        ALICE_COOKIES if rights.alice_is_logged_in => "          exporter=\"alice@example.org\"\n",
+        CAROL_COOKIES if rights.carol_is_enabled => "          exporter=\"carol@example.org\"\n",
+        _ => "",
     };
+    let is_in_group = !exporter.is_empty();
     let ids = form.split('&').filter_map(|pair| pair.strip_prefix("id="));
     let bugs = ids.map(|id| match id.parse().unwrap() {
         bug if !is_there(bug) => refused("InvalidBugId", id),
-        bug if is_seen(bug, is_alice && rights.alice_is_in_group) => {
+        bug if is_seen(bug, is_in_group) => {
             format!("    <bug>\n          <bug_id>{id}</bug_id>\n\n      \n\n    </bug>\n")
         }
         _ => refused("NotPermitted", id),
@@ -187,7 +192,7 @@ fn search(body: &str, rights: Rights) -> String {
         json!({"error": error, "id": 1, "result": null}).to_string()
     };
     let is_in_group = match parameters["Bugzilla_api_key"].as_str() {
-        Some(ALICE_KEY) => rights.alice_is_in_group,
+        Some(ALICE_KEY) => true,
         Some(BOB_KEY) if !rights.bob_is_enabled => return refuse(301, "test"),
         Some(BOB_KEY) => rights.bob_is_in_group,
         _ => {
