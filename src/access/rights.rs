@@ -334,7 +334,8 @@ impl Rights {
         }
     }
 
-    /// Does what is due: gives up a question that was not answered, and forgets what is too old.
+    /// Does what is due: gives up a question that was not answered, and forgets what is too old. To be
+    /// called every few days at least.
     pub(crate) fn tick(&mut self, now: Moment) {
         let is_late = |asking: &mut Asking| now.since(asking.at) >= ANSWER_PATIENCE;
         if let Some(asking) = self.asking.take_if(is_late) {
@@ -342,6 +343,10 @@ impl Rights {
         }
         if self.tidy_at.is_some_and(|at| at.since(now) == 0) {
             self.tidy(now);
+        }
+        if self.next_at.since(now) == 0 {
+            // Moments of more than 24 days ago would seem to lie ahead.
+            self.next_at = now;
         }
     }
 

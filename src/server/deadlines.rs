@@ -39,7 +39,8 @@ enum Due {
 }
 
 impl<S: Stream> Server<S> {
-    /// Does all that is due.
+    /// Does all that is due. To be called every few days at least, since moments can be compared within
+    /// 24 days.
     pub fn tick(&mut self, now: Moment) {
         self.continue_drain(now);
         self.continue_gap_reports(now);

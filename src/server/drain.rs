@@ -60,7 +60,11 @@ impl<S: Stream> Server<S> {
 
     pub(super) fn continue_gap_reports(&mut self, now: Moment) {
         for feed in 0..self.gap_reports.len() {
-            let report = &self.gap_reports[feed];
+            let report = &mut self.gap_reports[feed];
+            // Moments of more than 24 days ago would seem to lie ahead.
+            report
+                .last
+                .take_if(|last| last.plus(GAP_INTERVAL).since(now) == 0);
             if report.is_due && report.until_next(now) == 0 {
                 let clients = self.subscribers_of(FeedId(feed as u8));
                 self.tell_followers(FeedId(feed as u8), FeedState::Gap);

@@ -477,3 +477,23 @@ fn events_are_of_those_bugs_alone_that_bugzilla_shows_to_their_reader() {
     let unknown = world.listen("1", "Authorization: Bearer carol\r\n");
     assert_eq!(unknown.status(), "401");
 }
+
+#[test]
+fn bugzilla_is_asked_at_once_however_long_ago_it_was_asked_last() {
+    for days in [1, 24, 25, 40, 50] {
+        let mut world = World::new(true);
+        world.open("alice");
+        for _ in 0..days * 24 {
+            // As the loop does, which writes a line into the log each hour.
+            world.now = world.now.plus(HOUR);
+            world.turn();
+        }
+        world.questions();
+        let bob = world.open("bob");
+        assert_eq!(
+            world.subscribe(&bob, "[5]").matches("[5]").count(),
+            1,
+            "{days} days"
+        );
+    }
+}

@@ -25,24 +25,28 @@ const POST_REQUEST: &str =
     "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Key: open\r\nContent-Length: 4\r\n\r\nbody";
 
 /// A server that is driven by hand.
-struct Stage {
-    server: Server<SimStream>,
-    now: Moment,
+pub struct Stage {
+    pub server: Server<SimStream>,
+    pub now: Moment,
 }
 
 /// One of its clients.
-struct Actor {
-    id: ClientId,
-    handle: Handle,
+pub struct Actor {
+    pub id: ClientId,
+    pub handle: Handle,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::with(|| Hub::new(History::new(10, 0), 10))
     }
 
     fn with(hub: impl Fn() -> Hub) -> Self {
-        let limits = Limits {
+        Self::with_limits(Self::limits(), hub)
+    }
+
+    pub fn limits() -> Limits {
+        Limits {
             connections_max: 10,
             message_bytes_max: MESSAGE_BYTES_MAX,
             messages_per_second: 1_000,
@@ -52,7 +56,10 @@ impl Stage {
             ping: PING,
             pong: PONG,
             stall: 60_000,
-        };
+        }
+    }
+
+    pub fn with_limits(limits: Limits, hub: impl Fn() -> Hub) -> Self {
         let hubs = PATHS.map(|_| hub());
         let mut server = Server::new(limits, site(), hubs.into());
         for feed in 0..PATHS.len() {
@@ -65,7 +72,7 @@ impl Stage {
     }
 
     /// Somebody who connects, and has said nothing yet.
-    fn connect(&mut self) -> Actor {
+    pub fn connect(&mut self) -> Actor {
         let handle = Handle::default();
         handle.wire_mut().room = usize::MAX;
         let id = self.server.accept(handle.stream(), self.now);
@@ -73,7 +80,7 @@ impl Stage {
     }
 
     /// Somebody who speaks WebSocket.
-    fn open(&mut self) -> Actor {
+    pub fn open(&mut self) -> Actor {
         let actor = self.connect();
         self.hear(&actor, UPGRADE.as_bytes());
         assert!(actor.takes().starts_with("HTTP/1.1 101 "));
@@ -88,14 +95,14 @@ impl Stage {
     }
 
     /// These bytes of a client arrive.
-    fn hear(&mut self, actor: &Actor, bytes: &[u8]) {
+    pub fn hear(&mut self, actor: &Actor, bytes: &[u8]) {
         actor.handle.wire_mut().to_server.extend(bytes);
         self.server.readable(actor.id, false, self.now);
         self.turn();
     }
 
     /// These bugs change.
-    fn change(&mut self, bugs: RangeInclusive<u32>) {
+    pub fn change(&mut self, bugs: RangeInclusive<u32>) {
         for bug in bugs.filter_map(BugId::new) {
             let when = When::from_unix_seconds(1_000);
             self.server
@@ -108,7 +115,7 @@ impl Stage {
     }
 
     /// Time passes, and the server is woken when it asks to be.
-    fn pass(&mut self, milliseconds: u32) {
+    pub fn pass(&mut self, milliseconds: u32) {
         let end = self.now.plus(milliseconds);
         while end.since(self.now) > 0 {
             let wait = self.server.until_tick(self.now).unwrap_or(u32::MAX);
@@ -117,7 +124,7 @@ impl Stage {
         }
     }
 
-    fn turn(&mut self) {
+    pub fn turn(&mut self) {
         self.server.tick(self.now);
         self.server.flush(usize::MAX, self.now);
         self.server.reap(self.now);
@@ -127,12 +134,12 @@ impl Stage {
 
 impl Actor {
     /// What the client has got since it looked last.
-    fn takes(&self) -> String {
+    pub fn takes(&self) -> String {
         let written = std::mem::take(&mut self.handle.wire_mut().written);
         String::from_utf8_lossy(&written).into_owned()
     }
 
-    fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.handle.wire().is_server_done || self.handle.wire().is_dropped
     }
 }

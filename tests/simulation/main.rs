@@ -8,6 +8,7 @@
 
 mod cases;
 mod client;
+mod edges;
 mod feed;
 
 mod happen;

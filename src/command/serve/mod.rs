@@ -170,6 +170,13 @@ impl Options {
 
     /// The feeds with their sources, the default feed first.
     fn feeds(&self) -> Result<Vec<(String, source::Address)>, Failure> {
+        if self.feed.len() >= usize::from(u8::MAX) {
+            return Err(Failure::Usage(format!(
+                "--feed is given {} times; accepted is up to {}.",
+                self.feed.len(),
+                u8::MAX - 1
+            )));
+        }
         let mut feeds = vec![("/".to_owned(), self.source.clone())];
         for (path, source) in &self.feed {
             if feeds.iter().any(|(known, _)| known == path) {
@@ -178,13 +185,6 @@ impl Options {
                 )));
             }
             feeds.push((path.clone(), source.clone()));
-        }
-        if feeds.len() > usize::from(u8::MAX) {
-            return Err(Failure::Usage(format!(
-                "--feed is given {} times; accepted is up to {}.",
-                self.feed.len(),
-                u8::MAX - 1
-            )));
         }
         self.check_catch_up(&feeds)?;
         Ok(feeds)
