@@ -2,7 +2,7 @@
 // puts it into Bugzilla's header (docs/bugzilla.md). It adds one box to the page, and touches nothing else.
 
 import { Bugzfeed } from "./bugzfeed.js";
-import { describe } from "./details.js";
+import { describe, justBefore } from "./details.js";
 
 const form = document.querySelector("form[name=changeform]");
 const bug = Number(form?.elements.id?.value ?? (location.pathname.endsWith("/show_bug.cgi") ? new URLSearchParams(location.search).get("id") : 0));
@@ -56,7 +56,7 @@ async function lookOnce() {
 
 // All that was done at `loadedAt` or later, as far as this reader may see it.
 async function changes() {
-  const [history, comments] = await Promise.all(["history", "comment"].map((what) => get(`/${what}?new_since=${loadedAt}`)));
+  const [history, comments] = await Promise.all(["history", "comment"].map((what) => get(`/${what}?new_since=${justBefore(loadedAt)}`)));
   const edits = history.bugs[0].history.flatMap(({ who, when, changes }) =>
     changes.map((change) => ({ key: `${when} ${who} ${JSON.stringify(change)}`, who, what: describe(change) })));
   const said = comments.bugs[bug].comments.map(({ id, creator, attachment_id }) =>

@@ -78,7 +78,7 @@ export class Details {
   // One that may not be seen would make Bugzilla refuse all: these could be seen a moment ago.
   async #lookUpChanges(bugs, times) {
     const oldest = bugs.flatMap((bug) => [...times.get(bug)]).sort()[0];
-    const question = `?${bugs.slice(1).map((bug) => `ids=${bug}&`).join("")}new_since=${oldest}Z`;
+    const question = `?${bugs.slice(1).map((bug) => `ids=${bug}&`).join("")}new_since=${justBefore(`${oldest}Z`)}`;
     const [history, comments] = await Promise.all(["history", "comment"].map((what) => this.#get(`/${bugs[0]}/${what}${question}`)));
     const edits = new Map(history.bugs.map(({ id, history }) => [id, history]));
     for (const bug of bugs) {
@@ -103,6 +103,11 @@ function changeAt(when, history, comments) {
   const what = edits.flatMap(({ changes }) => changes.map(describe));
   for (const { attachment_id, text } of said) what.push(attachment_id ? `attachment ${attachment_id}` : `comment: ${shortened(text)}`);
   return { when, who: edits[0]?.who ?? said[0]?.creator ?? "", what };
+}
+
+/** What to ask for to get what was done at a time, too: stock Bugzilla tells only of what is newer than `new_since`. */
+export function justBefore(time) {
+  return new Date(Date.parse(time) - 1_000).toISOString().replace(".000", "");
 }
 
 /** One changed field in words. */

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::page::{ALL_CONFIRMED, LIVE};
@@ -72,8 +72,30 @@ pub fn share_one_connection(mut browser: Browser) {
     assert_eq!(browser.complaints(), [] as [String; 0]);
 }
 
-/// A Bugzilla that knows bug 1, and refuses to tell more of bug 2.
+/// A Bugzilla that knows bug 1, and refuses to tell more of bug 2. As the stock one, it tells of changes
+/// that are newer than `new_since`, and of none at that time.
 fn start_bugzilla() -> String {
+    const CHANGED_AT: &str = "2026-11-20T15:50:32Z";
+    start_rest(|path| {
+        let is_newer = |since: &str| CHANGED_AT > &since[..CHANGED_AT.len()];
+        let is_asked = path.split("new_since=").nth(1).is_some_and(is_newer);
+        if path.starts_with("/rest/bug/1/history") {
+            let change = json!({"who": "alice", "when": CHANGED_AT,
+                "changes": [{"field_name": "status", "removed": "NEW", "added": "<b>RESOLVED</b>"}]});
+            let history: Vec<Value> = is_asked.then_some(change).into_iter().collect();
+            json!({"bugs": [{"id": 1, "history": history}]})
+        } else if path.starts_with("/rest/bug/1/comment") {
+            json!({"bugs": {"1": {"comments": []}}})
+        } else if path.starts_with("/rest/bug?product=") {
+            json!({"bugs": [{"id": 1}, {"id": 2}]})
+        } else {
+            json!({"bugs": [{"id": 1, "summary": "It <i>breaks</i>", "status": "RESOLVED", "resolution": "FIXED"}]})
+        }
+    })
+}
+
+/// A Bugzilla whose REST interface answers this at each path, to everybody.
+pub fn start_rest(answer: impl Fn(&str) -> Value + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
@@ -81,18 +103,7 @@ fn start_bugzilla() -> String {
             let mut request = [0; 4096];
             let count = stream.read(&mut request).unwrap_or(0);
             let request = String::from_utf8_lossy(&request[..count]).into_owned();
-            let path = request.split(' ').nth(1).unwrap_or_default();
-            let body = if path.starts_with("/rest/bug/1/history") {
-                json!({"bugs": [{"id": 1, "history": [{"who": "alice", "when": "2026-11-20T15:50:32Z",
-                    "changes": [{"field_name": "status", "removed": "NEW", "added": "<b>RESOLVED</b>"}]}]}]})
-            } else if path.starts_with("/rest/bug/1/comment") {
-                json!({"bugs": {"1": {"comments": []}}})
-            } else if path.starts_with("/rest/bug?product=") {
-                json!({"bugs": [{"id": 1}, {"id": 2}]})
-            } else {
-                json!({"bugs": [{"id": 1, "summary": "It <i>breaks</i>", "status": "RESOLVED", "resolution": "FIXED"}]})
-            };
-            let body = body.to_string();
+            let body = answer(request.split(' ').nth(1).unwrap_or_default()).to_string();
             let answer = format!(
                 "HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nContent-Type: application/json\r\n\
                  Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
