@@ -4,7 +4,9 @@
 mod access;
 mod all_bugs;
 mod browsers;
+mod comforts;
 mod page;
+mod screenshots;
 #[path = "../support/mod.rs"]
 mod support;
 mod truth;

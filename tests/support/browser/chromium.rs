@@ -172,7 +172,8 @@ impl Engine for Chromium {
     }
 
     fn screenshot(&mut self) -> String {
-        let picture = self.command("Page.captureScreenshot", json!({"format": "png"}));
+        let format = json!({"format": "webp", "quality": 80});
+        let picture = self.command("Page.captureScreenshot", format);
         picture["data"].as_str().expect("a picture").to_owned()
     }
 

@@ -206,7 +206,8 @@ impl Engine for Firefox {
     }
 
     fn screenshot(&mut self) -> String {
-        let context = json!({"context": self.page});
+        let format = json!({"type": "image/webp", "quality": 0.8});
+        let context = json!({"context": self.page, "format": format});
         let picture = self.command("browsingContext.captureScreenshot", context);
         picture["data"].as_str().expect("a picture").to_owned()
     }

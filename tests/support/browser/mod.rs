@@ -48,7 +48,7 @@ trait Engine {
     /// Takes whatever certificate a server has, from now on.
     fn trust_everybody(&mut self);
 
-    /// What the page looks like, as a PNG in base64.
+    /// What the page looks like, as WebP in base64.
     fn screenshot(&mut self) -> String;
 
     /// Uncaught exceptions, errors in the console and broken content security policies since the
@@ -165,7 +165,7 @@ impl Browser {
         self.engine.allow_notifications(origin);
     }
 
-    /// What the page looks like, as a PNG.
+    /// What the page looks like, as WebP.
     pub fn screenshot(&mut self) -> Vec<u8> {
         let encoded = self.engine.screenshot();
         data_encoding::BASE64
