@@ -105,9 +105,9 @@ function changeAt(when, history, comments) {
   return { when, who: edits[0]?.who ?? said[0]?.creator ?? "", what };
 }
 
-/** What to ask for to get what was done at a time, too: stock Bugzilla tells only of what is newer than `new_since`. */
+/** Stock Bugzilla tells only of what is newer than `new_since`. */
 export function justBefore(time) {
-  return new Date(Date.parse(time) - 1_000).toISOString().replace(".000", "");
+  return new Date(Date.parse(time) - 1_000).toISOString().slice(0, 19) + "Z";
 }
 
 /** One changed field in words. */

@@ -4,6 +4,7 @@
 mod access;
 mod all_bugs;
 mod browsers;
+mod collisions;
 mod comforts;
 mod page;
 mod screenshots;

@@ -136,7 +136,7 @@ fn pictures_of_the_page_are_small() {
     let server = Server::start(&["--bugzilla", &start_rest(answer)]);
     let mut browser = Browser::start();
     browser.emulate_timezone("UTC");
-    browser.resize(1000, 620);
+    browser.resize(1000, 800);
     browser.prefer_colours("light");
     let numbers = BUGS.map(|(id, ..)| id.to_string()).join(",");
     browser.open(&format!("http://{}/#{numbers}", server.address));

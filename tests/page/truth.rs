@@ -47,7 +47,9 @@ fn tabs_share_one_connection_and_it_outlives_each_of_them() {
 
 /// Opens two tabs that need one connection, and closes the second.
 pub fn share_one_connection(mut browser: Browser) {
-    let server = Server::start(&[]);
+    let folder = TempDir::new().expect("a temporary folder");
+    let history = ["--history", "history.db"];
+    let server = Server::start_in(folder.path(), &history);
     browser.open(&format!("http://{}/#1", server.address));
     browser.wait_for(LIVE);
     let other = "other.document.querySelector('#updates')";
@@ -66,9 +68,19 @@ pub fn share_one_connection(mut browser: Browser) {
     browser.wait_for(&format!("{other}.children.length === 2"));
     browser.wait_for("document.querySelectorAll('#updates li').length === 1");
 
-    browser.evaluate("other.close()");
-    server.record(&[(1, "2026-11-20 15:50:34")]);
+    // Over a restart, during which something happens.
+    let (address, table) = (server.address.to_string(), server.table());
+    server.end(rustix::process::Signal::TERM);
+    let insert = "INSERT INTO push_notify (bug_id, delta_ts) VALUES (1, '2026-11-20 15:50:34')";
+    table.execute(insert, []).expect("a row is inserted");
+    let listen = ["--listen", &address];
+    let server = Server::start_in(folder.path(), &[history, listen].concat());
+    browser.wait_for(&format!("{other}.children.length === 3"));
     browser.wait_for("document.querySelectorAll('#updates li').length === 2");
+
+    browser.evaluate("other.close()");
+    server.record(&[(1, "2026-11-20 15:50:35")]);
+    browser.wait_for("document.querySelectorAll('#updates li').length === 3");
     assert_eq!(browser.complaints(), [] as [String; 0]);
 }
 
@@ -96,6 +108,11 @@ fn start_bugzilla() -> String {
 
 /// A Bugzilla whose REST interface answers this at each path, to everybody.
 pub fn start_rest(answer: impl Fn(&str) -> Value + Send + 'static) -> String {
+    start_site(move |path| ("application/json", answer(path).to_string()))
+}
+
+/// A site that answers this at each path, media type and content, to the scripts of all sites.
+pub fn start_site(answer: impl Fn(&str) -> (&'static str, String) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
@@ -103,9 +120,9 @@ pub fn start_rest(answer: impl Fn(&str) -> Value + Send + 'static) -> String {
             let mut request = [0; 4096];
             let count = stream.read(&mut request).unwrap_or(0);
             let request = String::from_utf8_lossy(&request[..count]).into_owned();
-            let body = answer(request.split(' ').nth(1).unwrap_or_default()).to_string();
+            let (kind, body) = answer(request.split(' ').nth(1).unwrap_or_default());
             let answer = format!(
-                "HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nContent-Type: application/json\r\n\
+                "HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nContent-Type: {kind}; charset=utf-8\r\n\
                  Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
                 body.len()
             );
