@@ -21,7 +21,7 @@
 //! - Where updates come from: [`source`], by [`database`], `amqp`, `pulse` and [`bugzilla`].
 //! - Where else they go to: `relay`.
 //! - A broker that strangers share: `management` and `guard`, by the rules in `pulse`.
-//! - The command line: [`command`], [`settings`], with [`schema`], `bench`, `doctor` and [`client`].
+//! - The command line: [`command`], [`settings`], with [`schema`], `bench`, [`check`], `doctor` and [`client`].
 //! - TLS for clients: `certificate`, [`secure`].
 //! - What many need: [`work`], `address`, `tls`, `machine`, `systemd`, `allocator`, `logging`.
 //!
@@ -37,6 +37,7 @@ mod asker;
 mod bench;
 pub mod bugzilla;
 mod certificate;
+pub mod check;
 pub mod client;
 pub mod command;
 pub mod connection;

@@ -6,8 +6,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use bugzfeed::command::{
-    bench, config, doctor, generate, health, notify, pulse, relay, reload, schema, serve, token,
-    watch,
+    bench, check, config, doctor, generate, health, notify, pulse, relay, reload, schema, serve,
+    token, watch,
 };
 use bugzfeed::{logging, settings};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -45,6 +45,8 @@ enum Command {
     Health(health::Options),
     /// Have a running server read its settings anew
     Reload(reload::Options),
+    /// Play the conformance list against a server, and say what it does not keep
+    Check(check::Options),
     /// Measure a server, and verify every delivery
     Bench(Box<bench::Options>),
     /// Write the manual pages
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         Command::Doctor(options) => doctor::run(*options),
         Command::Health(options) => health::run(&options),
         Command::Reload(options) => reload::run(&options),
+        Command::Check(options) => check::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Man(options) => generate::man(Cli::command(), &options),
         Command::Completions(options) => generate::completions(Cli::command(), &options),

@@ -7,6 +7,7 @@ mod support;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
+use bugzfeed::check::{DIFFERENCES, RECORDED};
 use bugzfeed::history::History;
 use bugzfeed::hub::{Asked, Hub};
 use bugzfeed::promise::Promise;
@@ -19,55 +20,6 @@ use serde_json::{Value, json};
 use support::client::{BINARY, Client, FIN, PING, PONG, frame};
 use support::contract::check_message;
 use support::server::{Server, wait_until};
-
-/// Where this server answers otherwise than the original did, and why. All else that was recorded
-/// must come as it was recorded, but for two keys: `version` is this package's, and `complete` is
-/// new in replies to a `subscribe` with `since`.
-const DIFFERENCES: &[(&str, &str, &[&str])] = &[
-    (
-        "what can be no bug's id is refused; the original kept 0, negative and too large numbers for ever, cut floats off, took true \
-         for 1, and read digits of all scripts",
-        r#"{"command":"subscribe","result":"error","error":"invalid bug id; must be integer"}"#,
-        &[
-            r#"{"command":"subscribe","bugs":0}"#,
-            r#"{"command":"subscribe","bugs":[-5]}"#,
-            r#"{"command":"subscribe","bugs":"-0"}"#,
-            r#"{"command":"subscribe","bugs":false}"#,
-            r#"{"command":"subscribe","bugs":[true,false]}"#,
-            r#"{"command":"subscribe","bugs":[1.5,2.9,-1.5]}"#,
-            r#"{"command":"subscribe","bugs":[1e3]}"#,
-            r#"{"command":"subscribe","bugs":[99999999999999999999]}"#,
-            r#"{"command":"subscribe","bugs":99999999999999999999}"#,
-            "{\"command\":\"subscribe\",\"bugs\":\"\u{ff11}\u{ff12}\"}",
-        ],
-    ),
-    (
-        "an object without a command gets an error; the original dropped the connection",
-        r#"{"command":null,"result":"error","error":"missing mandatory arg: 'command'"}"#,
-        &[r#"{"Command":"version"}"#, "{}"],
-    ),
-    (
-        "JSON that is no object gets an error; the original dropped the connection",
-        r#"{"command":null,"result":"error","error":"message must be a JSON object"}"#,
-        &[
-            "[]",
-            r#"["command"]"#,
-            r#""version""#,
-            r#""command""#,
-            "null",
-            "true",
-        ],
-    ),
-    (
-        "what is not JSON, or more than one value, gets an error; the original dropped the connection",
-        r#"{"command":null,"result":"error","error":"invalid JSON"}"#,
-        &[
-            r#"{"command":"version""#,
-            r#"{"command":"version"}{"command":"version"}"#,
-            "{'command':'version'}",
-        ],
-    ),
-];
 
 /// One client of a feed.
 trait Feed {
@@ -242,7 +194,7 @@ struct Case {
 }
 
 fn recorded() -> Vec<Case> {
-    let cases = include_str!("compat/recorded.jsonl")
+    let cases = RECORDED
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap());
     cases

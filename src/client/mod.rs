@@ -23,8 +23,9 @@ pub(crate) use handshake::Rejection;
 pub(crate) use message::{Message, Reply};
 pub(crate) use url::FeedUrl;
 
+pub(crate) use stream::Stream;
+
 use crate::tls;
-use stream::Stream;
 
 /// The longest message that is read, in bytes: a reply with a hundred thousand subscriptions has 1
 /// MiB.
@@ -133,6 +134,20 @@ impl Connector {
         let tls = self.tls.is_some().then(tls::unverified_client_config);
         let stream = Stream::connect(&self.url, tls.as_ref(), deadline);
         stream.map_or_else(|_| Vec::new(), Stream::certificates_shown)
+    }
+
+    /// Connects without a word: what is to be said on it is not this client's.
+    ///
+    /// # Errors
+    /// When there is no connection at `deadline`.
+    pub(crate) fn stream(&self, deadline: Instant) -> io::Result<Stream> {
+        Stream::connect(&self.url, self.tls.as_ref(), deadline)
+    }
+
+    /// The header field that shows the token, as a whole line; empty without one.
+    pub(crate) fn authorization_field(&self) -> String {
+        let value = self.authorization.as_ref().and_then(|it| it.to_str().ok());
+        value.map_or_else(String::new, |value| format!("Authorization: {value}\r\n"))
     }
 
     pub(crate) fn url(&self) -> &FeedUrl {

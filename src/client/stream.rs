@@ -18,7 +18,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection to a feed's host. Reading ends with [`ErrorKind::WouldBlock`] at the deadline, and
 /// can be taken up again.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Plain(Timed),
     Tls(Box<StreamOwned<ClientConnection, Timed>>),
 }
@@ -69,7 +69,7 @@ impl Stream {
     }
 
     /// From now on, reading gives up at `deadline`.
-    pub(super) fn set_deadline(&mut self, deadline: Instant) {
+    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
         match self {
             Self::Plain(timed) => timed.deadline = deadline,
             Self::Tls(tls) => tls.sock.deadline = deadline,
@@ -120,7 +120,7 @@ impl Write for Stream {
 /// TCP with a deadline. It stands below TLS, so that neither handshake nor records that trickle in
 /// can outlast it by much.
 #[derive(Debug)]
-pub(super) struct Timed {
+pub(crate) struct Timed {
     tcp: TcpStream,
     deadline: Instant,
 }

@@ -1,6 +1,7 @@
 //! The commands, one file each: its settings, and what it does with them.
 
 pub mod bench;
+pub mod check;
 pub mod config;
 mod discreet;
 pub mod doctor;

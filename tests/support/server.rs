@@ -70,6 +70,11 @@ impl Server {
         }
     }
 
+    /// The folder that it runs in, with its table, `bugzfeed.db`.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A client of the default feed, whose handshake is done.
     pub fn connect(&self) -> Client {
         Client::open(self.address, "/")
