@@ -156,6 +156,21 @@ fn pings_keep_a_silent_client_for_longer_than_the_proxy_waits(kind: Kind) {
     assert!(client.ask(r#"{"command":"version"}"#).contains("version"));
 }
 
+/// A proxy may put the stream into chunks of its own.
+fn events_come_at_once_and_comments_keep_a_silent_stream(kind: Kind) {
+    let site = Site::start(kind, "500ms");
+    let mut client = site.connect();
+    client.send("GET /events?bugs=7 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    client.until(r#""bugs":[7]"#);
+    for _ in 0..10 {
+        client.until(":\n\n");
+    }
+    site.server().record(&[(7, WHEN)]);
+    client.until(r#""bug":7"#);
+}
+
 fn without_pings_the_proxy_ends_a_silent_client(kind: Kind) {
     let site = Site::start(kind, "1h");
     let mut client = site.open();
@@ -250,6 +265,10 @@ each! {
     pings_keep_a_silent_client_behind_haproxy: pings_keep_a_silent_client_for_longer_than_the_proxy_waits(HAProxy);
     pings_keep_a_silent_client_behind_caddy: pings_keep_a_silent_client_for_longer_than_the_proxy_waits(Caddy);
     pings_keep_a_silent_client_behind_apache: pings_keep_a_silent_client_for_longer_than_the_proxy_waits(Apache);
+    events_pass_nginx: events_come_at_once_and_comments_keep_a_silent_stream(Nginx);
+    events_pass_haproxy: events_come_at_once_and_comments_keep_a_silent_stream(HAProxy);
+    events_pass_caddy: events_come_at_once_and_comments_keep_a_silent_stream(Caddy);
+    events_pass_apache: events_come_at_once_and_comments_keep_a_silent_stream(Apache);
     nginx_ends_a_silent_client_without_pings: without_pings_the_proxy_ends_a_silent_client(Nginx);
     haproxy_ends_a_silent_client_without_pings: without_pings_the_proxy_ends_a_silent_client(HAProxy);
     apache_ends_a_silent_client_without_pings: without_pings_the_proxy_ends_a_silent_client(Apache);

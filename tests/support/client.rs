@@ -315,7 +315,7 @@ impl Client {
     }
 
     /// What comes up to this end, and the end.
-    fn until(&mut self, end: &str) -> String {
+    pub fn until(&mut self, end: &str) -> String {
         loop {
             if let Some(at) = self
                 .received
