@@ -58,7 +58,7 @@ async function lookOnce() {
 async function changes() {
   const [history, comments] = await Promise.all(["history", "comment"].map((what) => get(`/${what}?new_since=${justBefore(loadedAt)}`)));
   const edits = history.bugs[0].history.flatMap(({ who, when, changes }) =>
-    changes.map((change) => ({ key: `${when} ${who} ${JSON.stringify(change)}`, who, what: describe(change) })));
+    changes.map(describe).map((what) => ({ key: `${when} ${who} ${what}`, who, what })));
   const said = comments.bugs[bug].comments.map(({ id, creator, attachment_id }) =>
     ({ key: `comment ${id}`, who: creator, what: attachment_id ? `attachment ${attachment_id}` : "a comment" }));
   return [...edits, ...said];

@@ -12,21 +12,24 @@ use crate::truth::start_site;
 const LOADED_AT: &str = "2026-11-20T15:50:31Z";
 const BOX: &str = "document.querySelector('#bugzfeed')";
 
-/// What has been done to bug 1: when, by whom, and what it was or became.
-type Edits = Arc<Mutex<Vec<(&'static str, &'static str, &'static str)>>>;
+/// When, by whom, and what the status became.
+type Edit = (&'static str, &'static str, &'static str);
+/// What has been done to bug 1.
+type Edits = Arc<Mutex<Vec<Edit>>>;
 
 /// A Bugzilla with the script in its pages. It tells of what is newer than `new_since`, as the stock
 /// one does.
 fn start_bugzilla(server: &Server, edits: &Edits) -> String {
     let edits = Arc::clone(edits);
     let script = format!("http://{}/bugzilla.js", server.address);
+    let mut is_reversed = false;
     start_site(move |path| {
         let since = path
             .split("new_since=")
             .nth(1)
             .unwrap_or_default()
             .to_owned();
-        let is_newer = |edit: &&(&'static str, _, _)| *edit.0 > *since;
+        let is_newer = |edit: &&Edit| *edit.0 > *since;
         let edits = edits.lock().unwrap();
         let fresh = edits.iter().filter(is_newer);
         let answer = if path.starts_with("/show_bug.cgi") {
@@ -41,10 +44,8 @@ fn start_bugzilla(server: &Server, edits: &Edits) -> String {
                 ),
             );
         } else if path.contains("/history") {
-            let history = fresh.map(|(when, who, added)| {
-                json!({"who": who, "when": when, "changes": [{"field_name": "status", "removed": "NEW", "added": added}]})
-            });
-            json!({"bugs": [{"id": 1, "history": history.collect::<Vec<_>>()}]})
+            is_reversed = !is_reversed;
+            return ("application/json", history(fresh, is_reversed));
         } else if path.contains("/comment") {
             json!({"bugs": {"1": {"comments": []}}})
         } else {
@@ -52,6 +53,24 @@ fn start_bugzilla(server: &Server, edits: &Edits) -> String {
         };
         ("application/json", answer.to_string())
     })
+}
+
+/// The answer with these edits. Perl's hashes have another order in each answer.
+fn history<'a>(edits: impl Iterator<Item = &'a Edit>, is_reversed: bool) -> String {
+    let edits = edits.map(|(when, who, added)| {
+        let mut change = [
+            r#""field_name":"status""#.to_owned(),
+            r#""removed":"NEW""#.to_owned(),
+            format!(r#""added":"{added}""#),
+        ];
+        if is_reversed {
+            change.reverse();
+        }
+        let change = change.join(",");
+        format!(r#"{{"who":"{who}","when":"{when}","changes":[{{{change}}}]}}"#)
+    });
+    let edits = edits.collect::<Vec<_>>().join(",");
+    format!(r#"{{"bugs":[{{"id":1,"history":[{edits}]}}]}}"#)
 }
 
 #[test]

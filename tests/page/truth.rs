@@ -112,7 +112,9 @@ pub fn start_rest(answer: impl Fn(&str) -> Value + Send + 'static) -> String {
 }
 
 /// A site that answers this at each path, media type and content, to the scripts of all sites.
-pub fn start_site(answer: impl Fn(&str) -> (&'static str, String) + Send + 'static) -> String {
+pub fn start_site(
+    mut answer: impl FnMut(&str) -> (&'static str, String) + Send + 'static,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
