@@ -58,6 +58,15 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    /// How clients speak TLS to this server, if they do.
+    fn tls(&self, target: &Target) -> Option<TlsSetup> {
+        target.is_encrypted.then(|| TlsSetup {
+            name: target.name.clone(),
+            trust: self.trust.clone(),
+            version: self.tls_version,
+        })
+    }
+
     /// What the process number `at` is to hold, and where it connects to.
     fn setup(&self, at: u32, target: &Target) -> Setup {
         let share = self.plan.clients.div_ceil(self.processes);
@@ -72,11 +81,7 @@ impl Load {
                 SocketAddr::V4(_) => self.sources.clone(),
                 SocketAddr::V6(_) => Vec::new(),
             },
-            tls: target.is_encrypted.then(|| TlsSetup {
-                name: target.name.clone(),
-                trust: self.trust.clone(),
-                version: self.tls_version,
-            }),
+            tls: self.tls(target),
             is_abrupt: self.is_abrupt,
             may_refuse: self.may_refuse,
             has_small_buffers: self.has_small_buffers,
@@ -108,6 +113,11 @@ impl<'a> Run<'a> {
         status_line: &'a StatusLine,
     ) -> io::Result<Self> {
         let targets = start_targets(kind, load.servers)?;
+        for target in &targets {
+            if let Some(tls) = load.tls(target) {
+                tls.probe(target.address)?;
+            }
+        }
         let mut load = load.clone();
         // Later than the server's start, before which its history cannot reach.
         load.plan.first_when = first_when.max(unix_now() + 2);

@@ -5,8 +5,10 @@ mod session;
 
 use std::fmt;
 use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -18,8 +20,8 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, KeyLog, NamedGroup, SignatureScheme,
-    SupportedProtocolVersion,
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, KeyLog, NamedGroup,
+    SignatureScheme, SupportedProtocolVersion,
 };
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +58,39 @@ pub(crate) enum Version {
     Tls12,
     #[value(name = "1.3")]
     Tls13,
+}
+
+/// How long the server may take for the one handshake that shows whether it is believed.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl TlsSetup {
+    /// Finds out by one handshake whether the server is believed: else each client would find it out
+    /// anew, and nobody would ever be in.
+    ///
+    /// # Errors
+    /// When it is not believed, or does not answer.
+    pub(crate) fn probe(&self, address: SocketAddr) -> io::Result<()> {
+        if self.trust == Trust::Anybody {
+            return Ok(());
+        }
+        let terms = Terms::new(self)?;
+        let mut stream = TcpStream::connect_timeout(&address, PROBE_TIMEOUT)?;
+        stream.set_read_timeout(Some(PROBE_TIMEOUT))?;
+        let refused = |error: &dyn fmt::Display| {
+            io::Error::other(format!(
+                "TLS with {}: {error}; --cacert FILE says whom to trust, and --insecure to trust anybody",
+                self.name
+            ))
+        };
+        let mut connection =
+            ClientConnection::new(terms.config, terms.name).map_err(|error| refused(&error))?;
+        while connection.is_handshaking() {
+            connection
+                .complete_io(&mut stream)
+                .map_err(|error| refused(&error))?;
+        }
+        Ok(())
+    }
 }
 
 /// What all handshakes of a process are made with.
