@@ -103,6 +103,30 @@ fn fewer_connections_hold_for_newcomers() {
 }
 
 #[test]
+fn who_is_connected_counts_for_a_new_limit_of_connections_of_an_address_and_stays() {
+    let mut it = Configured::start("[serve]\n", &[]);
+    let mut early = [it.server.connect(), it.server.connect()];
+    let limited = "[serve]\nconnections-per-address = 2\n";
+    it.reload(limited, "--connections-per-address changed");
+    let origin = "https://a.example";
+    assert_eq!(it.answer_to(origin), "HTTP/1.1 429 Too Many Requests");
+    for client in &mut early {
+        client.ask(r#"{"command":"version"}"#);
+    }
+    let proxied = format!("{limited}trusted-proxy = ['127.0.0.1']\n");
+    it.reload(&proxied, "--trusted-proxy changed");
+    assert_eq!(
+        it.answer_to(origin),
+        "HTTP/1.1 101 Switching Protocols",
+        "a proxy itself may have any number"
+    );
+    it.reload(limited, "--trusted-proxy changed");
+    assert_eq!(it.answer_to(origin), "HTTP/1.1 429 Too Many Requests");
+    it.reload("[serve]\n", "--connections-per-address changed");
+    assert_eq!(it.answer_to(origin), "HTTP/1.1 101 Switching Protocols");
+}
+
+#[test]
 fn a_ping_that_is_due_sooner_comes_sooner() {
     let mut it = Configured::start("[serve]\nping = '1h'\n", &[]);
     let mut client = it.server.connect();

@@ -1,5 +1,6 @@
 //! The commands, one file each: its settings, and what it does with them.
 
+mod admin;
 pub mod bench;
 pub mod check;
 pub mod config;

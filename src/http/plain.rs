@@ -1,6 +1,8 @@
 //! Requests that get a text and nothing else, at an address of its own that is for those who run a
 //! server. Knows no path.
 
+use serde_json::Value;
+
 use super::head::Head;
 use super::limits::{FIELDS_MAX, HEAD_BYTES_MAX};
 use super::{Refusal, response};
@@ -15,6 +17,26 @@ pub(crate) struct Reply {
     /// The value of the header field Content-Type.
     pub content_type: &'static str,
     pub body: String,
+}
+
+impl Reply {
+    /// A text, with header fields as whole lines.
+    pub(crate) fn text(status: &'static str, fields: String, body: String) -> Self {
+        Self {
+            status,
+            fields,
+            content_type: "text/plain; charset=utf-8",
+            body,
+        }
+    }
+
+    /// A value, for programs and for people.
+    pub(crate) fn json(value: &Value) -> Self {
+        Self {
+            content_type: "application/json",
+            ..Self::text("200 OK", String::new(), format!("{value:#}\n"))
+        }
+    }
 }
 
 /// Responds to the GET or HEAD at the start of `bytes`, once it is complete, with what `reply` has

@@ -4,6 +4,7 @@
 mod counts;
 mod histogram;
 mod page;
+mod program;
 
 pub use counts::SourceState;
 pub(crate) use counts::{

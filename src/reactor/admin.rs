@@ -4,13 +4,15 @@
 
 use std::io::{self, Read, Write};
 use std::str::FromStr;
+use std::thread;
 
 use log::warn;
-use mio::{Interest, Registry, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 
 use super::address::{Address, Addresses};
 use super::listener::{Accepted, Listener, Socket};
 use crate::http::{self, Reply};
+use crate::work::unix_now;
 
 /// How many connections there may be. A further one takes the place of the oldest.
 const CONNECTIONS_MAX: usize = 16;
@@ -140,6 +142,35 @@ impl Admin {
         });
         self.count += 1;
     }
+}
+
+/// Answers at a listener in a thread of its own until the program ends: for a command without a loop.
+///
+/// # Errors
+/// When the poll cannot watch it, or there is no thread.
+pub(crate) fn answer_apart(
+    listener: Listener,
+    reply: impl Fn(&str, &str) -> Option<Reply> + Send + 'static,
+) -> io::Result<()> {
+    let mut poll = Poll::new()?;
+    let mut admin = Admin::open(listener, poll.registry(), Token(0))?;
+    let run = move || {
+        let mut events = Events::with_capacity(Admin::TOKENS);
+        loop {
+            match poll.poll(&mut events, None) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return warn!("the admin listener has failed: {error}"),
+                Ok(()) => {}
+            }
+            for event in &events {
+                admin.act(event.token(), poll.registry(), unix_now(), &reply);
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("admin".to_owned())
+        .spawn(run)
+        .map(drop)
 }
 
 impl Connection {

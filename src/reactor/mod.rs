@@ -34,7 +34,7 @@ use crate::work::unix_now;
 
 pub(crate) use address::{Address, Addresses};
 use admin::Admin;
-pub(crate) use admin::AdminAddress;
+pub(crate) use admin::{AdminAddress, answer_apart};
 use door::Door;
 pub(crate) use listener::{Listener, Socket, takes_ipv4};
 use observed::Observed;

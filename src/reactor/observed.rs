@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::Value;
-
 use super::listener::Socket;
 use crate::certificate::Certificates;
 use crate::http::Reply;
@@ -117,7 +115,7 @@ impl Observed {
         budget: &Budget,
     ) -> Option<Reply> {
         if path == "/livez" {
-            return Some(text("200 OK", String::new(), "alive\n".to_owned()));
+            return Some(Reply::text("200 OK", String::new(), "alive\n".to_owned()));
         }
         if !["/readyz", "/metrics", "/status", "/closed"].contains(&path) {
             return None;
@@ -127,10 +125,10 @@ impl Observed {
             "/readyz" => readyz(&snapshot, query),
             "/metrics" => Reply {
                 content_type: CONTENT_TYPE,
-                ..text("200 OK", String::new(), snapshot.metrics())
+                ..Reply::text("200 OK", String::new(), snapshot.metrics())
             },
-            "/status" => json(&snapshot.status_json()),
-            _ => json(&snapshot.closed_json()),
+            "/status" => Reply::json(&snapshot.status_json()),
+            _ => Reply::json(&snapshot.closed_json()),
         })
     }
 
@@ -193,25 +191,9 @@ fn readyz(snapshot: &Snapshot<'_>, query: &str) -> Reply {
         Readiness::Full if is_full_ok => "200 OK",
         Readiness::Full | Readiness::Draining | Readiness::Broken => "503 Service Unavailable",
     };
-    text(
+    Reply::text(
         status,
         format!("Bugzfeed-State: {}\r\n", readiness.word()),
         lines,
     )
-}
-
-fn text(status: &'static str, fields: String, body: String) -> Reply {
-    Reply {
-        status,
-        fields,
-        content_type: "text/plain; charset=utf-8",
-        body,
-    }
-}
-
-fn json(value: &Value) -> Reply {
-    Reply {
-        content_type: "application/json",
-        ..text("200 OK", String::new(), format!("{value:#}\n"))
-    }
 }

@@ -14,6 +14,7 @@ mod bound;
 mod destination;
 mod intake;
 mod jsonl;
+mod monitor;
 mod outlet;
 mod pauses;
 mod status;
@@ -32,13 +33,14 @@ use log::warn;
 use self::backlog::{Backlog, Commit, Key};
 use self::bound::Bound;
 use self::intake::Intake;
-use self::outlet::Outlet;
+use self::outlet::{Outlet, OutletCounts};
 use crate::database::{Database, OpenTable, Reader};
 use crate::failure::Failure;
 use crate::work::{self, Backoff, FileLock, Health, Stop, Threads};
 
 pub(crate) use self::address::Address;
 use self::destination::Destination;
+pub(crate) use self::monitor::Monitor;
 pub(crate) use self::pauses::Pauses;
 pub(crate) use self::status::{forget, refused, status};
 pub(crate) use self::webhook::Settings as WebhookSettings;
@@ -94,6 +96,7 @@ pub(crate) struct Relay {
     threads: Threads,
     ends: Receiver<End>,
     end: Sender<End>,
+    monitor: Monitor,
 }
 
 impl Relay {
@@ -134,6 +137,7 @@ impl Relay {
                 "cannot write into the backlog's lock, which tells a backlog from other files: {error}"
             );
         }
+        let health = Health::new("taking changes from", settings.from.to_string());
         let mut relay = Self {
             _claim: claim,
             backlog,
@@ -144,19 +148,25 @@ impl Relay {
             threads: Threads::default(),
             ends,
             end,
+            monitor: Monitor::new(settings.backlog.clone(), health.name(), health.view()),
         };
         let bound = Bound::new(settings.backlog_size, names.into_iter().zip(keys.clone()));
         for ((name, destination), key) in to.into_iter().zip(keys) {
             relay.add_outlet(settings, name, key, destination)?;
         }
         relay.warn_of_others(settings)?;
-        relay.add_intake(settings, notifications, may_be_torn, bound)?;
+        relay.add_intake(settings, health, notifications, may_be_torn, bound)?;
         Ok(Some(relay))
     }
 
     /// What ends the relay when something is sent to it.
     pub(crate) fn end(&self) -> Sender<End> {
         self.end.clone()
+    }
+
+    /// What tells how it goes.
+    pub(crate) fn monitor(&self) -> Monitor {
+        self.monitor.clone()
     }
 
     /// Waits until there is a reason to end, for `patience` at most.
@@ -212,6 +222,8 @@ impl Relay {
     ) -> Result<(), Failure> {
         let (ring, bell) = mpsc::sync_channel(1);
         let stop = Stop::default();
+        let counts = Arc::<OutletCounts>::default();
+        self.monitor.add(name.clone(), Arc::clone(&counts));
         let outlet = Outlet {
             name,
             destination,
@@ -224,6 +236,7 @@ impl Relay {
             pauses: settings.pauses.clone(),
             is_claimed: self.is_claimed.clone(),
             state: outlet::OutletState::default(),
+            counts,
         };
         self.bells.push(ring);
         self.start_thread("destination", stop, move || outlet.run())
@@ -232,13 +245,14 @@ impl Relay {
     fn add_intake(
         &mut self,
         settings: &Settings,
+        health: Health,
         (open, poll): (OpenTable, Duration),
         may_be_torn: bool,
         bound: Bound,
     ) -> Result<(), Failure> {
         let mut intake = Intake {
             may_be_torn,
-            health: Health::new("taking changes from", settings.from.to_string()),
+            health,
             reader: Reader::new(open, settings.is_standby),
             poll,
             pause_max: settings.from.pause_max(),

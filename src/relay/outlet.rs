@@ -3,7 +3,7 @@
 //! ever take. Knows no other destination, and no table.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,18 @@ pub(super) struct Outlet {
     /// Whether the relay has the claim on the table.
     pub is_claimed: Arc<AtomicBool>,
     pub state: OutletState,
+    pub counts: Arc<OutletCounts>,
+}
+
+/// What a destination's thread has counted since the start, for others to read.
+#[derive(Debug, Default)]
+pub(super) struct OutletCounts {
+    /// Changes that have arrived.
+    pub arrived: AtomicU64,
+    /// Changes that were refused for good.
+    pub refused: AtomicU64,
+    /// Attempts that have failed.
+    pub failed: AtomicU64,
 }
 
 /// How often those behind a destination are to hear how far it is.
@@ -157,6 +169,9 @@ impl Outlet {
             return self.connect();
         }
         let (count, result) = self.send(&batch);
+        self.counts
+            .arrived
+            .fetch_add(count as u64, Ordering::Relaxed);
         if let Some(last) = count.checked_sub(1) {
             self.succeed(&batch[last])?;
         }
@@ -171,6 +186,7 @@ impl Outlet {
                     "{} refuses bug {bug}, {when}, for good, which it will not get (relay --refused shows it): {why}",
                     self.name
                 );
+                self.counts.refused.fetch_add(1, Ordering::Relaxed);
                 self.state.done = batch[count].id;
                 self.work()?;
                 self.backlog
@@ -260,6 +276,7 @@ impl Outlet {
 
     /// Notes a failure, and returns how long to wait. It is logged once per reason.
     fn fail(&mut self, why: String, pause: Duration) -> rusqlite::Result<Duration> {
+        self.counts.failed.fetch_add(1, Ordering::Relaxed);
         let next_attempt = unix_now().saturating_add_unsigned(pause.as_secs());
         if self.state.logged.as_ref() == Some(&why) {
             debug!("{}: still: {why}; trying again in {pause:?}", self.name);

@@ -88,6 +88,8 @@ pub(crate) struct Terms {
     pub origins: Vec<Origin>,
     /// The longest head that is read, in bytes.
     pub head_bytes_max: usize,
+    /// What is to be known of clients' addresses, if anything is.
+    pub addresses: Option<AddressRules>,
 }
 
 /// Who may have the feeds.
@@ -203,6 +205,7 @@ impl<S: Stream> Server<S> {
         for hub in &mut self.hubs {
             hub.set_terms(terms.subscriptions_max, terms.offers_all);
         }
+        self.know_addresses(terms.addresses);
         // Deadlines may be sooner now.
         self.sweep_by(now.plus(deadlines::SWEEP_INTERVAL));
     }

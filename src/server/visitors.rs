@@ -91,13 +91,28 @@ impl Visitors {
 }
 
 impl<S: Stream> Server<S> {
-    /// Has the addresses of clients known from now on. To be called before the first is accepted.
-    pub(crate) fn know_addresses(&mut self, rules: AddressRules) {
-        self.visitors = Some(Box::new(Visitors {
+    /// Has the addresses of clients known from now on, by these rules, or forgotten. Those who are
+    /// connected count by the new rules, and stay; of whom nothing is known yet, the kernel knows who
+    /// has connected, and nobody who is behind that.
+    pub(crate) fn know_addresses(&mut self, rules: Option<AddressRules>) {
+        let known = self.visitors.take().map(|it| it.visitors);
+        let Some(rules) = rules else {
+            return;
+        };
+        let mut visitors = Visitors {
             rules,
             visitors: Vec::new(),
             crowd: HashMap::default(),
-        }));
+        };
+        for (key, connection) in &self.connections {
+            let visitor = known.as_ref().and_then(|it| it.get(key).copied());
+            let visitor = visitor.unwrap_or_else(|| {
+                let peer = connection.stream.peer();
+                Visitor { peer, client: peer }
+            });
+            visitors.set(ClientId(key as u32), visitor);
+        }
+        self.visitors = Some(Box::new(visitors));
     }
 
     /// Notes who has just been accepted: an address, or `None` by a Unix socket. One who is not to

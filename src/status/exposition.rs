@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Feed, Snapshot};
 use crate::metrics::Kind::{Counter, Gauge};
-use crate::metrics::{Page, Process, SourceState};
+use crate::metrics::{Page, SourceState};
 
 impl Snapshot<'_> {
     /// The page that Prometheus reads.
@@ -16,8 +16,7 @@ impl Snapshot<'_> {
         self.add_commands(&mut page);
         self.add_rights(&mut page);
         self.add_machine(&mut page);
-        add_build(&mut page, self.version);
-        process_metrics(&mut page, &self.process);
+        page.add_program(self.version, &self.process);
         page.into_text()
     }
 
@@ -221,61 +220,6 @@ fn add_by_reason(page: &mut Page, name: &str, help: &str, counts: &BTreeMap<&'st
         .collect();
     let values = values.iter().map(|(labels, count)| (&labels[..], count));
     page.add(name, Counter, help, values);
-}
-
-/// Adds which program this is.
-fn add_build(page: &mut Page, version: &str) {
-    page.add(
-        "bugzfeed_build_info",
-        Gauge,
-        "The version of the program.",
-        [(&[("version", version)][..], 1)],
-    );
-}
-
-/// Adds what the kernel says of the process, by the names that all programs have in common.
-fn process_metrics(page: &mut Page, process: &Process) {
-    let mut add = |name, kind, help, value: Option<f64>| {
-        page.add(name, kind, help, value.map(|value| (&[][..], value)));
-    };
-    let whole = |number: Option<u64>| number.map(|number| number as f64);
-    let help = "Processor time of the process.";
-    add(
-        "process_cpu_seconds_total",
-        Counter,
-        help,
-        process.cpu_seconds,
-    );
-    let help = "Memory of the process that is in use.";
-    add(
-        "process_resident_memory_bytes",
-        Gauge,
-        help,
-        whole(process.resident_bytes),
-    );
-    let help = "Address space of the process.";
-    add(
-        "process_virtual_memory_bytes",
-        Gauge,
-        help,
-        whole(process.virtual_bytes),
-    );
-    let help = "Files that the process has open.";
-    add("process_open_fds", Gauge, help, whole(process.open_files));
-    let help = "Files that the process may have open.";
-    add(
-        "process_max_fds",
-        Gauge,
-        help,
-        whole(process.open_files_max),
-    );
-    let help = "When the process started.";
-    add(
-        "process_start_time_seconds",
-        Gauge,
-        help,
-        process.started_at,
-    );
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Whether work that can fail goes well, as far as the log shows it: a change of state is logged
 //! once, and a failure once per reason. Knows nothing of the work.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -12,8 +13,12 @@ pub(crate) struct Health {
     name: String,
     /// What the work does when it goes well, in front of its name.
     doing: &'static str,
-    state: State,
+    state: Arc<Mutex<State>>,
 }
+
+/// The same state, for another thread to look at.
+#[derive(Clone, Debug)]
+pub(crate) struct HealthView(Arc<Mutex<State>>);
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
@@ -28,8 +33,13 @@ impl Health {
         Self {
             name,
             doing,
-            state: State::Starting,
+            state: Arc::new(Mutex::new(State::Starting)),
         }
+    }
+
+    /// The state, as another thread may look at it.
+    pub(crate) fn view(&self) -> HealthView {
+        HealthView(Arc::clone(&self.state))
     }
 
     /// The name of the work.
@@ -39,9 +49,10 @@ impl Health {
 
     /// The work goes well.
     pub(crate) fn working(&mut self) {
-        if !matches!(self.state, State::Working { .. }) {
+        let mut state = lock(&self.state);
+        if !matches!(*state, State::Working { .. }) {
             info!("{} {}", self.doing, self.name);
-            self.state = State::Working {
+            *state = State::Working {
                 since: Instant::now(),
             };
         }
@@ -49,11 +60,12 @@ impl Health {
 
     /// The work does not go on, and is tried again.
     pub(crate) fn failing(&mut self, reason: &str) {
-        if matches!(&self.state, State::Failing { reason: known } if known == reason) {
+        let mut state = lock(&self.state);
+        if matches!(&*state, State::Failing { reason: known } if known == reason) {
             debug!("{}: still: {reason}", self.name);
         } else {
             warn!("{}: {reason}; trying again until it works", self.name);
-            self.state = State::Failing {
+            *state = State::Failing {
                 reason: reason.to_owned(),
             };
         }
@@ -61,6 +73,22 @@ impl Health {
 
     /// Whether the work has been going well for this long.
     pub(crate) fn has_worked_for(&self, duration: Duration) -> bool {
-        matches!(self.state, State::Working { since } if since.elapsed() >= duration)
+        matches!(*lock(&self.state), State::Working { since } if since.elapsed() >= duration)
     }
+}
+
+impl HealthView {
+    /// Why the work does not go well, if it does not.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        match &*lock(&self.0) {
+            State::Starting => Some("it has not been reached yet".to_owned()),
+            State::Working { .. } => None,
+            State::Failing { reason } => Some(reason.clone()),
+        }
+    }
+}
+
+/// A thread that panicked while it held the lock has left a valid state.
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

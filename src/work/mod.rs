@@ -13,7 +13,7 @@ mod threads;
 pub(crate) use backoff::Backoff;
 pub(crate) use clock::Now;
 pub use clock::unix_now;
-pub(crate) use health::Health;
+pub(crate) use health::{Health, HealthView};
 pub(crate) use lock::FileLock;
 pub use stop::Stop;
 pub(crate) use supervise::{Panicked, Supervised, catch_panic, supervise};

@@ -1,6 +1,7 @@
 //! `bugzfeed relay`, run as a program: from real tables to real brokers, to servers that the test
 //! plays, and to files.
 
+mod admin;
 mod answers;
 mod balancer;
 mod broker;

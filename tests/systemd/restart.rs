@@ -53,6 +53,44 @@ fn a_socket_that_is_handed_over_is_served_in_place_of_listen_and_by_tls_where_it
 }
 
 #[test]
+fn a_socket_with_the_name_admin_is_for_those_who_run_the_server_and_not_for_clients() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clients, admin) = (hold(), hold());
+    let addresses = [&clients, &admin].map(|socket| socket.local_addr().unwrap());
+    let sockets = [("bugzfeed.socket", clients.into()), ("admin", admin.into())];
+    let program = start_with_sockets(folder.path(), &["serve"], &sockets);
+    let [clients, admin] = addresses;
+    let line = program.wait_for_line(" listens on ");
+    assert!(
+        line.contains(&format!(
+            "listens on ws://{clients}/ (page: http://{clients}/);"
+        )),
+        "{line}"
+    );
+    assert!(line.ends_with(&format!("; admin: {admin}")), "{line}");
+    let mut client = Client::connect(admin);
+    client.send("GET /livez HTTP/1.0\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 200 "));
+    assert_eq!(
+        Client::open(clients, "/").ask(SUBSCRIPTIONS),
+        NONE_SUBSCRIBED
+    );
+    drop(program);
+
+    // Clients' own addresses are those of --listen then.
+    let admin = hold();
+    let sockets = [("admin", admin.into())];
+    let arguments = ["serve", "--listen", "127.0.0.1:0"];
+    let program = start_with_sockets(folder.path(), &arguments, &sockets);
+    program.wait_for_line(" listens on ws://127.0.0.1:");
+
+    let sockets = [("admin", hold().into()), ("admin", hold().into())];
+    let (status, log) = start_with_sockets(folder.path(), &["serve"], &sockets).wait();
+    assert_eq!(status.code(), Some(78), "{log}");
+    assert!(log.contains("two sockets with the name admin"), "{log}");
+}
+
+#[test]
 fn a_unix_socket_that_is_handed_over_keeps_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("b.sock");

@@ -19,8 +19,9 @@ use log::{info, warn};
 
 pub use self::options::Options;
 use self::reload::{Others, Reloader};
-use self::sockets::Sockets;
+use self::sockets::{Inherited, Sockets};
 
+use super::admin;
 use crate::allocator;
 use crate::failure::Failure;
 use crate::history::History;
@@ -82,7 +83,7 @@ pub(super) fn check(options: &Options) -> Result<(), Failure> {
 fn serve(
     options: &Options,
     program: Command,
-    inherited: Vec<Listener>,
+    inherited: Inherited,
     log: &Log,
 ) -> Result<(), Failure> {
     let feeds = options.feeds()?;
@@ -91,21 +92,22 @@ fn serve(
         .iter()
         .map(|(path, source)| options.catch_up(path, source))
         .collect::<Result<Vec<_>, _>>()?;
-    let sockets = Sockets::of(&inherited);
+    let sockets = Sockets::of(&inherited.listeners);
     let tls = options.tls(sockets)?;
     let _pid_file = options.claim_pid_file()?;
-    let (listeners, _claim, remembered) = options.open(&feeds, inherited)?;
+    let (listeners, _claim, remembered) = options.open(&feeds, inherited.listeners)?;
     let addresses = sockets::addresses(&listeners)?;
-    let admin = options.admin_listener()?;
+    let admin = match inherited.admin {
+        Some(listener) => Some(listener),
+        None => admin::listener(options.admin.as_ref(), admin::SERVE)?,
+    };
     let admin_address = sockets::addresses(admin.as_slice())?.pop();
     let (hubs, kept): (Vec<_>, Vec<_>) = remembered.into_iter().unzip();
     let mut server = Server::new(options.limits(connections_max), options.site(&feeds)?, hubs);
     if let Some(tls) = &tls {
         server.secure(tls.sessions());
     }
-    if let Some(rules) = options.address_rules()? {
-        server.know_addresses(rules);
-    }
+    server.know_addresses(options.address_rules()?);
     let guard = options.guard(&mut server)?;
     let (mut reactor, inbox) = options.reactor(listeners, admin, server)?;
     let mut threads = Threads::default();

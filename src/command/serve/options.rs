@@ -159,18 +159,18 @@ pub struct Options {
     /// missing, Forwarded, and its PROXY header; may be given several times
     #[arg(
         long,
-        env = "BUGZFEED_TRUSTED_PROXY",
+        env = "BUGZFEED_TRUSTED_PROXY", group = RELOADED,
         value_name = "NETWORK",
         value_delimiter = ','
     )]
     pub(super) trusted_proxy: Vec<TrustedProxy>,
     /// Connections from a --trusted-proxy begin with a PROXY header, of version 1 or 2, before TLS
-    #[arg(long, env = "BUGZFEED_PROXY_PROTOCOL")]
+    #[arg(long, env = "BUGZFEED_PROXY_PROTOCOL", group = RELOADED)]
     pub(super) proxy_protocol: bool,
     /// Connections of one address, IPv6 by /64, at the same time; those beyond get 429; a
     /// --trusted-proxy itself may have any number; unlimited by default. With this or a
     /// --trusted-proxy, each client takes 34 bytes more
-    #[arg(long, env = "BUGZFEED_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER", value_parser = number(1..=u32::MAX.into()))]
+    #[arg(long, env = "BUGZFEED_CONNECTIONS_PER_ADDRESS", group = RELOADED, value_name = "NUMBER", value_parser = number(1..=u32::MAX.into()))]
     pub(super) connections_per_address: Option<usize>,
     /// Connections that are accepted per second; those beyond wait in the kernel's queue; unlimited
     /// by default

@@ -110,7 +110,7 @@ impl Reloader {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (changed, waiting) = self.compare(&known, &matches);
         let reloaded = Reloaded {
-            terms: options.terms(connections_max),
+            terms: options.terms(connections_max)?,
             drain: options.drain,
             memory_reserve: options.memory_reserve,
             accept_rate: options.accept_rate(),
@@ -180,14 +180,15 @@ impl Options {
     }
 
     /// What can change while the server runs.
-    fn terms(&self, connections_max: usize) -> Terms {
-        Terms {
+    fn terms(&self, connections_max: usize) -> Result<Terms, Failure> {
+        Ok(Terms {
             limits: self.limits(connections_max),
             subscriptions_max: self.subscriptions,
             offers_all: self.firehose,
             pages: self.pages(),
             origins: self.origin.clone(),
             head_bytes_max: self.head_size,
-        }
+            addresses: self.address_rules()?,
+        })
     }
 }

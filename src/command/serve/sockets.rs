@@ -2,17 +2,27 @@
 
 use std::io;
 
-use log::warn;
-
 use super::Options;
 use crate::failure::Failure;
 use crate::protocol::VERSION;
-use crate::reactor::{Address, AdminAddress, Listener, takes_ipv4};
+use crate::reactor::{Address, Listener, takes_ipv4};
 use crate::source;
 use crate::systemd;
 
 /// The name of a socket of systemd (`FileDescriptorName=`) for clients with TLS.
 const TLS_NAME: &str = "tls";
+
+/// The name of the one for those who run the server.
+const ADMIN_NAME: &str = "admin";
+
+/// What systemd hands over.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    /// For clients.
+    pub listeners: Vec<Listener>,
+    /// For those who run the server.
+    pub admin: Option<Listener>,
+}
 
 /// Where the sockets come from.
 #[derive(Clone, Copy, Debug)]
@@ -41,22 +51,27 @@ impl Sockets {
 /// The sockets that systemd hands over.
 ///
 /// # Errors
-/// When one of them is none for clients.
-pub(super) fn inherited() -> Result<Vec<Listener>, Failure> {
+/// When nobody can connect to one of them, or two are called `admin`.
+pub(super) fn inherited() -> Result<Inherited, Failure> {
     let cannot_use = |what: &str, error: io::Error| {
         Failure::Configuration(format!(
             "cannot use {what} that systemd hands over: {error}."
         ))
     };
-    systemd::passed()
-        .map_err(|error| cannot_use("a socket", error))?
-        .into_iter()
-        .map(|passed| {
-            let with_tls = passed.name == TLS_NAME;
-            Listener::inherit(passed.socket, with_tls)
-                .map_err(|error| cannot_use(&format!("the socket '{}'", passed.name), error))
-        })
-        .collect()
+    let mut inherited = Inherited::default();
+    for passed in systemd::passed().map_err(|error| cannot_use("a socket", error))? {
+        let name = passed.name;
+        let listener = Listener::inherit(passed.socket, name == TLS_NAME)
+            .map_err(|error| cannot_use(&format!("the socket '{name}'"), error))?;
+        if name != ADMIN_NAME {
+            inherited.listeners.push(listener);
+        } else if inherited.admin.replace(listener).is_some() {
+            return Err(Failure::Configuration(
+                "systemd hands over two sockets with the name admin; accepted is one.".to_owned(),
+            ));
+        }
+    }
+    Ok(inherited)
 }
 
 impl Options {
@@ -103,39 +118,6 @@ impl Options {
             }
         }
         Ok(listeners)
-    }
-}
-
-/// Where those ask who run the server, if nobody says where.
-const ADMIN: &str = "127.0.0.1:8845";
-
-impl Options {
-    /// Binds the address of `--admin`, if there is to be one. Where nobody has asked for it, and it is
-    /// not to be had, there is none.
-    ///
-    /// # Errors
-    /// When the address that was asked for is not to be had.
-    pub(super) fn admin_listener(&self) -> Result<Option<Listener>, Failure> {
-        let addresses = match &self.admin {
-            Some(AdminAddress::Off) => return Ok(None),
-            Some(AdminAddress::At(addresses)) => addresses.clone(),
-            None => ADMIN.parse().expect("the default is an address"),
-        };
-        let Some(address) = addresses.all.first() else {
-            return Ok(None);
-        };
-        match Listener::bind(address, false, false) {
-            Ok(listener) => Ok(Some(listener)),
-            Err(error) if self.admin.is_none() => {
-                warn!(
-                    "there is no admin listener: {ADMIN} cannot be listened on (setting --admin): {error}"
-                );
-                Ok(None)
-            }
-            Err(error) => Err(Failure::Unavailable(format!(
-                "cannot listen on {address} (setting --admin): {error}."
-            ))),
-        }
     }
 }
 

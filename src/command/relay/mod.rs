@@ -1,6 +1,8 @@
 //! `bugzfeed relay`: takes changes from Bugzilla's database and sends them on, to a broker, a
 //! webhook or a file. Owns the settings, the signals and the line of progress on a terminal.
 
+mod answers;
+
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -13,6 +15,7 @@ use log::warn;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
+use super::admin;
 use super::discreet::Discreet;
 use super::log::LogOptions;
 use crate::database::Database;
@@ -20,6 +23,7 @@ use crate::doctor::Setup;
 use crate::failure::Failure;
 use crate::logging::Log;
 use crate::protocol::VERSION;
+use crate::reactor::AdminAddress;
 use crate::relay::{self, End, Pauses, Relay};
 use crate::settings;
 use crate::source;
@@ -85,6 +89,11 @@ pub struct Options {
         default_value = "5s,25s,125s,625s,900s"
     )]
     retry: Pauses,
+    /// Address for those who run the relay: HOST:PORT, unix:FILE or off; /livez, /readyz, /metrics and
+    /// /status are there, for everybody who can connect; by default 127.0.0.1:8847, or none where that
+    /// is taken
+    #[arg(long, env = "BUGZFEED_ADMIN", value_name = "ADDRESS")]
+    admin: Option<AdminAddress>,
     #[command(flatten)]
     log: LogOptions,
 }
@@ -121,6 +130,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
         forget,
         backlog_size,
         retry: pauses,
+        admin,
         log,
     } = options;
     let text = match forget {
@@ -147,6 +157,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
             pauses,
             backlog_size,
         },
+        admin.as_ref(),
         &log,
     );
     log.finish();
@@ -179,7 +190,11 @@ fn expect_destination(to: &[relay::Address]) -> Result<(), Failure> {
     }
 }
 
-fn relay(settings: &relay::Settings, log: &Log) -> Result<(), Failure> {
+fn relay(
+    settings: &relay::Settings,
+    admin: Option<&AdminAddress>,
+    log: &Log,
+) -> Result<(), Failure> {
     let cannot_watch = |error| Failure::Unavailable(format!("cannot watch for signals: {error}."));
     // Before anything is on its way: a signal must not end the program in the middle of it.
     let signals = watch_signals().map_err(cannot_watch)?;
@@ -189,6 +204,7 @@ fn relay(settings: &relay::Settings, log: &Log) -> Result<(), Failure> {
     if settings.is_standby && !wait_for_backlog(settings, &signals) {
         return Ok(());
     }
+    let admin = admin::listener(admin, admin::RELAY)?;
     let mut has_said = false;
     let started = Relay::start(settings, |why| {
         if !std::mem::replace(&mut has_said, true) {
@@ -201,11 +217,15 @@ fn relay(settings: &relay::Settings, log: &Log) -> Result<(), Failure> {
     };
     signals.set_read_timeout(None).map_err(cannot_watch)?;
     end_by_signal(signals, relay.end()).map_err(cannot_watch)?;
+    let admin = admin
+        .map(|listener| answers::give(listener, relay.monitor()))
+        .transpose()?;
     let to: Vec<String> = settings.to.iter().map(ToString::to_string).collect();
     log.announce(&format!(
-        "bugzfeed {VERSION} relays from {} to {}",
+        "bugzfeed {VERSION} relays from {} to {}; admin: {}",
         settings.from,
-        to.join(", ")
+        to.join(", "),
+        admin.map_or("off".to_owned(), |address| address.to_string())
     ));
     let mut manager = Manager::of_this_process();
     manager.ready();
