@@ -26,6 +26,7 @@ pub(crate) use options::{Mode, ReadOptions};
 pub(crate) use reader::{OpenTable, Reader};
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) use settings::ServerSettings;
+pub(crate) use table::{Change, Recorder};
 pub use table::{Row, Table, Triggers};
 
 use self::options::Shown;
@@ -93,16 +94,25 @@ impl Database {
     /// # Errors
     /// When the database cannot be reached, or the account may not insert.
     pub fn notify(&self, bugs: &[BugId]) -> Result<(), Error> {
+        let changes: Vec<Change> = bugs.iter().map(|&bug| (bug, None)).collect();
+        self.recorder()?.record(&changes)
+    }
+
+    /// Connects to record changes in the table of notifications.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub(crate) fn recorder(&self) -> Result<Box<dyn Recorder>, Error> {
         if self.options().mode == Mode::Bugs {
             return Err("mode=bugs has no table of notifications".into());
         }
-        match self {
-            Database::Sqlite(settings) => sqlite::Notifications::open(settings)?.insert(bugs),
+        Ok(match self {
+            Database::Sqlite(settings) => Box::new(sqlite::Notifications::open(settings)?),
             #[cfg(feature = "mysql")]
-            Database::Mysql(settings) => mysql::notify(settings, bugs),
+            Database::Mysql(settings) => Box::new(mysql::Changes::open(settings)?),
             #[cfg(feature = "postgres")]
-            Database::Postgres(settings) => postgres::notify(settings, bugs),
-        }
+            Database::Postgres(settings) => Box::new(postgres::Changes::open(settings)?),
+        })
     }
 
     /// How to open the table of notifications.

@@ -86,6 +86,19 @@ pub trait Table: Send {
     }
 }
 
+/// One connection that records changes in a table of notifications, as Bugzilla's triggers do. Its
+/// account needs no right but INSERT, and UPDATE on the original's table.
+pub(crate) trait Recorder: Send {
+    /// Records changes, in one transaction.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, or refuses; nothing was recorded then.
+    fn record(&mut self, changes: &[Change]) -> Result<(), Error>;
+}
+
+/// A change to be recorded: of which bug, and when (UTC); just now where there is no time.
+pub(crate) type Change = (BugId, Option<When>);
+
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Row {

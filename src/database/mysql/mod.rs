@@ -2,6 +2,7 @@
 
 mod asker;
 mod bugs;
+mod long_poll;
 mod notifications;
 
 use std::collections::HashSet;
@@ -12,7 +13,7 @@ use ::mysql::{Conn, DriverError, OptsBuilder, SslOpts};
 
 pub(super) use self::asker::BugsAsker;
 pub(super) use self::bugs::BugsTables;
-pub(super) use self::notifications::{Notifications, notify};
+pub(super) use self::notifications::{Changes, Notifications};
 use super::options::{Shown, Zone, offset_text};
 use super::settings::{ServerSettings, Tls};
 use super::table::{Row, text};

@@ -1,17 +1,21 @@
 //! The table of notifications in MariaDB and MySQL.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::mysql::prelude::Queryable;
 use ::mysql::{Conn, Value};
+use log::info;
 
 use super::super::options::{ReadOptions, Shown};
 use super::super::settings::ServerSettings;
-use super::super::table::{BATCH_ROWS, CLAIM_TIMEOUT, Row, Table, Triggers, text};
-use super::{UTC, connect, failed, in_transaction, now, private, row as row_of};
+use super::super::table::{
+    BATCH_ROWS, CLAIM_TIMEOUT, Change, Recorder, Row, Table, Triggers, text,
+};
+use super::long_poll::LongPoll;
+use super::{UTC, connect, failed, in_transaction, now, private, row as row_of, sentence};
 use crate::update::BugId;
-use crate::work::Error;
+use crate::work::{Error, Stop};
 
 /// The table of notifications.
 pub(crate) struct Notifications {
@@ -19,6 +23,10 @@ pub(crate) struct Notifications {
     select: String,
     find: String,
     delete: String,
+    /// The keys of the rows that were read last and are still there.
+    known: Vec<i64>,
+    /// What waits for other rows, where the server can.
+    long_poll: Option<LongPoll>,
     /// The original's table: one row per bug, which each edit writes anew.
     is_in_place: bool,
     /// SQL for the name that is locked to claim the table.
@@ -70,6 +78,8 @@ impl Notifications {
         );
         Ok(Self {
             conn,
+            known: Vec::new(),
+            long_poll: Some(LongPoll::new(table.clone())),
             find: format!("{select} WHERE id = ?"),
             select: format!("{select} ORDER BY id LIMIT {}", BATCH_ROWS + 1),
             delete: format!("DELETE FROM {table} WHERE {condition}"),
@@ -93,29 +103,45 @@ fn lock(options: &ReadOptions) -> String {
     format!("CONCAT('bugzfeed relay ', LEFT(SHA2(CONCAT({schema}, '.{table}'), 256), 40))")
 }
 
-/// Records that bugs changed just now, in one transaction. The account needs no right but INSERT,
-/// and UPDATE on the original's table.
-///
-/// # Errors
-/// When the database cannot be reached, or refuses; nothing was recorded then.
-pub(crate) fn notify(settings: &ServerSettings, bugs: &[BugId]) -> Result<(), Error> {
-    let (mut conn, options) = (connect(settings)?, &settings.options);
-    let is_in_place = has_one_row_per_bug(&mut conn, options)
-        .map_err(failed("read the indexes of the table of notifications"))?;
-    let insert = format!(
-        "INSERT INTO {} (bug_id, delta_ts) VALUES (?, NOW()){}",
-        options.table.quoted('`'),
-        if is_in_place {
-            " ON DUPLICATE KEY UPDATE delta_ts = NOW()"
-        } else {
-            ""
-        }
-    );
-    let result = in_transaction(&mut conn, "START TRANSACTION", |conn| {
-        bugs.iter()
-            .try_for_each(|bug| conn.exec_drop(&insert, (bug.get(),)))
-    });
-    result.map_err(failed("write to the table of notifications"))
+/// What records changes in the table.
+pub(crate) struct Changes {
+    conn: Conn,
+    insert: String,
+}
+
+impl Changes {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub(crate) fn open(settings: &ServerSettings) -> Result<Self, Error> {
+        let (mut conn, options) = (connect(settings)?, &settings.options);
+        let is_in_place = has_one_row_per_bug(&mut conn, options)
+            .map_err(failed("read the indexes of the table of notifications"))?;
+        let insert = format!(
+            "INSERT INTO {} (bug_id, delta_ts) VALUES (?, COALESCE(CONVERT_TZ(?, '+00:00', @@session.time_zone), NOW())){}",
+            options.table.quoted('`'),
+            if is_in_place {
+                " ON DUPLICATE KEY UPDATE delta_ts = VALUES(delta_ts)"
+            } else {
+                ""
+            }
+        );
+        Ok(Self { conn, insert })
+    }
+}
+
+impl Recorder for Changes {
+    fn record(&mut self, changes: &[Change]) -> Result<(), Error> {
+        let insert = &self.insert;
+        let result = in_transaction(&mut self.conn, "START TRANSACTION", |conn| {
+            changes.iter().try_for_each(|(bug, when)| {
+                let when = when.as_ref().map(|when| when.to_string());
+                conn.exec_drop(insert, (bug.get(), when))
+            })
+        });
+        result.map_err(failed("write to the table of notifications"))
+    }
 }
 
 /// Whether the table is the original's, with a unique index on `bug_id` alone.
@@ -131,9 +157,10 @@ fn has_one_row_per_bug(conn: &mut Conn, options: &ReadOptions) -> ::mysql::Resul
 
 impl Table for Notifications {
     fn read(&mut self) -> Result<Vec<Row>, Error> {
-        self.conn
-            .query_map(&self.select, row)
-            .map_err(failed("read the table of notifications"))
+        let rows = self.conn.query_map(&self.select, row);
+        let rows = rows.map_err(failed("read the table of notifications"))?;
+        self.known = rows.iter().map(|row| row.id).collect();
+        Ok(rows)
     }
 
     /// Row by row: `IN (…)` would scan the table, and wait for each open edit. (The library's
@@ -160,7 +187,13 @@ impl Table for Notifications {
             })
         };
         result.map_err(failed("delete from the table of notifications"))?;
-        Ok(deleted as usize)
+        let deleted = deleted as usize;
+        // One that cannot be deleted is no news each time.
+        if deleted == rows.len() {
+            let ids: HashSet<i64> = rows.iter().map(|row| row.id).collect();
+            self.known.retain(|id| !ids.contains(id));
+        }
+        Ok(deleted)
     }
 
     fn find(&mut self, id: i64) -> Result<Option<Row>, Error> {
@@ -246,5 +279,30 @@ impl Table for Notifications {
 
     fn is_in_place(&self) -> bool {
         self.is_in_place
+    }
+
+    fn wait(&mut self, poll: Duration, stop: &Stop) -> Result<bool, Error> {
+        let deadline = Instant::now() + poll;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if stop.is_requested() || left.is_zero() {
+                return Ok(stop.is_requested());
+            }
+            let Some(long_poll) = &mut self.long_poll else {
+                return Ok(stop.wait(left));
+            };
+            match long_poll.wait(&mut self.conn, &self.known, left) {
+                Ok(false) => {}
+                Ok(true) => return Ok(stop.is_requested()),
+                Err(error @ ::mysql::Error::MySqlError(_)) => {
+                    info!(
+                        "the database runs no loop ({}): the table is polled",
+                        sentence(&error)
+                    );
+                    self.long_poll = None;
+                }
+                Err(error) => return Err(failed("wait for changes")(error)),
+            }
+        }
     }
 }

@@ -15,7 +15,7 @@ use ::postgres::{Client, Config, NoTls, Row as SqlRow};
 
 pub(super) use self::asker::BugsAsker;
 pub(super) use self::bugs::BugsTables;
-pub(super) use self::notifications::{Notifications, notify};
+pub(super) use self::notifications::{Changes, Notifications};
 use super::options::{Shown, Zone, offset_text};
 use super::settings::{ServerSettings, Tls};
 use super::table::Row;

@@ -9,7 +9,7 @@ use ::postgres::{Client, Row as SqlRow, Statement};
 
 use super::super::options::Shown;
 use super::super::settings::ServerSettings;
-use super::super::table::{BATCH_ROWS, CLAIM_TIMEOUT, Row, Table, Triggers};
+use super::super::table::{BATCH_ROWS, CLAIM_TIMEOUT, Change, Recorder, Row, Table, Triggers};
 use super::watched::Watched;
 use super::{ANSWER_TIMEOUT, UTC, connect, failed, now, private, row as row_of, sentence};
 use crate::update::BugId;
@@ -107,31 +107,59 @@ impl Notifications {
     }
 }
 
-/// Records that bugs changed just now, in one transaction. The account needs no right but INSERT.
-///
-/// # Errors
-/// When the database cannot be reached, or refuses; nothing was recorded then.
-pub(crate) fn notify(settings: &ServerSettings, bugs: &[BugId]) -> Result<(), Error> {
-    let (mut client, options) = (connect(settings)?, &settings.options);
-    let table = options.table.quoted('"');
-    let is_in_place = has_one_row_per_bug(&mut client, &table)
-        .map_err(failed("read the indexes of the table of notifications"))?;
-    let insert = format!(
-        "INSERT INTO {table} (bug_id, delta_ts) SELECT bug_id, LOCALTIMESTAMP(0) FROM unnest($1::int[]) AS bug_id{}",
-        if is_in_place {
-            " ON CONFLICT DO NOTHING"
-        } else {
-            ""
-        }
-    );
-    let bugs: Vec<i32> = bugs.iter().map(|bug| bug.get().cast_signed()).collect();
-    let mut record = || {
-        let mut transaction = client.transaction()?;
-        transaction.execute(&insert, &[&bugs])?;
-        transaction.execute("SELECT pg_notify($1, '')", &[&options.table.unqualified()])?;
-        transaction.commit()
-    };
-    record().map_err(failed("write to the table of notifications"))
+/// What records changes in the table.
+pub(crate) struct Changes {
+    client: Client,
+    insert: String,
+    channel: String,
+}
+
+impl Changes {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub(crate) fn open(settings: &ServerSettings) -> Result<Self, Error> {
+        let (mut client, options) = (connect(settings)?, &settings.options);
+        let table = options.table.quoted('"');
+        let is_in_place = has_one_row_per_bug(&mut client, &table)
+            .map_err(failed("read the indexes of the table of notifications"))?;
+        let insert = format!(
+            "INSERT INTO {table} (bug_id, delta_ts) \
+             SELECT bug_id, COALESCE(utc::timestamp AT TIME ZONE 'UTC' AT TIME ZONE current_setting('TimeZone'), LOCALTIMESTAMP(0)) \
+             FROM unnest($1::int[], $2::text[]) AS changes (bug_id, utc){}",
+            if is_in_place {
+                " ON CONFLICT DO NOTHING"
+            } else {
+                ""
+            }
+        );
+        Ok(Self {
+            client,
+            insert,
+            channel: options.table.unqualified().to_owned(),
+        })
+    }
+}
+
+impl Recorder for Changes {
+    fn record(&mut self, changes: &[Change]) -> Result<(), Error> {
+        let bugs: Vec<i32> = changes
+            .iter()
+            .map(|(bug, _)| bug.get().cast_signed())
+            .collect();
+        let times: Vec<Option<String>> = changes
+            .iter()
+            .map(|(_, when)| when.as_ref().map(ToString::to_string))
+            .collect();
+        let mut record = || {
+            let mut transaction = self.client.transaction()?;
+            transaction.execute(&self.insert, &[&bugs, &times])?;
+            transaction.execute("SELECT pg_notify($1, '')", &[&self.channel])?;
+            transaction.commit()
+        };
+        record().map_err(failed("write to the table of notifications"))
+    }
 }
 
 /// Whether the table is the original's, with a unique index on `bug_id` alone.

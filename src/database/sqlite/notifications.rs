@@ -10,9 +10,9 @@ use log::debug;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, TransactionBehavior, params};
 
 use super::super::options::{ReadOptions, Shown};
-use super::super::table::{BATCH_ROWS, Row, Table, Triggers};
+use super::super::table::{BATCH_ROWS, Change, Recorder, Row, Table, Triggers};
 use super::writes::Writes;
-use super::{FileSettings, LOCK_WAIT, cannot_open, local, row as row_of, utc};
+use super::{FileSettings, LOCK_WAIT, cannot_open, row as row_of, shift_to_local, utc};
 use crate::update::BugId;
 use crate::work::{Error, FileLock, Stop, unix_now};
 
@@ -73,10 +73,10 @@ impl Notifications {
 
     fn new(database: Connection, settings: &FileSettings) -> Result<Self, Error> {
         let options = &settings.options;
-        let (table, utc, local) = (
+        let (table, utc, shift) = (
             options.table.quoted('"'),
             utc(&options.zone),
-            local(&options.zone),
+            shift_to_local(&options.zone),
         );
         // By whatever name somebody else calls it.
         let mut claim_file = settings
@@ -94,7 +94,9 @@ impl Notifications {
             find: format!("{select} WHERE id = ?1"),
             select: format!("{select} ORDER BY id LIMIT {}", BATCH_ROWS + 1),
             delete: format!("DELETE FROM {table} WHERE id = ?1"),
-            insert: format!("INSERT INTO {table} (bug_id, delta_ts) VALUES (?1, {local})"),
+            insert: format!(
+                "INSERT INTO {table} (bug_id, delta_ts) VALUES (?1, strftime('%Y-%m-%d %H:%M:%S', COALESCE(?2, 'now'), '{shift}'))"
+            ),
             claim_file: claim_file.into(),
             claim: None,
             is_in_place,
@@ -140,17 +142,14 @@ fn row(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
     })
 }
 
-impl Notifications {
-    /// Records that bugs changed just now, in one transaction.
-    ///
-    /// # Errors
-    /// When SQLite cannot write; nothing was recorded then.
-    pub(crate) fn insert(&mut self, bugs: &[BugId]) -> Result<(), Error> {
+impl Recorder for Notifications {
+    fn record(&mut self, changes: &[Change]) -> Result<(), Error> {
         let transaction = self
             .database
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for bug in bugs {
-            transaction.execute(&self.insert, params![bug.get()])?;
+        for (bug, when) in changes {
+            let when = when.as_ref().map(ToString::to_string);
+            transaction.execute(&self.insert, params![bug.get(), when])?;
         }
         Ok(transaction.commit()?)
     }
