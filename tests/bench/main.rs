@@ -1,6 +1,8 @@
 //! `bugzfeed bench`: each scenario against a real server, and servers with faults that it must
 //! find.
 
+#[cfg(feature = "mysql")]
+mod soak;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
@@ -67,6 +69,8 @@ fn each_scenario_verifies_what_a_real_server_delivers() {
         ] {
             scope.spawn(move || {
                 let said = verified(arguments);
+                let has_commits = said.contains("[commit_p99]");
+                assert_eq!(has_commits, arguments.starts_with("sparse"), "{said}");
                 assert!(said.contains("\nfloor: "), "{arguments}: {said}");
             });
         }
@@ -76,6 +80,7 @@ fn each_scenario_verifies_what_a_real_server_delivers() {
             "storm -n 50 --present 5 --tls",
             "soak -n 50 --bugs 3 --duration 2s --rate 50",
             "scale -n 50 --servers 2 --updates 20 --rate 200",
+            "soak -n 50 --bugs 3 --duration 31s --trouble --tls",
         ] {
             scope.spawn(move || {
                 let said = verified(arguments);

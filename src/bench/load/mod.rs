@@ -4,6 +4,7 @@
 pub(crate) mod clients;
 pub(crate) mod fleet;
 pub(crate) mod histogram;
+pub(crate) mod hostile;
 pub(crate) mod ledger;
 pub(crate) mod order;
 pub(crate) mod plan;

@@ -69,8 +69,7 @@ impl Measures {
     /// Leaves out what is known of a server only where its processes are.
     pub(crate) fn leave_out_processes(&mut self) {
         let is_known = |measure: &Measure| {
-            let is_of_process = measure.unit == "bytes"
-                || measure.unit == "files"
+            let is_of_process = ["bytes", "files", "threads"].contains(&measure.unit.as_str())
                 || measure.name.starts_with("CPU");
             measure.key.starts_with("kernel")
                 || !(is_of_process || measure.name.starts_with(SWITCHES))
@@ -133,6 +132,9 @@ pub(crate) const KEYS: &[&str] = &[
     "unwanted",
     "unwanted_loop",
     "unwanted_switches",
+    "commit_p50",
+    "commit_p99",
+    "commit_max",
     "cycle",
     "cycle_loop",
     "cycle_switches",
@@ -164,6 +166,11 @@ pub(crate) const KEYS: &[&str] = &[
     "catch_up",
     "soak_cpu",
     "soak_growth",
+    "soak_rss_kept",
+    "soak_files_kept",
+    "soak_threads_kept",
+    "soak_cpu_kept",
+    "soak_unaccounted",
     "held",
     "refused",
     "held_again",

@@ -2,9 +2,11 @@
 //! things: updates are announced to the clients before they are published, and never in two places
 //! at once.
 
+mod commit;
 mod cost;
 mod present;
 mod publish;
+mod trouble;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -52,6 +54,9 @@ pub(crate) struct Load {
     pub patience: Duration,
     /// Whether the server may refuse clients by a 503.
     pub may_refuse: bool,
+    /// Whether the server may say that it does not know what clients have missed, since what it reads
+    /// from is not always there.
+    pub may_doubt: bool,
     /// Whether the kernel is to buffer little for a client, so that it does not take megabytes to
     /// make one slow.
     pub has_small_buffers: bool,
@@ -100,6 +105,8 @@ pub(crate) struct Run<'a> {
     status_line: &'a StatusLine,
     busy: Busy,
     late: u64,
+    /// Updates that did not come to the client that waits for commits.
+    unseen: u64,
 }
 
 impl<'a> Run<'a> {
@@ -137,6 +144,7 @@ impl<'a> Run<'a> {
             status_line,
             busy: Busy::default(),
             late: 0,
+            unseen: 0,
         })
     }
 
@@ -267,6 +275,10 @@ impl<'a> Run<'a> {
     /// All that the load has counted.
     pub(crate) fn outcome(&mut self) -> io::Result<Outcome> {
         let mut outcome = self.fleet.outcome()?;
+        outcome.outstanding += self.unseen;
+        if self.load.may_doubt {
+            outcome.tally.incomplete = 0;
+        }
         if let Some(present) = &mut self.present {
             outcome.add_faults(&present.outcome()?);
         }

@@ -22,7 +22,7 @@ pub(crate) use self::fill::Fill;
 pub(crate) use self::idle::Idle;
 pub(crate) use self::scale::Scale;
 pub(crate) use self::slow::Slow;
-pub(crate) use self::soak::Soak;
+pub(crate) use self::soak::{Soak, Trouble};
 pub(crate) use self::sparse::Sparse;
 pub(crate) use self::storm::Storm;
 

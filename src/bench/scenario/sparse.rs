@@ -1,14 +1,19 @@
-//! Scenario `sparse`: what an update costs that one client wants, or nobody.
+//! Scenario `sparse`: what an update costs that one client wants, or nobody, and how long it takes
+//! from its commit to the client.
 
 use std::io;
 
-use super::Scenario;
+use super::{Scenario, add_latency};
 use crate::bench::load::plan::Demand;
 use crate::bench::report::measure::Measures;
 use crate::bench::run::{Run, Schedule};
 
 /// Updates before anything is measured.
 const WARM_UP: u32 = 50;
+
+/// Updates whose commit is waited for, at most, and how many of these a second.
+const COMMITS: u32 = 200;
+const COMMIT_RATE: f64 = 20.0;
 
 pub(crate) struct Sparse {
     pub updates: u32,
@@ -28,6 +33,10 @@ impl Scenario for Sparse {
         measures.add_cpu("update", "update that some want", &cost, count);
         let (_, cost) = measure(Demand::Unwanted, "publishing what nobody wants")?;
         measures.add_cpu("unwanted", "update that nobody wants", &cost, count);
+        let delays = run.publish_to_witness(self.updates.min(COMMITS), COMMIT_RATE)?;
+        if let Some(delays) = delays {
+            add_latency(measures, "commit", "from the commit to a client", &delays);
+        }
         Ok(())
     }
 }

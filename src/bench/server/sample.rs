@@ -16,6 +16,7 @@ pub(crate) struct Sample {
     /// CPU time of the first thread, which is the loop of `bugzfeed serve`, in nanoseconds.
     pub cpu_first: u64,
     pub files: u64,
+    pub threads: u64,
     /// Context switches of the first thread, whether it asked for them or not.
     pub switches: u64,
     /// The kernel's slab memory that hangs on sockets, of the whole machine, in bytes.
@@ -39,6 +40,7 @@ impl Sample {
             sum.cpu += one.cpu;
             sum.cpu_first += one.cpu_first;
             sum.files += one.files;
+            sum.threads += one.threads;
             sum.switches += one.switches;
         }
         Ok(sum)
@@ -54,6 +56,7 @@ impl Sample {
             cpu,
             cpu_first,
             files: fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |files| files.count() as u64),
+            threads: field(&status, "Threads:"),
             switches: field(&status, "voluntary_ctxt_switches:")
                 + field(&status, "nonvoluntary_ctxt_switches:"),
             ..Self::default()

@@ -36,6 +36,8 @@ pub(crate) enum TargetKind {
         pids: Vec<u32>,
         /// Where it learns of updates.
         inlet: Option<Box<InletAddress>>,
+        /// Where its admin listener has its metrics.
+        metrics: Option<String>,
     },
 }
 
@@ -64,6 +66,9 @@ pub(crate) struct Target {
     pub pids: Vec<u32>,
     /// How it learns of updates, where that is known.
     pub inlet: Option<Inlet>,
+    inlet_address: Option<InletAddress>,
+    /// Where its admin listener has its metrics, where that is known.
+    pub metrics: Option<String>,
     /// What is killed at the end.
     process: Option<Child>,
     /// What is removed at the end.
@@ -76,8 +81,19 @@ impl Target {
         match kind {
             TargetKind::Serve { tls, arguments } => serve(tls.as_ref(), arguments),
             TargetKind::Floor(audience) => floor(*audience),
-            TargetKind::Running { url, pids, inlet } => find(url, pids, inlet.as_deref()),
+            TargetKind::Running {
+                url,
+                pids,
+                inlet,
+                metrics,
+            } => find(url, pids, inlet.as_deref(), metrics.clone()),
         }
+    }
+
+    /// Connects anew to where updates are published.
+    pub(crate) fn reopen_inlet(&mut self) -> io::Result<()> {
+        self.inlet = self.inlet_address.as_ref().map(Inlet::open).transpose()?;
+        Ok(())
     }
 }
 
@@ -94,7 +110,12 @@ impl Drop for Target {
 }
 
 /// Connects once, so that a server that is not there is one error and not one of each client.
-fn find(url: &FeedUrl, pids: &[u32], inlet: Option<&InletAddress>) -> io::Result<Target> {
+fn find(
+    url: &FeedUrl,
+    pids: &[u32],
+    inlet: Option<&InletAddress>,
+    metrics: Option<String>,
+) -> io::Result<Target> {
     let address = TcpStream::connect((url.host(), url.port()))?.peer_addr()?;
     Ok(Target {
         address,
@@ -104,6 +125,8 @@ fn find(url: &FeedUrl, pids: &[u32], inlet: Option<&InletAddress>) -> io::Result
         path: url.path().to_owned(),
         pids: pids.to_vec(),
         inlet: inlet.map(Inlet::open).transpose()?,
+        inlet_address: inlet.cloned(),
+        metrics,
         process: None,
         folder: None,
     })
@@ -154,6 +177,8 @@ fn serve(tls: Option<&Certificate>, arguments: &[String]) -> io::Result<Target> 
         path: "/".to_owned(),
         pids: vec![process.id()],
         inlet: None,
+        inlet_address: None,
+        metrics: None,
         process: Some(process),
         folder: Some(folder),
     };
@@ -164,6 +189,8 @@ fn serve(tls: Option<&Certificate>, arguments: &[String]) -> io::Result<Target> 
             let authority = rest.split('/').next().unwrap_or_default();
             target.address = authority.parse().map_err(io::Error::other)?;
             target.host = authority.to_owned();
+            let admin = line.rsplit_once("admin: ").map(|(_, address)| address);
+            target.metrics = admin.map(|address| format!("http://{address}/metrics"));
             break;
         }
         eprintln!("serve: {line}");
@@ -177,7 +204,9 @@ fn serve(tls: Option<&Certificate>, arguments: &[String]) -> io::Result<Target> 
             .map_while(Result::ok)
             .for_each(|line| eprintln!("serve: {line}"))
     });
-    target.inlet = Some(open_when_there(&InletAddress::Sqlite(table))?);
+    let address = InletAddress::Sqlite(table);
+    target.inlet = Some(open_when_there(&address)?);
+    target.inlet_address = Some(address);
     Ok(target)
 }
 
@@ -250,6 +279,8 @@ fn floor(audience: Option<u32>) -> io::Result<Target> {
         path: "/".to_owned(),
         pids: vec![process.id()],
         inlet: Some(inlet),
+        inlet_address: None,
+        metrics: None,
         process: Some(process),
         folder: None,
     })

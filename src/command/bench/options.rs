@@ -50,8 +50,8 @@ pub struct Options {
     /// Process of that server, for its memory and CPU time; may be given several times
     #[arg(long, value_name = "PID", requires = "url", value_delimiter = ',')]
     pub(super) pid: Vec<u32>,
-    /// Where that server learns of changes: sqlite:FILE, amqp://…, http://[KEY@]HOST:PORT/PATH or
-    /// lines:HOST:PORT
+    /// Where that server learns of changes: sqlite:FILE, mysql://…, postgres://…, amqp://…,
+    /// http://[KEY@]HOST:PORT/PATH or lines:HOST:PORT
     #[arg(long, value_name = "DESTINATION", requires = "url")]
     pub(super) publish: Option<InletAddress>,
     /// Yes, publish invented updates to a server or a database that real users may read
@@ -101,6 +101,18 @@ pub struct Options {
     /// Clients per second that lose their connection and come back in a soak
     #[arg(long, value_name = "NUMBER", default_value_t = 20)]
     pub(super) roaming: u32,
+    /// In a soak, let hostile clients come and go, and each ten seconds one of: all clients lose their
+    /// connection and come back, some are slow, the server reads its settings anew; in the end it
+    /// must be as it was before. 20 updates a second by default
+    #[arg(long)]
+    pub(super) trouble: bool,
+    /// Command that happens in turn with these, such as one that kills the broker and starts it again;
+    /// it ends when all is there again
+    #[arg(long, value_name = "COMMAND", requires = "trouble")]
+    pub(super) disturb: Option<String>,
+    /// Metrics of that server, such as http://127.0.0.1:8845/metrics
+    #[arg(long, value_name = "URL", requires = "url")]
+    pub(super) metrics: Option<String>,
     /// In the scenario slow, each so-many-th client stops reading
     #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) slow_every: u32,

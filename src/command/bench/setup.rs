@@ -10,7 +10,7 @@ use crate::bench::load::tls::Trust;
 use crate::bench::report::FLOOR;
 use crate::bench::run::{Load, Schedule};
 use crate::bench::scenario::{
-    Churn, Fanout, Fill, Idle, Name, Scale, Scenario, Slow, Soak, Sparse, Storm,
+    Churn, Fanout, Fill, Idle, Name, Scale, Scenario, Slow, Soak, Sparse, Storm, Trouble,
 };
 use crate::bench::server::floor::Audience;
 use crate::bench::server::inlet::is_loopback;
@@ -68,6 +68,9 @@ impl Options {
                 "--publish invents updates, and real users may get them: the server is on another machine, or the database is Bugzilla's; --invent says that this is meant",
             );
         }
+        if self.trouble && name != Name::Soak {
+            return refuse("--trouble is something that happens in a soak; accepted is bench soak");
+        }
         if name.needs_rate() && self.rate == Some(0.0) {
             return refuse(
                 "the scenarios slow and soak wait for nobody, so they need a --rate above 0",
@@ -105,6 +108,7 @@ impl Options {
                 url: url.clone(),
                 pids: self.pid.clone(),
                 inlet: self.publish.clone().map(Box::new),
+                metrics: self.metrics.clone(),
             };
             return vec![(called.unwrap_or_else(|| url.authority().to_owned()), kind)];
         }
@@ -191,7 +195,8 @@ impl Options {
             is_abrupt: self.abrupt,
             patience: self.patience,
             may_refuse: name == Name::Fill,
-            has_small_buffers: name == Name::Slow,
+            may_doubt: self.disturb.is_some(),
+            has_small_buffers: name == Name::Slow || self.trouble,
         }
     }
 
@@ -202,7 +207,10 @@ impl Options {
             .unwrap_or(if name == Name::Slow { 20 } else { 1 });
         let schedule = Schedule {
             burst,
-            rate: self.rate.unwrap_or(rate(name, plan.clients)),
+            rate: self.rate.unwrap_or_else(|| match self.trouble {
+                true => TROUBLED_RATE,
+                false => rate(name, plan.clients),
+            }),
         };
         let updates = self.updates.unwrap_or(updates(name, plan.pattern, burst));
         let duration = |seconds| self.duration.unwrap_or(Duration::from_secs(seconds));
@@ -228,9 +236,26 @@ impl Options {
                 schedule,
                 duration: duration(60),
                 roaming: self.roaming,
+                troubles: self.troubles(),
             }),
             Name::Fill => Box::new(Fill { updates, schedule }),
             Name::Scale => Box::new(Scale { updates, schedule }),
+        }
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        if !self.trouble {
+            return Vec::new();
+        }
+        match self.disturb.clone().map(Trouble::Command) {
+            None => vec![Trouble::Storm, Trouble::Slow, Trouble::Reload],
+            Some(command) => vec![
+                Trouble::Storm,
+                command.clone(),
+                Trouble::Slow,
+                command,
+                Trouble::Reload,
+            ],
         }
     }
 
@@ -239,6 +264,10 @@ impl Options {
         !self.without_history && !matches!(kind, TargetKind::Floor(_))
     }
 }
+
+/// The same in a soak with trouble. Each update has a second of its own, and what lies more than a
+/// day ahead is believed by no server: so this is good for an hour.
+const TROUBLED_RATE: f64 = 20.0;
 
 /// Bursts per second by default.
 fn rate(name: Name, clients: u32) -> f64 {

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use self::http::{HttpAddress, Poster};
 use crate::amqp;
+use crate::database::{Database, Recorder};
 use crate::update::{BugId, Update};
 use crate::work::Stop;
 
@@ -22,6 +23,8 @@ use crate::work::Stop;
 pub(crate) enum InletAddress {
     /// `sqlite:FILE`: the table of notifications of a server on this machine.
     Sqlite(PathBuf),
+    /// `mysql://…` or `postgres://…`: the table of notifications in a database.
+    Database(Box<Database>),
     /// `amqp://…`: a broker's exchange.
     Amqp(amqp::Settings),
     /// `http://[KEY@]HOST:PORT/PATH`: a POST for each update, with the push as its body, or as
@@ -36,11 +39,14 @@ impl FromStr for InletAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const ACCEPTED: &str = "accepted are sqlite:FILE, amqp://USER:PASSWORD@HOST/?exchange=NAME, http://[KEY@]HOST:PORT/PATH and lines:HOST:PORT";
+        const ACCEPTED: &str = "accepted are sqlite:FILE, mysql://USER:PASSWORD@HOST/DATABASE, postgres://…, amqp://USER:PASSWORD@HOST/?exchange=NAME, http://[KEY@]HOST:PORT/PATH and lines:HOST:PORT";
         match text.split_once(':').unwrap_or((text, "")) {
             ("sqlite", file) if !file.is_empty() => Ok(Self::Sqlite(
                 file.split_once('?').map_or(file, |(file, _)| file).into(),
             )),
+            (scheme, _) if scheme != "sqlite" && Database::has_scheme(scheme) => text
+                .parse()
+                .map(|database| Self::Database(Box::new(database))),
             ("amqp" | "amqps", _) => amqp::Settings::parse_exchange(text).map(Self::Amqp),
             ("http", _) => HttpAddress::parse(text)
                 .map(Self::Http)
@@ -56,6 +62,8 @@ impl InletAddress {
     pub(crate) fn is_private(&self) -> bool {
         match self {
             Self::Sqlite(file) => !has_bugs(file),
+            // Who else reads it cannot be seen.
+            Self::Database(_) => false,
             Self::Amqp(settings) => is_loopback(&settings.host),
             Self::Http(address) => is_loopback(address.host()),
             Self::Lines(address) => {
@@ -86,6 +94,7 @@ pub(crate) type Change = (u32, String);
 /// A way into a server, open.
 pub(crate) enum Inlet {
     Sqlite(Connection),
+    Database(Box<dyn Recorder>),
     /// The broker confirms what is published.
     Amqp(Box<amqp::Publisher>),
     Http(Poster),
@@ -96,6 +105,7 @@ impl fmt::Debug for Inlet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Sqlite(_) => "Sqlite",
+            Self::Database(_) => "Database",
             Self::Amqp(_) => "Amqp",
             Self::Http(_) => "Http",
             Self::Lines(_) => "Lines",
@@ -110,6 +120,10 @@ impl Inlet {
             InletAddress::Sqlite(file) => {
                 open_table(file).map(Self::Sqlite).map_err(io::Error::other)
             }
+            InletAddress::Database(database) => database
+                .recorder()
+                .map(Self::Database)
+                .map_err(io::Error::other),
             InletAddress::Amqp(settings) => {
                 let publisher = amqp::Publisher::new(settings.clone(), Duration::ZERO);
                 Ok(Self::Amqp(Box::new(publisher)))
@@ -127,6 +141,7 @@ impl Inlet {
     pub(crate) fn publish(&mut self, changes: &[Change]) -> io::Result<()> {
         match self {
             Self::Sqlite(database) => insert(database, changes).map_err(io::Error::other),
+            Self::Database(recorder) => record(recorder.as_mut(), changes),
             Self::Amqp(publisher) => send(publisher, changes),
             Self::Http(poster) => changes
                 .iter()
@@ -160,18 +175,24 @@ fn insert(database: &mut Connection, changes: &[Change]) -> rusqlite::Result<()>
     transaction.commit()
 }
 
-fn send(publisher: &mut amqp::Publisher, changes: &[Change]) -> io::Result<()> {
-    let update = |(bug, when): &Change| {
-        Some(Update {
-            bug: BugId::new(*bug)?,
-            when: when.parse().ok()?,
-        })
-    };
-    let messages: Vec<_> = changes
-        .iter()
-        .filter_map(update)
-        .map(amqp::Message::from)
+fn update((bug, when): &Change) -> Option<Update> {
+    Some(Update {
+        bug: BugId::new(*bug)?,
+        when: when.parse().ok()?,
+    })
+}
+
+fn record(recorder: &mut dyn Recorder, changes: &[Change]) -> io::Result<()> {
+    let updates = changes.iter().filter_map(update);
+    let changes: Vec<_> = updates
+        .map(|update| (update.bug, Some(update.when)))
         .collect();
+    recorder.record(&changes).map_err(io::Error::other)
+}
+
+fn send(publisher: &mut amqp::Publisher, changes: &[Change]) -> io::Result<()> {
+    let updates = changes.iter().filter_map(update);
+    let messages: Vec<_> = updates.map(amqp::Message::from).collect();
     let (_, result) = publisher.publish(&messages, &Stop::default(), &mut |_| ());
     result.map_err(|trouble| {
         io::Error::other(match trouble {
