@@ -1,5 +1,5 @@
 //! The crates that the program is made of, as far as it can be seen without cargo-deny, which checks
-//! more by `.ci/deny`: where they come from, and that old code below amiquip is not reached.
+//! more by `.ci/deny`: licences, where they come from, and that old code below amiquip is not reached.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,6 +49,45 @@ fn read(folder: &Path, code: &mut String) {
             });
         }
     }
+}
+
+/// Whether a licence in SPDX's terms allows one of these.
+fn is_allowed(licence: &str, allowed: &[&str]) -> bool {
+    let is_named = |name: &str| allowed.contains(&name.trim_matches([' ', '(', ')']));
+    let licence = licence.replace('/', " OR ");
+    licence
+        .split(" AND ")
+        .all(|either| either.split(" OR ").any(is_named))
+}
+
+#[test]
+fn each_crate_has_a_licence_that_asks_for_no_more_than_its_text() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/deny.toml");
+    let rules: toml::Value = toml::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let names = |rule: &toml::Value| -> Vec<String> {
+        let names = rule["allow"].as_array().unwrap().iter();
+        names
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect()
+    };
+    let exceptions = rules["licenses"]["exceptions"].as_array().unwrap();
+    for package in packages() {
+        let mut allowed = names(&rules["licenses"]);
+        let name = package["name"].as_str().unwrap();
+        let is_of = |rule: &&toml::Value| rule["crate"].as_str() == Some(name);
+        allowed.extend(exceptions.iter().filter(is_of).flat_map(names));
+        let mut clarified = rules["licenses"]["clarify"].as_array().unwrap().iter();
+        let clarified = clarified
+            .find(is_of)
+            .map(|rule| rule["expression"].as_str().unwrap());
+        let licence = clarified
+            .or(package["license"].as_str())
+            .unwrap_or_default();
+        let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
+        assert!(is_allowed(licence, &allowed), "{name}: {licence}");
+    }
+    assert!(is_allowed("(MIT OR Apache-2.0) AND ISC", &["MIT", "ISC"]));
+    assert!(!is_allowed("(MIT OR Apache-2.0) AND ISC", &["MIT"]) && !is_allowed("", &["MIT"]));
 }
 
 #[test]
