@@ -10,7 +10,7 @@ use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
 
 /// A complete frame at the start of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Whole {
+pub struct Whole {
     /// The length of header and payload, in bytes.
     pub bytes: usize,
     /// The length of the payload, in bytes.
@@ -33,7 +33,7 @@ pub(crate) const CONTROL_BYTES_MAX: usize = 125;
 ///
 /// # Errors
 /// When no more bytes can make it a valid frame of at most `payload_max` bytes.
-pub(crate) fn find(input: &[u8], payload_max: usize) -> Result<Option<Whole>, Box<Error>> {
+pub fn find(input: &[u8], payload_max: usize) -> Result<Option<Whole>, Box<Error>> {
     let mut cursor = Cursor::new(input);
     let Some((header, payload)) = FrameHeader::parse(&mut cursor)? else {
         return Ok(None);
@@ -82,7 +82,7 @@ pub(crate) fn write_ping(output: &mut Vec<u8>) {
 }
 
 /// Writes a close with a code and a reason of at most 123 bytes.
-pub(crate) fn write_close(output: &mut Vec<u8>, code: u16, reason: &'static str) {
+pub fn write_close(output: &mut Vec<u8>, code: u16, reason: &'static str) {
     let close = CloseFrame {
         code: CloseCode::from(code),
         reason: reason.into(),

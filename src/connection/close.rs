@@ -4,7 +4,7 @@ use tungstenite::Error;
 
 /// Why a connection ends: the word in the log, and the code and reason of the close frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CloseReason {
+pub enum CloseReason {
     /// The client closed the WebSocket.
     ClosedByClient,
     /// The stream ended or broke.
@@ -79,7 +79,7 @@ impl CloseReason {
 
     /// The code and reason of the close frame, where one is sent: RFC 6455 section 7.4.1. 1000 is
     /// never used: known clients come back only when the code is neither 1000 nor 1005.
-    pub(crate) fn close_frame(self) -> Option<(u16, &'static str)> {
+    pub fn close_frame(self) -> Option<(u16, &'static str)> {
         match self {
             CloseReason::ClosedByClient
             | CloseReason::Gone

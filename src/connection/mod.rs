@@ -15,8 +15,8 @@ use std::num::NonZeroU8;
 
 use core::net::IpAddr;
 
-pub(crate) use close::CloseReason;
-pub(crate) use unfinished::Unfinished;
+pub use close::CloseReason;
+pub use unfinished::Unfinished;
 pub(crate) use unsent::Seal;
 
 use crate::encoding::Encoding;

@@ -15,7 +15,7 @@ use crate::update::Update;
 
 /// What a client has begun and not finished; most clients have nothing, and own no memory for it.
 #[derive(Debug, Default)]
-pub(crate) struct Unfinished(Option<Box<Parts>>);
+pub struct Unfinished(Option<Box<Parts>>);
 
 #[derive(Debug, Default)]
 struct Parts {
@@ -141,15 +141,19 @@ impl Unfinished {
 
     /// The length of what has come of an incomplete message, in bytes: the rest of it must be that
     /// much shorter.
-    pub(crate) fn begun_bytes(&self) -> usize {
+    pub fn begun_bytes(&self) -> usize {
         self.0
             .as_ref()
             .and_then(|parts| parts.input.message.as_ref())
             .map_or(0, |message| message.payload_bytes)
     }
 
-    /// Takes one complete frame; see [`message::receive`].
-    pub(crate) fn receive(
+    /// Takes one complete frame, `whole` at the start of `input`. Returns the message that is complete
+    /// with it, if one is. The answer to a ping or a close is appended to `output`.
+    ///
+    /// # Errors
+    /// Why the connection ends: a close by the client is one reason.
+    pub fn receive(
         &mut self,
         whole: frame::Whole,
         input: &[u8],
