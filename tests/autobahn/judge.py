@@ -38,7 +38,7 @@ def main():
         counts = collections.Counter(map(worst, reports.values()))
         ends = sum(report["remoteCloseCode"] is None for report in reports.values())
         said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-        print(f"{agent}: {len(reports)} cases: {said}; {ends} ended without a Close")
+        print(f"{agent}: {len(reports)} cases: {said}; {ends} ended without a code")
     print("\n".join(faults))
     sys.exit(bool(faults))
 
