@@ -12,6 +12,7 @@ mod edges;
 mod feed;
 
 mod happen;
+mod limits;
 mod look;
 mod session;
 mod tally;

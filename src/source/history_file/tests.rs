@@ -285,3 +285,43 @@ fn a_file_of_the_last_version_goes_on_and_one_of_a_newer_version_is_refused() {
     let refused = HistoryFile::open(&folder.path(), "/", "sqlite:x", 3).unwrap_err();
     assert!(refused.to_string().contains("a newer one"), "{refused}");
 }
+
+#[test]
+fn a_full_disk_is_told_from_other_trouble() {
+    let folder = Folder::new();
+    let database = Connection::open(folder.path()).unwrap();
+    let small = "CREATE TABLE small (x); PRAGMA max_page_count = 3";
+    database.execute_batch(small).unwrap();
+    let insert = |table: &str| {
+        let insert = format!("INSERT INTO {table} VALUES (zeroblob(100000))");
+        OpenError::from(database.execute(&insert, []).unwrap_err())
+    };
+    assert!(insert("small").is_full());
+    assert!(!insert("nowhere").is_full());
+}
+
+#[test]
+fn a_row_with_something_else_in_it_is_missed_and_the_others_are_kept() {
+    for (set, floor) in [
+        ("bug_id = 'x'", Some(102)),
+        ("bug_id = -1", Some(102)),
+        ("bug_id = 0", Some(102)),
+        ("time = 5.5", Some(102)),
+        ("time = x'00'", Some(102)),
+        ("watermark = 'x'", None),
+    ] {
+        let folder = Folder::new();
+        let mut file = folder.whole();
+        let updates = [update(1, 101), update(2, 102), update(3, 103)];
+        file.keep(&updates, i64::MAX, &[]).unwrap();
+        drop(file);
+        let database = Connection::open(folder.path()).unwrap();
+        let change = format!("UPDATE history SET {set} WHERE seq = 2");
+        assert_eq!(database.execute(&change, []), Ok(1));
+        drop(database);
+        let (_, kept) = folder.open();
+        let kept_updates: Vec<_> = kept.updates.into_iter().map(|(_, update)| update).collect();
+        assert_eq!(kept_updates, [update(1, 101), update(3, 103)], "{set}");
+        assert_eq!(kept.floor, floor, "{set}");
+    }
+}
