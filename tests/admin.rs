@@ -12,6 +12,7 @@ use std::process::{Command, Output, Stdio};
 use rustix::process::Signal;
 use serde_json::Value;
 use support::client::Client;
+use support::disk::Disk;
 use support::server::{Program, Server, wait_until};
 
 /// A server with an admin listener on a free port, and its address.
@@ -157,6 +158,21 @@ fn connections_that_ended_are_known_with_reason_address_and_subscriptions() {
 }
 
 #[test]
+fn with_closed_details_it_is_known_how_long_they_were_there_and_what_went_by() {
+    let (server, admin) = start(&["--closed-details"]);
+    let mut client = server.connect();
+    client.ask(r#"{"command":"version"}"#);
+    drop(client);
+    let ended = wait_until("it has ended", || {
+        Some(json(admin, "/closed")["closed"][0].take()).filter(Value::is_object)
+    });
+    assert!(ended["seconds"].as_u64().is_some(), "{ended}");
+    // A request and a command, and what they were answered.
+    assert!(ended["received"].as_u64() > Some(150), "{ended}");
+    assert!(ended["sent"].as_u64() > Some(150), "{ended}");
+}
+
+#[test]
 fn a_balancer_can_tell_full_from_broken() {
     let (server, admin) = start(&["--connections", "1"]);
     let (head, body) = wait_for_state(admin, "ready");
@@ -185,6 +201,29 @@ fn a_balancer_can_tell_full_from_broken() {
     assert!(!body.contains("secret"), "{body}");
     assert!(get(admin, "/livez").0.starts_with("HTTP/1.1 200 "));
     assert!(metric(admin, "bugzfeed_source_errors_total{feed=\"/\"}") >= Some(1.0));
+}
+
+#[test]
+fn a_server_whose_history_cannot_be_written_is_broken_until_it_can() {
+    let Some(disk) = Disk::mount() else { return };
+    let history = disk.file("history").display().to_string();
+    let (server, admin) = start(&["--history", &history]);
+    wait_for_state(admin, "ready");
+    disk.fill();
+    let mut bug = 0;
+    let mut state_after_an_update = || {
+        bug += 1;
+        server.record(&[(bug, "2030-01-01T00:00:00")]);
+        get(admin, "/readyz").1
+    };
+    wait_until("the history is missed", || {
+        (state_after_an_update() == "broken: the history of / cannot be written\n").then_some(())
+    });
+    assert_eq!(metric(admin, "bugzfeed_history_up{feed=\"/\"}"), Some(0.0));
+    disk.make_room();
+    wait_until("it can be written again", || {
+        (state_after_an_update() == "ready\n").then_some(())
+    });
 }
 
 #[test]

@@ -109,6 +109,18 @@ pub(crate) struct Ended {
     /// The client's address, where it could still be found out.
     pub address: Option<IpAddr>,
     pub subscriptions: usize,
+    /// Where that is measured.
+    pub passed: Option<Passed>,
+}
+
+/// What has gone by at a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Passed {
+    /// How long it has been there.
+    pub seconds: u64,
+    /// Bytes that the client has sent, up to 4 GiB, and those that the kernel has taken for it.
+    pub received: u32,
+    pub sent: u64,
 }
 
 /// What the kernel says of the process; `None` where it says nothing.

@@ -8,7 +8,7 @@ mod program;
 
 pub use counts::SourceState;
 pub(crate) use counts::{
-    CommandCounts, CommandName, Counts, Ended, FeedCounts, Process, RightsCounts,
+    CommandCounts, CommandName, Counts, Ended, FeedCounts, Passed, Process, RightsCounts,
 };
 pub(crate) use histogram::Histogram;
 pub(crate) use page::{CONTENT_TYPE, Kind, Page};

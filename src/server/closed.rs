@@ -83,6 +83,8 @@ impl<S: Stream> Server<S> {
         self.counts.ending -= 1;
         self.counts.unsent_clients -= u64::from(connection.unfinished.has_unsent());
         *self.counts.closed.entry(reason.word()).or_default() += 1;
+        let (traffic, now) = (self.traffic.as_mut(), self.unix_time);
+        let passed = traffic.map(|it| it.end(client, now));
         let Some(closed) = &mut self.closed else {
             return;
         };
@@ -98,6 +100,7 @@ impl<S: Stream> Server<S> {
             subscriptions: feed.map_or(0, |feed| {
                 self.hubs[usize::from(feed.0)].subscriptions_of(client)
             }),
+            passed,
         });
     }
 }

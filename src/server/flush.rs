@@ -122,6 +122,9 @@ impl<S: Stream> Server<S> {
             }),
             Some(session) => secure::write(&mut self.tls, session, connection, output, now),
         };
+        if let (Some(traffic), Ok(written)) = (&mut self.traffic, &written) {
+            traffic.sent(client, written.sent);
+        }
         match written {
             Ok(Written {
                 is_all: true, sent, ..

@@ -91,6 +91,9 @@ impl<S: Stream> Server<S> {
                 }
                 Ok(bytes) => {
                     let received = &received[..bytes];
+                    if let Some(traffic) = &mut self.traffic {
+                        traffic.received(client, bytes);
+                    }
                     self.take_received(client, received, now);
                     if bytes < received.len() && !is_ended {
                         return;

@@ -22,6 +22,7 @@ mod readers;
 mod room;
 mod secure;
 mod seldom;
+mod traffic;
 mod visitors;
 mod withheld;
 
@@ -143,6 +144,8 @@ pub struct Server<S> {
     beyond: room::Beyond,
     /// Who the clients are, where somebody wants to know.
     visitors: Option<Box<visitors::Visitors>>,
+    /// What goes by at each client, where somebody wants to know.
+    traffic: Option<Box<traffic::AllTraffic>>,
     /// The connections that ended last, where somebody can ask.
     closed: Option<Box<closed::Closed>>,
     counts: Counts,
@@ -183,6 +186,7 @@ impl<S: Stream> Server<S> {
             tls: None,
             beyond: room::Beyond::default(),
             visitors: None,
+            traffic: None,
             closed: None,
             counts: Counts::default(),
             grown: 0,
@@ -292,6 +296,9 @@ impl<S: Stream> Server<S> {
             Err(_) => self.break_off(client, CloseReason::Gone),
             Ok(taken) => {
                 self.counts.sent_bytes += taken as u64;
+                if let Some(traffic) = &mut self.traffic {
+                    traffic.sent(client, taken);
+                }
                 if connection.unfinished.has_unsent() {
                     return;
                 }

@@ -118,6 +118,9 @@ impl<S: Stream> Server<S> {
     /// Notes who has just been accepted: an address, or `None` by a Unix socket. One who is not to
     /// be told that its address has too many connections is gone when this returns.
     pub(crate) fn introduce(&mut self, client: ClientId, peer: Option<IpAddr>, now: Moment) {
+        if let Some(traffic) = &mut self.traffic {
+            traffic.begin(client, self.unix_time);
+        }
         let Some(visitors) = &mut self.visitors else {
             return;
         };
@@ -240,6 +243,9 @@ impl<S: Stream> Server<S> {
     /// Gives back memory that was needed for more clients than there are now.
     pub(super) fn shrink_visitors(&mut self) {
         let slots = self.connections.capacity();
+        if let Some(traffic) = &mut self.traffic {
+            traffic.shrink(slots);
+        }
         if let Some(visitors) = &mut self.visitors {
             visitors.visitors.truncate(slots);
             visitors.visitors.shrink_to_fit();

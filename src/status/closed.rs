@@ -17,6 +17,9 @@ impl Snapshot<'_> {
                 "feed": feed.map(|feed| feed.path),
                 "address": ended.address.map(|address| address.to_string()),
                 "subscriptions": ended.subscriptions,
+                "seconds": ended.passed.map(|it| it.seconds),
+                "received": ended.passed.map(|it| it.received),
+                "sent": ended.passed.map(|it| it.sent),
             })
         });
         json!({ "closed": closed.collect::<Vec<_>>() })
@@ -33,7 +36,7 @@ mod tests {
         let shown = parts.snapshot().closed_json();
         assert_eq!(
             shown.to_string(),
-            r#"{"closed":[{"address":"192.0.2.7","at":1000,"feed":"/","reason":"gone","subscriptions":3}]}"#
+            r#"{"closed":[{"address":"192.0.2.7","at":1000,"feed":"/","reason":"gone","received":null,"seconds":null,"sent":null,"subscriptions":3}]}"#
         );
         (parts.ended.feed, parts.ended.address) = (None, None);
         let shown = parts.snapshot().closed_json();

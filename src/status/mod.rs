@@ -102,6 +102,7 @@ pub(crate) mod tests {
                     feed: Some(0),
                     address: Some([192, 0, 2, 7].into()),
                     subscriptions: 3,
+                    passed: None,
                 },
             }
         }

@@ -107,6 +107,9 @@ fn serve(
     if let Some(tls) = &tls {
         server.secure(tls.sessions());
     }
+    if options.closed_details {
+        server.measure_traffic();
+    }
     server.know_addresses(options.address_rules()?);
     let guard = options.guard(&mut server)?;
     let (mut reactor, inbox) = options.reactor(listeners, admin, server)?;

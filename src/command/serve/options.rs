@@ -231,6 +231,10 @@ pub struct Options {
     /// none where that is taken
     #[arg(long, env = "BUGZFEED_ADMIN", value_name = "ADDRESS")]
     pub(super) admin: Option<AdminAddress>,
+    /// Show in /closed how long each connection was there, and how many bytes went either way: each
+    /// client takes 24 bytes more
+    #[arg(long, env = "BUGZFEED_CLOSED_DETAILS")]
+    pub(super) closed_details: bool,
     #[command(flatten)]
     pub(super) log: LogOptions,
     /// How often the log says what has happened

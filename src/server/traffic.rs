@@ -1,0 +1,79 @@
+//! Since when each client is connected, and how many bytes it has sent and got, where somebody wants to
+//! know what became of those who have gone. Where nobody does, there is none of this, and a client
+//! costs nothing for it.
+
+use super::Server;
+use crate::connection::Stream;
+use crate::metrics::Passed;
+use crate::subscriptions::ClientId;
+
+/// What has gone by at one client: 24 bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Traffic {
+    /// Unix seconds.
+    since: i64,
+    received: u32,
+    sent: u64,
+}
+
+/// That of all clients.
+#[derive(Debug, Default)]
+pub(super) struct AllTraffic {
+    /// By client.
+    clients: Vec<Traffic>,
+}
+
+impl AllTraffic {
+    fn of(&mut self, client: ClientId) -> &mut Traffic {
+        if self.clients.len() <= client.index() {
+            self.clients.resize(client.index() + 1, Traffic::default());
+        }
+        &mut self.clients[client.index()]
+    }
+
+    /// A client is connected since `now`, in Unix seconds.
+    pub(super) fn begin(&mut self, client: ClientId, now: i64) {
+        *self.of(client) = Traffic {
+            since: now,
+            ..Traffic::default()
+        };
+    }
+
+    /// A client has sent bytes.
+    pub(super) fn received(&mut self, client: ClientId, bytes: usize) {
+        let traffic = self.of(client);
+        traffic.received = traffic.received.saturating_add(bytes as u32);
+    }
+
+    /// The kernel has taken bytes for a client.
+    pub(super) fn sent(&mut self, client: ClientId, bytes: usize) {
+        self.of(client).sent += bytes as u64;
+    }
+
+    /// What has gone by until `now`, in Unix seconds.
+    pub(super) fn end(&mut self, client: ClientId, now: i64) -> Passed {
+        let Traffic {
+            since,
+            received,
+            sent,
+        } = std::mem::take(self.of(client));
+        Passed {
+            seconds: (now - since).max(0).cast_unsigned(),
+            received,
+            sent,
+        }
+    }
+
+    /// Gives back memory that was needed for more clients than there may be in so many slots.
+    pub(super) fn shrink(&mut self, slots: usize) {
+        self.clients.truncate(slots);
+        self.clients.shrink_to_fit();
+    }
+}
+
+impl<S: Stream> Server<S> {
+    /// Notes from now on what goes by at each client. To be called before the first is accepted.
+    pub(crate) fn measure_traffic(&mut self) {
+        self.traffic = Some(Box::default());
+    }
+}
