@@ -99,9 +99,9 @@ impl Begun {
 }
 
 /// What a context reads from and writes to: bytes that have come already, and the turn's replies.
-struct Wire<'a> {
-    input: &'a [u8],
-    output: &'a mut Vec<u8>,
+pub(crate) struct Wire<'a> {
+    pub input: &'a [u8],
+    pub output: &'a mut Vec<u8>,
 }
 
 impl Read for Wire<'_> {

@@ -16,6 +16,8 @@ use std::num::NonZeroU8;
 use core::net::IpAddr;
 
 pub use close::CloseReason;
+#[cfg(any(test, fuzzing))]
+pub(crate) use message::Wire;
 pub use unfinished::Unfinished;
 pub(crate) use unsent::Seal;
 

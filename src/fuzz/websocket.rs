@@ -1,13 +1,13 @@
 //! What a client sends behind its upgrade, in whatever pieces, beside a tungstenite that gets all of
 //! it at once.
 
-use std::io::{self, Read, Write};
+use std::io;
 
 use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Bytes, Error};
 
 use super::script::Script;
-use crate::connection::{CloseReason, Unfinished};
+use crate::connection::{CloseReason, Unfinished, Wire};
 use crate::frame;
 use crate::moment::Moment;
 
@@ -113,7 +113,7 @@ fn read_by_tungstenite(stream: &[u8], message_bytes_max: usize) -> Came {
     let mut read = Came::default();
     let mut wire = Wire {
         input: stream,
-        output: Vec::new(),
+        output: &mut read.written,
     };
     while read.end.is_none() {
         let message = context.read(&mut wire);
@@ -128,30 +128,5 @@ fn read_by_tungstenite(stream: &[u8], message_bytes_max: usize) -> Came {
             Err(error) => read.end = Some(CloseReason::from(&error)),
         }
     }
-    read.written = wire.output;
     read
-}
-
-struct Wire<'a> {
-    input: &'a [u8],
-    output: Vec<u8>,
-}
-
-impl Read for Wire<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.input.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.input.read(buffer)
-    }
-}
-
-impl Write for Wire<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.output.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

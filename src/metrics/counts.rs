@@ -118,8 +118,8 @@ pub(crate) struct Ended {
 pub(crate) struct Passed {
     /// How long it has been there.
     pub seconds: u64,
-    /// Bytes that the client has sent, up to 4 GiB, and those that the kernel has taken for it.
-    pub received: u32,
+    /// Bytes that the client has sent, and those that the kernel has taken for it.
+    pub received: u64,
     pub sent: u64,
 }
 

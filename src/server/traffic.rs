@@ -12,7 +12,7 @@ use crate::subscriptions::ClientId;
 struct Traffic {
     /// Unix seconds.
     since: i64,
-    received: u32,
+    received: u64,
     sent: u64,
 }
 
@@ -41,8 +41,7 @@ impl AllTraffic {
 
     /// A client has sent bytes.
     pub(super) fn received(&mut self, client: ClientId, bytes: usize) {
-        let traffic = self.of(client);
-        traffic.received = traffic.received.saturating_add(bytes as u32);
+        self.of(client).received += bytes as u64;
     }
 
     /// The kernel has taken bytes for a client.
@@ -75,5 +74,32 @@ impl<S: Stream> Server<S> {
     /// Notes from now on what goes by at each client. To be called before the first is accepted.
     pub(crate) fn measure_traffic(&mut self) {
         self.traffic = Some(Box::default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_takes_for_it_what_the_setting_says() {
+        assert_eq!(size_of::<Traffic>(), 24);
+    }
+
+    #[test]
+    fn a_place_that_is_used_again_begins_anew() {
+        let (mut all, client) = (AllTraffic::default(), ClientId(2));
+        all.begin(client, 1_000);
+        all.received(client, usize::MAX >> 1);
+        all.sent(client, 9);
+        let passed = all.end(client, 1_060);
+        assert_eq!(
+            (passed.seconds, passed.received, passed.sent),
+            (60, u64::MAX >> 1, 9)
+        );
+        all.begin(client, 2_000);
+        // A clock that is put back makes nobody younger than new.
+        let passed = all.end(client, 1_999);
+        assert_eq!((passed.seconds, passed.received, passed.sent), (0, 0, 0));
     }
 }

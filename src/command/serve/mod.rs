@@ -107,7 +107,7 @@ fn serve(
     if let Some(tls) = &tls {
         server.secure(tls.sessions());
     }
-    if options.closed_details {
+    if options.closed_details && admin.is_some() {
         server.measure_traffic();
     }
     server.know_addresses(options.address_rules()?);
