@@ -9,15 +9,16 @@ use std::time::Duration;
 use ::mysql::Conn;
 use ::mysql::prelude::Queryable;
 
-/// How long the loop runs at most: so long may it keep the program from stopping.
-const LOOP_MAX: Duration = Duration::from_millis(250);
+/// How long the loop runs at most, and so may keep the program from stopping. To begin it again costs
+/// as much as four looks.
+pub(super) const LOOP_MAX: Duration = Duration::from_millis(500);
 
 /// The pause between two looks right after a change. It doubles with each loop that finds nothing.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 
-/// The same in a quiet night. At 25 ms, server and client together took 1.1 % of a core of a busy
-/// machine.
-const PAUSE_QUIET: Duration = Duration::from_millis(30);
+/// The same in a quiet night, when server and client together shall take 1 % of a core
+/// (docs/benchmarks.md).
+const PAUSE_QUIET: Duration = Duration::from_millis(35);
 
 /// The loop, as often as it is run.
 pub(super) struct LongPoll {
@@ -35,7 +36,7 @@ impl LongPoll {
     }
 
     /// Waits for `longest`, or for [`LOOP_MAX`] where that is shorter, until the table has a row
-    /// beside those with the keys `known`; returns whether it has.
+    /// beside those with the keys `known`; returns whether it has. Looks at least each `poll`.
     ///
     /// # Errors
     /// When the connection is lost, or the server runs no such loop.
@@ -44,9 +45,11 @@ impl LongPoll {
         conn: &mut Conn,
         known: &[i64],
         longest: Duration,
+        poll: Duration,
     ) -> ::mysql::Result<bool> {
-        let pause = self.pause.min(longest);
-        let looks = longest.min(LOOP_MAX).as_micros() / pause.as_micros().max(1);
+        let pause = self.pause.min(longest).min(poll);
+        // Rounded up: a rest would be a loop of its own.
+        let looks = (longest.min(LOOP_MAX).as_micros()).div_ceil(pause.as_micros().max(1));
         let found: Option<u32> = conn.query_first(self.statement(known, looks, pause))?;
         let is_found = found == Some(1);
         self.pause = match is_found {

@@ -12,7 +12,7 @@ use super::super::settings::ServerSettings;
 use super::super::table::{
     BATCH_ROWS, CLAIM_TIMEOUT, Change, Recorder, Row, Table, Triggers, text,
 };
-use super::long_poll::LongPoll;
+use super::long_poll::{LOOP_MAX, LongPoll};
 use super::{UTC, connect, failed, in_transaction, now, private, row as row_of, sentence};
 use crate::update::BugId;
 use crate::work::{Error, Stop};
@@ -282,16 +282,21 @@ impl Table for Notifications {
     }
 
     fn wait(&mut self, poll: Duration, stop: &Stop) -> Result<bool, Error> {
-        let deadline = Instant::now() + poll;
+        // The loop notices what changes: nothing is gained by a read that ends it.
+        let longest = match &self.long_poll {
+            Some(_) => poll.max(LOOP_MAX),
+            None => poll,
+        };
+        let deadline = Instant::now() + longest;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if stop.is_requested() || left.is_zero() {
                 return Ok(stop.is_requested());
             }
             let Some(long_poll) = &mut self.long_poll else {
-                return Ok(stop.wait(left));
+                return Ok(stop.wait(left.min(poll)));
             };
-            match long_poll.wait(&mut self.conn, &self.known, left) {
+            match long_poll.wait(&mut self.conn, &self.known, left, poll) {
                 Ok(false) => {}
                 Ok(true) => return Ok(stop.is_requested()),
                 Err(error @ ::mysql::Error::MySqlError(_)) => {

@@ -33,7 +33,8 @@ pub(super) struct Writes {
     bell: Arc<OwnedFd>,
     /// The pause before the next look, unless something is written before.
     pause: Duration,
-    /// The part of it that is kept whatever is written.
+    /// The part of it that is kept whatever is written; none while nothing is, so that an idle wait
+    /// wakes up once.
     rest: Duration,
 }
 
@@ -57,7 +58,7 @@ impl Writes {
             inotify,
             bell: Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?),
             pause: PAUSE_MIN,
-            rest: PAUSE_MIN,
+            rest: Duration::ZERO,
         })
     }
 
@@ -74,15 +75,15 @@ impl Writes {
         });
         let pause = self.pause.min(longest);
         let rest = self.rest.min(pause);
-        if stop.wait(rest) {
+        if !rest.is_zero() && stop.wait(rest) {
             return Ok(true);
         }
         if self.is_written_within(pause - rest)? {
-            self.pause = self.rest;
-            self.rest = (2 * self.rest).min(PAUSE_BUSY);
+            self.pause = self.rest.max(PAUSE_MIN);
+            self.rest = (2 * self.pause).min(PAUSE_BUSY);
         } else {
             self.pause = (2 * pause).min(longest);
-            self.rest = PAUSE_MIN;
+            self.rest = Duration::ZERO;
         }
         Ok(stop.is_requested())
     }
