@@ -9,6 +9,9 @@
 //! with a bug of its own. Those few who want all bugs stand beside, so that nobody else pays for
 //! them.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
@@ -370,131 +373,5 @@ impl Subscriptions {
                 .all(|(_, crowd)| crowd.is_mixed || crowd.clients.is_sorted())
         );
         assert!(self.lists.iter().all(|(_, list)| list.len() > 1));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use super::*;
-
-    fn bugs(numbers: &[u32]) -> Vec<BugId> {
-        numbers
-            .iter()
-            .map(|&number| BugId::new(number).unwrap())
-            .collect()
-    }
-
-    #[test]
-    fn a_client_with_a_bug_of_its_own_costs_twenty_bytes() {
-        assert_eq!(size_of::<Own>() + size_of::<(BugId, Subscribers)>(), 20);
-    }
-
-    #[test]
-    fn what_a_client_has_is_ascending_and_each_once() {
-        let mut subscriptions = Subscriptions::default();
-        subscriptions.subscribe(ClientId(3), &bugs(&[5, 9]));
-        assert_eq!(subscriptions.count_with(ClientId(3), &bugs(&[1, 5, 7])), 4);
-        subscriptions.subscribe(ClientId(3), &bugs(&[1, 5, 7]));
-        assert_eq!(
-            subscriptions.of(ClientId(3)).collect::<Vec<_>>(),
-            bugs(&[1, 5, 7, 9])
-        );
-        subscriptions.unsubscribe(ClientId(3), &bugs(&[5, 6]));
-        assert_eq!(
-            subscriptions.of(ClientId(3)).collect::<Vec<_>>(),
-            bugs(&[1, 7, 9])
-        );
-        assert_eq!(subscriptions.of(ClientId(4)).count(), 0);
-        subscriptions.check_invariants();
-    }
-
-    #[test]
-    fn the_index_agrees_with_a_naive_model() {
-        for seed in 0..50 {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let mut subscriptions = Subscriptions::default();
-            let mut model = Model::default();
-            for _ in 0..200 {
-                let client = ClientId(random.u32(0..8));
-                let chosen: BTreeSet<BugId> = (0..random.usize(0..6))
-                    .map(|_| BugId::new(random.u32(1..10)).unwrap())
-                    .collect();
-                let list: Vec<BugId> = chosen.iter().copied().collect();
-                let expected = model.bugs.entry(client).or_default();
-                match random.u8(0..7) {
-                    0..=2 => {
-                        assert_eq!(
-                            subscriptions.count_with(client, &list),
-                            expected.union(&chosen).count()
-                                + usize::from(model.of_all.contains(&client))
-                        );
-                        subscriptions.subscribe(client, &list);
-                        expected.extend(chosen);
-                    }
-                    3 => {
-                        subscriptions.shrink();
-                        subscriptions.unsubscribe(client, &list);
-                        expected.retain(|bug| !chosen.contains(bug));
-                    }
-                    4 => {
-                        assert_eq!(subscriptions.count_with_all(client), expected.len() + 1);
-                        subscriptions.subscribe_to_all(client);
-                        model.of_all.insert(client);
-                    }
-                    5 => {
-                        subscriptions.unsubscribe_from_all(client);
-                        model.of_all.remove(&client);
-                    }
-                    _ => {
-                        subscriptions.leave(client);
-                        expected.clear();
-                        model.of_all.remove(&client);
-                    }
-                }
-                let sorted = BugId::new(random.u32(1..10)).unwrap();
-                subscriptions.sort(sorted);
-                assert!(subscriptions.subscribers(sorted).is_sorted(), "seed {seed}");
-                subscriptions.check_invariants();
-                model.check(&subscriptions, seed);
-            }
-        }
-    }
-
-    #[derive(Default)]
-    struct Model {
-        bugs: BTreeMap<ClientId, BTreeSet<BugId>>,
-        of_all: BTreeSet<ClientId>,
-    }
-
-    impl Model {
-        fn check(&self, subscriptions: &Subscriptions, seed: u64) {
-            for (&client, bugs) in &self.bugs {
-                assert!(subscriptions.of(client).eq(bugs.iter().copied()));
-                let wants_all = self.of_all.contains(&client);
-                assert_eq!(subscriptions.wants_all(client), wants_all, "seed {seed}");
-                assert_eq!(
-                    subscriptions.count(client),
-                    bugs.len() + usize::from(wants_all),
-                    "seed {seed}"
-                );
-            }
-            for bug in (1..10).filter_map(BugId::new) {
-                let mut wanting: Vec<ClientId> = subscriptions.wanting(bug).collect();
-                wanting.sort_unstable();
-                let wants = |client: &ClientId| {
-                    let bugs = self.bugs.get(client);
-                    self.of_all.contains(client) || bugs.is_some_and(|bugs| bugs.contains(&bug))
-                };
-                assert!(
-                    wanting
-                        .iter()
-                        .copied()
-                        .eq((0..8).map(ClientId).filter(wants)),
-                    "seed {seed}"
-                );
-            }
-        }
     }
 }
