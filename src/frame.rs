@@ -104,3 +104,23 @@ fn write(output: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
         .expect("a Vec takes all that is written to it");
     output.extend_from_slice(payload);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found in the first bytes of a masked frame.
+    fn find_in(bytes: &[u8]) -> Result<Option<Whole>, Box<Error>> {
+        find(bytes, 1_000)
+    }
+
+    #[test]
+    fn a_reserved_bit_is_refused_before_the_payload_has_come() {
+        assert!(matches!(find_in(&[0x81, 0x85, 0, 0, 0, 0]), Ok(None)));
+        for reserved in [0x40, 0x20, 0x10] {
+            let error = find_in(&[0x81 | reserved, 0x85, 0, 0, 0, 0]).unwrap_err();
+            let expected = Error::Protocol(ProtocolError::NonZeroReservedBits);
+            assert_eq!(error.to_string(), expected.to_string(), "{reserved:#x}");
+        }
+    }
+}

@@ -256,6 +256,7 @@ fn clear<T>(list: &mut Vec<T>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::update::{BugId, When};
 
     const A: ClientId = ClientId(0);
     const B: ClientId = ClientId(1);
@@ -297,5 +298,66 @@ mod tests {
         assert_eq!(turn.replies_of(&outgoing), b"again");
         assert!(turn.unlist(&mut a, place));
         assert_eq!(a.place(), None);
+    }
+
+    #[test]
+    fn all_that_a_turn_holds_counts_each_update_once_in_each_encoding() {
+        let mut turn = Turn::default();
+        let (mut a, mut b) = (Listing::default(), Listing::default());
+        reply(&mut turn, A, &mut a, "abc");
+        let frames_only = turn.push(FeedId(0), update(), false);
+        let both = turn.push(FeedId(0), update(), true);
+        for push in [frames_only, both] {
+            turn.deliver(A, &mut a, push);
+            turn.deliver(B, &mut b, push);
+        }
+        let encoded = |encoding| turn.encoded(0..2, encoding).len();
+        assert_eq!(
+            turn.bytes(),
+            3 + encoded(Encoding::Frames) + encoded(Encoding::Events)
+        );
+        assert_eq!(
+            encoded(Encoding::Events),
+            turn.encoded(1..2, Encoding::Events).len()
+        );
+    }
+
+    #[test]
+    fn a_place_that_was_taken_is_none_of_the_list() {
+        let mut turn = Turn::default();
+        let mut a = Listing::default();
+        reply(&mut turn, A, &mut a, "");
+        assert!(turn.is_valid(&a));
+        turn.take_next().unwrap();
+        assert!(!turn.is_valid(&a));
+    }
+
+    #[test]
+    fn a_turn_gives_a_storm_back() {
+        let mut turn = Turn::default();
+        for client in (0..10_000).map(ClientId) {
+            let mut listing = Listing::default();
+            reply(&mut turn, client, &mut listing, "a reply of twenty b");
+            let push = turn.push(FeedId(0), update(), true);
+            turn.deliver(client, &mut listing, push);
+        }
+        turn.clear();
+        assert_eq!((turn.bytes(), turn.outgoing_len()), (0, 0));
+        for kept in [
+            turn.replies.capacity(),
+            turn.frames.capacity(),
+            turn.events.capacity(),
+            turn.pushes.capacity() * size_of::<Push>(),
+            turn.outgoing.capacity() * size_of::<Outgoing>(),
+        ] {
+            assert!(kept <= KEPT_BYTES_MAX, "{kept}");
+        }
+    }
+
+    fn update() -> Update {
+        Update {
+            bug: BugId::new(7).unwrap(),
+            when: When::from_unix_seconds(0),
+        }
     }
 }

@@ -259,6 +259,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_client_is_heard_of_when_it_is_open_and_when_it_takes_what_it_had_refused() {
+        let mut connection = Connection::new(std::io::empty(), Moment(1));
+        connection.upgrade(FeedId(0), Moment(2));
+        assert_eq!(connection.heard, Moment(2));
+        connection.write_unsent(None, Moment(3)).unwrap();
+        assert_eq!(connection.heard, Moment(2), "there was nothing to take");
+        connection.keep_unsent(b"unsent", Moment(4));
+        assert_eq!(connection.write_unsent(None, Moment(5)).unwrap(), 6);
+        assert_eq!(connection.heard, Moment(5));
+    }
+
     impl Stream for std::io::Empty {
         fn shutdown_write(&self) -> io::Result<()> {
             Ok(())

@@ -275,6 +275,7 @@ impl Unfinished {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::update::{BugId, When};
 
     #[test]
     fn an_incomplete_frame_costs_its_bytes_and_a_little() {
@@ -282,5 +283,64 @@ mod tests {
         assert!(size_of::<Parts>() <= 64);
         // As much as both together had before they were apart, but for two pointers.
         assert!(size_of::<Parts>() + size_of::<Unsent>() <= 152);
+    }
+
+    /// A client's text frame, or the beginning of a text message, of zeros.
+    fn frame(is_final: bool, payload_bytes: u16) -> Vec<u8> {
+        let [high, low] = payload_bytes.to_be_bytes();
+        let mut frame = vec![if is_final { 0x81 } else { 1 }, 0xfe, high, low, 0, 0, 0, 0];
+        frame.resize(frame.len() + usize::from(payload_bytes), 0);
+        frame
+    }
+
+    /// Receives a complete frame.
+    fn receive(unfinished: &mut Unfinished, frame: &[u8]) -> Option<Bytes> {
+        let whole = frame::find(frame, usize::MAX).unwrap().unwrap();
+        let mut output = Vec::new();
+        let received = unfinished.receive(whole, frame, 10_000, &mut output);
+        assert_eq!(output, b"");
+        received.unwrap()
+    }
+
+    fn update(bug: u32) -> Update {
+        Update {
+            bug: BugId::new(bug).unwrap(),
+            when: When::from_unix_seconds(0),
+        }
+    }
+
+    #[test]
+    fn each_thing_that_a_client_owns_is_counted() {
+        let mut unfinished = Unfinished::default();
+        let mut last = 0;
+        let mut has_grown = |unfinished: &Unfinished, bytes: usize, what: &str| {
+            let now = unfinished.bytes();
+            assert!(now >= last + bytes, "{what}: {last} + {bytes} > {now}");
+            last = now;
+        };
+        unfinished.keep_input(vec![0; 1_000], Moment(0));
+        has_grown(&unfinished, 1_000, "input");
+        // tungstenite's buffers are up to twice as large as what is in them.
+        receive(&mut unfinished, &frame(false, 3_000));
+        has_grown(&unfinished, 6_000, "the beginning of a message");
+        unfinished.hold(Bytes::from(vec![0; 2_000]), Moment(0));
+        has_grown(&unfinished, 2_000, "a message that is held");
+        unfinished.keep_sealed(&[0; 4_000], Encoding::Frames, Moment(0));
+        has_grown(&unfinished, size_of::<Unsent>() + 4_000, "sealed bytes");
+        unfinished.keep_unsent(&[0; 5_000], Encoding::Frames, Moment(0));
+        has_grown(&unfinished, 5_000, "bytes");
+        for bug in 1..=100 {
+            unfinished.keep_update(&update(bug));
+        }
+        has_grown(&unfinished, 100 * size_of::<Update>(), "updates");
+    }
+
+    #[test]
+    fn a_client_whose_input_is_discarded_owns_nothing() {
+        let mut unfinished = Unfinished::default();
+        receive(&mut unfinished, &frame(false, 10));
+        unfinished.keep_input(vec![0; 10], Moment(0));
+        unfinished.discard_input();
+        assert!(!unfinished.is_some());
     }
 }

@@ -231,8 +231,8 @@ mod tests {
     fn the_newest_time_of_a_bug_is_sent_where_its_latest_update_arrived() {
         let mut unsent = Unsent::new(Encoding::Frames, Moment(0));
         unsent.append(b"rest");
-        for (bug, second) in [(1, 20), (2, 21), (1, 10)] {
-            unsent.conflate(&update(bug, second));
+        for (bug, second, is_second) in [(1, 20, false), (2, 21, false), (1, 10, true)] {
+            assert_eq!(unsent.conflate(&update(bug, second)), is_second);
         }
         let mut kernel = Kernel {
             room: 2,
@@ -251,5 +251,31 @@ mod tests {
             Encoding::Frames.write(&mut expected, &text);
         }
         assert_eq!(kernel.taken, expected);
+    }
+
+    #[test]
+    fn what_is_sealed_goes_out_first_and_the_rest_a_record_at_a_time() {
+        let mut unsent = Unsent::new(Encoding::Frames, Moment(0));
+        unsent.append_sealed(b"<old>");
+        unsent.append(b"abcde");
+        // Records of three bytes.
+        let mut seal = |bytes: &[u8], output: &mut Vec<u8>| {
+            let record = &bytes[..bytes.len().min(3)];
+            if !record.is_empty() {
+                output.extend_from_slice(&[b"<", record, b">"].concat());
+            }
+            record.len()
+        };
+        let mut kernel = Kernel {
+            room: 7,
+            taken: Vec::new(),
+        };
+        let taken = unsent.write_sealed(&mut kernel, &mut seal, Moment(5));
+        assert_eq!((taken.unwrap(), unsent.stalled(Moment(8))), (7, 3));
+        assert!(!unsent.is_empty());
+        kernel.room = usize::MAX;
+        let taken = unsent.write_sealed(&mut kernel, &mut seal, Moment(9));
+        assert_eq!((taken.unwrap(), unsent.is_empty()), (7, true));
+        assert_eq!(kernel.taken, b"<old><abc><de>");
     }
 }

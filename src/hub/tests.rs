@@ -67,3 +67,78 @@ fn a_time_that_this_feed_has_seen_is_believed_whatever_the_clocks_say() {
     hub.set_database_clock(0);
     assert_eq!(resume(&mut hub, NOW + 3_600), (true, 1));
 }
+
+#[test]
+fn a_time_is_believed_up_to_a_minute_ahead() {
+    let mut hub = hub(NOW - 4_000);
+    assert_eq!(resume(&mut hub, NOW + AHEAD_SECONDS_MAX), (true, 0));
+    assert_eq!(resume(&mut hub, NOW + AHEAD_SECONDS_MAX + 1), (false, 1));
+    hub.set_database_clock(100);
+    assert_eq!(hub.database_ahead(), 100);
+    assert_eq!(resume(&mut hub, NOW + 100 + AHEAD_SECONDS_MAX), (true, 0));
+    assert_eq!(
+        resume(&mut hub, NOW + 100 + AHEAD_SECONDS_MAX + 1),
+        (false, 1)
+    );
+}
+
+/// Has a client send messages, each of which is answered.
+fn send(hub: &mut Hub, client: u32, messages: &[&str]) {
+    let asked = Asked {
+        at: NOW,
+        may_wait: false,
+        clients: 1,
+        delay: None,
+    };
+    for message in messages {
+        assert!(hub.handle(ClientId(client), message.as_bytes(), asked, |_| {}));
+    }
+}
+
+#[test]
+fn each_command_is_counted_by_its_name_and_whether_it_was_carried_out() {
+    let mut hub = Hub::new(History::new(10, i64::MIN), 2);
+    let messages = [
+        r#"{"command":"subscribe","bugs":[1,2]}"#,
+        r#"{"command":"subscribe","bugs":3}"#,
+        r#"{"command":"unsubscribe","bugs":1}"#,
+        r#"{"command":"subscriptions"}"#,
+        r#"{"command":"version"}"#,
+        r#"{"command":"status"}"#,
+        r#"{"command":"update"}"#,
+    ];
+    send(&mut hub, 0, &messages);
+    let counted: Vec<_> = hub.commands().all().filter(|(.., n)| *n > 0).collect();
+    assert_eq!(
+        counted,
+        [
+            ("subscribe", "ok", 1),
+            ("subscribe", "error", 1),
+            ("unsubscribe", "ok", 1),
+            ("subscriptions", "ok", 1),
+            ("version", "ok", 1),
+            ("status", "ok", 1),
+            ("unknown", "error", 1),
+        ]
+    );
+}
+
+#[test]
+fn a_client_has_subscriptions_until_it_ends_the_last_one_or_goes() {
+    let mut hub = Hub::new(History::new(10, i64::MIN), 10).with_firehose(true);
+    let has_some = |hub: &Hub, client| {
+        let (has_some, count) = (
+            hub.has_subscriptions(ClientId(client)),
+            hub.subscriptions_of(ClientId(client)),
+        );
+        assert_eq!(has_some, count > 0);
+        has_some
+    };
+    assert!(!has_some(&hub, 0));
+    send(&mut hub, 0, &[r#"{"command":"subscribe","bugs":"*"}"#]);
+    send(&mut hub, 1, &[r#"{"command":"subscribe","bugs":[1]}"#]);
+    assert!(has_some(&hub, 0) && has_some(&hub, 1));
+    send(&mut hub, 0, &[r#"{"command":"unsubscribe","bugs":"*"}"#]);
+    hub.leave(ClientId(1));
+    assert!(!has_some(&hub, 0) && !has_some(&hub, 1));
+}

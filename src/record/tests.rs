@@ -316,6 +316,16 @@ fn nothing_is_sealed_after_an_alert() {
 }
 
 #[test]
+fn nothing_is_sealed_without_secrets() {
+    let (mut server, _) = pair(Suite::Aes128Gcm);
+    server.wipe();
+    let mut sealed = Vec::new();
+    assert_eq!(server.seal(b"data", &mut sealed), 4, "it is dropped");
+    server.close(Alert::CloseNotify, &mut sealed);
+    assert_eq!(sealed, b"");
+}
+
+#[test]
 fn keys_are_changed_before_they_have_sealed_too_much() {
     for suite in SUITES {
         let (mut server, mut client) = pair(suite);
