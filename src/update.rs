@@ -197,9 +197,6 @@ fn offset_seconds(text: &str) -> Result<i64, NoTime> {
     let hours: i8 = digits[..2].parse().map_err(|_| NoTime)?;
     let minutes: i8 = digits[2..].parse().unwrap_or(0);
     let offset = UtcOffset::from_hms(hours, minutes, 0).map_err(|_| NoTime)?;
-    if minutes > 59 {
-        return Err(NoTime);
-    }
     Ok(sign * i64::from(offset.whole_seconds()))
 }
 
@@ -300,6 +297,7 @@ mod tests {
             "2014-04-03T23:13:45+0200",
             "2014-04-03T23:13:45+02",
             "2014-04-04T02:43:45+05:30",
+            "2014-04-04T21:12:45+23:59",
             "2014-04-03T14:13:45.5-07:00",
         ] {
             assert_eq!(

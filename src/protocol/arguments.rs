@@ -47,7 +47,7 @@ fn parse_bug(value: &RawValue) -> Result<BugId, Error> {
         b'"' => {
             serde_json::from_str::<Cow<'_, str>>(value.get()).map_err(|_| Error::InvalidBugId)?
         }
-        b'0'..=b'9' if is_integer(value) => Cow::Borrowed(value.get()),
+        b'0'..=b'9' => Cow::Borrowed(value.get()),
         _ => return Err(Error::InvalidBugId),
     };
     number.parse().map_err(|_| Error::InvalidBugId)
