@@ -7,6 +7,8 @@ mod queue;
 mod readers;
 mod rights;
 mod secret;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod verdict;
 

@@ -450,4 +450,29 @@ mod tests {
         assert!(!wish(ADDRESS_ITEMS_MAX + 1, 1));
         assert!(wish(ADDRESS_ITEMS_MAX + 1, 2));
     }
+
+    #[test]
+    fn one_address_can_have_so_many_newcomers_only_and_all_together_so_much() {
+        let mut queue = Queue::default();
+        let mut wish = |reader: usize, bug, address| {
+            let who = Who::Reader(ReaderId(reader as u64));
+            let item = Item { who, bug };
+            queue.add(item, AddressId(address), Rank::New, None)
+        };
+        assert!((0..ADDRESS_NEWCOMERS_MAX).all(|reader| wish(reader, None, 0)));
+        assert!(!wish(ADDRESS_NEWCOMERS_MAX, None, 0));
+        assert!(wish(0, None, 0), "it waits already");
+        let rest = ADDRESS_NEWCOMERS_MAX..ITEMS_MAX;
+        assert!(rest.clone().all(|at| wish(at, bug(1), at as u64)));
+        assert!(!wish(ITEMS_MAX, bug(1), 0));
+    }
+
+    #[test]
+    fn an_address_is_that_of_a_client_or_the_half_of_it_that_is_its_own() {
+        let id = |text: &str| AddressId::from(Some(text.parse::<IpAddr>().unwrap()));
+        assert_ne!(id("192.0.2.1"), id("192.0.2.2"));
+        assert_eq!(id("2001:db8::1"), id("2001:db8::ffff:0:0:2"));
+        assert_ne!(id("2001:db8::1"), id("2001:db8:0:1::1"));
+        assert_ne!(id("192.0.2.1"), AddressId::from(None));
+    }
 }
