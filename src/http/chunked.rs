@@ -89,4 +89,15 @@ mod tests {
         let framing = "1\r\nx\r\n".repeat(7);
         assert_eq!(read_chunks(framing.as_bytes(), 20), Err(Flaw::TooLarge));
     }
+
+    #[test]
+    fn a_body_may_be_as_long_as_the_limit_and_its_framing_as_much_again() {
+        let body = b"1\r\nx\r\n0\r\nTrailer: ab\r\n\r\n";
+        let whole = Ok(Some((b"x".to_vec(), body.len())));
+        assert_eq!(read_chunks(body, body.len() / 2), whole);
+        let less = body.len() / 2 - 1;
+        assert_eq!(read_chunks(body, less), Err(Flaw::TooLarge));
+        assert_eq!(read_chunks(b"a\r\n", 10), Ok(None));
+        assert_eq!(read_chunks(b"a\r\n", 9), Err(Flaw::TooLarge));
+    }
 }

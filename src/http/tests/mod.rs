@@ -1,5 +1,9 @@
 //! What each request gets, from its bytes to the bytes of the response.
 
+mod events;
+mod limits;
+mod shown;
+
 use super::limits::HEAD_BYTES_MAX;
 use super::*;
 

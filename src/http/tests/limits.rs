@@ -1,0 +1,56 @@
+//! What is just small enough, and what is not.
+
+use super::super::limits::BODY_BYTES_MAX;
+use super::*;
+
+#[test]
+fn a_head_may_be_as_long_as_the_setting_says() {
+    let outcome = |head_bytes_max, request: &str| {
+        let site = Site {
+            head_bytes_max,
+            ..site()
+        };
+        answered(&site, request, Room::Free).0
+    };
+    let bytes = UPGRADE.len();
+    assert!(matches!(outcome(bytes, UPGRADE), Outcome::Upgraded { .. }));
+    assert_eq!(
+        outcome(bytes - 1, UPGRADE),
+        Outcome::Refused(Refusal::HeadTooLarge(bytes - 1))
+    );
+    let incomplete = &UPGRADE[..bytes - 1];
+    assert_eq!(outcome(bytes, incomplete), Outcome::Incomplete);
+    assert_eq!(
+        outcome(bytes - 1, incomplete),
+        Outcome::Refused(Refusal::HeadTooLarge(bytes - 1))
+    );
+}
+
+#[test]
+fn a_head_may_have_a_hundred_fields() {
+    let fields = |count: usize| {
+        let fields = "X: y\r\n".repeat(count - 1);
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+    };
+    let outcome = |request: &str| answered(&site(), request, Room::Free).0;
+    assert_eq!(outcome(&fields(100)), Outcome::Answered);
+    assert_eq!(
+        outcome(&fields(101)),
+        Outcome::Refused(Refusal::HeadTooLarge(HEAD_BYTES_MAX))
+    );
+}
+
+#[test]
+fn a_body_may_be_a_mebibyte_long() {
+    let head = |length: usize| {
+        format!(
+            "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Key: secret\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    let outcome = |length| answered(&site(), &head(length), Room::Free).0;
+    assert_eq!(outcome(BODY_BYTES_MAX), Outcome::Receiving);
+    assert_eq!(
+        outcome(BODY_BYTES_MAX + 1),
+        Outcome::Refused(Refusal::BodyTooLarge)
+    );
+}
