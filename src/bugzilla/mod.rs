@@ -6,6 +6,8 @@ pub(crate) mod rest;
 mod rights;
 
 pub(crate) use rights::Rights;
+#[cfg(any(test, fuzzing))]
+pub(crate) use rights::{said_in_json, said_in_xml};
 
 use crate::update::Update;
 use crate::work::Error;

@@ -85,13 +85,7 @@ impl Rights {
             None => request,
         };
         let body = read(request.send(form.as_bytes()))?;
-        match read_xml(&body) {
-            Some((true, seen)) => Ok(Said::Sees(seen)),
-            Some((false, seen)) if cookies.is_none() => Ok(Said::Sees(seen)),
-            Some((false, _)) => Ok(Said::Stranger),
-            None if String::from_utf8_lossy(&body).contains(LOGIN_FORM) => Ok(Said::Stranger),
-            None => Err("its answer is no list of bugs in XML".into()),
-        }
+        Ok(said_in_xml(&body, cookies.is_some())?)
     }
 
     fn search(&self, key: &str, bugs: &[BugId]) -> Result<Said, Error> {
@@ -105,21 +99,7 @@ impl Rights {
             .post(self.url.join("jsonrpc.cgi")?.as_str())
             .content_type("application/json");
         let body = read(request.send(question.to_string().as_bytes()))?;
-        let answer: RpcAnswer =
-            serde_json::from_slice(&body).map_err(|_| "its answer is none of JSON-RPC")?;
-        match answer {
-            RpcAnswer {
-                result: Some(Found { bugs }),
-                error: None,
-            } => {
-                let seen = bugs.into_iter().filter_map(|bug| BugId::new(bug.id));
-                Ok(Said::Sees(seen.collect()))
-            }
-            RpcAnswer {
-                error: Some(error), ..
-            } if NOT_LET_IN.contains(&error.code) => Ok(Said::Stranger),
-            RpcAnswer { .. } => Err("JSON-RPC answers with an error".into()),
-        }
+        Ok(said_in_json(&body)?)
     }
 }
 
@@ -154,15 +134,45 @@ fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result
     Ok(body.read_to_vec()?)
 }
 
+/// What `show_bug.cgi` says to somebody who shows cookies, or to nobody in particular.
+pub(crate) fn said_in_xml(body: &[u8], has_cookies: bool) -> Result<Said, &'static str> {
+    match read_xml(body) {
+        Some((is_somebody, seen)) if is_somebody || !has_cookies => Ok(Said::Sees(seen)),
+        Some(_) => Ok(Said::Stranger),
+        None if String::from_utf8_lossy(body).contains(LOGIN_FORM) => Ok(Said::Stranger),
+        None => Err("its answer is no list of bugs in XML"),
+    }
+}
+
+/// What `jsonrpc.cgi` says to somebody who shows a key.
+pub(crate) fn said_in_json(body: &[u8]) -> Result<Said, &'static str> {
+    let answer = serde_json::from_slice(body).map_err(|_| "its answer is none of JSON-RPC")?;
+    match answer {
+        RpcAnswer {
+            result: Some(Found { bugs }),
+            error: None,
+        } => {
+            let seen = bugs.into_iter().filter_map(|bug| BugId::new(bug.id));
+            Ok(Said::Sees(seen.collect()))
+        }
+        RpcAnswer {
+            error: Some(error), ..
+        } if NOT_LET_IN.contains(&error.code) => Ok(Said::Stranger),
+        RpcAnswer { .. } => Err("JSON-RPC answers with an error"),
+    }
+}
+
 /// Reads a list of bugs in XML: whether it is made for somebody (`exporter`), and which bugs are
 /// shown in it. `None` where it is none, or not whole.
 fn read_xml(body: &[u8]) -> Option<(bool, Vec<BugId>)> {
     let mut reader = Reader::from_str(std::str::from_utf8(body).ok()?);
     let (mut is_somebody, mut seen) = (false, Vec::new());
-    let (mut depth, mut is_shown, mut is_id) = (0, false, false);
+    let (mut depth, mut is_shown) = (0, false);
+    // What stands in a bug's number so far.
+    let mut number: Option<String> = None;
     loop {
         match reader.read_event().ok()? {
-            Event::Start(tag) => {
+            Event::Start(tag) if number.is_none() => {
                 let has = |name: &str| {
                     let value = tag.try_get_attribute(name).ok()?;
                     Some(value.is_some_and(|value| !value.value.is_empty()))
@@ -170,20 +180,29 @@ fn read_xml(body: &[u8]) -> Option<(bool, Vec<BugId>)> {
                 match (depth, tag.name().as_ref()) {
                     (0, "bugzilla") => is_somebody = has("exporter")?,
                     (0, _) => return None,
-                    (1, "bug") => is_shown = !has("error")?,
-                    (2, "bug_id") => is_id = true,
+                    (1, name) => is_shown = name == "bug" && !has("error")?,
+                    (2, "bug_id") if is_shown => number = Some(String::new()),
                     _ => {}
                 }
                 depth += 1;
             }
-            Event::Text(text) if is_id && is_shown => seen.push(text.trim().parse().ok()?),
+            Event::Text(text) => {
+                if let Some(number) = &mut number {
+                    number.push_str(&text);
+                }
+            }
             Event::End(_) => {
-                (depth, is_id) = (depth - 1, false);
+                depth -= 1;
+                if let Some(number) = number.take() {
+                    seen.push(number.trim().parse().ok()?);
+                }
                 if depth == 0 {
                     return Some((is_somebody, seen));
                 }
             }
             Event::Eof => return None,
+            // Only digits make a number.
+            _ if number.is_some() => return None,
             _ => {}
         }
     }
@@ -252,7 +271,28 @@ mod tests {
 
     #[test]
     fn a_number_elsewhere_than_in_a_bug_is_no_bug() {
-        let text = "<bugzilla><bug_id>1</bug_id><bug><x><bug_id>2</bug_id></x><bug_id>3</bug_id></bug></bugzilla>";
-        assert_eq!(numbers(read_xml(text.as_bytes())), Some((false, vec![3])));
+        for text in [
+            "<bug_id>1</bug_id><bug><x><bug_id>2</bug_id></x><bug_id>3</bug_id></bug>",
+            "<bug><bug_id>3</bug_id></bug><other><bug_id>4</bug_id></other>",
+        ] {
+            let text = format!("<bugzilla>{text}</bugzilla>");
+            let read = read_xml(text.as_bytes());
+            assert_eq!(numbers(read), Some((false, vec![3])), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_nothing_but_digits() {
+        for number in [
+            "1<!-- -->2",
+            "1&#50;",
+            "1<![CDATA[2]]>",
+            "1<x/>2",
+            "1<x>2</x>",
+            "",
+        ] {
+            let text = format!("<bugzilla><bug><bug_id>{number}</bug_id></bug></bugzilla>");
+            assert_eq!(read_xml(text.as_bytes()), None, "{text}");
+        }
     }
 }

@@ -214,11 +214,14 @@ struct Words {
 /// The broker's own words, in one line.
 fn reason(mut response: Response<Body>) -> String {
     let body = response.body_mut().with_config().limit(REASON_BYTES_MAX);
-    let body = body.read_to_vec().unwrap_or_default();
-    let words: Words = serde_json::from_slice(&body).unwrap_or_default();
-    words
-        .reason
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+    words(&body.read_to_vec().unwrap_or_default())
+}
+
+/// The reason that the body of a refusal gives, in one line.
+pub(crate) fn words(body: &[u8]) -> String {
+    let words: Words = serde_json::from_slice(body).unwrap_or_default();
+    // A terminal must not obey what a broker wrote.
+    let is_between = |c: char| c.is_whitespace() || c.is_control();
+    let words = words.reason.split(is_between).filter(|it| !it.is_empty());
+    words.collect::<Vec<_>>().join(" ")
 }

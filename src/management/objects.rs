@@ -77,12 +77,8 @@ impl Queue {
         if self.message_stats.is_empty() {
             return None;
         }
-        Some(
-            ["ack", "deliver_no_ack", "get_no_ack"]
-                .into_iter()
-                .filter_map(count)
-                .sum(),
-        )
+        let counts = ["ack", "deliver_no_ack", "get_no_ack"].into_iter();
+        Some(counts.filter_map(count).fold(0, u64::saturating_add))
     }
 
     /// Whether an argument or a policy bounds what it holds.

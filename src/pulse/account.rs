@@ -148,8 +148,10 @@ impl Alternatives<'_> {
 /// Whether an alternative matches names of exchanges only: plain text behind `exchange/`, and then
 /// anything.
 fn is_some_exchange(part: &str) -> bool {
-    part.strip_prefix("exchange/")
-        .is_some_and(|rest| !rest.contains(['|', '(', ')', '?', '[', '{']))
+    // A '*' behind it would take back its slash.
+    part.strip_prefix("exchange/").is_some_and(|rest| {
+        !rest.starts_with('*') && !rest.contains(['|', '(', ')', '?', '[', '{'])
+    })
 }
 
 fn alternatives(expression: &str) -> Option<Alternatives<'_>> {
@@ -249,6 +251,7 @@ mod tests {
             (r"^exchange/bugzilla/.*", true),
             (r"^(queue/.*|exchange/.*)$", false),
             (r"^exchange/a?.*", false),
+            (r"^exchange/*.*", false),
         ] {
             let rights = Rights {
                 read: expression.to_owned(),

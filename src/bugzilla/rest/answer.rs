@@ -2,6 +2,7 @@
 //! question.
 
 use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use ureq::Body;
 use ureq::http::Response;
@@ -37,8 +38,35 @@ pub(super) fn read(response: Result<Response<Body>, ureq::Error>) -> Result<(Vec
     Ok((body, now.unwrap_or_else(unix_now)))
 }
 
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The result itself.
+    Rest,
+    /// The result, or an error, in an object.
+    JsonRpc,
+}
+
+/// The result that an answer's body holds.
+///
+/// # Errors
+/// What Bugzilla says in place of it.
+pub(crate) fn result<T: DeserializeOwned>(body: &[u8], form: Form) -> Result<T, String> {
+    let result = match form {
+        Form::Rest => serde_json::from_slice(body).ok(),
+        Form::JsonRpc => match serde_json::from_slice(body) {
+            Ok(RpcAnswer {
+                result,
+                error: None,
+            }) => result,
+            _ => None,
+        },
+    };
+    result.ok_or_else(|| refused(body))
+}
+
 /// What Bugzilla says in place of an answer.
-pub(super) fn refused(body: &[u8]) -> String {
+fn refused(body: &[u8]) -> String {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
     let message = value["message"]
         .as_str()
@@ -57,8 +85,9 @@ fn http_date(text: &str) -> Option<i64> {
 }
 
 #[derive(Deserialize)]
-pub(super) struct RpcAnswer<T> {
-    pub(super) result: Option<T>,
+struct RpcAnswer<T> {
+    result: Option<T>,
+    error: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -67,7 +96,7 @@ pub(super) struct Time {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Bugs {
+pub(crate) struct Bugs {
     bugs: Vec<Bug>,
 }
 
@@ -76,8 +105,7 @@ struct Bug {
     id: u32,
     last_change_time: String,
     /// Where it was asked for.
-    #[serde(default)]
-    groups: Vec<String>,
+    groups: Option<Vec<String>>,
 }
 
 impl Bugs {
@@ -86,16 +114,21 @@ impl Bugs {
         self.bugs.len()
     }
 
-    /// The last change of each bug, without those that are in a group where that is asked for.
-    pub(super) fn updates(self, leaves_out_private: bool) -> impl Iterator<Item = Update> {
+    /// The last change of each bug, without those that are in a group where that is asked for. A bug
+    /// of which the groups are not said may be in some.
+    pub(crate) fn updates(self, leaves_out_private: bool) -> impl Iterator<Item = Update> {
         self.bugs
             .into_iter()
-            .filter(move |bug| !leaves_out_private || bug.groups.is_empty())
+            .filter(move |bug| !leaves_out_private || bug.is_public())
             .filter_map(Bug::update)
     }
 }
 
 impl Bug {
+    fn is_public(&self) -> bool {
+        self.groups.as_ref().is_some_and(Vec::is_empty)
+    }
+
     fn update(self) -> Option<Update> {
         let when: When = self.last_change_time.parse().ok()?;
         Some(Update {

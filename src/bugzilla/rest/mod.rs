@@ -2,7 +2,7 @@
 //! has: `GET rest/bug`, or, with an API key, `POST jsonrpc.cgi`, where the key stands in the body
 //! and so in no log. Knows no feed.
 
-mod answer;
+pub(crate) mod answer;
 mod facts;
 
 use std::fmt;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use ureq::Agent;
 use url::Url;
 
-use self::answer::{Bugs, RpcAnswer, Time, read, refused};
+use self::answer::{Bugs, Form, Time, read, result};
 pub(crate) use self::facts::{FactFinder, Facts};
 use super::{Asker, Found, Sees, Since};
 use crate::address::{Password, read_options};
@@ -266,8 +266,7 @@ impl Rest {
                 url.query_pairs_mut().append_pair(name, &text);
             }
             let (body, now) = read(self.agent.get(url.as_str()).call())?;
-            let result = serde_json::from_slice(&body).map_err(|_| refused(&body))?;
-            return Ok((result, now));
+            return Ok((result(&body, Form::Rest)?, now));
         };
         parameters["Bugzilla_api_key"] = key.read()?.into();
         // What REST splits, JSON-RPC takes as a list.
@@ -281,8 +280,7 @@ impl Rest {
             .post(url.as_str())
             .content_type("application/json");
         let (body, now) = read(request.send(question.to_string().as_bytes()))?;
-        let answer: RpcAnswer<T> = serde_json::from_slice(&body).map_err(|_| refused(&body))?;
-        Ok((answer.result.ok_or_else(|| refused(&body))?, now))
+        Ok((result(&body, Form::JsonRpc)?, now))
     }
 }
 

@@ -253,7 +253,7 @@ fn list(options: &ListOptions) -> Result<(), Failure> {
         let owner = AccountName::of_queue(&queue.name);
         if let Some(row) = owner.and_then(|owner| rows.get_mut(owner.as_str())) {
             row.queues += 1;
-            row.messages += queue.messages.unwrap_or(0);
+            row.messages = row.messages.saturating_add(queue.messages.unwrap_or(0));
         }
     }
     for connection in client.connections()? {
