@@ -58,7 +58,7 @@ struct Head {
 
 /// Asks for the upgrade. Returns the bytes that the server sent behind its answer, which belong to
 /// the WebSocket.
-pub(super) fn upgrade<S: Read + Write>(
+pub(crate) fn upgrade<S: Read + Write>(
     stream: &mut S,
     url: &FeedUrl,
     authorization: Option<&HeaderValue>,

@@ -20,6 +20,8 @@ use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Bytes, Message as Frame, Utf8Bytes, WebSocket};
 
 pub(crate) use handshake::Rejection;
+#[cfg(any(test, fuzzing))]
+pub(crate) use handshake::upgrade;
 pub(crate) use message::{Message, Reply};
 pub(crate) use url::FeedUrl;
 

@@ -12,7 +12,7 @@ use crate::http::{self, HEAD_BYTES_MAX, Outcome, Page, Room, Site, Webhook};
 use crate::proxy;
 use crate::update::FeedId;
 
-fn site() -> Site {
+pub(super) fn site() -> Site {
     Site {
         feeds: vec!["/".to_owned(), "/dev/".to_owned()],
         pages: vec![Page::new("/", "text/html", "<p>the page</p>".to_owned())],

@@ -8,11 +8,14 @@
 
 mod addresses;
 mod broker;
+mod bugzilla;
+mod client;
 #[cfg(test)]
 mod driver;
 mod files;
 mod http;
 mod json;
+mod management;
 mod records;
 mod script;
 mod settings;
@@ -47,6 +50,11 @@ targets! {
     since: json::since,
     replies: json::replies,
     messages: json::messages,
+    handshakes: client::handshakes,
+    feed_urls: client::feed_urls,
+    bug_lists: bugzilla::bug_lists,
+    rights: bugzilla::rights,
+    management: management::management,
     sources: addresses::sources,
     destinations: addresses::destinations,
     settings: settings::settings,

@@ -7,6 +7,8 @@ mod objects;
 mod records;
 mod settings;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use client::words;
 pub(crate) use client::{Client, Error};
 pub(crate) use objects::{Account, Exchange, Permission, Policy, Queue};
 pub(crate) use records::Record;
