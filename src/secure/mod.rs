@@ -104,6 +104,11 @@ impl Sessions {
         Some(id)
     }
 
+    /// How many sessions there are.
+    pub(crate) fn len(&self) -> usize {
+        self.chunks.iter().map(Slab::len).sum()
+    }
+
     /// Ends a session, and wipes its secrets.
     pub(crate) fn remove(&mut self, id: SessionId) {
         let (chunk, key) = id.place();

@@ -374,8 +374,8 @@ impl<S: Stream> Server<S> {
         self.turn.reply(client, &mut connection.listing, write);
     }
 
-    /// Whether there were many more clients than there are now.
-    fn has_too_much_memory(&self) -> bool {
+    /// Whether there were many more clients than there are now, whose slots are still kept.
+    pub fn has_too_much_memory(&self) -> bool {
         self.connections.capacity() > SLOTS_KEPT
             && self.connections.len() < self.connections.capacity() / 4
     }
@@ -425,6 +425,13 @@ impl<S: Stream> Server<S> {
         assert_eq!(self.counts.accepted, closed + self.connections.len() as u64);
         let clients: u64 = self.feed_counts.iter().map(|counts| counts.clients).sum();
         assert_eq!(clients, self.open as u64);
+        if let Some(tls) = &self.tls {
+            let has_session =
+                |(_, connection): &(usize, &Connection<S>)| connection.stream.session().is_some();
+            let secure = self.connections.iter().filter(has_session).count();
+            assert_eq!(tls.sessions_len(), secure);
+        }
+        assert!(!self.has_too_much_memory() || self.sweep_at.is_some());
         self.hubs.iter().for_each(Hub::check_invariants);
     }
 }

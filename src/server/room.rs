@@ -71,7 +71,7 @@ impl<S: Stream> Server<S> {
     }
 
     /// The milliseconds until [`Server::make_room`] can make some, if only time can tell.
-    pub(crate) fn until_room(&self, now: Moment) -> Option<u32> {
+    pub fn until_room(&self, now: Moment) -> Option<u32> {
         self.passing()
             .map(|client| self.connections[client.index()].heard)
             .map(|heard| heard.plus(TURN).since(now))

@@ -48,6 +48,10 @@ impl Tls {
         }
     }
 
+    pub(super) fn sessions_len(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// Whether a handshake that was put off can begin in the next turn.
     pub(super) fn can_begin(&self) -> bool {
         !self.put_off.is_empty() && self.sessions.has_room()

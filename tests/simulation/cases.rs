@@ -21,7 +21,7 @@ const PONG: u32 = 20_000;
 const MESSAGE: u32 = 40_000;
 const MESSAGE_BYTES_MAX: usize = 40_000;
 
-const POST_REQUEST: &str =
+pub const POST_REQUEST: &str =
     "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Key: open\r\nContent-Length: 4\r\n\r\nbody";
 
 /// A server that is driven by hand.
@@ -41,7 +41,7 @@ impl Stage {
         Self::with(|| Hub::new(History::new(10, 0), 10))
     }
 
-    fn with(hub: impl Fn() -> Hub) -> Self {
+    pub fn with(hub: impl Fn() -> Hub) -> Self {
         Self::with_limits(Self::limits(), hub)
     }
 
@@ -88,7 +88,7 @@ impl Stage {
     }
 
     /// Somebody who has posted something.
-    fn post(&mut self) -> Actor {
+    pub fn post(&mut self) -> Actor {
         let actor = self.connect();
         self.hear(&actor, POST_REQUEST.as_bytes());
         actor

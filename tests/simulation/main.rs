@@ -10,10 +10,11 @@ mod cases;
 mod client;
 mod edges;
 mod feed;
-
 mod happen;
+mod holds;
 mod limits;
 mod look;
+mod room;
 mod session;
 mod tally;
 mod tls;

@@ -1,0 +1,155 @@
+//! Answers that wait while it is about to be known whether updates are missing; and turns that are
+//! held up, or are to be ended early.
+
+use bugzfeed::history::History;
+use bugzfeed::hub::Hub;
+use bugzfeed::promise::Promise;
+use bugzfeed::update::{BugId, FeedId, Update, When};
+
+use crate::cases::{Actor, Stage};
+use crate::client::frame_of;
+
+const HOLD: u32 = 5_000;
+const SHORT_DOUBT: u32 = 60_000;
+
+const SINCE: &[u8] = br#"{"command":"subscribe","bugs":1,"since":"2026-01-01T00:00:00"}"#;
+const VERSION: &[u8] = br#"{"command":"version"}"#;
+
+impl Stage {
+    fn promise(&mut self, promise: Promise) {
+        self.server.promise(FeedId(0), promise);
+        self.turn();
+    }
+
+    /// Whether a newcomer that asks with `since` is to wait.
+    fn waits(&mut self) -> bool {
+        let client = self.open();
+        self.hear(&client, &frame_of(0x81, SINCE));
+        let waits = client.takes().is_empty();
+        client.handle.wire_mut().is_reset = true;
+        self.server.readable(client.id, true, self.now);
+        self.turn();
+        waits
+    }
+}
+
+fn subscriber(stage: &mut Stage, bugs: &str) -> Actor {
+    let client = stage.open();
+    let text = format!(r#"{{"command":"subscribe","bugs":{bugs}}}"#);
+    stage.hear(&client, &frame_of(0x81, text.as_bytes()));
+    client.takes();
+    client
+}
+
+#[test]
+fn who_asks_in_a_doubt_waits_in_its_first_minute_and_again_in_the_next_doubt() {
+    let mut stage = Stage::new();
+    assert!(!stage.waits(), "there is no doubt");
+    stage.promise(Promise::InDoubt);
+    assert!(stage.waits());
+    stage.pass(SHORT_DOUBT - 1);
+    assert!(stage.waits());
+    stage.pass(1);
+    assert!(!stage.waits(), "it is likely to last on");
+    stage.promise(Promise::InDoubt);
+    assert!(!stage.waits(), "it is the same doubt");
+    stage.promise(Promise::After(0));
+    stage.promise(Promise::InDoubt);
+    assert!(stage.waits());
+}
+
+#[test]
+fn what_comes_behind_a_message_that_waits_is_answered_after_it_and_in_order() {
+    let mut stage = Stage::new();
+    stage.promise(Promise::InDoubt);
+    let clients = [stage.open(), stage.open()];
+    for client in &clients {
+        stage.hear(client, &frame_of(0x81, SINCE));
+        stage.hear(client, &frame_of(0x81, VERSION));
+        assert_eq!(client.takes(), "");
+    }
+    stage.pass(HOLD - 1);
+    assert!(clients.iter().all(|client| client.takes().is_empty()));
+    stage.pass(1);
+    while stage.server.resume(stage.now) {
+        stage.turn();
+    }
+    stage.turn();
+    for client in &clients {
+        let got = client.takes();
+        let at = |text: &str| got.find(text).unwrap_or_else(|| panic!("{text}: {got}"));
+        assert!(
+            at(r#""complete":false"#) < at(r#""command":"version""#),
+            "{got}"
+        );
+    }
+}
+
+#[test]
+fn an_update_that_is_held_up_comes_before_the_answer_to_what_was_asked_after_it() {
+    let mut stage = Stage::new();
+    let client = subscriber(&mut stage, "1");
+    let when = When::from_unix_seconds(1_000);
+    let bug = BugId::new(1).unwrap();
+    stage.promise(Promise::InDoubt);
+    stage.hear(&client, &frame_of(0x81, SINCE));
+    stage
+        .server
+        .publish(FeedId(0), Update { bug, when }, i64::MAX);
+    assert_eq!(stage.server.flush(0, stage.now), 0);
+    assert!(stage.server.is_held_up());
+    stage.server.promise(FeedId(0), Promise::After(0));
+    stage.server.tick(stage.now);
+    // The update was written for the answer's sake, and counts as what this turn has written.
+    assert_eq!(stage.server.flush(1, stage.now), 1);
+    assert_eq!(stage.server.flush(usize::MAX, stage.now), 1);
+    let got = client.takes();
+    let at = |text: &str| got.find(text).unwrap_or_else(|| panic!("{text}: {got}"));
+    assert!(at(r#""command":"update""#) < at(r#""complete":"#), "{got}");
+}
+
+#[test]
+fn a_turn_writes_to_so_many_clients_as_it_may_and_says_to_how_many() {
+    let mut stage = Stage::new();
+    let clients: Vec<Actor> = (0..3).map(|_| subscriber(&mut stage, "1")).collect();
+    let got = |clients: &[Actor]| {
+        let takes = |client: &&Actor| client.takes().contains(r#""bug":1"#);
+        clients.iter().filter(takes).count()
+    };
+    let when = When::from_unix_seconds(1_000);
+    let bug = BugId::new(1).unwrap();
+    stage
+        .server
+        .publish(FeedId(0), Update { bug, when }, i64::MAX);
+    assert_eq!(stage.server.flush(2, stage.now), 2);
+    assert!(stage.server.is_held_up());
+    assert_eq!(got(&clients), 2);
+    assert_eq!(stage.server.flush(2, stage.now), 1);
+    assert!(!stage.server.is_held_up());
+    assert_eq!(got(&clients), 1);
+    assert_eq!(stage.server.flush(2, stage.now), 0);
+}
+
+#[test]
+fn a_turn_with_a_quarter_of_a_mebibyte_to_send_takes_no_more_updates() {
+    const BYTES: usize = 256 * 1024;
+    let mut stage = Stage::with(|| Hub::new(History::new(10, 0), 10));
+    let client = subscriber(&mut stage, "[1,2,3]");
+    for round in 0..2 {
+        let mut updates = 0;
+        while !stage.server.has_enough() {
+            assert!(updates < BYTES, "round {round}");
+            let bug = BugId::new(1 + updates as u32 % 3).unwrap();
+            let when = When::from_unix_seconds(1_000);
+            stage
+                .server
+                .publish(FeedId(0), Update { bug, when }, i64::MAX);
+            updates += 1;
+        }
+        stage.turn();
+        assert!(!stage.server.has_enough());
+        let sent = client.takes().len();
+        assert!(sent > BYTES / 2, "{sent} bytes");
+        assert!(sent < BYTES + BYTES / 8, "{sent} bytes");
+    }
+}

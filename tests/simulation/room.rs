@@ -1,0 +1,147 @@
+//! Room for newcomers, and what is given back when clients have left.
+
+use bugzfeed::history::History;
+use bugzfeed::hub::Hub;
+use bugzfeed::post::Answer;
+use bugzfeed::server::Limits;
+use bugzfeed::update::FeedId;
+
+use crate::cases::{Actor, POST_REQUEST, Stage};
+use crate::client::frame_of;
+use crate::world::LATE;
+
+/// How many the limit of [`Stage::limits`] lets in, and how many more are accepted.
+const IN: usize = 10;
+const BEYOND: usize = 32;
+
+/// For how long one beyond the limit has its place for itself, in milliseconds.
+const TURN: u32 = 250;
+
+fn there(actors: &[Actor]) -> Vec<bool> {
+    let is_there = |actor: &Actor| !actor.handle.wire().is_dropped;
+    actors.iter().map(is_there).collect()
+}
+
+#[test]
+fn beyond_the_limit_the_one_that_was_silent_for_longest_goes_for_a_newcomer_and_nobody_else() {
+    let mut stage = Stage::new();
+    let mut actors: Vec<Actor> = (0..IN).map(|_| stage.connect()).collect();
+    assert_eq!(stage.server.until_room(stage.now), None);
+    stage.pass(1);
+    for _ in 0..BEYOND {
+        assert!(stage.server.has_room() && stage.server.make_room(stage.now));
+        actors.push(stage.connect());
+    }
+    assert!(!stage.server.has_room());
+    assert!(!stage.server.make_room(stage.now));
+    assert_eq!(stage.server.until_room(stage.now), Some(TURN));
+
+    stage.pass(TURN - 1);
+    stage.hear(&actors[IN], b"GET");
+    assert_eq!(stage.server.until_room(stage.now), Some(1));
+    assert!(!stage.server.make_room(stage.now), "each has its turn");
+    stage.pass(1);
+    assert!(stage.server.make_room(stage.now));
+    stage.turn();
+    let gone: Vec<usize> = (0..IN + BEYOND).filter(|&at| !there(&actors)[at]).collect();
+    assert_eq!(gone.len(), 1, "{gone:?}");
+    assert!(gone[0] > IN, "who is within the limit, or was heard, stays");
+}
+
+#[test]
+fn who_posts_with_the_key_keeps_its_place_among_those_beyond_the_limit() {
+    let mut stage = Stage::new();
+    let _crowd: Vec<Actor> = (0..IN).map(|_| stage.connect()).collect();
+    let posting: Vec<Actor> = (0..BEYOND).map(|_| stage.post()).collect();
+    assert_eq!(stage.server.take_posts().len(), BEYOND);
+    // Their places do not count, and nobody else's wish ends them.
+    let passing: Vec<Actor> = (0..BEYOND).map(|_| stage.connect()).collect();
+    assert!(!stage.server.has_room());
+    stage.pass(TURN);
+    assert!(stage.server.make_room(stage.now));
+    stage.turn();
+    assert!(there(&posting).iter().all(|&is_there| is_there));
+    assert_eq!(there(&passing).iter().filter(|&&it| !it).count(), 1);
+}
+
+#[test]
+fn a_key_that_has_changed_is_asked_for_from_then_on_and_only_of_its_own_feed() {
+    let mut stage = Stage::new();
+    stage.server.set_webhook_key(FeedId(0), "others");
+    stage.post();
+    assert_eq!(stage.server.take_posts().len(), 1);
+    stage.server.set_webhook_key(FeedId(1), "sesame");
+    let refused = stage.post();
+    assert!(refused.takes().starts_with("HTTP/1.1 401 "));
+    let client = stage.connect();
+    stage.hear(&client, POST_REQUEST.replace("open", "sesame").as_bytes());
+    assert_eq!(stage.server.take_posts().len(), 1);
+}
+
+#[test]
+fn a_connection_that_is_kept_after_a_post_has_its_time_from_the_answer_on() {
+    let mut stage = Stage::new();
+    let client = stage.post();
+    let post = stage.server.take_posts().remove(0).1.id;
+    stage.pass(5_000);
+    stage.server.answer(post, Answer::Kept, stage.now);
+    stage.turn();
+    assert!(client.takes().starts_with("HTTP/1.1 200 "));
+    stage.pass(60_000 - LATE);
+    assert!(!client.is_closed(), "closed before its time");
+    stage.pass(2 * LATE);
+    assert!(client.is_closed());
+}
+
+#[test]
+fn slots_are_given_back_when_less_than_a_quarter_of_many_clients_is_left() {
+    const FEW: usize = 1_024;
+    const MANY: usize = 4_096;
+    let mut stage = crowd_that_shrinks(FEW, 1);
+    assert!(!stage.server.has_too_much_memory(), "so few are kept");
+    stage = crowd_that_shrinks(MANY, MANY / 4);
+    assert!(!stage.server.has_too_much_memory(), "a quarter is there");
+    stage = crowd_that_shrinks(MANY, MANY / 4 - 1);
+    assert!(stage.server.has_too_much_memory());
+    stage.pass(Stage::limits().ping);
+    assert!(!stage.server.has_too_much_memory());
+    assert_eq!(stage.server.len(), MANY / 4 - 1, "who has stayed is there");
+}
+
+/// A server of whose `clients` all but the first `left` have just left.
+fn crowd_that_shrinks(clients: usize, left: usize) -> Stage {
+    let limits = Limits {
+        connections_max: clients,
+        ping: 600_000,
+        ..Stage::limits()
+    };
+    let mut stage = Stage::with_limits(limits, || Hub::new(History::new(10, 0), 10));
+    let actors: Vec<Actor> = (0..clients).map(|_| stage.connect()).collect();
+    for actor in &actors[left..] {
+        actor.handle.wire_mut().is_reset = true;
+        stage.server.readable(actor.id, true, stage.now);
+        stage.server.reap(stage.now);
+    }
+    stage
+}
+
+#[test]
+fn a_client_that_takes_bytes_again_gets_what_waits_even_if_nobody_says_so() {
+    let mut stage = Stage::new();
+    let client = stage.open();
+    stage.hear(
+        &client,
+        &frame_of(0x81, br#"{"command":"subscribe","bugs":[1,2]}"#),
+    );
+    client.takes();
+    client.handle.wire_mut().room = 0;
+    stage.change(1..=2);
+    assert_eq!(client.takes(), "");
+    client.handle.wire_mut().room = usize::MAX;
+    stage.pass(2_000 + LATE);
+    let got = client.takes();
+    assert!(
+        got.contains(r#""bug":1"#) && got.contains(r#""bug":2"#),
+        "{got}"
+    );
+}
