@@ -313,3 +313,6 @@ impl From<Panicked> for SendError {
         SendError::Failed(panicked.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;
