@@ -340,3 +340,44 @@ fn the_status_names_depth_age_error_and_the_next_attempt() {
         ]
     );
 }
+
+#[test]
+fn what_is_refused_waits_no_more_and_is_kept_until_its_destination_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backlog");
+    let mut backlog = Backlog::open(&file, Commit::Fast).unwrap();
+    let [one, two] = enroll(&mut backlog, ["one", "two"]);
+    let updates = [update(1), update(2), update(3)];
+    backlog.append(&updates, &[one, two], 100, None).unwrap();
+    let entries = backlog.first(one, 0, 3).unwrap();
+    backlog.refuse(one, &entries[1], "not that", 200).unwrap();
+    // What stands before it was sent, even if it could not be deleted.
+    assert_eq!(bugs(&backlog, one, 0), [3]);
+    assert_eq!(bugs(&backlog, two, 0), [1, 2, 3]);
+    let status = backlog.status().unwrap();
+    assert_eq!((status[0].refused, status[1].refused), (1, 0));
+    let refused = backlog.refused().unwrap();
+    assert_eq!(refused[0].id, entries[1].change_id());
+
+    enroll(&mut backlog, ["two"]);
+    backlog.delete(one, entries[2].id).unwrap();
+    enroll(&mut backlog, ["two"]);
+    assert_eq!(backlog.refused().unwrap().len(), 1, "it is still kept");
+    assert_eq!(backlog.forget("two", false).unwrap(), None, "it is in use");
+    assert_eq!(backlog.forget("one", false).unwrap(), Some(0));
+    assert!(backlog.refused().unwrap().is_empty());
+    assert_eq!(backlog.forget("two", true).unwrap(), Some(3));
+    assert!(backlog.status().unwrap().is_empty());
+}
+
+#[test]
+fn a_relay_that_has_not_ended_as_it_should_is_known_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backlog");
+    let backlog = Backlog::open(&file, Commit::Durable).unwrap();
+    assert!(!backlog.was_left_open().unwrap());
+    backlog.begin().unwrap();
+    assert!(backlog.was_left_open().unwrap());
+    backlog.end().unwrap();
+    assert!(!backlog.was_left_open().unwrap());
+}
