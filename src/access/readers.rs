@@ -175,6 +175,7 @@ impl Readers {
             stays
         });
         self.list.shrink_to_fit();
+        self.ids.shrink_to_fit();
     }
 
     /// A keyed hash of a credential, in which its kind counts.
@@ -190,5 +191,39 @@ impl Readers {
         let mut digest = ReaderDigest::default();
         digest.copy_from_slice(context.sign().as_ref());
         Some(digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_who_are_forgotten_cost_nothing() {
+        let mut readers = Readers::new(b"a key");
+        let none = (readers.ids.capacity(), readers.list.capacity());
+        for reader in 0..1_000_u32 {
+            let shown = Shown::Bearer(reader.to_be_bytes().as_slice().into());
+            readers.by_shown(&shown, Moment(0)).unwrap();
+        }
+        readers.forget_old(Moment(UNKNOWN_REMEMBERED));
+        assert_eq!(readers.len(), 1_000);
+        readers.forget_old(Moment(UNKNOWN_REMEMBERED + 1));
+        let now = (readers.ids.capacity(), readers.list.capacity());
+        assert_eq!((readers.len(), now), (0, none));
+    }
+
+    #[test]
+    fn there_are_so_many_readers_at_most_and_those_are_known_again() {
+        let mut readers = Readers::new(b"a key");
+        let digest = |reader: usize| {
+            let mut digest = ReaderDigest::default();
+            digest[..8].copy_from_slice(&reader.to_be_bytes());
+            digest
+        };
+        let first = readers.by_digest(digest(0)).unwrap();
+        assert!((1..READERS_MAX).all(|reader| readers.by_digest(digest(reader)).is_some()));
+        assert_eq!(readers.by_digest(digest(READERS_MAX)), None);
+        assert_eq!(readers.by_digest(digest(0)), Some(first));
     }
 }

@@ -139,6 +139,8 @@ mod tests {
     fn a_line_is_written_as_it_is_read() {
         assert_eq!(Tokens::line("ci", b"abc"), format!("ci {ABC}"));
         assert!(Tokens::parse(&format!("ci {}", ABC.to_uppercase())).is_ok());
+        let longest = "x".repeat(NAME_BYTES_MAX);
+        assert!(Tokens::parse(&format!("{longest} {ABC}")).is_ok());
     }
 
     #[test]

@@ -164,5 +164,14 @@ mod tests {
         assert!(!verdicts.is_empty());
         verdicts.forget_old(asked.plus(REMEMBERED + 1));
         assert!(verdicts.is_empty());
+        assert_eq!(verdicts.0.capacity(), 0);
+
+        let mut changes = Changes::default();
+        changes.note(bug(), asked);
+        changes.forget_old(asked.plus(REMEMBERED));
+        assert!(!changes.is_empty());
+        changes.forget_old(asked.plus(REMEMBERED + 1));
+        assert!(changes.is_empty());
+        assert_eq!(changes.0.capacity(), 0);
     }
 }
