@@ -294,4 +294,14 @@ mod tests {
         assert_eq!(replayed(&history, 0), [0; 0]);
         assert!(!history.is_complete(200));
     }
+
+    #[test]
+    fn a_history_says_how_much_it_holds_and_since_when() {
+        let mut history = history(2, &[]);
+        assert_eq!((history.count(), history.oldest()), (0, None));
+        for (bug, seconds) in [(1, 200), (2, 150), (3, 201)] {
+            history.push(update(bug, seconds), 1_000);
+        }
+        assert_eq!((history.count(), history.oldest()), (2, Some(200)));
+    }
 }

@@ -273,6 +273,7 @@ mod tests {
         let (mut a, mut b) = (Listing::default(), Listing::default());
         reply(&mut turn, A, &mut a, "a1");
         reply(&mut turn, A, &mut a, "a2");
+        assert_eq!(turn.bytes(), 4, "nothing has come in between yet");
         reply(&mut turn, B, &mut b, "b1");
         reply(&mut turn, A, &mut a, "a3");
         assert_eq!(turn.replies_bytes(&a), 6);
@@ -343,6 +344,7 @@ mod tests {
         }
         turn.clear();
         assert_eq!((turn.bytes(), turn.outgoing_len()), (0, 0));
+        assert_eq!(turn.last_place(), None);
         for kept in [
             turn.replies.capacity(),
             turn.frames.capacity(),
@@ -352,6 +354,37 @@ mod tests {
         ] {
             assert!(kept <= KEPT_BYTES_MAX, "{kept}");
         }
+    }
+
+    #[test]
+    fn a_turn_keeps_a_little_memory_for_the_next_one() {
+        let mut turn = Turn::default();
+        let mut a = Listing::default();
+        reply(&mut turn, A, &mut a, "a");
+        let push = turn.push(FeedId(0), update(), true);
+        turn.deliver(A, &mut a, push);
+        turn.clear();
+        assert!(turn.replies.capacity() > 0 && turn.frames.capacity() > 0);
+        assert!(turn.pushes.capacity() > 0 && turn.outgoing.capacity() > 0);
+    }
+
+    #[test]
+    fn whether_a_client_gets_all_updates_between_its_first_and_its_last_is_known() {
+        let mut turn = Turn::default();
+        let (mut a, mut b) = (Listing::default(), Listing::default());
+        for at in 0..4 {
+            let push = turn.push(FeedId(0), update(), false);
+            if at > 0 {
+                turn.deliver(A, &mut a, push);
+            }
+            if at != 2 {
+                turn.deliver(B, &mut b, push);
+            }
+        }
+        let (_, first) = turn.take_next().unwrap();
+        assert_eq!((first.pushes(), first.has_all()), (0..4, false));
+        let (_, second) = turn.take_next().unwrap();
+        assert_eq!((second.pushes(), second.has_all()), (1..4, true));
     }
 
     fn update() -> Update {

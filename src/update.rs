@@ -299,6 +299,7 @@ mod tests {
             "2014-04-04T02:43:45+05:30",
             "2014-04-04T21:12:45+23:59",
             "2014-04-03T14:13:45.5-07:00",
+            "2014-04-03T23:13:45.12345678901234+02:00",
         ] {
             assert_eq!(
                 text.parse::<When>().unwrap().unix_seconds(),
@@ -306,9 +307,12 @@ mod tests {
                 "{text:?}"
             );
         }
+        let seconds = |text: &str| text.parse::<When>().unwrap().unix_seconds();
+        assert_eq!(seconds("2014-04-03"), expected - (21 * 3600 + 13 * 60 + 45));
         assert_eq!(
-            "2014-04-03".parse::<When>().unwrap().unix_seconds(),
-            expected - (21 * 3600 + 13 * 60 + 45)
+            seconds("2014-04-03T21:13:60"),
+            expected + 15,
+            "a leap second"
         );
     }
 
@@ -326,6 +330,8 @@ mod tests {
             "2014-04-03T24:00:00",
             "2014-04-03T21:60:00",
             "2014-04-03T21:13:61",
+            "2014-04-03T21:13-45",
+            "2014-04-03T21-13:45",
             "2014-04-03T21:13:45.",
             "2014-04-03T21:13:45+",
             "2014-04-03T21:13:45+2",
@@ -367,5 +373,11 @@ mod tests {
             When::from_unix_seconds(i64::MAX).to_string(),
             "9999-12-31T23:59:59"
         );
+    }
+
+    #[test]
+    fn what_is_refused_is_told_how_it_must_look() {
+        assert!(NoBugId.to_string().contains("from 1 to 2147483647"));
+        assert!(NoTime.to_string().contains("YYYY-MM-DDTHH:MM:SS"));
     }
 }

@@ -142,3 +142,142 @@ fn a_client_has_subscriptions_until_it_ends_the_last_one_or_goes() {
     hub.leave(ClientId(1));
     assert!(!has_some(&hub, 0) && !has_some(&hub, 1));
 }
+
+/// What a client gets for a message, if it is answered; it sees what `sight` says, or all.
+fn answers(
+    hub: &mut Hub,
+    client: u32,
+    message: &str,
+    sight: Option<&dyn Sight>,
+) -> Option<Vec<String>> {
+    let asked = Asked {
+        at: NOW,
+        may_wait: false,
+        clients: 1,
+        delay: Some(3),
+    };
+    let mut texts = Vec::new();
+    let is_answered =
+        hub.handle_seeing(ClientId(client), message.as_bytes(), asked, sight, |text| {
+            texts.push(String::from_utf8(text.to_vec()).unwrap());
+        });
+    is_answered.then_some(texts)
+}
+
+/// Sees odd bugs, does not see even ones, and does not know about those above ten.
+struct Odd;
+
+impl Sight for Odd {
+    fn sees(&self, bug: BugId, _: bool) -> Option<bool> {
+        (bug.get() <= 10).then_some(bug.get() % 2 == 1)
+    }
+
+    fn saw(&self, bug: BugId) -> bool {
+        bug.get() % 2 == 1
+    }
+}
+
+#[test]
+fn who_sees_some_bugs_only_gets_those_and_is_told_which_it_is_denied() {
+    let mut hub = hub(NOW).with_firehose(true);
+    let mut subscribe = |bugs: &str| {
+        let message = format!(
+            r#"{{"command":"subscribe","bugs":{bugs},"since":"2000-01-01","watermark":true}}"#
+        );
+        answers(&mut hub, 0, &message, Some(&Odd))
+    };
+    assert_eq!(subscribe("[1,11]"), None, "it is not known yet");
+    let update = format!(
+        r#"{{"command":"update","bug":1,"when":"{}"}}"#,
+        When::from_unix_seconds(NOW)
+    );
+    assert_eq!(
+        subscribe("[1,2,4]").unwrap(),
+        [
+            r#"{"command":"subscribe","result":"ok","bugs":[1],"denied":[2,4],"complete":true,"watermark":null}"#,
+            &update
+        ]
+    );
+    assert!(subscribe(r#""*""#).unwrap()[0].contains("error"));
+    assert_eq!(hub.subscriptions_of(ClientId(0)), 1);
+    let status = r#"{"command":"status"}"#;
+    assert_eq!(
+        answers(&mut hub, 0, status, Some(&Odd)).unwrap(),
+        [
+            r#"{"command":"status","result":"ok","source":"up","watermark":null,"delay":null,"clients":1}"#
+        ]
+    );
+}
+
+#[test]
+fn a_reply_says_where_the_feed_stands_if_that_is_asked_for_and_anything_has_happened() {
+    let mut hub = Hub::new(History::new(10, i64::MIN), 10);
+    let subscribe = r#"{"command":"subscribe","bugs":1,"watermark":true}"#;
+    let status = r#"{"command":"status"}"#;
+    assert_eq!(
+        answers(&mut hub, 0, subscribe, None).unwrap(),
+        [r#"{"command":"subscribe","result":"ok","bugs":[1],"watermark":null}"#]
+    );
+    assert!(answers(&mut hub, 0, status, None).unwrap()[0].contains(r#""source":"down""#));
+    let bug = BugId::new(1).unwrap();
+    let when = When::from_unix_seconds(0);
+    hub.remember(vec![(0, Update { bug, when })]);
+    hub.promise(Promise::After(i64::MIN));
+    assert_eq!(
+        answers(&mut hub, 0, subscribe, None).unwrap(),
+        [r#"{"command":"subscribe","result":"ok","bugs":[1],"watermark":"1970-01-01T00:00:00"}"#]
+    );
+    assert_eq!(
+        answers(&mut hub, 0, status, None).unwrap(),
+        [
+            r#"{"command":"status","result":"ok","source":"up","watermark":"1970-01-01T00:00:00","delay":3,"clients":1}"#
+        ]
+    );
+}
+
+#[test]
+fn new_terms_are_for_new_subscriptions() {
+    let mut hub = Hub::new(History::new(10, i64::MIN), 2).with_firehose(true);
+    let checked = |hub: &Hub, bugs: &str, sees_all| {
+        let message = format!(r#"{{"command":"subscribe","bugs":{bugs}}}"#);
+        hub.check_subscribe(message.as_bytes(), sees_all)
+    };
+    let too_many = |limit| Err(Error::TooManySubscriptions { limit });
+    assert_eq!(checked(&hub, "[1,2]", true), Ok(()));
+    assert_eq!(checked(&hub, "[1,2,3]", true), too_many(2));
+    assert_eq!(checked(&hub, r#""*""#, true), Ok(()));
+    assert_eq!(checked(&hub, r#""*""#, false), Err(Error::InvalidBugId));
+    send(&mut hub, 0, &[r#"{"command":"subscribe","bugs":[1,2]}"#]);
+
+    hub.set_terms(1, false);
+    assert_eq!(hub.subscriptions_of(ClientId(0)), 2);
+    assert_eq!(checked(&hub, "[1,2]", true), too_many(1));
+    assert_eq!(checked(&hub, r#""*""#, true), Err(Error::InvalidBugId));
+    for refused in ["[1,2]", r#""*""#] {
+        let message = format!(r#"{{"command":"subscribe","bugs":{refused}}}"#);
+        send(&mut hub, 1, &[&message]);
+    }
+    assert_eq!(hub.subscriptions_of(ClientId(1)), 0);
+}
+
+#[test]
+fn who_follows_the_feed_does_so_until_it_says_otherwise_or_goes() {
+    let mut hub = Hub::new(History::new(10, i64::MIN), 10);
+    let follow = r#"{"command":"status","feed":true}"#;
+    for client in [2, 0, 1] {
+        send(&mut hub, client, &[follow, r#"{"command":"status"}"#]);
+    }
+    send(&mut hub, 1, &[r#"{"command":"status","feed":false}"#]);
+    assert!(hub.followers().eq([0, 2].map(ClientId)));
+    hub.leave(ClientId(2));
+    assert!(hub.followers().eq([ClientId(0)]));
+}
+
+#[test]
+fn a_hub_gives_back_what_clients_needed_that_have_gone() {
+    let mut hub = Hub::new(History::new(10, i64::MIN), 10);
+    send(&mut hub, 9, &[r#"{"command":"subscribe","bugs":[1,2]}"#]);
+    hub.leave(ClientId(9));
+    hub.shrink();
+    assert_eq!(hub.subscriptions().capacities(), [0; 4]);
+}

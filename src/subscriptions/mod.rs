@@ -252,6 +252,17 @@ impl Subscriptions {
         self.lists.shrink_to_fit();
     }
 
+    /// How much there is room for: 0 of each where nothing is owned.
+    #[cfg(test)]
+    pub(crate) fn capacities(&self) -> [usize; 4] {
+        [
+            self.own.capacity(),
+            self.subscribers.capacity(),
+            self.crowds.capacity(),
+            self.lists.capacity(),
+        ]
+    }
+
     fn list(&self, client: ClientId) -> &[Subscription] {
         match self.own.get(client.index()) {
             None | Some(Own::Nothing) => &[],
