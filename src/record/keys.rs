@@ -267,6 +267,10 @@ mod tests {
             &bytes("9f02283b6c9c07efc26bb9f2ac92e356"),
             &bytes("cf782b88dd83549aadf1e984")
         ));
+        let (key, iv) = (keys.key[..16].to_vec(), keys.iv);
+        assert!(!keys.is(Suite::ChaCha20Poly1305, &keys.key, &iv));
+        assert!(!keys.is(Suite::Aes128Gcm, &[0; 16], &iv));
+        assert!(!keys.is(Suite::Aes128Gcm, &key, &[0; 12]));
     }
 
     #[test]
@@ -290,6 +294,8 @@ mod tests {
         assert!(!secret.set(&[]));
         assert!(!secret.set(&[1; 49]));
         assert!(secret.set(&[1; 48]));
+        assert!(secret.set(&[2; 32]));
+        assert_eq!(secret.0[32..], [0; 16], "nothing is left of the longer one");
     }
 
     #[test]

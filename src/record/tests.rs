@@ -229,6 +229,7 @@ fn a_key_update_changes_the_keys_of_its_direction_only() {
 fn key_updates_that_ask_for_one_are_answered_once_before_the_next_data() {
     for suite in SUITES {
         let (mut server, mut client) = pair(suite);
+        assert!(!server.owes_key_update());
         for _ in 0..3 {
             let bytes = record(&mut client, 22, &[24, 0, 0, 1, 1], 0);
             client.change_keys();
@@ -244,6 +245,7 @@ fn key_updates_that_ask_for_one_are_answered_once_before_the_next_data() {
         sealed.clear();
         assert_eq!(server.seal(b"", &mut sealed), 0);
         assert_eq!(sealed, b"", "one is enough");
+        assert!(!server.owes_key_update());
     }
 }
 
@@ -307,9 +309,12 @@ fn alerts_end_what_they_say() {
 #[test]
 fn nothing_is_sealed_after_an_alert() {
     let (mut server, mut client) = pair(Suite::Aes128Gcm);
+    let request = record(&mut client, 22, &[24, 0, 0, 1, 1], 0);
+    assert!(open_all(&mut server, &request).1.is_ok());
     let mut sealed = Vec::new();
     server.close(Alert::CloseNotify, &mut sealed);
     server.close(Alert::DecodeError, &mut sealed);
+    assert!(!server.owes_key_update());
     assert_eq!(server.seal(b"data", &mut sealed), 4, "it is dropped");
     assert_eq!(open_all(&mut client, &sealed).1, Ok(Opened::Closed));
     assert_eq!(server.keys().1.sequence(), 1);
@@ -319,6 +324,10 @@ fn nothing_is_sealed_after_an_alert() {
 fn nothing_is_sealed_without_secrets() {
     let (mut server, _) = pair(Suite::Aes128Gcm);
     server.wipe();
+    let (read, write) = server.keys();
+    for keys in [read, write] {
+        assert!(keys.is(Suite::Aes128Gcm, &[0; 16], &[0; 12]));
+    }
     let mut sealed = Vec::new();
     assert_eq!(server.seal(b"data", &mut sealed), 4, "it is dropped");
     server.close(Alert::CloseNotify, &mut sealed);

@@ -149,5 +149,14 @@ mod tests {
         assert_eq!(cut(&[22, 3, 1, 0, 1, 9, 22, 3]), Some(6));
         assert_eq!(cut(b"\x80\x2e\x01\x00\x02"), Some(5), "no TLS at all");
         assert_eq!(cut(&[22, 3, 1, 0xff, 0xff, 9]), Some(6), "too long");
+        let [high, low] = (RECORD_BYTES_MAX as u16).to_be_bytes();
+        assert_eq!(cut(&[22, 3, 1, high, low]), None, "the longest");
+        assert_eq!(cut(&[22, 3, 1, high, low + 1]), Some(5));
+        for content in 20..=23 {
+            assert_eq!(cut(&[content, 3, 3, 0, 1]), None, "{content}");
+        }
+        for content in [19, 24] {
+            assert_eq!(cut(&[content, 3, 3, 0, 1]), Some(5), "{content}");
+        }
     }
 }

@@ -171,6 +171,11 @@ fn converse(world: &mut World) {
             }
         }
     }
+    assert_eq!(world.tell_client(b"", false).unwrap(), b"");
+    assert!(!world.sessions.has_output(world.id));
+    if world.client.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3) {
+        assert_eq!(world.sessions.owned(world.id), 0, "nothing but its keys");
+    }
 }
 
 #[test]
@@ -179,6 +184,7 @@ fn a_client_of_tls_13_reads_and_is_read_in_each_suite_with_key_updates() {
         for seed in 0..15 {
             let mut world = World::new(sessions(), client_config(Some(suite), &TLS13), seed);
             world.shake_hands();
+            assert_eq!(world.client.tls13_tickets_received(), 1);
             assert_eq!(world.client.alpn_protocol(), Some(&b"http/1.1"[..]));
             converse(&mut world);
         }
@@ -266,6 +272,7 @@ fn a_bad_record_gets_its_alert_and_ends_only_its_own_client() {
             error,
             rustls::Error::AlertReceived(rustls::AlertDescription::BadRecordMac)
         );
+        assert_eq!(world.sessions.owned(world.id), 0);
         world.sessions.remove(world.id);
         world.id = other;
         world.client = World::new(sessions(), client_config(None, version), 1).client;
@@ -338,4 +345,75 @@ fn so_many_handshakes_begin_in_a_turn_and_so_many_are_under_way() {
     }
     assert_eq!(sessions.shaking_len(), 0);
     assert!(sessions.chunks.iter().all(|chunk| chunk.capacity() == 0));
+}
+
+#[test]
+fn a_client_that_is_closed_in_its_handshake_is_told_so() {
+    for version in [&TLS12, &TLS13] {
+        let mut world = World::new(sessions(), client_config(None, version), 1);
+        assert!(matches!(world.tell_server(), Received::More));
+        assert_eq!(world.sessions.shaking_len(), 1);
+        let mut sealed = Vec::new();
+        world.sessions.seal(world.id, b"", false, &mut sealed);
+        let before = sealed.len();
+        world.sessions.seal(world.id, b"", true, &mut sealed);
+        assert!(sealed.len() > before);
+    }
+}
+
+#[test]
+fn a_client_without_tls_is_answered_without_tls() {
+    let mut world = World::new(sessions(), client_config(None, &TLS13), 1);
+    world.carry(b"GET / HTTP/1.1\r\n");
+    assert!(!world.sessions.has_output(world.id));
+    world.sessions.answer_plainly(world.id, b"plain".to_vec());
+    assert!(world.sessions.has_output(world.id));
+    let mut sent = Vec::new();
+    assert_eq!(world.sessions.seal(world.id, b"data", true, &mut sent), 4);
+    assert_eq!(sent, b"plain");
+    assert!(!world.sessions.has_output(world.id));
+    assert_eq!(world.sessions.owned(world.id), 0);
+}
+
+#[test]
+fn what_a_client_has_begun_is_counted() {
+    let mut world = World::new(sessions(), client_config(None, &TLS13), 1);
+    world.shake_hands();
+    assert_eq!(world.sessions.owned(world.id), 0);
+    let mut begun = vec![23, 3, 3, 0x20, 0];
+    begun.resize(5_000, 0);
+    world.sessions.receive(world.id, &begun, &mut Vec::new());
+    assert!(world.sessions.owned(world.id) >= 5_000);
+    world.sessions.answer_plainly(world.id, vec![0; 3_000]);
+    assert!(world.sessions.owned(world.id) >= 8_000);
+}
+
+#[test]
+fn sessions_are_allocated_by_the_thousand_and_fill_gaps_first() {
+    let mut sessions = sessions();
+    let ids: Vec<SessionId> = (0..SESSIONS_PER_CHUNK)
+        .map(|_| sessions.begin().unwrap())
+        .collect();
+    sessions.begin().unwrap();
+    let capacities = |sessions: &Sessions| -> Vec<usize> {
+        sessions.chunks.iter().map(Slab::capacity).collect()
+    };
+    assert_eq!(capacities(&sessions), [SESSIONS_PER_CHUNK; 2]);
+    sessions.remove(ids[7]);
+    assert_eq!(sessions.begin(), Some(ids[7]));
+}
+
+#[test]
+fn a_hello_that_is_taken_beyond_those_of_the_turn_begins_its_handshake() {
+    let mut sessions = sessions();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut client = ClientConnection::new(client_config(None, &TLS13), name).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    for _ in 0..=HELLOS_PER_TURN {
+        let id = sessions.begin().unwrap();
+        sessions.receive(id, &hello, &mut Vec::new());
+    }
+    assert_eq!(sessions.shaking_len(), HELLOS_PER_TURN as usize + 1);
+    assert!(!sessions.may_begin_handshake());
 }
