@@ -110,6 +110,7 @@ mod tests {
             ("*.b.example", "http://x.b.example"),
             ("*", "http://any.example:1"),
             ("http://localhost:*", "http://localhost:8080"),
+            ("https://a.example*", "https://a.example"),
             ("http://[::1]:8080", "http://[::1]:8080"),
             ("http://[::1]", "http://[::1]"),
             ("https://a.example:80", "https://a.example:80"),
@@ -120,9 +121,16 @@ mod tests {
             assert!(pattern.matches(origin.as_bytes()), "{pattern:?} {origin}");
         }
         let pattern: Origin = "https://*.b.example".parse().unwrap();
-        for origin in ["https://b.example", "https://x.b.example.evil", "null"] {
+        for origin in [
+            "https://b.example",
+            "https://x.b.example.evil",
+            "http://x.y.z.b.example",
+            "null",
+        ] {
             assert!(!pattern.matches(origin.as_bytes()), "{origin}");
         }
+        let pattern: Origin = "https://x.*.x".parse().unwrap();
+        assert!(!pattern.matches(b"https://x.x"), "two dots are one");
     }
 
     #[test]

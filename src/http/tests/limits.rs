@@ -54,3 +54,30 @@ fn a_body_may_be_a_mebibyte_long() {
         Outcome::Refused(Refusal::BodyTooLarge)
     );
 }
+
+#[test]
+fn a_body_whose_end_is_not_clear_is_refused_with_what_is_wrong() {
+    let refused = |version: &str, fields: &str| {
+        let request =
+            format!("POST /webhook {version}\r\nHost: a\r\nX-Key: secret\r\n{fields}\r\n0\r\n\r\n");
+        match answered(&site(), &request, Room::Free).0 {
+            Outcome::Refused(Refusal::BadRequest(why)) => why,
+            other => panic!("{fields}: {other:?}"),
+        }
+    };
+    let (length, chunked) = ("Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n");
+    for (version, fields, why) in [
+        ("HTTP/1.1", [length, length], "twice"),
+        ("HTTP/1.1", [length, chunked], "both"),
+        ("HTTP/1.1", [chunked, chunked], "only chunked"),
+        (
+            "HTTP/1.1",
+            ["Transfer-Encoding: gzip\r\n", ""],
+            "only chunked",
+        ),
+        ("HTTP/1.0", [chunked, ""], "only chunked"),
+    ] {
+        let refused = refused(version, &fields.concat());
+        assert!(refused.contains(why), "{fields:?}: {refused}");
+    }
+}

@@ -109,6 +109,7 @@ fn each_feed_answers_at_its_path_with_and_without_the_slash_and_query() {
         "/DEV/",
         "/bugzfeed.js",
         "/%64ev",
+        "/x://a/dev/",
         "*",
     ] {
         assert_eq!(
@@ -457,6 +458,8 @@ fn a_proxy_header_that_nobody_expects_is_named() {
         assert_eq!(outcome, Outcome::Refused(Refusal::ProxyHeader));
         assert!(response.contains("setting"), "{response}");
     }
+    let (outcome, _) = answered(&site(), "GARBAGE\r\n\r\n", Room::Free);
+    assert!(matches!(outcome, Outcome::Refused(Refusal::BadRequest(_))));
 }
 
 #[test]
