@@ -39,7 +39,7 @@ impl World {
     fn new() -> Self {
         Self {
             rights: Rights::new(b"a key", INTERVAL),
-            now: Moment(0),
+            now: Moment(100 * HOUR),
         }
     }
 
@@ -439,6 +439,47 @@ fn what_was_said_before_the_start_counts_for_as_long_as_it_would_have() {
     assert_eq!(world.present(&key("stranger"), A), Presented::Waits);
     world.wait(HOUR);
     assert_eq!(world.present(&key("known"), A), Presented::Waits);
+}
+
+#[test]
+fn what_was_said_too_long_before_the_start_is_forgotten_at_once() {
+    let mut world = World::new();
+    world.rights.remember(
+        Kept {
+            readers: vec![([1; 32], true, 2 * HOUR)],
+            verdicts: vec![([1; 32], bugs(&[1])[0], true, 2 * HOUR)],
+        },
+        world.now,
+    );
+    world.wait(0);
+    assert_eq!(world.rights.counts().readers, 0);
+    assert_eq!(world.rights.until_due(world.now), None);
+}
+
+#[test]
+fn nothing_is_remembered_for_more_than_an_hour() {
+    let happen: [fn(&mut World); 3] = [
+        |world| world.rights.note_change(bugs(&[1])[0], world.now),
+        |world| {
+            world.ask(Who::Nobody, 1, A);
+            let question = world.question().unwrap();
+            world.answer(&question, sees(&[1]));
+        },
+        |world| {
+            world.ask(Who::Nobody, 1, A);
+            let question = world.question().unwrap();
+            world.answer(&question, Some(Said::Stranger));
+        },
+    ];
+    for happen in happen {
+        let mut world = World::new();
+        happen(&mut world);
+        assert_eq!(world.rights.until_due(world.now), Some(5 * MINUTE));
+        world.wait(HOUR);
+        assert_eq!(world.rights.until_due(world.now), Some(5 * MINUTE));
+        world.wait(5 * MINUTE);
+        assert_eq!(world.rights.until_due(world.now), None);
+    }
 }
 
 #[test]
