@@ -126,3 +126,31 @@ impl From<&Error> for CloseReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_the_code_that_clients_are_told_to_expect() {
+        for (reason, code) in [
+            (CloseReason::ShuttingDown, 1001),
+            (CloseReason::MissedUpdates, 1001),
+            (CloseReason::ProtocolError, 1002),
+            (CloseReason::InvalidData, 1007),
+            (CloseReason::TooManyMessages, 1008),
+            (CloseReason::Unfinished, 1008),
+            (CloseReason::Silent, 1008),
+            (CloseReason::AccessEnded, 1008),
+            (CloseReason::TooBig, 1009),
+            (CloseReason::Stalled, 1013),
+            (CloseReason::Behind, 1013),
+            (CloseReason::TooDear, 1013),
+            (CloseReason::RightsUnknown, 1013),
+        ] {
+            let (own, why) = reason.close_frame().unwrap();
+            assert_eq!(own, code, "{reason:?}");
+            assert!((1..=123).contains(&why.len()), "{reason:?}");
+        }
+    }
+}
