@@ -342,6 +342,7 @@ mod tests {
             let push = turn.push(FeedId(0), update(), true);
             turn.deliver(client, &mut listing, push);
         }
+        turn.take_next().unwrap();
         turn.clear();
         assert_eq!((turn.bytes(), turn.outgoing_len()), (0, 0));
         assert_eq!(turn.last_place(), None);

@@ -116,12 +116,22 @@ fn a_bug_that_many_wanted_costs_what_those_few_do_who_still_want_it() {
     for client in (0..1_000).map(ClientId) {
         subscriptions.subscribe(client, &bugs(&[1]));
     }
-    for client in (10..1_000).map(ClientId) {
+    let crowd_of = |subscriptions: &Subscriptions| {
+        let (_, crowd) = subscriptions.crowds.iter().next().unwrap();
+        (crowd.clients.len(), crowd.clients.capacity())
+    };
+    for client in (300..1_000).map(ClientId) {
         subscriptions.unsubscribe(client, &bugs(&[1]));
     }
-    let (_, crowd) = subscriptions.crowds.iter().next().unwrap();
-    assert_eq!(crowd.clients.len(), 10);
-    assert!(crowd.clients.capacity() < 100);
+    let (len, capacity) = crowd_of(&subscriptions);
+    assert_eq!(len, 300);
+    assert!(capacity >= 1_000, "not with each one who goes");
+    for client in (10..300).map(ClientId) {
+        subscriptions.unsubscribe(client, &bugs(&[1]));
+    }
+    let (len, capacity) = crowd_of(&subscriptions);
+    assert_eq!(len, 10);
+    assert!(capacity < 100);
     subscriptions.check_invariants();
 }
 
