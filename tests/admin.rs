@@ -130,6 +130,37 @@ fn what_happens_is_counted() {
 }
 
 #[test]
+fn what_is_refused_asked_and_lost_is_counted() {
+    let source = "webhook:?header=X-Key&key=secret";
+    let (server, admin) = start(&["--feed", &format!("/hooked/={source}")]);
+    let post =
+        "POST /hooked/webhook HTTP/1.1\r\nHost: a\r\nX-Key: wrong\r\nContent-Length: 2\r\n\r\n{}";
+    for _ in 0..2 {
+        let mut client = Client::connect(server.address);
+        client.send(post);
+        assert!(client.head().starts_with("HTTP/1.1 401 "));
+    }
+    let refused = "bugzfeed_refused_total{reason=\"unauthorized\"}";
+    wait_for_metric(admin, refused, 2.0);
+    let mut client = server.connect();
+    client.ask(r#"{"command":"status"}"#);
+    let status = "bugzfeed_commands_total{feed=\"/\",command=\"status\",result=\"ok\"}";
+    wait_for_metric(admin, status, 1.0);
+    let table = server.table();
+    for gaps in [1.0, 2.0] {
+        table.execute_batch("DROP TABLE push_notify").unwrap();
+        wait_for_metric(admin, "bugzfeed_source_up{feed=\"/\"}", 0.0);
+        table.execute_batch("CREATE TABLE push_notify (id INTEGER PRIMARY KEY AUTOINCREMENT, bug_id INTEGER NOT NULL, delta_ts TEXT NOT NULL)").unwrap();
+        wait_for_metric(admin, "bugzfeed_gap_total{feed=\"/\"}", gaps);
+        wait_for_metric(admin, "bugzfeed_source_up{feed=\"/\"}", 1.0);
+    }
+    assert_eq!(
+        metric(admin, "bugzfeed_gap_total{feed=\"/hooked/\"}"),
+        Some(0.0)
+    );
+}
+
+#[test]
 fn connections_that_ended_are_known_with_reason_address_and_subscriptions() {
     let (server, admin) = start(&["--message-burst", "2"]);
     let mut client = server.connect();

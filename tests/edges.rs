@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 use rustix::process::Signal;
 use support::client::Client;
 use support::is_long;
-use support::server::{Server, wait_until, wait_within};
+use support::server::{Program, Server, wait_until, wait_within};
 
 const TABLE: &str = "CREATE TABLE push_notify (id INTEGER PRIMARY KEY AUTOINCREMENT, bug_id INTEGER NOT NULL, delta_ts TEXT NOT NULL)";
 
@@ -135,4 +135,27 @@ fn a_million_changes_that_wait_at_the_start_are_read_while_clients_are_served_an
     ] {
         while client.hear() != update {}
     }
+    drop(client);
+    server.end(Signal::KILL);
+    let begun = Instant::now();
+    let source = "sqlite:bugzfeed.db?poll=5ms";
+    let more = ["serve", "--listen", "127.0.0.1:0", "--source", source];
+    let again = Program::start(folder.path(), &[&more[..], &options].concat());
+    let line = wait_within(Duration::from_secs(900), "it listens again", || {
+        let log = again.log();
+        log.lines()
+            .find(|line| line.contains(" listens on "))
+            .map(str::to_owned)
+    });
+    let address = line.split("ws://").nth(1).unwrap();
+    let address = address.split('/').next().unwrap().parse().unwrap();
+    println!(
+        "killed, and there again after {:?} with {} MiB",
+        begun.elapsed(),
+        resident(again.id())
+    );
+    let mut client = Client::open(address, "/");
+    client.say(r#"{"command":"subscribe","bugs":[1,1000000],"since":"2023-11-26T12:00:00"}"#);
+    let update = r#"{"command":"update","bug":1000000,"when":"2023-11-26T12:00:00"}"#;
+    while client.hear() != update {}
 }

@@ -102,4 +102,12 @@ mod tests {
         let passed = all.end(client, 1_999);
         assert_eq!((passed.seconds, passed.received, passed.sent), (0, 0, 0));
     }
+
+    #[test]
+    fn there_is_no_more_of_it_than_there_are_slots_once_clients_have_left() {
+        let mut all = AllTraffic::default();
+        all.begin(ClientId(5_000), 1_000);
+        all.shrink(10);
+        assert_eq!((all.clients.len(), all.clients.capacity()), (10, 10));
+    }
 }

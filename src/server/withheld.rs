@@ -144,3 +144,89 @@ impl Withheld {
         self.hoped.shrink_to_fit();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::update::When;
+
+    const FEED: FeedId = FeedId(0);
+
+    fn bug(number: u32) -> BugId {
+        BugId::new(number).unwrap()
+    }
+
+    fn update(number: u32, second: i64) -> Update {
+        let when = When::from_unix_seconds(second);
+        Update {
+            bug: bug(number),
+            when,
+        }
+    }
+
+    fn times(withheld: &mut Withheld, client: ClientId) -> Vec<(u32, i64)> {
+        let first = || Some(withheld.take_first(client)?.1);
+        let time = |it: Update| (it.bug.get(), it.when.unix_seconds());
+        std::iter::from_fn(first).map(time).collect()
+    }
+
+    #[test]
+    fn what_waits_in_order_goes_in_order_and_the_newest_time_of_a_bug_stands_for_all_of_it() {
+        let (mut withheld, client, now) = (Withheld::default(), ClientId(1), Moment(0));
+        for (number, second) in [(1, 100), (2, 100), (1, 90), (3, 100), (2, 110)] {
+            withheld.add(client, FEED, update(number, second), now);
+        }
+        assert_eq!(withheld.first(client), Some(bug(1)));
+        assert!(withheld.blocks(client) && !withheld.blocks(ClientId(2)));
+        let expected = [(1, 100), (3, 100), (2, 110)];
+        assert_eq!(times(&mut withheld, client), expected);
+        assert!(!withheld.blocks(client) && !withheld.is_waiting());
+    }
+
+    #[test]
+    fn what_is_likely_for_nobody_waits_beside_the_rest_and_is_taken_one_by_one() {
+        let (mut withheld, client, now) = (Withheld::default(), ClientId(1), Moment(0));
+        assert!(!withheld.is_waiting());
+        withheld.hope(client, FEED, update(1, 100), now);
+        withheld.hope(client, FEED, update(2, 100), now);
+        assert!(withheld.is_waiting() && !withheld.blocks(client));
+        assert_eq!(withheld.hoped(client), [bug(1), bug(2)]);
+        assert_eq!(withheld.take_hoped(client, bug(3)), None);
+        let taken = withheld.take_hoped(client, bug(1));
+        assert_eq!(taken, Some((FEED, update(1, 100))));
+        assert_eq!(withheld.hoped(client), [bug(2)]);
+        withheld.take_hoped(client, bug(2));
+        assert!(!withheld.is_waiting());
+        withheld.add(client, FEED, update(1, 100), now);
+        assert!(withheld.is_waiting());
+    }
+
+    #[test]
+    fn too_long_a_wait_is_told_for_what_waits_in_order_and_ends_what_is_likely_for_nobody() {
+        let mut withheld = Withheld::default();
+        let (early, late) = (ClientId(1), ClientId(2));
+        for (client, since) in [(early, 0), (late, 10)] {
+            withheld.add(client, FEED, update(1, 100), Moment(since));
+            withheld.hope(client, FEED, update(2, 100), Moment(since));
+        }
+        assert_eq!(withheld.take_over(|since| since.0 < 10), [early]);
+        assert!(withheld.hoped(early).is_empty());
+        assert_eq!(withheld.hoped(late), [bug(2)]);
+    }
+
+    #[test]
+    fn a_client_that_has_gone_leaves_nothing_behind() {
+        let (mut withheld, client, now) = (Withheld::default(), ClientId(1), Moment(0));
+        withheld.add(client, FEED, update(1, 100), now);
+        withheld.hope(client, FEED, update(2, 100), now);
+        withheld.lapse(client, bug(3));
+        assert!(withheld.has_lapsed(client, bug(3)));
+        assert!(!withheld.has_lapsed(client, bug(1)));
+        assert!(!withheld.has_lapsed(ClientId(2), bug(3)));
+        withheld.forget(client);
+        assert!(!withheld.is_waiting() && !withheld.has_lapsed(client, bug(3)));
+        withheld.shrink();
+        let (lines, hoped) = (withheld.lines.capacity(), withheld.hoped.capacity());
+        assert_eq!((lines, withheld.lapsed.capacity(), hoped), (0, 0, 0));
+    }
+}
