@@ -81,3 +81,16 @@ fn a_body_whose_end_is_not_clear_is_refused_with_what_is_wrong() {
         assert!(refused.contains(why), "{fields:?}: {refused}");
     }
 }
+
+#[test]
+fn a_request_names_its_host_once() {
+    let refused = |hosts: &str| {
+        let request = UPGRADE.replacen("Host: a\r\n", hosts, 1);
+        match answered(&site(), &request, Room::Free).0 {
+            Outcome::Refused(Refusal::BadRequest(why)) => why,
+            other => panic!("{hosts}: {other:?}"),
+        }
+    };
+    assert!(refused("").contains("missing"));
+    assert!(refused("Host: a\r\nHost: b\r\n").contains("twice"));
+}
