@@ -43,5 +43,14 @@ mod tests {
         assert_eq!(after, Moment(9));
         assert_eq!((after.since(before), before.since(after)), (20, 0));
         assert_eq!((before.max(after), before.min(after)), (after, before));
+        assert_eq!((after.max(before), after.min(before)), (after, before));
+    }
+
+    #[test]
+    fn moments_compare_by_the_millisecond() {
+        let (before, after) = (Moment(7), Moment(8));
+        assert_eq!((after.since(before), before.since(after)), (1, 0));
+        assert_eq!((before.max(after), after.max(before)), (after, after));
+        assert_eq!((before.min(after), after.min(before)), (before, before));
     }
 }

@@ -266,8 +266,8 @@ mod tests {
         assert_eq!(connection.heard, Moment(2));
         connection.write_unsent(None, Moment(3)).unwrap();
         assert_eq!(connection.heard, Moment(2), "there was nothing to take");
-        connection.keep_unsent(b"unsent", Moment(4));
-        assert_eq!(connection.write_unsent(None, Moment(5)).unwrap(), 6);
+        connection.keep_unsent(b"u", Moment(4));
+        assert_eq!(connection.write_unsent(None, Moment(5)).unwrap(), 1);
         assert_eq!(connection.heard, Moment(5));
     }
 

@@ -258,6 +258,23 @@ fn new_terms_are_for_new_subscriptions() {
         send(&mut hub, 1, &[&message]);
     }
     assert_eq!(hub.subscriptions_of(ClientId(1)), 0);
+    hub.set_terms(1, true);
+    assert_eq!(checked(&hub, r#""*""#, true), Ok(()));
+}
+
+#[test]
+fn a_delay_is_never_told_to_be_less_than_none() {
+    let mut hub = hub(NOW);
+    let asked = Asked {
+        at: NOW,
+        may_wait: false,
+        clients: 1,
+        delay: Some(-2),
+    };
+    let is_answered = hub.handle(ClientId(0), br#"{"command":"status"}"#, asked, |text| {
+        assert!(str::from_utf8(text).unwrap().contains(r#""delay":0,"#));
+    });
+    assert!(is_answered);
 }
 
 #[test]

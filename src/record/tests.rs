@@ -263,7 +263,7 @@ fn a_key_update_may_come_in_pieces_with_nothing_between_them() {
 
     for (content, between) in [(23, &b"data"[..]), (23, b""), (21, &[1, 90])] {
         let (mut server, mut client) = pair(Suite::Aes256Gcm);
-        let mut bytes = record(&mut client, 22, &[24, 0], 0);
+        let mut bytes = record(&mut client, 22, &[24], 0);
         bytes.extend(record(&mut client, content, between, 0));
         assert_eq!(
             open_all(&mut server, &bytes),
