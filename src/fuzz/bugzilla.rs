@@ -137,6 +137,12 @@ fn check_xml(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
     };
+    let broken = text.replace("</bug_id>", "<!-- --></bug_id>");
+    if let Ok(Said::Sees(seen)) = said_in_xml(broken.as_bytes(), false)
+        && text.matches("</bug_id").count() == text.matches("</bug_id>").count()
+    {
+        assert_eq!(seen, [], "a number is nothing but digits");
+    }
     let denied = text.replace("<bug>", "<bug error=\"NotPermitted\">");
     let has_other = text.contains(['\t', '\n', '\r']) || text.contains("<bug ");
     if let (Ok(Said::Sees(seen)), false) = (said_in_xml(denied.as_bytes(), false), has_other) {

@@ -1,7 +1,7 @@
 //! Requests: their heads beside httparse's and tungstenite's, posts in chunks beside a reader by the
 //! letter of RFC 9112, and PROXY headers.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use httparse::Status;
 use tungstenite::handshake::machine::TryParse as _;
@@ -155,7 +155,9 @@ pub(super) fn posts(input: &[u8]) {
             keeps_connection: true,
         };
         assert_eq!(posted(input), whole);
-        assert_eq!(posted(&input[..used - 1]), Outcome::Receiving);
+        for end in (0..used.min(300)).chain([used - 1]) {
+            assert_eq!(posted(&input[..end]), Outcome::Receiving, "{end}");
+        }
     } else {
         posted(input);
     }
@@ -224,8 +226,16 @@ pub(super) fn proxy_headers(input: &[u8]) {
         assert_eq!(proxy::parse(&longer), whole);
     }
     let mut script = Script(input);
-    let (is_v6, is_binary) = (script.byte() & 1 == 1, script.byte() & 1 == 1);
-    let client = address(&mut script, is_v6);
+    let (kind, is_binary) = (script.byte(), script.byte() & 1 == 1);
+    let is_v6 = kind & 1 == 1;
+    let client = match address(&mut script, is_v6) {
+        // One of version 4 in the clothes of version 6.
+        IpAddr::V6(client) if kind & 2 == 2 => {
+            let [.., a, b, c, d] = client.octets();
+            IpAddr::V6(Ipv4Addr::new(a, b, c, d).to_ipv6_mapped())
+        }
+        client => client,
+    };
     let server = address(&mut script, is_v6);
     let (client_port, server_port) = (script.number(), script.number());
     let written = if is_binary {

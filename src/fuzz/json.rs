@@ -20,6 +20,13 @@ pub(super) fn commands(input: &[u8]) {
             protocol::write_error(&mut reply, error);
             let reply = std::str::from_utf8(&reply).expect("a reply is UTF-8");
             serde_json::from_str::<&RawValue>(reply).expect("a reply is JSON");
+            // It repeats what was sent, which may be a number that no value can be.
+            if serde_json::from_str::<Value>(reply).is_ok() {
+                let Ok(client::Message::Reply(reply)) = client::Message::read(reply) else {
+                    panic!("a client cannot read it: {reply}");
+                };
+                assert!(reply.error.is_some_and(|error| !error.is_empty()));
+            }
         }
         if let Ok(value) = serde_json::from_slice(input) {
             match expected(&value, offers_all) {
@@ -155,15 +162,39 @@ pub(super) fn replies(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
     };
-    if let Ok(client::Message::Update(update)) = client::Message::read(text) {
-        let mut written = Vec::new();
-        protocol::write_update(&mut written, &update);
-        let written = String::from_utf8(written).unwrap();
-        assert_eq!(
-            client::Message::read(&written),
-            Ok(client::Message::Update(update))
-        );
+    let Ok(read) = client::Message::read(text) else {
+        return;
+    };
+    if let Ok(value @ Value::Object(_)) = serde_json::from_str(text) {
+        assert_eq!(said(&value).as_ref(), Some(&read));
     }
+    if let client::Message::Update(update) = &read {
+        let mut written = Vec::new();
+        protocol::write_update(&mut written, update);
+        let written = String::from_utf8(written).unwrap();
+        assert_eq!(client::Message::read(&written), Ok(read));
+    }
+}
+
+/// What a message of a server says, on values.
+fn said(value: &Value) -> Option<client::Message> {
+    let word = |name: &str| value.get(name).and_then(Value::as_str);
+    let command = word("command").unwrap_or_default().to_owned();
+    let Some(result) = word("result") else {
+        let when = word("when")?.parse().ok()?;
+        let bug = bug(value.get("bug")?)?;
+        let is_update = command == "update";
+        return is_update.then_some(client::Message::Update(Update { bug, when }));
+    };
+    let is_ok = result == "ok";
+    let denied = value.get("denied").filter(|_| is_ok);
+    let denied = denied.and_then(Value::as_array).into_iter().flatten();
+    Some(client::Message::Reply(client::Reply {
+        command,
+        error: (!is_ok).then(|| word("error").unwrap_or_default().to_owned()),
+        complete: value.get("complete").and_then(Value::as_bool),
+        denied: denied.map(|bug| bug.as_u64().unwrap() as u32).collect(),
+    }))
 }
 
 /// A message of Pulse or of Bugzilla's Push extension, as it comes by a queue or a webhook.
