@@ -8,7 +8,7 @@ use tungstenite::handshake::machine::TryParse as _;
 use tungstenite::handshake::server::{Request, create_response};
 
 use super::script::Script;
-use crate::http::{self, HEAD_BYTES_MAX, Outcome, Page, Room, Site, Webhook};
+use crate::http::{self, HEAD_BYTES_MAX, Outcome, Page, Refusal, Room, Site, Webhook};
 use crate::proxy;
 use crate::update::FeedId;
 
@@ -137,6 +137,11 @@ fn check_pieces(input: &[u8], outcome: &Outcome, response: &[u8]) {
     for at in 1..12 {
         let piece = &input[..input.len() * at / 12];
         let (early, early_response) = answered(piece);
+        // That a PROXY header has begun is known by more bytes than that no request has.
+        let is_proxy = *outcome == Outcome::Refused(Refusal::ProxyHeader);
+        if is_proxy && matches!(early, Outcome::Refused(Refusal::BadRequest(_))) {
+            continue;
+        }
         if !is_waiting(&early) && !piece.is_empty() {
             assert_eq!((&early, &early_response[..]), (outcome, response), "{at}");
         }
