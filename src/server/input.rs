@@ -90,11 +90,11 @@ impl<S: Stream> Server<S> {
                     return self.end(client, reason, now);
                 }
                 Ok(bytes) => {
-                    let received = &received[..bytes];
                     if let Some(traffic) = &mut self.traffic {
                         traffic.received(client, bytes);
                     }
-                    self.take_received(client, received, now);
+                    self.take_received(client, &received[..bytes], now);
+                    // The kernel has no more, which need not be asked of it.
                     if bytes < received.len() && !is_ended {
                         return;
                     }

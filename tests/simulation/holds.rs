@@ -1,5 +1,5 @@
-//! Answers that wait while it is about to be known whether updates are missing; and turns that are
-//! held up, or are to be ended early.
+//! Answers that wait while it is about to be known whether updates are missing; and turns: what they
+//! read and send, and that they are held up, or ended early.
 
 use bugzfeed::history::History;
 use bugzfeed::hub::Hub;
@@ -8,6 +8,7 @@ use bugzfeed::update::{BugId, FeedId, Update, When};
 
 use crate::cases::{Actor, Stage};
 use crate::client::frame_of;
+use crate::world::{LATE, LINGER};
 
 const HOLD: u32 = 5_000;
 const SHORT_DOUBT: u32 = 60_000;
@@ -152,4 +153,55 @@ fn a_turn_with_a_quarter_of_a_mebibyte_to_send_takes_no_more_updates() {
         assert!(sent > BYTES / 2, "{sent} bytes");
         assert!(sent < BYTES + BYTES / 8, "{sent} bytes");
     }
+}
+
+#[test]
+fn what_comes_at_once_costs_one_read_and_the_end_one_more() {
+    let mut stage = Stage::new();
+    let client = stage.open();
+    let reads = || client.handle.wire().reads;
+    let before = reads();
+    stage.hear(&client, &frame_of(0x81, VERSION));
+    assert!(client.takes().contains(r#""result":"ok""#));
+    assert_eq!(reads(), before + 1);
+    let mut wire = client.handle.wire_mut();
+    wire.to_server.extend(frame_of(0x81, VERSION));
+    wire.is_client_done = true;
+    drop(wire);
+    stage.server.readable(client.id, true, stage.now);
+    stage.turn();
+    assert!(client.takes().contains(r#""result":"ok""#));
+    assert_eq!(reads(), before + 3);
+}
+
+#[test]
+fn a_turn_that_is_held_up_puts_off_no_deadline_but_of_those_it_is_to_write_to() {
+    let mut stage = Stage::new();
+    let (client, silent) = (subscriber(&mut stage, "1"), stage.connect());
+    let when = When::from_unix_seconds(1_000);
+    let bug = BugId::new(1).unwrap();
+    stage
+        .server
+        .publish(FeedId(0), Update { bug, when }, i64::MAX);
+    stage.server.flush(0, stage.now);
+    stage.now = stage.now.plus(Stage::limits().handshake);
+    stage.server.tick(stage.now);
+    stage.server.flush(usize::MAX, stage.now);
+    assert!(silent.takes().starts_with("HTTP/1.1 408 "));
+    assert!(client.takes().contains(r#""command":"update""#));
+}
+
+#[test]
+fn who_sends_nothing_behind_its_close_is_gone_at_once_and_who_does_is_heard_out() {
+    let mut stage = Stage::new();
+    let (polite, talkative) = (stage.open(), stage.open());
+    let close = frame_of(0x88, &1000_u16.to_be_bytes());
+    stage.hear(&polite, &close);
+    assert!(polite.handle.wire().is_dropped);
+    stage.hear(&talkative, &[close, frame_of(0x81, VERSION)].concat());
+    let wire = talkative.handle.wire();
+    assert!(wire.is_server_done && !wire.is_dropped);
+    drop(wire);
+    stage.pass(LINGER + LATE);
+    assert!(talkative.handle.wire().is_dropped);
 }

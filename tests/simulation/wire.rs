@@ -26,6 +26,8 @@ pub struct Wire {
     pub to_server: VecDeque<u8>,
     /// Read by the server so far.
     pub read_bytes: usize,
+    /// By so many calls, those in vain included.
+    pub reads: usize,
     /// The client sends no more.
     pub is_client_done: bool,
     /// The client's socket is closed: what is written from now on resets the connection.
@@ -134,6 +136,7 @@ pub struct SimStream(Rc<RefCell<Wire>>, Option<SessionId>);
 impl Read for SimStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wire = &mut *self.0.borrow_mut();
+        wire.reads += 1;
         wire.interrupt()?;
         if wire.is_reset {
             return Err(ErrorKind::ConnectionReset.into());
