@@ -1,8 +1,8 @@
 //! Commands, times, replies and Bugzilla's messages, beside readers that keep no text and know all
 //! values: serde_json's and those of the crate time.
 
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -203,6 +203,7 @@ pub(super) fn messages(input: &[u8]) {
     if let Ok(update) = &read {
         let written = pulse::write(update, "exchange/bugzilla/simple", 1_396_559_630);
         assert_eq!(pulse::read(written.as_bytes()).as_ref(), Ok(update));
+        check_shapes(update);
     }
     if let Ok(value) = serde_json::from_slice::<Value>(input) {
         let expected = pushed(&value);
@@ -210,6 +211,27 @@ pub(super) fn messages(input: &[u8]) {
         if let (Ok(read), Some(expected)) = (&read, &expected) {
             assert_eq!(read, expected);
         }
+    }
+}
+
+/// Each kind of message that says the same is read.
+fn check_shapes(update: &Update) {
+    let (when, bug) = (update.when.to_string(), json!({"id": update.bug.get()}));
+    let event = |target: &str| json!({"target": target, "time": when});
+    for message in [
+        json!({"id": update.bug.get(), "delta_ts": when}),
+        json!({"payload": {"id": update.bug.get(), "delta_ts": when}}),
+        json!({"event": event("bug"), "bug": bug}),
+        json!({"event": event("comment"), "comment": {"id": 1, "bug": bug}}),
+        json!({"event": event("attachment"), "attachment": {"id": 1, "bug": bug}}),
+        json!({"event": event("attachment"), "bug": bug}),
+    ] {
+        let message = message.to_string();
+        assert_eq!(
+            pulse::read(message.as_bytes()).as_ref(),
+            Ok(update),
+            "{message}"
+        );
     }
 }
 

@@ -241,11 +241,17 @@ type Content = (u8, Vec<u8>, usize, Option<(usize, u8)>);
 fn content(script: &mut Script<'_>) -> Content {
     let kind = script.byte();
     let length = match kind >> 6 {
-        0 => script.number() % (record::DATA_BYTES_MAX + 2),
+        // Most are as long as may be, or longer by one.
+        0 => (script.number() >> 1).min(record::DATA_BYTES_MAX + script.number() % 2),
         _ => usize::from(script.byte() % 16),
     };
+    let filled = |script: &mut Script<'_>| {
+        let mut message = script.bytes(length.min(64)).to_vec();
+        message.resize(length, 0);
+        message
+    };
     let (content, message) = match kind & 7 {
-        0..=2 => (23, script.bytes(length).to_vec()),
+        0..=2 => (23, filled(script)),
         3 | 4 => (22, vec![24, 0, 0, 1, script.byte() & 1]),
         5 => (22, script.bytes(length).to_vec()),
         6 => (21, script.bytes(length).to_vec()),
