@@ -74,6 +74,31 @@ mod tests {
     use crate::relay::backlog::Commit;
     use crate::update::{BugId, Update, When};
 
+    fn update(bug: u32) -> Update {
+        Update {
+            bug: BugId::new(bug).unwrap(),
+            when: When::from_unix_seconds(0),
+        }
+    }
+
+    #[test]
+    fn a_number_that_was_skipped_counts_as_one_that_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut backlog = Backlog::open(&folder.path().join("backlog"), Commit::Fast).unwrap();
+        let names = ["there".to_owned()];
+        let keys = backlog.enroll(&names).unwrap();
+        backlog.append(&[update(1)], &keys, 0, None).unwrap();
+        backlog.skip_numbers(&keys, 0).unwrap();
+        backlog.append(&[update(3)], &keys, 0, None).unwrap();
+        for (max, waiting, dropped) in [(3, 2, 0), (1, 1, 1)] {
+            let mut bound = Bound::new(max, names.clone().into_iter().zip(keys.clone()));
+            bound.keep(&mut backlog).unwrap();
+            let status = backlog.status().unwrap().remove(0);
+            assert_eq!((status.depth, status.dropped), (waiting, dropped));
+        }
+        assert_eq!(backlog.first(keys[0], 0, 1).unwrap()[0].update, update(3));
+    }
+
     #[test]
     fn what_is_beyond_the_bound_is_dropped_from_the_oldest_on_and_counted() {
         let folder = tempfile::tempdir().unwrap();
@@ -84,11 +109,7 @@ mod tests {
         let mut bound = Bound::new(100, names.into_iter().zip(keys.clone()));
         let mut told = Vec::new();
         for bug in 1..=120 {
-            let update = Update {
-                bug: BugId::new(bug).unwrap(),
-                when: When::from_unix_seconds(0),
-            };
-            backlog.append(&[update], &keys, 0, None).unwrap();
+            backlog.append(&[update(bug)], &keys, 0, None).unwrap();
             let arrived = backlog.first(keys[1], 0, 1).unwrap()[0].id;
             backlog.delete(keys[1], arrived).unwrap();
             let before = bound.destinations[0].told;

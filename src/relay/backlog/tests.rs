@@ -79,7 +79,7 @@ fn each_destination_numbers_its_changes_and_says_how_far_it_is() {
         ..update(1)
     };
     backlog
-        .append(&[at(50), at(40), at(90_000)], &[one], 100, None)
+        .append(&[at(50), at(40), at(86_501)], &[one], 100, None)
         .unwrap();
     std::mem::forget(backlog);
     let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
@@ -89,7 +89,7 @@ fn each_destination_numbers_its_changes_and_says_how_far_it_is() {
         .iter()
         .map(|entry| (entry.number.number, entry.number.newest))
         .collect();
-    // The time of tomorrow is not believed.
+    // A time of more than a day ahead is not believed.
     assert_eq!(
         numbers,
         [(1, Some(50)), (2, Some(50)), (3, Some(50)), (4, Some(60))]
@@ -106,6 +106,9 @@ fn each_destination_numbers_its_changes_and_says_how_far_it_is() {
     assert_eq!(said(&backlog, waiting[1].id), (2, 4));
     backlog.delete(one, waiting[3].id).unwrap();
     assert_eq!(said(&backlog, 0), (4, 4));
+    backlog.append(&[at(86_500)], &[two], 100, None).unwrap();
+    let newest = backlog.first(two, 0, 9).unwrap()[1].number.newest;
+    assert_eq!(newest, Some(86_500));
 }
 
 #[test]
@@ -119,6 +122,108 @@ fn a_number_that_is_skipped_carries_the_databases_time() {
     let last = |of| backlog.first(of, 0, 9).unwrap().pop().unwrap().number;
     assert_eq!((last(one).number, last(one).newest), (3, Some(700)));
     assert_eq!(last(two).number, 1, "a stream that begins");
+}
+
+#[test]
+fn the_latest_10_000_refused_changes_of_a_destination_are_kept_for_it_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::open(&folder.path().join("backlog"), Commit::Fast).unwrap();
+    let [one, two] = enroll(&mut backlog, ["one", "two"]);
+    backlog.append(&[update(1)], &[one, two], 0, None).unwrap();
+    let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+         INSERT INTO push_refused (destination, bug_id, delta_ts, change_id, refused_at, reason)
+         SELECT 1, i, '', '', 0, '' FROM n";
+    backlog.database.execute(many, []).unwrap();
+    for of in [two, one] {
+        let first = backlog.first(of, 0, 1).unwrap().remove(0);
+        backlog.refuse(of, &first, "never", 50).unwrap();
+    }
+    let kept = backlog.refused().unwrap();
+    assert_eq!(kept.len(), 10_001);
+    assert_eq!((kept[0].bug, kept[10_000].bug), (2, 1));
+    // A new one may get its key.
+    assert_eq!(backlog.forget("two", true).unwrap(), Some(0));
+    enroll(&mut backlog, ["one", "three"]);
+    let kept = backlog.refused().unwrap();
+    assert!(kept.iter().all(|it| it.destination == "one"));
+}
+
+#[test]
+fn the_row_that_was_taken_last_is_noted_with_what_it_brought() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backlog");
+    let mut backlog = Backlog::open(&file, Commit::Fast).unwrap();
+    assert_eq!(backlog.bookmark().unwrap(), None);
+    for (bookmark, noted) in [(Some("7"), "7"), (None, "7"), (Some("8"), "8")] {
+        backlog.append(&[], &[], 0, bookmark).unwrap();
+        let reopened = Backlog::open(&file, Commit::Fast).unwrap();
+        assert_eq!(reopened.bookmark().unwrap().as_deref(), Some(noted));
+    }
+}
+
+#[test]
+fn streams_that_begin_anew_number_what_waits_from_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::open(&folder.path().join("backlog"), Commit::Fast).unwrap();
+    let [one, two] = enroll(&mut backlog, ["one", "two"]);
+    backlog
+        .append(&[update(1), update(2)], &[one, two], 0, None)
+        .unwrap();
+    let first = backlog.first(one, 0, 1).unwrap()[0].id;
+    backlog.delete(one, first).unwrap();
+    let before = [one, two].map(|of| numbers(&backlog, of));
+    backlog.begin_streams().unwrap();
+    let after = [one, two].map(|of| numbers(&backlog, of));
+    assert_ne!(before[0][0].0, after[0][0].0);
+    assert_ne!(before[1][0].0, after[1][0].0);
+    let counted = after.map(|of| of.iter().map(|(_, number)| *number).collect::<Vec<_>>());
+    assert_eq!(counted, [vec![1], vec![1, 2]]);
+}
+
+#[test]
+fn a_destination_gets_another_name_unless_it_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::open(&folder.path().join("backlog"), Commit::Fast).unwrap();
+    enroll(&mut backlog, ["old", "other", "taken"]);
+    let name = |old: &str| match old {
+        "old" => Some("new".to_owned()),
+        "other" => Some("taken".to_owned()),
+        _ => None,
+    };
+    backlog.rename(name).unwrap();
+    let names: Vec<_> = backlog
+        .status()
+        .unwrap()
+        .into_iter()
+        .map(|it| it.name)
+        .collect();
+    assert_eq!(names, ["new", "other", "taken"]);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_moved_aside_only_where_a_relay_has_claimed_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backlog.db");
+    fs::write(&file, "x".repeat(4_096)).unwrap();
+    examine(&file).unwrap_err();
+    assert!(file.exists());
+    let claimed = claim(&file).unwrap().unwrap();
+    assert!(claim(&file).unwrap().is_none());
+    claimed.sign().unwrap();
+    examine(&file).unwrap();
+    assert!(!file.exists());
+}
+
+#[test]
+fn what_was_rescued_replaces_no_file_that_cannot_be_moved_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backlog.db");
+    let backlog = Backlog::open(&file, Commit::Fast).unwrap();
+    backlog.rescue().unwrap();
+    drop(backlog);
+    fs::create_dir(folder.path().join("backlog.db.replaced")).unwrap();
+    put_back(&file).unwrap_err();
+    assert!(folder.path().join("backlog.db.rescued").exists());
 }
 
 #[test]
@@ -222,20 +327,24 @@ fn a_file_that_is_deleted_or_replaced_or_whose_log_is_deleted_is_noticed_and_res
 
 #[test]
 fn a_log_that_was_deleted_after_a_crash_begins_new_streams() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("backlog.db");
     let mut streams = Vec::new();
-    for is_log_deleted in [false, false, true] {
-        if is_log_deleted {
-            fs::remove_file(file.with_extension("db-wal")).unwrap();
-        }
+    let mut folder = tempfile::tempdir().unwrap();
+    for left in [&["", "-wal"][..], &[""], &[]] {
+        let file = folder.path().join("backlog.db");
         examine(&file).unwrap();
+        assert!(!file.with_extension("db.corrupt").exists());
         let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
         let [one] = enroll(&mut backlog, ["one"]);
         backlog.begin().unwrap();
         backlog.append(&[update(1)], &[one], 0, None).unwrap();
         streams.push(backlog.announcement(one, 0).unwrap().sent.stream);
-        std::mem::forget(backlog);
+        // What is open here is no part of what a crash has left.
+        let crashed = tempfile::tempdir().unwrap();
+        for part in left {
+            let name = format!("backlog.db{part}");
+            fs::copy(folder.path().join(&name), crashed.path().join(&name)).unwrap();
+        }
+        folder = crashed;
     }
     assert_eq!(streams[0], streams[1]);
     assert_ne!(streams[1], streams[2]);
@@ -277,6 +386,7 @@ fn a_durable_commit_waits_for_the_disk() {
                 })
         };
         assert_eq!(get("synchronous").unwrap(), synchronous.into());
+        assert_eq!(get("busy_timeout").unwrap(), 30_000.into());
         assert_eq!(get("journal_mode").unwrap(), "wal".to_owned().into());
     }
 }
@@ -310,6 +420,9 @@ fn the_status_names_depth_age_error_and_the_next_attempt() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("backlog");
     Backlog::look(&file).unwrap_err();
+    let other = folder.path().join("other");
+    fs::write(&other, "").unwrap();
+    Backlog::look(&other).unwrap_err();
     let mut backlog = Backlog::open(&file, Commit::Durable).unwrap();
     let [one, two] = enroll(&mut backlog, ["one", "two"]);
     backlog.append(&[update(1)], &[two], 100, None).unwrap();
