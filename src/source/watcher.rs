@@ -129,8 +129,57 @@ impl Source for Watcher {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
     use crate::database::Row;
+    use crate::database::bugs::Bugs;
+    use crate::source::Kept;
+    use crate::source::sink::Test;
+
+    /// A database in which each look finds this, and that is gone when there are no more; the last
+    /// look requests the stop.
+    struct Looks {
+        looks: VecDeque<Look>,
+        windows: std::sync::mpsc::Sender<Duration>,
+        stop: Stop,
+    }
+
+    impl Bugs for Looks {
+        fn look(&mut self, from: &LookFrom) -> Result<Look, Error> {
+            self.windows.send(from.window)?;
+            let look = self.looks.pop_front().ok_or("gone")?;
+            if self.looks.is_empty() {
+                self.stop.request();
+            }
+            Ok(look)
+        }
+    }
+
+    #[test]
+    fn the_first_look_is_a_gap_up_to_its_time_and_what_the_next_ones_find_is_handed_over() {
+        let (stop, mut test) = (Stop::default(), Test::new(None, &Kept::default()));
+        let (windows, asked) = std::sync::mpsc::channel();
+        let mut first = look(&[(1, "12:00:05")], &[]);
+        first.utc_now = 5_000;
+        let mut looks = Some(Looks {
+            looks: [
+                first,
+                look(&[(2, "12:00:06")], &[]),
+                look(&[(3, "12:00:07")], &[]),
+            ]
+            .into(),
+            windows,
+            stop: stop.clone(),
+        });
+        let open: OpenBugs = Box::new(move || Ok(Box::new(looks.take().ok_or("gone")?)));
+        let window = Duration::from_secs(60);
+        let mut watcher = Watcher::new(open, Duration::ZERO, window);
+        watcher.run(&mut test.sink, &stop).unwrap();
+        assert_eq!(test.sent(), "after 5000, gap, 2, 3");
+        let asked: Vec<_> = asked.try_iter().collect();
+        assert_eq!(asked, [window + SLACK, window, window]);
+    }
 
     fn row(bug_id: i64, time: &str) -> Row {
         let delta_ts = format!("2026-11-20 {time}");

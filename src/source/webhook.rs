@@ -219,7 +219,143 @@ fn seen_now() -> (&'static str, String) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use rusqlite::Connection;
+
     use super::*;
+    use crate::post::PostId;
+    use crate::source::sink::Test;
+    use crate::source::{HistoryFile, Kept};
+
+    const CHANGE: &str = r#"{"payload":{"id":7,"delta_ts":"2014-04-03T21:13:45"}}"#;
+
+    fn post(id: u64, body: &str) -> Post {
+        Post {
+            id: PostId(id),
+            body: body.into(),
+        }
+    }
+
+    fn source(options: &str) -> (Webhook, PostSender) {
+        Webhook::new(&Settings::parse(options).unwrap())
+    }
+
+    fn stopped() -> Stop {
+        let stop = Stop::default();
+        stop.request();
+        stop
+    }
+
+    #[test]
+    fn a_post_is_answered_after_its_change_was_handed_on_and_refused_where_it_is_no_message() {
+        let (mut source, _posts) = source("?key=a");
+        let test = Test::new(None, &Kept::default());
+        let large = format!("{{\"x\":\"{}\"}}", "x".repeat(pulse::MESSAGE_BYTES_MAX));
+        let bodies = [
+            CHANGE,
+            "no JSON",
+            &large,
+            r#"{"other":1}"#,
+            r#"{"payload":{"id":0,"delta_ts":"2014-04-03T21:13:45"}}"#,
+            r#"{"payload":{"id":7,"delta_ts":"yesterday"}}"#,
+        ];
+        let answers = bodies.map(|body| {
+            source.take(&post(3, body), &test.sink).unwrap();
+            test.sent()
+        });
+        let (unreadable, kept) = ("Unreadable 3", "Kept 3");
+        let expected = ["7, Kept 3", unreadable, unreadable, kept, kept, kept];
+        assert_eq!(answers, expected);
+        assert!(test.sink.note(SEEN).is_some());
+    }
+
+    #[test]
+    fn a_post_that_the_history_file_does_not_take_is_to_be_sent_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history");
+        let (file, kept) = HistoryFile::open(&path, "bugs", "webhook", 10).unwrap();
+        let (mut source, _posts) = source("?key=a");
+        let test = Test::keeping(None, Some(file), &kept);
+        source.take(&post(1, CHANGE), &test.sink).unwrap();
+        assert_eq!(test.sent(), "7, Kept 1");
+        let break_it =
+            "CREATE TRIGGER broken BEFORE INSERT ON history BEGIN SELECT RAISE(ABORT, ''); END";
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(break_it)
+            .unwrap();
+        source.take(&post(2, CHANGE), &test.sink).unwrap();
+        assert_eq!(test.sent(), "7, NotKept 2");
+    }
+
+    #[test]
+    fn posts_are_read_until_the_stop() {
+        let (mut source, posts) = source("?key=a");
+        let (mut test, stop) = (Test::new(None, &Kept::default()), Stop::default());
+        assert!(posts.try_send(post(1, CHANGE)));
+        assert!(posts.try_send(post(2, CHANGE)));
+        std::thread::scope(|scope| {
+            scope.spawn(|| source.run(&mut test.sink, &stop).unwrap());
+            // More than may wait.
+            let (mut id, deadline) = (3, Instant::now() + Duration::from_secs(60));
+            while id < 70 && Instant::now() < deadline {
+                id += u64::from(posts.try_send(post(id, CHANGE)));
+                std::thread::yield_now();
+            }
+            stop.request();
+        });
+        assert!(test.sent().contains("7, Kept 1, 7, Kept 2, 7, Kept 3"));
+    }
+
+    #[test]
+    fn an_absence_of_longer_than_posts_are_repeated_is_a_gap() {
+        for (ago, sent) in [
+            (None, "after 100"),
+            (Some(3_000), "after 100"),
+            (Some(4_000), "nothing, gap"),
+        ] {
+            let seen = ago.map(|ago| (SEEN.to_owned(), (unix_now() - ago).to_string()));
+            let kept = Kept {
+                floor: Some(100),
+                notes: seen.into_iter().collect(),
+                ..Kept::default()
+            };
+            let (mut source, _posts) = source("?key=a&repeats=1h");
+            let mut test = Test::new(None, &kept);
+            source.run(&mut test.sink, &stopped()).unwrap();
+            assert_eq!(test.sent(), sent, "{ago:?}");
+            let seen: i64 = test.sink.note(SEEN).unwrap().parse().unwrap();
+            assert!(unix_now() - seen < 1_000);
+        }
+    }
+
+    #[test]
+    fn a_key_that_changes_in_its_file_is_used_and_one_that_cannot_be_read_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        let (mut source, _posts) = source(&format!("?key_file={}", file.display()));
+        let test = Test::new(None, &Kept::default());
+        let mut sent = |key: Option<&str>| {
+            match key {
+                Some(key) => fs::write(&file, key).unwrap(),
+                None => fs::remove_file(&file).unwrap(),
+            }
+            source.look_at_key(&test.sink).unwrap();
+            test.sent()
+        };
+        let keys = [Some("one"), Some("one"), Some(""), None, Some("two")];
+        assert_eq!(keys.map(&mut sent), ["key one", "", "", "", "key two"]);
+    }
+
+    #[test]
+    fn a_key_that_is_empty_is_none_and_repeats_are_for_a_day_unless_said_otherwise() {
+        let settings = Settings::parse("?key_file=/dev/null").unwrap();
+        settings.credentials().unwrap_err();
+        assert_eq!(settings.repeats, Duration::from_secs(86_400));
+        let settings = Settings::parse("?key=a&repeats=2h").unwrap();
+        assert_eq!(settings.repeats, Duration::from_secs(7_200));
+    }
 
     #[test]
     fn a_key_must_be_given() {

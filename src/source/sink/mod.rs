@@ -10,6 +10,8 @@ mod tests;
 mod zone;
 
 use self::state::State;
+#[cfg(test)]
+pub(super) use self::tests::Test;
 use super::completeness::Question;
 use super::{HistoryFile, Kept};
 use crate::bugzilla::{Found, Sees, Since};

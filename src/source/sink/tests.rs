@@ -32,14 +32,22 @@ fn found(now: i64, updates: &[(u32, i64)]) -> Found {
 }
 
 /// A sink for ten updates, and what comes out of it.
-struct Test {
-    sink: Sink,
+pub(in crate::source) struct Test {
+    pub sink: Sink,
     inbox: Inbox,
     _poll: Poll,
 }
 
 impl Test {
-    fn new(catch_up: Option<Sees>, kept: &Kept) -> Self {
+    pub(in crate::source) fn new(catch_up: Option<Sees>, kept: &Kept) -> Self {
+        Self::keeping(catch_up, None, kept)
+    }
+
+    pub(in crate::source) fn keeping(
+        catch_up: Option<Sees>,
+        file: Option<HistoryFile>,
+        kept: &Kept,
+    ) -> Self {
         let poll = Poll::new().unwrap();
         let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
         let feed = Feed {
@@ -49,15 +57,15 @@ impl Test {
             catch_up,
         };
         Self {
-            sink: Sink::new(feed, None, kept, sender),
+            sink: Sink::new(feed, file, kept, sender),
             inbox,
             _poll: poll,
         }
     }
 
-    /// What the loop got since the last call: bugs, `+` for those from before, `promise …` and
-    /// `gap`.
-    fn sent(&self) -> String {
+    /// What the loop got since the last call: bugs, `+` for those from before, promises, `gap`,
+    /// answers and keys.
+    pub(in crate::source) fn sent(&self) -> String {
         let mut words = Vec::new();
         while let Some(event) = self.inbox.take() {
             match event {
@@ -76,11 +84,11 @@ impl Test {
                 Notice::Gap { .. } => words.push("gap".to_owned()),
                 Notice::Clock { .. }
                 | Notice::Access(_)
-                | Notice::Key { .. }
                 | Notice::Source { .. }
                 | Notice::Keeping { .. } => {}
                 Notice::Refused { .. } => words.push("refused".to_owned()),
-                Notice::Answer { .. } => words.push("answer".to_owned()),
+                Notice::Answer { post, answer } => words.push(format!("{answer:?} {}", post.0)),
+                Notice::Key { key, .. } => words.push(format!("key {key}")),
                 Notice::Reloaded(_) => panic!("a source reads no settings"),
             }
         }
