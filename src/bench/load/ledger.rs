@@ -12,6 +12,10 @@ use super::histogram::Histogram;
 use super::plan::Plan;
 use super::segment::Segment;
 
+/// Whoever reads together what comes as one looks more often than this, in nanoseconds, unless it is
+/// late for all.
+const LOOK: u64 = 1_000_000_000;
+
 /// What the clients got.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Counts {
@@ -19,7 +23,8 @@ pub(crate) struct Counts {
     pub received: u64,
     /// Deliveries that were passed over by a later one of the same bug.
     pub skipped: u64,
-    /// The same to clients that had stopped reading, which is as it should be.
+    /// The same where that is as it should be: to clients that had stopped reading, and of updates
+    /// that may come as one.
     pub coalesced: u64,
     /// Deliveries that came again, or after a later one, to a client that had not asked for a
     /// repetition.
@@ -47,6 +52,8 @@ pub(crate) struct Grace {
     pub may_repeat: bool,
     /// It did not read for a time, so that newer updates may stand for older ones.
     pub was_stopped: bool,
+    /// Updates of one bug that are read together come as one.
+    pub may_combine: bool,
     /// For how long it has been subscribed, in nanoseconds: what was due earlier is not late.
     pub open_for: u64,
 }
@@ -149,20 +156,31 @@ impl Ledger {
         let position = seq
             .zip(self.published.get(&bug))
             .and_then(|(seq, published)| published.binary_search(&seq).ok());
-        let segment = self
-            .segments
-            .iter()
-            .rev()
-            .find(|segment| seq.is_some_and(|seq| segment.seqs().contains(&seq)));
-        let due = seq
-            .zip(segment)
-            .map_or(0, |(seq, segment)| segment.due(seq));
         Delivery {
             bug,
             seq: seq.unwrap_or_default(),
             position: position.map(|position| position as u32),
-            due,
+            due: seq.map_or(0, |seq| self.due(seq)),
         }
+    }
+
+    /// When an update was due; 0 if it never was.
+    fn due(&self, seq: u32) -> u64 {
+        let of_it = |segment: &&Segment| segment.seqs().contains(&seq);
+        self.segments
+            .iter()
+            .rev()
+            .find(of_it)
+            .map_or(0, |segment| segment.due(seq))
+    }
+
+    /// How many of a bug's updates, which a delivery that has come `now` has passed over, may have
+    /// been read together with it.
+    fn combined(&self, delivery: &Delivery, passed: Range<u32>, now: u64) -> u64 {
+        let late = now.saturating_sub(delivery.due);
+        let passed = &self.published[&delivery.bug][passed.start as usize..passed.end as usize];
+        let may_be_one = |&&seq: &&u32| delivery.due <= self.due(seq) + LOOK + late;
+        passed.iter().filter(may_be_one).count() as u64
     }
 
     /// Enters a delivery that has come `now`; returns whether it is a repetition that the client
@@ -182,21 +200,27 @@ impl Ledger {
             self.counts.foreign += 1;
             return false;
         };
-        let cursor = &mut self.cursors[slots.start + at];
-        if position < *cursor {
-            let is_asked_for = grace.may_repeat && position + 1 == *cursor;
+        let cursor = self.cursors[slots.start + at];
+        if position < cursor {
+            let is_asked_for = grace.may_repeat && position + 1 == cursor;
             self.counts.repeated += u64::from(!is_asked_for);
             return is_asked_for;
         }
-        let skipped = u64::from(position - *cursor);
-        *cursor = position + 1;
+        let passed = cursor..position;
+        let coalesced = match grace {
+            Grace {
+                was_stopped: true, ..
+            } => passed.len() as u64,
+            Grace {
+                may_combine: true, ..
+            } => self.combined(delivery, passed.clone(), now),
+            _ => 0,
+        };
+        self.cursors[slots.start + at] = position + 1;
         self.counts.received += 1;
-        *(if grace.was_stopped {
-            &mut self.counts.coalesced
-        } else {
-            &mut self.counts.skipped
-        }) += skipped;
-        self.outstanding -= 1 + skipped;
+        self.counts.coalesced += coalesced;
+        self.counts.skipped += passed.len() as u64 - coalesced;
+        self.outstanding -= 1 + passed.len() as u64;
         let latency = now.saturating_sub(delivery.due);
         if !grace.was_stopped && latency <= grace.open_for {
             self.latency.record(latency, 1);
@@ -259,8 +283,8 @@ mod tests {
             &delivery,
             Grace {
                 may_repeat,
-                was_stopped: false,
                 open_for: 1_000,
+                ..Grace::default()
             },
             20,
         );
@@ -321,6 +345,37 @@ mod tests {
             ),
             (2, 0, 4)
         );
+    }
+
+    #[test]
+    fn where_updates_come_as_one_the_newest_stands_for_those_shortly_before_it() {
+        let mut ledger = ledger();
+        // Bugs 1 and 2 again, two seconds later.
+        ledger.expect(Segment {
+            first_seq: 4,
+            count: 2,
+            demand: Demand::Wanted,
+            start: 10 + 2 * LOOK,
+            interval: 5,
+            burst: 2,
+        });
+        let grace = Grace {
+            may_combine: true,
+            open_for: u64::MAX,
+            ..Grace::default()
+        };
+        let mut get = |client, bug, seq: i64, now| {
+            let delivery = ledger.identify(bug, 1_000 + seq);
+            ledger.enter(client, &delivery, grace, now);
+            (ledger.counts.coalesced, ledger.counts.skipped)
+        };
+        assert_eq!(get(0, 1, 2, 20), (1, 0));
+        // What was due long before was lost, unless all is late.
+        assert_eq!(get(0, 1, 4, 20 + 2 * LOOK), (1, 0));
+        assert_eq!(get(0, 2, 5, 20 + 2 * LOOK), (1, 2));
+        assert_eq!(get(1, 2, 5, 20 + 4 * LOOK), (3, 2));
+        assert_eq!(ledger.outstanding, 3);
+        assert!(!ledger.latency.is_empty());
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(crate) struct Load {
     /// Whether the kernel is to buffer little for a client, so that it does not take megabytes to
     /// make one slow.
     pub has_small_buffers: bool,
+    /// Whether the server reads from where several updates of a bug may come as one.
+    pub may_combine: bool,
 }
 
 impl Load {
@@ -90,6 +92,7 @@ impl Load {
             is_abrupt: self.is_abrupt,
             may_refuse: self.may_refuse,
             has_small_buffers: self.has_small_buffers,
+            may_combine: self.may_combine,
         }
     }
 }

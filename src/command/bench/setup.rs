@@ -13,6 +13,7 @@ use crate::bench::scenario::{
     Churn, Fanout, Fill, Idle, Name, Scale, Scenario, Slow, Soak, Sparse, Storm, Trouble,
 };
 use crate::bench::server::floor::Audience;
+use crate::bench::server::inlet::InletAddress;
 use crate::bench::server::inlet::is_loopback;
 use crate::bench::server::machine::{self, Need};
 use crate::bench::server::target::{Certificate, TargetKind};
@@ -197,6 +198,7 @@ impl Options {
             may_refuse: name == Name::Fill,
             may_doubt: self.disturb.is_some(),
             has_small_buffers: name == Name::Slow || self.trouble,
+            may_combine: self.publish.as_ref().is_some_and(InletAddress::may_combine),
         }
     }
 

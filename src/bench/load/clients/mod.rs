@@ -50,6 +50,8 @@ pub(crate) struct Setup {
     /// Whether the kernel is to buffer little for a client, so that it does not take megabytes to
     /// make one slow.
     pub has_small_buffers: bool,
+    /// Whether the server reads from where several updates of a bug may come as one.
+    pub may_combine: bool,
 }
 
 /// How far a client is.
@@ -73,7 +75,8 @@ struct Client {
     repeats_from: Option<u32>,
     /// It does not read.
     is_stopped: bool,
-    /// It has not read for a time, so that some updates may have been left out.
+    /// It has not read for a time, so that some updates may have been left out, until it has the
+    /// newest of each of its bugs again.
     was_stopped: bool,
     /// When it began to connect, and once it is open when that was, in ticks of the clock.
     begun: u32,
@@ -264,6 +267,8 @@ impl Clients {
     pub(crate) fn resume_reading(&mut self) {
         for client in 0..self.clients.len() as u32 {
             if std::mem::take(&mut self.clients[client as usize].is_stopped) {
+                self.clients[client as usize].was_stopped =
+                    !self.ledger.is_up_to_date(client as usize);
                 self.readable(client);
             }
         }

@@ -209,7 +209,10 @@ impl Clients {
         let grace = self.grace(client, delivery, time);
         let is_repetition = self.ledger.enter(client as usize, delivery, grace, time);
         // The oldest comes first: what is repeated later was not asked for.
-        self.clients[client as usize].repeats_from = is_repetition.then(|| delivery.seq + 1);
+        let state = &mut self.clients[client as usize];
+        state.repeats_from = is_repetition.then(|| delivery.seq + 1);
+        state.was_stopped =
+            state.was_stopped && (state.is_stopped || !self.ledger.is_up_to_date(client as usize));
     }
 
     /// What a client must put up with. What was due before it came was late by its own doing.
@@ -223,6 +226,7 @@ impl Clients {
         Grace {
             may_repeat: client.repeats_from.is_some_and(|from| delivery.seq >= from),
             was_stopped: client.was_stopped,
+            may_combine: self.setup.may_combine,
             open_for: u64::from(open_for) * TICK,
         }
     }

@@ -58,6 +58,16 @@ impl FromStr for InletAddress {
 }
 
 impl InletAddress {
+    /// Whether the server may hand over updates of one bug that it reads together as one: where it
+    /// cannot tell an edit's second row from a second edit.
+    pub(crate) fn may_combine(&self) -> bool {
+        match self {
+            #[cfg(feature = "mysql")]
+            Self::Database(database) => matches!(**database, Database::Mysql(_)),
+            _ => false,
+        }
+    }
+
     /// Whether nobody on another machine, and no Bugzilla, is behind it, as far as can be seen.
     pub(crate) fn is_private(&self) -> bool {
         match self {
