@@ -98,8 +98,10 @@ pub(super) struct Webhook {
     settings: Settings,
     /// The key that posts must carry, and why it could not be read again, if it could not.
     key: Result<String, String>,
-    /// How long the sender repeats a post that was not answered.
-    repeats: Duration,
+    /// When it was noted last that the server is there.
+    noted: Instant,
+    /// When the file with the key was read last.
+    looked: Instant,
     /// How many posts recorded no change, by reason.
     unreadable: HashMap<Unreadable, u64>,
 }
@@ -108,11 +110,13 @@ impl Webhook {
     /// A source, and where its posts are to be sent.
     pub(super) fn new(settings: &Settings) -> (Self, PostSender) {
         let (sender, posts) = inbox::open_posts();
+        let now = Instant::now();
         let source = Self {
             posts,
             settings: settings.clone(),
             key: Err(String::new()),
-            repeats: settings.repeats,
+            noted: now,
+            looked: now,
             unreadable: HashMap::new(),
         };
         (source, sender)
@@ -126,26 +130,30 @@ impl Source for Webhook {
         self.report_absence(sink)?;
         sink.deliver_with_notes(Vec::new(), &[seen_now()])?;
         sink.connected()?;
-        let (mut noted, mut looked) = (Instant::now(), Instant::now());
         while !stop.is_requested() {
             if let Some(post) = self.posts.wait(KEY_EVERY) {
                 self.take(&post, sink)?;
-                noted = Instant::now();
             }
-            if noted.elapsed() >= NOTE_EVERY {
-                sink.deliver_with_notes(Vec::new(), &[seen_now()])?;
-                noted = Instant::now();
-            }
-            if looked.elapsed() >= KEY_EVERY {
-                self.look_at_key(sink)?;
-                looked = Instant::now();
-            }
+            self.tick(Instant::now(), sink)?;
         }
         Ok(())
     }
 }
 
 impl Webhook {
+    /// Does what is due.
+    fn tick(&mut self, now: Instant, sink: &Sink) -> Result<(), Closed> {
+        if now.duration_since(self.noted) >= NOTE_EVERY {
+            sink.deliver_with_notes(Vec::new(), &[seen_now()])?;
+            self.noted = now;
+        }
+        if now.duration_since(self.looked) >= KEY_EVERY {
+            self.look_at_key(sink)?;
+            self.looked = now;
+        }
+        Ok(())
+    }
+
     /// Has the server use the key that its file holds now. One that cannot be read changes nothing.
     fn look_at_key(&mut self, sink: &Sink) -> Result<(), Closed> {
         let key = self.settings.credentials().map(|(_, key)| key);
@@ -167,7 +175,7 @@ impl Webhook {
             return Ok(());
         };
         let away = unix_now().saturating_sub(seen);
-        if away > self.repeats.as_secs().cast_signed() {
+        if away > self.settings.repeats.as_secs().cast_signed() {
             let reason = "the server was away for longer than posts are repeated (option repeats)";
             sink.missed(reason, None)?;
         }
@@ -309,6 +317,47 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_ends_the_wait_for_posts() {
+        let room =
+            |posts: PostSender| (0..).take_while(move |&id| posts.try_send(post(id, CHANGE)));
+        let (_idle, posts) = source("?key=a");
+        let all = room(posts).count();
+        let (mut source, posts) = source("?key=a");
+        let mut test = Test::new(None, &Kept::default());
+        source.run(&mut test.sink, &stopped()).unwrap();
+        // What wakes the source stands where a post could.
+        assert_eq!(room(posts).count(), all - 1);
+    }
+
+    #[test]
+    fn it_is_noted_each_minute_that_the_server_is_there_and_the_key_is_read_each_five_seconds() {
+        let (mut source, _posts) = source("?key=a");
+        let test = Test::new(None, &Kept::default());
+        let start = Instant::now();
+        (source.noted, source.looked) = (start, start);
+        for (seconds, done) in [
+            (4, ""),
+            (5, "key a"),
+            (9, ""),
+            (59, "key a"),
+            (60, "noted"),
+            (63, ""),
+            (64, "key a"),
+            (119, "key a"),
+            (120, "noted"),
+        ] {
+            let unknown = [(SEEN, "unknown".to_owned())];
+            test.sink.deliver_with_notes(Vec::new(), &unknown).unwrap();
+            source.key = Err(String::new());
+            let now = start + Duration::from_secs(seconds);
+            source.tick(now, &test.sink).unwrap();
+            let is_noted = test.sink.note(SEEN).as_deref() != Some("unknown");
+            let noted = if is_noted { "noted" } else { "" };
+            assert_eq!(noted.to_owned() + &test.sent(), done, "{seconds}");
+        }
+    }
+
+    #[test]
     fn an_absence_of_longer_than_posts_are_repeated_is_a_gap() {
         for (ago, sent) in [
             (None, "after 100"),
@@ -325,6 +374,7 @@ mod tests {
             let mut test = Test::new(None, &kept);
             source.run(&mut test.sink, &stopped()).unwrap();
             assert_eq!(test.sent(), sent, "{ago:?}");
+            assert!(test.sink.health().has_worked_for(Duration::ZERO));
             let seen: i64 = test.sink.note(SEEN).unwrap().parse().unwrap();
             assert!(unix_now() - seen < 1_000);
         }
@@ -370,6 +420,9 @@ mod tests {
             let why = Settings::parse(text).unwrap_err();
             assert!(!why.is_empty(), "{text}");
         }
+        let settings = Settings::parse("?key=a").unwrap();
+        let usual = ("X-Api-Key".to_owned(), "a".to_owned());
+        assert_eq!(settings.credentials(), Ok(usual));
         let settings = Settings::parse("?header=X-Bugzilla-Key&key=s%26cret").unwrap();
         assert_eq!(
             settings.credentials(),

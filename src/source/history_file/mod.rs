@@ -86,10 +86,7 @@ impl HistoryFile {
         database.pragma_update(None, "journal_mode", "WAL")?;
         database.pragma_update(None, "synchronous", "NORMAL")?;
         database.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
-        let witness = beside(
-            path,
-            &format!("-whole{}", feed.trim_end_matches('/').replace('/', "-")),
-        );
+        let witness = beside(path, &format!("-whole{}", in_file_name(feed)));
         let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let is_older = prepare(&transaction)? < 2;
         let is_believed = is_older || is_witnessed(&witness, last_seq(&transaction, feed)?);
@@ -299,6 +296,14 @@ fn last_seq(database: &Connection, feed: &str) -> rusqlite::Result<i64> {
 fn is_witnessed(witness: &Path, seq: i64) -> bool {
     fs::read_to_string(witness)
         .is_ok_and(|text| text.parse().map_or(true, |witnessed: i64| witnessed <= seq))
+}
+
+/// The path of a feed as a part of a file's name, which no other feed has.
+fn in_file_name(feed: &str) -> String {
+    let path = feed.strip_suffix('/').unwrap_or(feed);
+    path.replace('%', "%25")
+        .replace('-', "%2D")
+        .replace('/', "-")
 }
 
 /// A file beside the history file.

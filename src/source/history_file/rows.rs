@@ -7,7 +7,7 @@ use std::fs;
 
 use rusqlite::{ErrorCode, OptionalExtension, Row, Transaction, ffi, params};
 
-use crate::update::{BugId, Update, When};
+use crate::update::{BugId, Update};
 
 /// The form of the file that this program reads and writes; 1 is that of bugzfeed 0.10.
 const FORMAT: i64 = 2;
@@ -250,22 +250,17 @@ pub(super) fn evict(
 /// that was committed late, with an older time, makes none redundant.
 fn redundant(transaction: &Transaction<'_>, feed: &str) -> rusqlite::Result<Vec<i64>> {
     let mut select = transaction
-        .prepare("SELECT seq, bug_id, time FROM history WHERE feed = ?1 ORDER BY seq DESC")?;
+        .prepare("SELECT bug_id, time, seq FROM history WHERE feed = ?1 ORDER BY seq DESC")?;
     let mut rows = select.query([feed])?;
-    let mut latest: HashMap<i64, i64> = HashMap::new();
+    let mut latest: HashMap<BugId, i64> = HashMap::new();
     let mut redundant = Vec::new();
     while let Some(row) = rows.next()? {
-        let seq: i64 = row.get(0)?;
         // What cannot be read is as old as its place says, and goes with the oldest.
-        let (Ok(bug), Ok(time)) = (row.get(1), row.get::<_, String>(2)) else {
-            continue;
-        };
-        let seconds = time
-            .parse()
-            .map_or(i64::MIN, |when: When| when.unix_seconds());
-        let later = latest.entry(bug).or_insert(i64::MIN);
+        let Some(update) = update(row) else { continue };
+        let seconds = update.when.unix_seconds();
+        let later = latest.entry(update.bug).or_insert(i64::MIN);
         if *later >= seconds {
-            redundant.push(seq);
+            redundant.push(row.get(2)?);
         }
         *later = seconds.max(*later);
     }

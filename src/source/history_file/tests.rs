@@ -101,6 +101,61 @@ fn a_time_that_is_not_credible_raises_no_watermark() {
 }
 
 #[test]
+fn a_time_counts_for_the_watermark_up_to_the_last_credible_one() {
+    let folder = Folder::new();
+    let mut file = folder.open().0;
+    let updates = [update(1, 1_000), update(2, 1_001)];
+    file.keep(&updates, 1_000, &[]).unwrap();
+    drop(file);
+    let watermarks = folder.open().1.updates.into_iter().map(|(at, _)| at);
+    assert!(watermarks.eq([1_000, 1_000]));
+}
+
+#[test]
+fn a_watermark_never_falls_whoever_keeps_and_after_each_restart() {
+    let folder = Folder::new();
+    let mut file = folder.open().0;
+    let earlier = [(700, update(1, 100)), (600, update(2, 200))];
+    file.keep_earlier(&earlier).unwrap();
+    drop(file);
+    let mut file = folder.open().0;
+    keep(&mut file, &[update(3, 300)]).unwrap();
+    drop(file);
+    let kept = [
+        (700, update(1, 100)),
+        (700, update(2, 200)),
+        (700, update(3, 300)),
+    ];
+    assert_eq!(folder.open().1.updates, kept);
+}
+
+#[test]
+fn what_is_kept_after_a_write_that_failed_is_as_if_that_had_not_been() {
+    let folder = Folder::new();
+    let mut file = folder.open().0;
+    fail(&file, true);
+    keep(&mut file, &[update(1, 900)]).unwrap_err();
+    fail(&file, false);
+    keep(&mut file, &[update(2, 300)]).unwrap();
+    drop(file);
+    assert_eq!(folder.open().1.updates, [(300, update(2, 300))]);
+}
+
+#[test]
+fn notes_are_kept_with_the_updates_or_not_at_all_and_the_last_of_a_name_counts() {
+    let folder = Folder::new();
+    let mut file = folder.open().0;
+    let note = |value: &str| [("bookmark", value.to_owned())];
+    file.keep(&[], 0, &note("7")).unwrap();
+    file.keep(&[update(1, 100)], 1_000, &note("8")).unwrap();
+    fail(&file, true);
+    file.keep(&[update(2, 200)], 1_000, &note("9")).unwrap_err();
+    drop(file);
+    let kept = folder.open().1;
+    assert_eq!((kept.updates.len(), &kept.notes["bookmark"][..]), (1, "8"));
+}
+
+#[test]
 fn what_is_too_much_goes_and_the_newest_of_each_bug_last() {
     let folder = Folder::new();
     let mut file = folder.whole();
@@ -128,26 +183,227 @@ fn what_is_too_much_goes_and_the_newest_of_each_bug_last() {
     assert_eq!((kept.floor, kept.updates.len()), (Some(901), 3));
 }
 
+/// Of the updates of one bug, the later ones are of no use to nobody before the oldest go.
+#[test]
+fn only_what_a_later_update_of_its_bug_is_newer_than_is_of_no_use() {
+    for (times, left) in [
+        ([100, 200, 300], vec![300]),
+        ([100, 100, 100], vec![100]),
+        // Two that were committed late: who has seen 300 lacks them.
+        ([300, 100, 200], vec![300, 200]),
+        ([100, 300, 200], vec![300, 200]),
+    ] {
+        let folder = Folder::new();
+        let mut file = folder.whole();
+        keep(&mut file, &times.map(|at| update(1, at))).unwrap();
+        drop(file);
+        let open = |max| HistoryFile::open(&folder.path(), "/", "sqlite:x", max).unwrap();
+        let kept = open(left.len()).1;
+        let seconds = kept.updates.iter().map(|(_, it)| it.when.unix_seconds());
+        assert!(seconds.eq(left), "{times:?}: {kept:?}");
+        assert_eq!(kept.floor, Some(50), "{times:?}");
+    }
+}
+
+#[test]
+fn the_oldest_that_go_raise_the_floor_to_the_watermark_of_the_last_of_them() {
+    let folder = Folder::new();
+    let mut file = folder.whole();
+    // The second was committed late, and the third and the fifth are of one bug.
+    let updates = [(1, 100), (2, 90), (3, 110), (4, 120), (3, 130), (5, 140)];
+    keep(&mut file, &updates.map(|(bug, at)| update(bug, at))).unwrap();
+    drop(file);
+    let kept = folder.open().1;
+    let bugs = kept.updates.iter().map(|(_, update)| update.bug.get());
+    assert!(bugs.eq([4, 3, 5]), "{kept:?}");
+    assert_eq!(kept.floor, Some(100));
+}
+
+#[test]
+fn what_cannot_be_read_and_goes_leaves_a_gap_up_to_its_watermark_or_without_an_end() {
+    for (set, floor) in [
+        ("time = 'x'", Some(102)),
+        ("time = 5.5", Some(102)),
+        ("bug_id = 'x'", Some(102)),
+        ("bug_id = -1, time = '1970-01-01T00:01:40'", Some(102)),
+        ("watermark = 'x'", None),
+    ] {
+        let folder = Folder::new();
+        let mut file = folder.whole();
+        let updates = [101, 102, 103, 104, 105].map(|at| update(at, at.into()));
+        keep(&mut file, &updates).unwrap();
+        let change = format!("UPDATE history SET {set} WHERE seq <= 2");
+        assert_eq!(file.database.execute(&change, []), Ok(2));
+        drop(file);
+        let kept = folder.open().1;
+        assert_eq!((kept.updates.len(), kept.floor), (3, floor), "{set}");
+        assert_eq!(folder.open().1.floor, floor, "{set}");
+    }
+}
+
+#[test]
+fn as_many_as_there_is_room_for_stay() {
+    let folder = Folder::new();
+    let mut file = folder.whole();
+    keep(&mut file, &[1, 2, 3].map(|bug| update(bug, 100))).unwrap();
+    drop(file);
+    let kept = folder.open().1;
+    assert_eq!((kept.updates.len(), kept.floor), (3, Some(50)));
+}
+
 #[test]
 fn another_source_starts_anew() {
     let folder = Folder::new();
-    keep(&mut folder.whole(), &[update(1, 200)]).unwrap();
-    let (_file, kept) = HistoryFile::open(&folder.path(), "/", "sqlite:y", 3).unwrap();
+    let note = [("bookmark", "7".to_owned())];
+    let updates = [update(1, 200), update(2, 300)];
+    folder.whole().keep(&updates, 1_000, &note).unwrap();
+    let open = || HistoryFile::open(&folder.path(), "/", "sqlite:y", 3).unwrap();
+    let (mut file, kept) = open();
     assert_eq!((kept.floor, kept.updates.len()), (None, 0));
+    assert!(kept.notes.is_empty());
+    file.set_floor(Some(60)).unwrap();
+    keep(&mut file, &[update(3, 100)]).unwrap();
+    // Neither its number nor its watermark goes on with those of the other.
+    std::mem::forget(file);
+    let kept = open().1;
+    assert_eq!(
+        (kept.floor, kept.updates),
+        (Some(60), vec![(100, update(3, 100))])
+    );
 }
 
 #[test]
 fn feeds_are_kept_apart() {
     let folder = Folder::new();
+    let open = |feed, source| HistoryFile::open(&folder.path(), feed, source, 3).unwrap();
+    let note = |value: &str| [("bookmark", value.to_owned())];
     let mut file = folder.whole();
-    let (mut dev, _) = HistoryFile::open(&folder.path(), "/dev/", "sqlite:x", 3).unwrap();
-    keep(&mut file, &[update(1, 200)]).unwrap();
+    file.keep(&[update(1, 200)], 1_000, &note("7")).unwrap();
+    // What happens to the other one: more than there is room for, a loss, another source.
+    let mut dev = open("/dev/", "sqlite:x").0;
+    dev.set_floor(Some(20)).unwrap();
+    let many = [1, 1, 2, 3, 4].map(|bug| update(bug, 900));
+    dev.keep(&many, 1_000, &note("8")).unwrap();
+    drop(dev);
+    let (mut dev, kept) = open("/dev/", "sqlite:x");
+    assert_eq!((kept.floor, kept.updates.len()), (Some(900), 3));
+    assert_eq!(kept.notes["bookmark"], "8");
     fail(&dev, true);
-    keep(&mut dev, &[update(2, 300)]).unwrap_err();
-    std::mem::forget(dev);
+    keep(&mut dev, &[update(2, 950)]).unwrap_err();
+    fail(&dev, false);
+    keep(&mut dev, &[update(2, 960)]).unwrap();
+    drop(dev);
+    assert_eq!(open("/dev/", "sqlite:y").1.updates.len(), 0);
     drop(file);
-    let (_file, kept) = folder.open();
-    assert_eq!((kept.floor, kept.updates.len()), (Some(50), 1));
+    let kept = folder.open().1;
+    assert_eq!(
+        (kept.floor, kept.updates),
+        (Some(50), vec![(200, update(1, 200))])
+    );
+    assert_eq!(kept.notes["bookmark"], "7");
+}
+
+#[test]
+fn each_feed_has_a_witness_of_its_own() {
+    let folder = Folder::new();
+    let feeds = [
+        "/",
+        "//",
+        "/dev/",
+        "/dev//",
+        "/dev/a/",
+        "/dev-a/",
+        "/dev%2Da/",
+    ];
+    let open = |feed| HistoryFile::open(&folder.path(), feed, "sqlite:x", 3).unwrap();
+    let files = feeds.map(|feed| open(feed).0);
+    let witnesses: std::collections::HashSet<_> =
+        files.iter().map(|file| file.witness.clone()).collect();
+    assert_eq!(witnesses.len(), feeds.len());
+    assert!(witnesses.contains(&folder.0.path().join("h.db-whole-dev-a")));
+}
+
+/// A loss that the witness does not tell, since it could not be removed.
+#[test]
+fn a_loss_is_known_as_soon_as_something_can_be_kept_again() {
+    let folder = Folder::new();
+    let mut file = folder.whole();
+    fail(&file, true);
+    keep(&mut file, &[update(1, 200)]).unwrap_err();
+    fail(&file, false);
+    keep(&mut file, &[update(2, 300)]).unwrap();
+    fs::write(folder.0.path().join("h.db-whole"), "1").unwrap();
+    std::mem::forget(file);
+    assert_eq!(folder.open().1.floor, None);
+}
+
+#[test]
+fn a_floor_is_kept_while_there_is_a_gap_and_counts_when_it_has_ended() {
+    let folder = Folder::new();
+    let mut file = folder.whole();
+    file.set_floor(None).unwrap();
+    drop(file);
+    let (mut file, kept) = folder.open();
+    assert_eq!(kept.floor, None);
+    file.set_floor(Some(400)).unwrap();
+    drop(file);
+    assert_eq!(folder.open().1.floor, Some(400));
+}
+
+#[test]
+fn a_file_that_was_closed_is_believed_after_another_boot() {
+    let folder = Folder::new();
+    drop(folder.whole());
+    let database = Connection::open(folder.path()).unwrap();
+    let read = |sql: &str| {
+        database
+            .query_row(sql, [], |row| row.get::<_, String>(0))
+            .unwrap()
+    };
+    assert_eq!(read("SELECT boot_id FROM history_feeds"), "");
+    let file = folder.open().0;
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert_eq!(read("SELECT boot_id FROM history_feeds"), boot_id);
+    drop(file);
+}
+
+/// What moves from the log into the file needs room there.
+#[test]
+fn the_log_stays_small_and_is_waited_for_by_no_commit() {
+    let folder = Folder::new();
+    let mut file = folder.whole();
+    let read = |file: &HistoryFile, name: &str| {
+        let value = file
+            .database
+            .pragma_query_value(None, name, |row| row.get(0));
+        value.unwrap_or(-1_i64)
+    };
+    assert_eq!(read(&file, "synchronous"), 1, "NORMAL");
+    for bug in 1..2_000 {
+        keep(&mut file, &[update(bug, 100)]).unwrap();
+    }
+    let bytes = folder.log().metadata().unwrap().len();
+    assert!(bytes < 2 * 4_096 * LOG_PAGES as u64, "{bytes}");
+}
+
+/// A log that has taken up what is left of the disk.
+#[test]
+fn a_full_disk_is_helped_by_moving_the_log_into_the_file() {
+    let folder = Folder::new();
+    let mut file = folder.whole();
+    keep(&mut file, &[update(1, 100)]).unwrap();
+    assert!(folder.log().metadata().unwrap().len() > 0);
+    let page_count = "PRAGMA page_count";
+    let pages: i64 = file
+        .database
+        .query_row(page_count, [], |row| row.get(0))
+        .unwrap();
+    file.database
+        .pragma_update(None, "max_page_count", pages)
+        .unwrap();
+    let many: Vec<Update> = (1..1_000).map(|bug| update(bug, 100)).collect();
+    keep(&mut file, &many).unwrap_err();
+    assert_eq!(folder.log().metadata().unwrap().len(), 0);
 }
 
 #[test]

@@ -50,16 +50,21 @@ pub struct Feed {
 impl Sink {
     /// A sink that goes on with what was `kept`, in `file` or nowhere.
     pub fn new(feed: Feed, file: Option<HistoryFile>, kept: &Kept, inbox: Sender) -> Self {
+        Self::with_clock(feed, file, kept, inbox, Now::read)
+    }
+
+    fn with_clock(
+        feed: Feed,
+        file: Option<HistoryFile>,
+        kept: &Kept,
+        inbox: Sender,
+        clock: fn() -> Now,
+    ) -> Self {
         let health = Health::new("reading updates from", feed.source.clone());
+        let state = State::new(feed, file, kept, inbox, clock);
         Self {
             health,
-            shared: Shared(Arc::new(Mutex::new(State::new(
-                feed,
-                file,
-                kept,
-                inbox,
-                Now::read,
-            )))),
+            shared: Shared(Arc::new(Mutex::new(state))),
         }
     }
 

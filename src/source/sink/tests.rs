@@ -1,16 +1,40 @@
 //! A sink for ten updates, and what comes out of it.
 
+mod answers;
+mod keeping;
+
+use std::cell::Cell;
+use std::time::Duration;
+
 use mio::{Poll, Token};
 
 use super::*;
 use crate::inbox::{self, Inbox, Notice};
 use crate::promise::Promise;
 use crate::update::{BugId, When};
-use crate::work::unix_now;
+
+thread_local! {
+    /// The time in these tests, which stands still once somebody has looked at it.
+    static NOW: Cell<Option<Now>> = const { Cell::new(None) };
+}
+
+fn clock() -> Now {
+    NOW.get().unwrap_or_else(Now::read)
+}
 
 /// Bugzilla's time in these tests: like ours, so that its times are credible.
 fn now() -> i64 {
-    unix_now()
+    let now = clock();
+    NOW.set(Some(now));
+    now.unix
+}
+
+fn pass(seconds: u32) {
+    let now = clock();
+    NOW.set(Some(Now {
+        instant: now.instant + Duration::from_secs(seconds.into()),
+        unix: now.unix + i64::from(seconds),
+    }));
 }
 
 fn update(bug: u32, seconds: i64) -> Update {
@@ -57,7 +81,7 @@ impl Test {
             catch_up,
         };
         Self {
-            sink: Sink::new(feed, file, kept, sender),
+            sink: Sink::with_clock(feed, file, kept, sender, clock),
             inbox,
             _poll: poll,
         }
@@ -264,6 +288,7 @@ fn notes_are_there_as_soon_as_they_are_made() {
     assert_eq!(test.sink.note("bookmark").as_deref(), Some("7"));
     assert_eq!(test.sink.note("another"), None);
 }
+
 #[test]
 fn updates_are_kept_before_they_are_handed_over() {
     let folder = tempfile::tempdir().unwrap();
