@@ -215,6 +215,8 @@ impl Supervised for CatchUp {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use mio::{Poll, Token};
     use rusqlite::Connection;
 
@@ -233,6 +235,113 @@ mod tests {
         }
     }
 
+    /// A catch-up with an SQLite file, and the sink that it fills.
+    struct Test {
+        catch_up: CatchUp,
+        sink: Sink,
+        inbox: Inbox,
+        _poll: Poll,
+    }
+
+    impl Test {
+        fn new(file: &Path, is_optional: bool) -> Self {
+            let address = format!("sqlite:{}?tz=UTC", file.display());
+            let address: Address = address.parse().unwrap();
+            let poll = Poll::new().unwrap();
+            let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
+            let feed = Feed {
+                id: FeedId(0),
+                source: "test".to_owned(),
+                updates_max: 10,
+                catch_up: Some(Sees::All),
+            };
+            let sink = Sink::new(feed, None, &Kept::default(), sender);
+            let catch_up = CatchUp::new(&address, is_optional, &sink).unwrap();
+            Self {
+                catch_up,
+                sink,
+                inbox,
+                _poll: poll,
+            }
+        }
+    }
+
+    #[test]
+    fn where_somebody_has_asked_for_a_catch_up_one_that_is_not_possible_is_a_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("b.db");
+        Connection::open(&file)
+            .unwrap()
+            .execute_batch("CREATE TABLE other (id INTEGER)")
+            .unwrap();
+        let mut test = Test::new(&file, false);
+        let why = test.catch_up.run(&Stop::default()).unwrap_err();
+        assert!(
+            why.to_string().contains("GRANT SELECT (bug_id, delta_ts)"),
+            "{why}"
+        );
+        let mut test = Test::new(&file, true);
+        assert!(!test.catch_up.can_ask().unwrap() && test.catch_up.is_off);
+    }
+
+    #[test]
+    fn a_catch_up_ends_when_the_loop_is_gone_and_is_tried_again_after_any_other_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut test = Test::new(&folder.path().join("b.db"), true);
+        assert!(test.catch_up.is_final(&Closed.into()));
+        assert!(!test.catch_up.is_final(&"another one".into()));
+    }
+
+    #[test]
+    fn a_stop_ends_the_wait_for_the_next_question() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut test = Test::new(&folder.path().join("b.db"), true);
+        let stop = Stop::default();
+        stop.request();
+        test.catch_up.run(&stop).unwrap();
+        assert_eq!(
+            test.sink.shared().question().1,
+            crate::bugzilla::Since::Newest(10)
+        );
+    }
+
+    #[test]
+    fn a_file_is_taken_for_bugzillas_own_by_its_name_or_its_folder() {
+        for (name, is_its) in [
+            ("sqlite:/srv/bugs", true),
+            ("sqlite:bugs?tz=UTC", true),
+            ("sqlite:/srv/bugzilla/data/db/5", true),
+            ("sqlite:/srv/bugzilla/data/dbs/5", false),
+            ("sqlite:/srv/bugs/x.db", false),
+            ("sqlite:x.db?table=bugs", false),
+            ("mysql://host/bugs", false),
+        ] {
+            assert_eq!(says_bugzilla(name), is_its, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_address_says_which_bugs_are_seen_and_whether_only_public_ones() {
+        for (text, sees, is_public_only) in [
+            ("sqlite:b.db", Sees::All, false),
+            ("sqlite:b.db?bugs=public", Sees::All, true),
+            ("https://host/#key_file=x", Sees::Some, false),
+            ("https://host/#key_file=x&bugs=public", Sees::Some, true),
+            ("https://host/#key_file=x&sees=all", Sees::All, false),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.sees(), sees, "{text}");
+            assert_eq!(address.is_public_only(), is_public_only, "{text}");
+        }
+        for text in ["", "ftp://user:secret@host/", "user:secret@host"] {
+            let why = text.parse::<Address>().unwrap_err();
+            assert!(
+                why.contains("it is no Bugzilla") && !why.contains("secret"),
+                "{why}"
+            );
+        }
+    }
+
     #[test]
     fn a_catch_up_that_is_not_possible_is_tried_again_and_works_as_soon_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
@@ -241,18 +350,8 @@ mod tests {
         database
             .execute_batch("CREATE TABLE other (id INTEGER)")
             .unwrap();
-        let address = format!("sqlite:{}?tz=UTC", file.display());
-        let address: Address = address.parse().unwrap();
-        let poll = Poll::new().unwrap();
-        let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
-        let feed = Feed {
-            id: FeedId(0),
-            source: "test".to_owned(),
-            updates_max: 10,
-            catch_up: Some(Sees::All),
-        };
-        let mut sink = Sink::new(feed, None, &Kept::default(), sender);
-        let catch_up = CatchUp::new(&address, true, &sink).unwrap();
+        let test = Test::new(&file, true);
+        let (catch_up, mut sink, inbox) = (test.catch_up, test.sink, test.inbox);
         let stop = Stop::default();
         let seen = stop.clone();
         let thread = std::thread::spawn(move || catch_up.keep_up(&seen));

@@ -133,7 +133,7 @@ mod tests {
 
     use super::*;
     use crate::database::Row;
-    use crate::database::bugs::Bugs;
+    use crate::database::bugs::{Bugs, Largest};
     use crate::source::Kept;
     use crate::source::sink::Test;
 
@@ -179,6 +179,93 @@ mod tests {
         assert_eq!(test.sent(), "after 5000, gap, 2, 3");
         let asked: Vec<_> = asked.try_iter().collect();
         assert_eq!(asked, [window + SLACK, window, window]);
+    }
+
+    #[test]
+    fn what_changed_while_the_database_was_gone_is_handed_over_and_no_gap() {
+        let (stop, mut test) = (Stop::default(), Test::new(None, &Kept::default()));
+        let (windows, asked) = std::sync::mpsc::channel();
+        let gone = Stop::default();
+        let mut connections = [
+            (vec![look(&[(1, "12:00:05")], &[])], gone),
+            (
+                vec![look(&[(1, "12:00:05"), (2, "12:00:06")], &[])],
+                stop.clone(),
+            ),
+        ]
+        .into_iter();
+        let open: OpenBugs = Box::new(move || {
+            let (looks, stop) = connections.next().ok_or("gone")?;
+            let (looks, windows) = (looks.into(), windows.clone());
+            Ok(Box::new(Looks {
+                looks,
+                windows,
+                stop,
+            }))
+        });
+        let mut watcher = Watcher::new(open, Duration::ZERO, Duration::from_secs(60));
+        watcher.run(&mut test.sink, &stop).unwrap_err();
+        assert_eq!(test.sent(), "after 0, gap");
+        watcher.run(&mut test.sink, &stop).unwrap();
+        assert_eq!(test.sent(), "doubt, 2, after 0");
+        assert_eq!(asked.try_iter().count(), 3);
+    }
+
+    #[test]
+    fn each_look_begins_where_the_one_before_has_ended() {
+        let mut memory = Memory::new(Duration::from_secs(60));
+        let with = |largest, touched: &[(i64, &str)]| {
+            let mut look = look(&[], touched);
+            look.largest = largest;
+            look
+        };
+        let largest = |id| {
+            Some(Largest {
+                activity: id,
+                comment: id,
+            })
+        };
+        memory.learn(with(largest(7), &[(1, "12:00:08")]));
+        assert_eq!(memory.from.largest, largest(7));
+        // A look that cannot tell goes back to what was known.
+        memory.learn(with(None, &[(1, "12:00:09")]));
+        assert_eq!(memory.from.largest, largest(7));
+        assert_eq!(memory.from.newest.as_deref(), Some("2026-11-20 12:00:09"));
+        memory.learn(with(largest(9), &[]));
+        assert_eq!(memory.from.largest, largest(9));
+    }
+
+    #[test]
+    fn a_bug_is_remembered_for_two_hours_and_the_window() {
+        let mut memory = Memory::new(Duration::from_secs(60));
+        learned(&mut memory, &[(1, "10:00:00"), (2, "10:00:01")], &[]);
+        let later = look_at("12:01:01", &[(3, "12:01:01")], &[]);
+        assert_eq!(memory.learn(later).len(), 1);
+        let mut seen: Vec<u32> = memory.seen.keys().map(|bug| bug.get()).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [2, 3]);
+    }
+
+    #[test]
+    fn a_row_that_records_nothing_hides_no_other_and_a_bug_that_is_found_twice_is_reported_once() {
+        let mut memory = Memory::new(Duration::from_secs(60));
+        learned(&mut memory, &[(2, "12:00:05")], &[]);
+        let rows = [(0, "12:00:05"), (1, "when?"), (2, "12:00:06")];
+        let touched = [
+            (-1, "12:00:07"),
+            (2, "12:00:06"),
+            (3, "12:00:04"),
+            (3, "12:00:04"),
+        ];
+        assert_eq!(learned(&mut memory, &rows, &touched), [2, 3]);
+        assert_eq!(memory.from.newest.as_deref(), Some("2026-11-20 12:00:06"));
+    }
+
+    #[test]
+    fn a_database_without_an_edit_is_looked_at_from_its_own_time_on() {
+        let mut memory = Memory::new(Duration::from_secs(60));
+        learned(&mut memory, &[], &[]);
+        assert_eq!(memory.from.newest.as_deref(), Some("2026-11-20 12:00:10"));
     }
 
     fn row(bug_id: i64, time: &str) -> Row {

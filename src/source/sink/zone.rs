@@ -95,6 +95,27 @@ mod tests {
     }
 
     #[test]
+    fn a_difference_is_that_of_a_zone_up_to_26_hours_in_quarters_of_an_hour() {
+        for (difference, told) in [
+            (900, Some("+00:15")),
+            (-900, Some("-00:15")),
+            (20_700, Some("+05:45")),
+            (93_600, Some("+26:00")),
+            (-93_600, Some("-26:00")),
+            (94_500, None),
+            (-94_500, None),
+            (450, None),
+            (901, None),
+        ] {
+            let mut watch = ZoneWatch::default();
+            let why = look(&mut watch, 1_000_000, &[Some(difference); 3]);
+            let by = why.as_deref().and_then(|why| why.split(" by ").nth(1));
+            let by = by.and_then(|by| by.split(',').next());
+            assert_eq!(by, told, "{difference}");
+        }
+    }
+
+    #[test]
     fn what_was_lost_and_edits_that_lie_apart_by_chance_show_none() {
         let mut watch = ZoneWatch::default();
         let hour = Some(3_600);
