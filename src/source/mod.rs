@@ -91,7 +91,7 @@ mod tests {
     use super::poller::Poller;
     use super::*;
     use crate::database::Database;
-    use crate::inbox;
+    use crate::inbox::{self, Notice};
     use crate::update::{BugId, FeedId};
 
     type Step = fn(&mut Sink, &Stop) -> Result<(), Error>;
@@ -105,34 +105,56 @@ mod tests {
         }
     }
 
-    /// Supervises a script, which must be played to its end.
-    fn supervised(steps: Vec<Step>) {
+    /// Supervises a script, which must be played to its end: what the loop is told.
+    fn supervised(steps: Vec<Step>) -> Vec<String> {
         let poll = Poll::new().unwrap();
-        let (sender, _inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
+        let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
         let feed = Feed {
             id: FeedId(0),
             source: "script".to_owned(),
             updates_max: 10,
             catch_up: None,
         };
-        let sink = Sink::new(feed, None, &Kept::default(), sender);
+        let kept = Kept {
+            floor: Some(100),
+            ..Kept::default()
+        };
+        let sink = Sink::new(feed, None, &kept, sender);
         let mut script = Script(steps.into_iter());
         supervise(&mut script, sink, &Stop::default());
         assert_eq!(script.0.len(), 0);
+        let notices = std::iter::from_fn(|| inbox.take());
+        let told = notices.map(|notice| match notice {
+            Notice::Source { state, .. } => format!("{state:?}"),
+            Notice::Promise { promise, .. } => format!("{promise:?}"),
+            other => panic!("{other:?}"),
+        });
+        told.collect()
     }
 
     #[test]
     fn a_source_that_fails_is_run_again_until_it_is_stopped_or_the_loop_is_gone() {
-        supervised(vec![
+        let told = supervised(vec![
             |sink, _| {
                 sink.connected()?;
                 Err("lost".into())
             },
-            |_, stop| {
+            |sink, stop| {
+                sink.connected()?;
                 stop.request();
                 Err("cut by the stop".into())
             },
         ]);
+        let expected = [
+            "Reading",
+            "After(100)",
+            "Failing(\"lost\")",
+            "InDoubt",
+            "Reading",
+            "After(100)",
+            "InDoubt",
+        ];
+        assert_eq!(told, expected);
         supervised(vec![|_, _| Err(Closed.into())]);
     }
 

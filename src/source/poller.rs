@@ -80,3 +80,126 @@ impl Poller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::database::{Row, Table};
+    use crate::source::sink::Test;
+    use crate::source::{HistoryFile, Kept};
+    use crate::update::BugId;
+    use crate::work::unix_now;
+
+    /// A table of notifications, and the history of a server that reads it.
+    struct Stage {
+        folder: TempDir,
+        database: Database,
+        table: Box<dyn Table>,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let address = format!("sqlite:{}?tz=UTC", folder.path().join("b.db").display());
+            let database: Database = address.parse().unwrap();
+            let table = database.table().unwrap();
+            Self {
+                folder,
+                database,
+                table,
+            }
+        }
+
+        fn notify(&self, bugs: std::ops::RangeInclusive<u32>) {
+            let bugs: Vec<_> = bugs.map(|bug| BugId::new(bug).unwrap()).collect();
+            self.database.notify(&bugs).unwrap();
+        }
+
+        /// The bugs whose rows are in the table.
+        fn rows(&mut self) -> Vec<i64> {
+            let rows = self.table.read().unwrap().into_iter();
+            rows.map(|row: Row| row.bug_id).collect()
+        }
+
+        fn history(&self) -> (HistoryFile, Kept) {
+            let path = self.folder.path().join("h.db");
+            HistoryFile::open(&path, "/", "test", 1_000).unwrap()
+        }
+
+        /// A server that keeps a history starts, reads what there is, and ends: what it was told.
+        fn serve(&self) -> String {
+            let (file, kept) = self.history();
+            let test = Test::keeping(None, Some(file), &kept);
+            self.read(test)
+        }
+
+        fn read(&self, mut test: Test) -> String {
+            let stop = Stop::default();
+            stop.request();
+            let mut poller = Poller::new(&self.database, false);
+            poller.run(&mut test.sink, &stop).unwrap();
+            test.sent()
+        }
+    }
+
+    #[test]
+    fn a_server_without_a_history_begins_with_the_databases_time_and_leaves_no_row() {
+        let mut stage = Stage::new();
+        stage.notify(7..=8);
+        let sent = stage.read(Test::new(None, &Kept::default()));
+        let begun = sent.strip_prefix("7, 8, after ").unwrap().parse::<i64>();
+        assert!((unix_now() - begun.unwrap()).abs() < 1_000, "{sent}");
+        assert_eq!(stage.rows(), [0; 0]);
+    }
+
+    #[test]
+    fn a_server_goes_on_where_it_has_stopped_and_notices_when_somebody_else_has_read() {
+        let mut stage = Stage::new();
+        stage.notify(7..=8);
+        let begun = stage.serve();
+        assert_eq!(stage.rows(), [8]);
+        stage.notify(9..=9);
+        let promise = begun.strip_prefix("7, 8, ").unwrap();
+        assert_eq!(stage.serve(), format!("9, {promise}"));
+        assert_eq!(stage.rows(), [9]);
+        let rows = stage.table.read().unwrap();
+        stage.table.delete(&rows).unwrap();
+        let sent = stage.serve();
+        assert!(
+            sent.starts_with("after ") && sent.ends_with(", gap"),
+            "{sent}"
+        );
+    }
+
+    #[test]
+    fn more_rows_than_a_batch_has_are_read_without_a_pause() {
+        let mut stage = Stage::new();
+        stage.notify(1..=1_000);
+        let mut poller = Poller::new(&stage.database, false);
+        let mut test = Test::new(None, &Kept::default());
+        let stop = Stop::default();
+        poller.reader.connect().unwrap();
+        poller.poll = Duration::from_secs(3_600);
+        let is_stopped = poller.look(&mut test.sink, &stop, true).unwrap();
+        assert!(!is_stopped && stage.rows().len() > 1);
+    }
+
+    #[test]
+    fn a_feed_is_in_doubt_while_its_table_cannot_be_read() {
+        let stage = Stage::new();
+        let kept = Kept {
+            floor: Some(100),
+            ..Kept::default()
+        };
+        let mut test = Test::new(None, &kept);
+        test.sink.connected().unwrap();
+        let address = format!("sqlite:{}", stage.folder.path().display());
+        let folder: Database = address.parse().unwrap();
+        let mut poller = Poller::new(&folder, false);
+        poller.run(&mut test.sink, &Stop::default()).unwrap_err();
+        assert_eq!(test.sent(), "after 100, doubt");
+        assert_eq!(poller.pause_max(), Duration::from_secs(1));
+    }
+}

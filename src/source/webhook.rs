@@ -127,7 +127,7 @@ impl Source for Webhook {
     fn run(&mut self, sink: &mut Sink, stop: &Stop) -> Result<(), Error> {
         let sender = self.posts.sender();
         stop.on_request(move || sender.wake());
-        self.report_absence(sink)?;
+        self.report_absence(unix_now(), sink)?;
         sink.deliver_with_notes(Vec::new(), &[seen_now()])?;
         sink.connected()?;
         while !stop.is_requested() {
@@ -170,11 +170,11 @@ impl Webhook {
 
     /// What was answered is kept, and what was not is posted again: nothing is missing, unless
     /// nobody answered for longer than the sender repeats.
-    fn report_absence(&self, sink: &Sink) -> Result<(), Closed> {
+    fn report_absence(&self, now: i64, sink: &Sink) -> Result<(), Closed> {
         let Some(seen) = sink.note(SEEN).and_then(|text| text.parse::<i64>().ok()) else {
             return Ok(());
         };
-        let away = unix_now().saturating_sub(seen);
+        let away = now.saturating_sub(seen);
         if away > self.settings.repeats.as_secs().cast_signed() {
             let reason = "the server was away for longer than posts are repeated (option repeats)";
             sink.missed(reason, None)?;
@@ -381,6 +381,19 @@ mod tests {
     }
 
     #[test]
+    fn a_post_is_repeated_until_its_last_second() {
+        let (source, _posts) = source("?key=a&repeats=1h");
+        for (away, is_gap) in [(3_600, false), (3_601, true)] {
+            let mut test = Test::new(None, &Kept::default());
+            let seen = [(SEEN, "1000".to_owned())];
+            test.sink.deliver_with_notes(Vec::new(), &seen).unwrap();
+            source.report_absence(1_000 + away, &test.sink).unwrap();
+            test.sink.connected().unwrap();
+            assert_eq!(test.sent().ends_with("gap"), is_gap, "{away}");
+        }
+    }
+
+    #[test]
     fn a_key_that_changes_in_its_file_is_used_and_one_that_cannot_be_read_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
@@ -409,17 +422,12 @@ mod tests {
 
     #[test]
     fn a_key_must_be_given() {
-        for text in [
-            "",
-            "?",
-            "?header=X",
-            "?key=",
-            "?key=a&colour=red",
-            "?key=a&header=a%20b",
-        ] {
+        for text in ["", "?", "?header=X", "?key=", "?key=a&colour=red"] {
             let why = Settings::parse(text).unwrap_err();
             assert!(!why.is_empty(), "{text}");
         }
+        let why = Settings::parse("?key=a&header=a%20b").unwrap_err();
+        assert!(why.contains("'a b' is no name of a header field"), "{why}");
         let settings = Settings::parse("?key=a").unwrap();
         let usual = ("X-Api-Key".to_owned(), "a".to_owned());
         assert_eq!(settings.credentials(), Ok(usual));

@@ -451,24 +451,23 @@ impl State {
 
     /// Live updates still go out while the history file fails.
     fn report_keeping(&mut self, result: rusqlite::Result<()>) {
-        let was_keeping = self.is_keeping;
-        self.is_keeping = result.is_ok();
-        if self.is_keeping != was_keeping {
-            // A loop that is gone need not know.
-            let _ = self.inbox.send(Notice::Keeping {
-                feed: self.feed.id,
-                is_keeping: self.is_keeping,
-            });
+        if result.is_ok() == self.is_keeping {
+            return;
         }
+        self.is_keeping = result.is_ok();
         match result {
-            Ok(()) if !was_keeping => info!(
+            Ok(()) => info!(
                 "the history file works again; what it could not keep is missing after the next start"
             ),
-            Err(error) if was_keeping => error!(
+            Err(error) => error!(
                 "cannot write the history file (setting --history): {error}; updates still go out, but a restart would forget them"
             ),
-            Ok(()) | Err(_) => {}
         }
+        // A loop that is gone need not know.
+        let _ = self.inbox.send(Notice::Keeping {
+            feed: self.feed.id,
+            is_keeping: self.is_keeping,
+        });
     }
 }
 

@@ -110,7 +110,7 @@ impl Test {
                 | Notice::Access(_)
                 | Notice::Source { .. }
                 | Notice::Keeping { .. } => {}
-                Notice::Refused { .. } => words.push("refused".to_owned()),
+                Notice::Refused { why } => words.push(format!("refused: {why}")),
                 Notice::Answer { post, answer } => words.push(format!("{answer:?} {}", post.0)),
                 Notice::Key { key, .. } => words.push(format!("key {key}")),
                 Notice::Reloaded(_) => panic!("a source reads no settings"),
@@ -287,6 +287,13 @@ fn notes_are_there_as_soon_as_they_are_made() {
     test.sink.deliver_with_notes(Vec::new(), &note).unwrap();
     assert_eq!(test.sink.note("bookmark").as_deref(), Some("7"));
     assert_eq!(test.sink.note("another"), None);
+}
+
+#[test]
+fn a_source_that_may_not_read_ends_the_loop_by_its_name() {
+    let test = Test::new(None, &Kept::default());
+    test.sink.refused(&"it has another reader".into()).unwrap();
+    assert_eq!(test.sent(), "refused: test: it has another reader");
 }
 
 #[test]

@@ -179,6 +179,11 @@ fn where_nobody_could_be_asked_for_a_while_what_came_meanwhile_is_not_lacking() 
     let since = test.answer(found(now(), &[(1, time), (2, time + 99), (3, time + 100)]));
     assert_eq!(since, Since::Newest(10));
     assert_eq!(test.sent(), "+1, +2, 3, all");
+    let time = now();
+    test.sink.deliver(vec![update(4, time)]).unwrap();
+    pass(10);
+    test.answer(found(now(), &[(4, time)]));
+    assert_eq!(test.sent(), "4");
 }
 
 #[test]
