@@ -384,9 +384,12 @@ mod tests {
     fn a_post_is_repeated_until_its_last_second() {
         let (source, _posts) = source("?key=a&repeats=1h");
         for (away, is_gap) in [(3_600, false), (3_601, true)] {
-            let mut test = Test::new(None, &Kept::default());
-            let seen = [(SEEN, "1000".to_owned())];
-            test.sink.deliver_with_notes(Vec::new(), &seen).unwrap();
+            let kept = Kept {
+                floor: Some(100),
+                notes: [(SEEN.to_owned(), "1000".to_owned())].into(),
+                ..Kept::default()
+            };
+            let mut test = Test::new(None, &kept);
             source.report_absence(1_000 + away, &test.sink).unwrap();
             test.sink.connected().unwrap();
             assert_eq!(test.sent().ends_with("gap"), is_gap, "{away}");
