@@ -73,10 +73,13 @@ fn as_much_as_the_history_holds_is_made_good_and_an_answer_that_is_cut_off_is_a_
     let all: Vec<_> = (1..=10).map(|bug| (bug, time - 100)).collect();
     test.answer(found(time, &all));
     assert_eq!(test.sent(), "10, 1, 2, 3, 4, 5, 6, 7, 8, 9");
-    let mut cut_off = found(time, &[(11, time - 100)]);
+    pass(50);
+    let mut cut_off = found(now(), &[(11, time - 100)]);
     cut_off.is_whole = false;
     test.answer(cut_off);
-    assert_eq!(test.sent(), format!("after {time}, gap"));
+    assert_eq!(test.sent(), format!("after {}, gap", now()));
+    let (_, since) = test.sink.shared.question();
+    assert_eq!(since, Since::Time(now() - 4_200));
 }
 
 #[test]
@@ -103,6 +106,8 @@ fn the_first_answer_is_of_before_except_what_has_changed_since_the_server_looks(
         let bugs = [(1, time - 700), (2, time - 1), (3, time), (4, time + 20)];
         test.answer(found(now(), &bugs));
         assert_eq!(test.sent(), sent);
+        test.answer(found(now() + 10, &bugs));
+        assert_eq!(test.sent(), "");
     }
 }
 
@@ -202,6 +207,7 @@ fn one_who_can_be_asked_after_all_about_some_bugs_brings_no_doubt_and_about_all_
 #[test]
 fn more_than_a_million_changes_without_an_answer_make_the_question_begin_anew() {
     let test = reading();
+    pass(100);
     let many = |bugs: std::ops::Range<u32>| {
         let updates = bugs.map(|bug| update(bug, now())).collect();
         test.sink.deliver(updates).unwrap();

@@ -86,6 +86,18 @@ fn that_the_history_cannot_be_written_or_can_again_is_told_once_and_updates_go_o
 }
 
 #[test]
+fn that_what_was_before_or_a_promise_cannot_be_kept_is_told_as_well() {
+    let keeping = Keeping::new();
+    keeping.break_it();
+    keeping.test.answer(found(now(), &[(1, now() - 1_000)]));
+    assert_eq!(keeping.told(), [false]);
+    let keeping = Keeping::new();
+    keeping.execute("DROP TABLE history_feeds");
+    keeping.test.sink.begins(500).unwrap();
+    assert_eq!(keeping.told(), [false]);
+}
+
+#[test]
 fn what_could_not_be_kept_is_asked_for_once_more_after_the_next_start() {
     for is_broken in [false, true] {
         let keeping = Keeping::new();
