@@ -97,3 +97,53 @@ impl fmt::Display for Address {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_known_by_its_scheme_and_shown_without_its_secret() {
+        for (text, start, takes_posts) in [
+            ("sqlite:b.db", "sqlite:b.db", false),
+            ("sqlite:b.db?mode=bugs", "sqlite:b.db", false),
+            ("amqp://user:secret@host/v?queue=q", "amqp://", false),
+            ("amqps://user:secret@host/v?queue=q", "amqps://", false),
+            (
+                "webhook:?key=secret&header=X-Key",
+                "webhook:?header=X-Key",
+                true,
+            ),
+        ] {
+            let address: Address = text.parse().unwrap();
+            let shown = address.to_string();
+            assert!(shown.starts_with(start), "{shown}");
+            assert!(!shown.contains("secret"), "{shown}");
+            assert_eq!(address.open(false).1.is_some(), takes_posts, "{text}");
+        }
+        for text in [
+            "",
+            "user:secret@host/v",
+            "http://user:secret@host/",
+            "amqp:secret",
+        ] {
+            let why = text.parse::<Address>().unwrap_err();
+            assert!(!why.is_empty() && !why.contains("secret"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_recorded_where_the_source_reads_it_and_a_webhook_has_no_such_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let bugs = [BugId::new(7).unwrap()];
+        let text = format!("sqlite:{}", folder.path().join("b.db").display());
+        let address: Address = text.parse().unwrap();
+        address.notify(&bugs).unwrap();
+        let Address::Database(database) = address else {
+            panic!("{text}");
+        };
+        assert_eq!(database.table().unwrap().read().unwrap()[0].bug_id, 7);
+        let address: Address = "webhook:?key=a".parse().unwrap();
+        address.notify(&bugs).unwrap_err();
+    }
+}

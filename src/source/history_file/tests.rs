@@ -320,6 +320,8 @@ fn a_power_failure_is_a_known_gap() {
     let earlier = "UPDATE history_feeds SET boot_id = 'an earlier boot'";
     file.database.execute(earlier, []).unwrap();
     std::mem::forget(file);
+    // Another feed that is closed says nothing of this one.
+    drop(HistoryFile::open(&folder.path(), "/dev/", "sqlite:x", 3).unwrap());
     let (_file, kept) = folder.open();
     assert_eq!((kept.floor, kept.updates.len()), (None, 1));
 }
@@ -368,6 +370,12 @@ fn a_copy_without_its_witness_is_not_believed() {
 fn a_file_that_has_lost_its_last_commits_is_not_believed() {
     for (is_removed, updates) in [(false, 1..=2), (true, 1..=1)] {
         let folder = Folder::new();
+        // The numbers of another feed say nothing of this one's.
+        let mut dev = HistoryFile::open(&folder.path(), "/dev/", "sqlite:x", 9)
+            .unwrap()
+            .0;
+        keep(&mut dev, &[1, 2, 3, 4].map(|bug| update(bug, 900))).unwrap();
+        drop(dev);
         let mut file = folder.whole();
         keep(&mut file, &[update(1, 200)]).unwrap();
         drop(file);
@@ -402,6 +410,15 @@ fn a_floor_is_not_lost_with_the_log() {
     let folder = folder.after_kill(file);
     fs::remove_file(folder.log()).unwrap();
     assert_eq!(folder.open().1.floor, Some(400));
+}
+
+/// As an earlier version has left it.
+#[test]
+fn a_witness_that_says_nothing_is_believed() {
+    let folder = Folder::new();
+    drop(folder.whole());
+    fs::write(folder.0.path().join("h.db-whole"), "").unwrap();
+    assert_eq!(folder.open().1.floor, Some(50));
 }
 
 #[test]
