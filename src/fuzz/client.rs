@@ -145,7 +145,8 @@ fn has_list(answer: &[u8]) -> bool {
 /// The URL of a feed: it is the same when it is read again, and this program's own server understands what
 /// is sent to it.
 pub(super) fn feed_urls(input: &[u8]) {
-    let Ok(url) = String::from_utf8_lossy(input).parse::<FeedUrl>() else {
+    let text = String::from_utf8_lossy(input);
+    let Ok(url) = text.parse::<FeedUrl>() else {
         return;
     };
     assert_eq!(url.to_string().parse().as_ref(), Ok(&url));
@@ -161,4 +162,16 @@ pub(super) fn feed_urls(input: &[u8]) {
         Err(ConnectError::Rejected(_)) => {}
         Err(why) => panic!("{url}: {why}"),
     }
+    let request = String::from_utf8(server.request).unwrap();
+    let line = format!("GET {} HTTP/1.1\r\n", request_target(&text));
+    assert!(request.starts_with(&line), "{line}{request}");
+}
+
+/// What a server is asked for, by the text of a URL alone: RFC 3986 section 3, RFC 6455 section 3.
+fn request_target(url: &str) -> String {
+    let (_, rest) = url.split_once("://").expect("a URL has a scheme");
+    let path = rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]);
+    let path = path.split_once('#').map_or(path, |(path, _)| path);
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    format!("{slash}{path}")
 }

@@ -82,14 +82,18 @@ fn open(path: &Path, updates_max: usize) -> (HistoryFile, Kept) {
 }
 
 /// First how many updates are kept, then rows of the history, each with another value in one place.
-/// What can be read is kept, and what was there and cannot be read is missed.
+/// What can be read is kept, and what was there and is not kept is missed, up to the latest watermark
+/// of that.
 pub(super) fn history(input: &[u8]) {
     static TEMPLATE: OnceLock<Vec<u8>> = OnceLock::new();
     let (_folder, path) = copy(&TEMPLATE, |path| {
         let (mut file, _) = open(path, 100);
         file.set_floor(Some(900)).unwrap();
         let notes = [("note", "value".to_owned())];
-        file.keep(&updates(), i64::MAX, &notes).unwrap();
+        for (update, watermark) in updates().iter().zip([3_000, 5_000, 1_000, 4_000, 2_000]) {
+            file.keep(std::slice::from_ref(update), watermark, &notes)
+                .unwrap();
+        }
     });
     // Without its witness, a file is not believed.
     fs::write(path.with_file_name("file.db-whole"), format!("{:020}", 5)).unwrap();
@@ -114,18 +118,30 @@ pub(super) fn history(input: &[u8]) {
     let readable: usize = database
         .query_row(readable, [], |row| Ok(row.get::<_, i64>(0)? as usize))
         .unwrap();
+    let mut missed = watermarks(&database);
     database.close().unwrap();
     let (mut file, kept) = open(&path, updates_max);
     assert!(kept.updates.len() <= readable.min(updates_max));
-    if kept.updates.len() < 5 {
-        assert!(kept.floor.is_none_or(|floor| floor > 900), "{kept:?}");
-    } else if is_noted {
-        assert_eq!(kept.floor, Some(900));
+    let are_known = missed.len() == 5;
+    for (watermark, _) in &kept.updates {
+        missed.swap_remove(missed.iter().position(|each| each == watermark).unwrap());
+    }
+    let floor = missed.into_iter().fold(900, i64::max);
+    if is_noted || kept.floor.is_some() {
+        assert_eq!(kept.floor, are_known.then_some(floor), "{kept:?}");
     }
     file.keep(&updates()[..1], i64::MAX, &[]).unwrap();
     drop(file);
     let (_, again) = open(&path, 100);
     assert_eq!(again.updates.len(), kept.updates.len() + 1);
+}
+
+/// The watermarks of the rows where one can be read.
+fn watermarks(database: &Connection) -> Vec<i64> {
+    let select = "SELECT watermark FROM history WHERE typeof(watermark) = 'integer'";
+    let mut select = database.prepare(select).unwrap();
+    let rows = select.query_map([], |row| row.get(0)).unwrap();
+    rows.map(Result::unwrap).collect()
 }
 
 /// The same of the backlog, which ends a relay with an error where it is wrong, and never with a
