@@ -32,7 +32,7 @@ const PAGE_BUGS: usize = 1_000;
 /// A page with fewer bugs is certainly the last one.
 const SHORT_PAGE_BUGS: usize = 50;
 
-/// How many bugs an answer may have. Where more have changed, that is a gap.
+/// How many bugs are looked at for an answer. Where more have changed, that is a gap.
 const BUGS_MAX: usize = 200_000;
 
 /// How long the zones of Bugzilla's machines are taken for what they were.
@@ -178,7 +178,8 @@ impl Asker for Rest {
                 .updates
                 .extend(bugs.updates(self.settings.leaves_out_private));
             page.offset += count;
-            if found.updates.len() > bugs_max {
+            // Of those left out, there may be any number, or the same ones again and again.
+            if found.updates.len() > bugs_max || page.offset > BUGS_MAX {
                 found.updates.truncate(bugs_max);
                 found.is_whole = false;
                 break;
@@ -452,6 +453,19 @@ mod tests {
             search.contains("id%2Clast_change_time%2Cgroups"),
             "{search}"
         );
+    }
+
+    #[test]
+    fn a_bugzilla_whose_pages_of_private_bugs_never_end_is_not_asked_for_ever() {
+        let bug = json!({"id": 1, "last_change_time": TIME, "groups": ["secret"]});
+        let body = json!({"bugs": vec![bug; PAGE_BUGS]}).to_string();
+        let pages = vec![(200, body); BUGS_MAX / PAGE_BUGS + 1];
+        let (address, questions) = bugzilla(&[vec![time(TIME)], pages].concat());
+        let found = asker(&format!("{address}#bugs=public"))
+            .ask(Since::Newest(100))
+            .unwrap();
+        assert!(found.updates.is_empty() && !found.is_whole);
+        assert_eq!(questions.iter().count(), 1 + BUGS_MAX / PAGE_BUGS + 1);
     }
 
     #[test]
