@@ -107,11 +107,14 @@ fn a_million_changes_that_wait_at_the_start_are_read_while_clients_are_served_an
     let folder = tempfile::tempdir().unwrap();
     let table = table(folder.path());
     table.execute_batch(TABLE).unwrap();
-    let fill = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
-        INSERT INTO push_notify (bug_id, delta_ts)
-        SELECT n, strftime('%Y-%m-%dT%H:%M:%S', 1700000000 + n, 'unixepoch') FROM n";
-    table.execute(fill, [CHANGES]).unwrap();
-    let options = ["--history-size", "1000000", "--message-burst", "1000000"];
+    let fill = |first: u32| {
+        let fill = "WITH RECURSIVE n (n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM n WHERE n + 1 < ?1 + ?2)
+            INSERT INTO push_notify (bug_id, delta_ts)
+            SELECT n, strftime('%Y-%m-%dT%H:%M:%S', 1700000000 + n, 'unixepoch') FROM n";
+        table.execute(fill, [first, CHANGES]).unwrap();
+    };
+    fill(1);
+    let options = ["--history-size", "2000000", "--message-burst", "1000000"];
     let begun = Instant::now();
     let server = Server::start_in(folder.path(), &options);
     let mut client = server.connect();
@@ -137,6 +140,8 @@ fn a_million_changes_that_wait_at_the_start_are_read_while_clients_are_served_an
     }
     drop(client);
     server.end(Signal::KILL);
+    // As many wait again, beside those of the history.
+    fill(CHANGES + 1);
     let begun = Instant::now();
     let source = "sqlite:bugzfeed.db?poll=5ms";
     let more = ["serve", "--listen", "127.0.0.1:0", "--source", source];
@@ -155,7 +160,25 @@ fn a_million_changes_that_wait_at_the_start_are_read_while_clients_are_served_an
         resident(again.id())
     );
     let mut client = Client::open(address, "/");
-    client.say(r#"{"command":"subscribe","bugs":[1,1000000],"since":"2023-11-26T12:00:00"}"#);
-    let update = r#"{"command":"update","bug":1000000,"when":"2023-11-26T12:00:00"}"#;
-    while client.hear() != update {}
+    wait_within(Duration::from_secs(900), "the others are read, too", || {
+        answer(&mut client, r#"{"command":"version"}"#);
+        (waiting(&table) == 1).then_some(())
+    });
+    println!(
+        "all read after {:?}, {} MiB",
+        begun.elapsed(),
+        resident(again.id())
+    );
+    let bugs = "[1,1000000,1000001,2000000]";
+    client.say(format!(
+        r#"{{"command":"subscribe","bugs":{bugs},"since":"2023-11-14T22:13:21"}}"#
+    ));
+    for update in [
+        r#"{"command":"update","bug":1,"when":"2023-11-14T22:13:21"}"#,
+        r#"{"command":"update","bug":1000000,"when":"2023-11-26T12:00:00"}"#,
+        r#"{"command":"update","bug":1000001,"when":"2023-11-26T12:00:01"}"#,
+        r#"{"command":"update","bug":2000000,"when":"2023-12-08T01:46:40"}"#,
+    ] {
+        while client.hear() != update {}
+    }
 }
