@@ -103,7 +103,6 @@ impl Outlet {
                 Step::Pause(pause) => self.rest(pause),
                 Step::IdlePause(pause) => {
                     if self.bell.recv_timeout(pause).is_ok() {
-                        self.pauses.reset();
                         self.backoff.reset();
                     }
                 }

@@ -23,8 +23,10 @@ enum Asked {
 struct Fake {
     asked: Sender<Asked>,
     answers: VecDeque<(usize, SendError)>,
-    /// To the first attempt to connect.
-    refusal: Option<SendError>,
+    /// To the first attempts to connect.
+    refusals: VecDeque<SendError>,
+    /// The relay is stopped during each attempt.
+    is_stopped_meanwhile: bool,
     waits_for: Option<&'static str>,
     is_announced_to: bool,
 }
@@ -41,20 +43,26 @@ impl Destination for Fake {
         3
     }
 
-    fn connect(&mut self, _stop: &Stop) -> Result<(), SendError> {
+    fn connect(&mut self, stop: &Stop) -> Result<(), SendError> {
         self.ask(Asked::Connect);
-        self.refusal.take().map_or(Ok(()), Err)
+        if self.is_stopped_meanwhile {
+            stop.request();
+        }
+        self.refusals.pop_front().map_or(Ok(()), Err)
     }
 
     fn send(
         &mut self,
         changes: &[Entry],
-        _stop: &Stop,
+        stop: &Stop,
         waiting: &mut dyn FnMut(&str),
     ) -> (usize, Result<(), SendError>) {
         self.waits_for.into_iter().for_each(waiting);
         let bugs = changes.iter().map(|entry| entry.update.bug.get());
         self.ask(Asked::Send(bugs.collect()));
+        if self.is_stopped_meanwhile {
+            stop.request();
+        }
         match self.answers.pop_front() {
             Some((_, SendError::Failed(why))) if why == "panic" => panic!("a fault"),
             Some((count, why)) => (count, Err(why)),
@@ -87,7 +95,7 @@ struct Stage {
     asked: Receiver<Asked>,
     ends: Receiver<End>,
     thread: JoinHandle<()>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Stage {
@@ -102,7 +110,8 @@ impl Stage {
         let fake = || Fake {
             asked: ask.clone(),
             answers: VecDeque::new(),
-            refusal: None,
+            refusals: VecDeque::new(),
+            is_stopped_meanwhile: false,
             waits_for: None,
             is_announced_to: false,
         };
@@ -133,7 +142,7 @@ impl Stage {
             asked,
             ends,
             thread: thread::spawn(|| {}),
-            _folder: folder,
+            folder,
         };
         stage.append(1..=bugs);
         stage.thread = thread::spawn(move || outlet.run());
@@ -148,6 +157,14 @@ impl Stage {
         let updates: Vec<Update> = bugs.map(update).collect();
         let keys = [self.key];
         self.backlog.append(&updates, &keys, 2_000, None).unwrap();
+    }
+
+    /// From now on, nothing is taken out of the backlog, as on a disk that is full.
+    fn fill_disk(&self) {
+        let file = rusqlite::Connection::open(self.folder.path().join("backlog")).unwrap();
+        let refuse = "CREATE TRIGGER full BEFORE DELETE ON push_backlog
+            BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
+        file.execute_batch(refuse).unwrap();
     }
 
     fn is_asked(&self, expected: Asked) {
@@ -283,7 +300,8 @@ fn a_panic_is_a_failure_and_ends_nothing() {
 #[test]
 fn a_change_is_worth_an_attempt_while_an_idle_destination_is_left_alone() {
     let mut stage = Stage::new(0, |fake, _| {
-        fake.refusal = Some(SendError::PutOff("it starts".to_owned()));
+        fake.refusals
+            .push_back(SendError::PutOff("it starts".to_owned()));
     });
     stage.is_asked(Asked::Connect);
     stage.status(|status| status.next_attempt.is_some());
@@ -308,4 +326,81 @@ fn what_a_destination_waits_for_is_known_meanwhile() {
     stage.is_asked(send(&[1]));
     let status = stage.status(|status| status.error.is_some());
     assert_eq!(status.error.unwrap().0, "it is slow");
+}
+
+#[test]
+fn those_behind_a_destination_hear_now_and_then_how_far_it_is_while_it_is_idle() {
+    let stage = Stage::new(1, |fake, _| fake.is_announced_to = true);
+    stage.is_asked(send(&[1]));
+    stage.is_asked(Asked::Announce(1, false));
+    stage.is_asked(Asked::Connect);
+    stage.is_asked(Asked::Connect);
+    stage.is_asked(Asked::Announce(1, false));
+}
+
+#[test]
+fn an_attempt_that_a_stop_has_ended_is_no_failure() {
+    for bugs in [0, 1] {
+        let stage = Stage::new(bugs, |fake, _| {
+            fake.is_stopped_meanwhile = true;
+            let why = || SendError::Failed("it was stopped".to_owned());
+            fake.answers.push_back((0, why()));
+            fake.refusals.push_back(why());
+        });
+        let (status, counts) = (|stage: &Stage| stage.status(|_| true), stage.counts.clone());
+        stage.is_asked(if bugs == 0 {
+            Asked::Connect
+        } else {
+            send(&[1])
+        });
+        stage.is_asked(Asked::Close);
+        assert_eq!(status(&stage).error, None);
+        assert_eq!(counts.failed.load(Ordering::Relaxed), 0);
+    }
+}
+
+#[test]
+fn what_was_answered_goes_out_once_though_it_cannot_be_forgotten() {
+    let refused = SendError::Refused("no such bug".to_owned());
+    for answer in [None, Some((0, refused))] {
+        let mut stage = Stage::new(0, |fake, _| fake.answers.extend(answer));
+        stage.is_asked(Asked::Connect);
+        stage.append(1..=1);
+        stage.fill_disk();
+        stage.ring.send(()).unwrap();
+        stage.is_asked(send(&[1]));
+        stage.is_asked(Asked::Connect);
+        assert_eq!(stage.status(|_| true).depth, 1);
+    }
+}
+
+#[test]
+fn a_refusal_for_good_is_an_answer_too_and_pauses_begin_anew() {
+    let stage = Stage::new(2, |fake, outlet| {
+        outlet.pauses = "0s,1h".parse().unwrap();
+        let put_off = || (0, SendError::PutOff("not now".to_owned()));
+        let refused = (0, SendError::Refused("no such bug".to_owned()));
+        fake.answers.extend([put_off(), refused, put_off()]);
+    });
+    (0..2).for_each(|_| stage.is_asked(send(&[1, 2])));
+    (0..2).for_each(|_| stage.is_asked(send(&[2])));
+    stage.is_asked(Asked::Connect);
+}
+
+#[test]
+fn a_change_begins_the_pauses_of_an_idle_destination_anew() {
+    const FAILURES: usize = 8;
+    let mut stage = Stage::new(0, |fake, outlet| {
+        outlet.backoff = Backoff::new(Duration::from_millis(1), LONG);
+        let failed = || SendError::Failed("it is gone".to_owned());
+        fake.refusals.extend((0..FAILURES).map(|_| failed()));
+        fake.answers.extend((0..FAILURES).map(|_| (0, failed())));
+        // Nobody gets further before a change has come.
+        fake.refusals
+            .push_back(SendError::PutOff("not now".to_owned()));
+    });
+    (0..FAILURES).for_each(|_| stage.is_asked(Asked::Connect));
+    stage.append(1..=1);
+    stage.ring.send(()).unwrap();
+    (0..=FAILURES).for_each(|_| stage.is_asked(send(&[1])));
 }
