@@ -34,7 +34,8 @@ impl Seen {
     }
 
     /// Subscribes on a new connection as one that was lost; returns it, and whether the server says
-    /// that nothing is missing. One that learns of a gap at this moment ends the connection by that.
+    /// that nothing is missing. One that learns of a gap at this moment says so by ending the
+    /// connection, and another is opened.
     fn resume(&self, server: &Server, last: u32) -> (Client, bool) {
         let mut client = server.connect();
         let bugs: Vec<u32> = (1..=last).collect();
@@ -43,7 +44,7 @@ impl Seen {
         let frame = client.frame();
         if frame.first == FIN | CLOSE {
             assert_eq!(frame.payload[2..], *b"updates may have been missed");
-            return (client, false);
+            return (self.resume(server, last).0, false);
         }
         let reply: Value = serde_json::from_slice(&frame.payload).unwrap();
         assert_eq!(reply["result"], "ok", "{reply}");
