@@ -159,6 +159,12 @@ mod tests {
     }
 
     #[test]
+    fn a_source_that_says_nothing_else_is_tried_again_after_half_a_minute_at_most() {
+        let script = Script(Vec::new().into_iter());
+        assert_eq!(script.pause_max(), Duration::from_secs(30));
+    }
+
+    #[test]
     fn rows_of_a_table_are_deleted_after_their_updates_were_delivered() {
         let folder = tempfile::tempdir().unwrap();
         let address = format!("sqlite:{}", folder.path().join("b.db").display());

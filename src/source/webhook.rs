@@ -298,8 +298,9 @@ mod tests {
     }
 
     #[test]
-    fn posts_are_read_until_the_stop() {
+    fn posts_are_read_until_the_stop_and_what_is_due_is_done_meanwhile() {
         let (mut source, posts) = source("?key=a");
+        source.looked = source.looked.checked_sub(KEY_EVERY).unwrap();
         let (mut test, stop) = (Test::new(None, &Kept::default()), Stop::default());
         assert!(posts.try_send(post(1, CHANGE)));
         assert!(posts.try_send(post(2, CHANGE)));
@@ -313,7 +314,8 @@ mod tests {
             }
             stop.request();
         });
-        assert!(test.sent().contains("7, Kept 1, 7, Kept 2, 7, Kept 3"));
+        let sent = "7, Kept 1, key a, 7, Kept 2, 7, Kept 3";
+        assert!(test.sent().contains(sent));
     }
 
     #[test]

@@ -89,6 +89,18 @@ fn what_several_want_is_asked_once_and_as_soon_as_the_first_of_them_may_have_it(
 }
 
 #[test]
+fn what_somebody_who_is_known_wants_as_well_is_asked_once_whichever_line_comes_first() {
+    for taken in 0..4 {
+        let mut queue = Queue::default();
+        assert!((0..taken).all(|_| queue.take(100).is_none()));
+        add(&mut queue, ALICE, 1, 1, Rank::New);
+        add(&mut queue, ALICE, 1, 2, Rank::Known);
+        assert_eq!(take(&mut queue, 100), Some((ALICE, vec![1])), "{taken}");
+        assert_eq!(take(&mut queue, 100), None, "{taken}");
+    }
+}
+
+#[test]
 fn what_was_not_answered_is_asked_again() {
     let mut queue = Queue::default();
     add(&mut queue, ALICE, 1, 1, Rank::Known);

@@ -277,10 +277,8 @@ impl Drop for HistoryFile {
             "UPDATE history_feeds SET boot_id = '', is_whole = is_whole AND NOT ?2 WHERE feed = ?1",
             params![self.feed, self.has_lost],
         );
-        match closed {
-            Ok(_) if self.has_lost => self.bear_witness(),
-            Ok(_) => {}
-            Err(error) => log::warn!("cannot close the history file: {error}"),
+        if let Err(error) = closed {
+            log::warn!("cannot close the history file: {error}");
         }
     }
 }

@@ -134,3 +134,119 @@ impl Proof {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNKNOWN: &str = "the relay's backlog is new, or was not read before";
+    const LATE: &str = "messages that the relay has sent do not arrive";
+
+    fn number(stream: &str, number: u64) -> Number {
+        Number {
+            stream: stream.to_owned(),
+            number,
+            newest: Some(1_000),
+        }
+    }
+
+    fn announcement(sent: u64) -> Announcement {
+        Announcement {
+            sent: number("a", sent),
+            given: sent,
+            is_end: false,
+        }
+    }
+
+    /// A stream that is known, announced and read up to 3.
+    fn reading(now: Instant) -> Proof {
+        let mut proof = Proof::default();
+        proof.connected(now);
+        proof.arrived(Some(&number("a", 3)), false, now);
+        proof.announced(&announcement(3), false, now);
+        proof
+    }
+
+    fn at(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    fn reasons(missed: impl IntoIterator<Item = Missed>) -> Vec<String> {
+        missed.into_iter().map(|missed| missed.reason).collect()
+    }
+
+    #[test]
+    fn the_first_stream_of_all_is_a_loss_where_something_was_promised_and_each_further_one_is() {
+        let now = Instant::now();
+        let mut proof = Proof::default();
+        assert_eq!(proof.arrived(Some(&number("a", 3)), false, now), None);
+        let missed = proof.arrived(Some(&number("b", 3)), false, now);
+        assert_eq!(reasons(missed), [UNKNOWN]);
+        let mut proof = Proof::default();
+        let missed = proof.announced(&announcement(3), true, now);
+        assert_eq!(reasons(missed), [UNKNOWN]);
+        // A server that starts again goes on with what was noted.
+        let mut next = Proof::default();
+        next.read(Some(&proof.note()));
+        assert_eq!(next.arrived(Some(&number("a", 4)), true, now), None);
+        let missed = next.arrived(Some(&number("a", 6)), true, now).unwrap();
+        assert_eq!(missed.until, Some(1_000));
+    }
+
+    #[test]
+    fn a_gap_of_a_queue_without_numbers_is_reported_at_once_and_its_first_stream_is_the_same_gap() {
+        for (seconds, expected) in [(29, &[][..]), (30, &[UNKNOWN])] {
+            let start = Instant::now();
+            let mut proof = Proof {
+                gap: Some(Gap::NoQueue),
+                ..Proof::default()
+            };
+            let settled = proof.settle(true, start);
+            assert_eq!(reasons(settled.missed), [Gap::NoQueue.to_string()]);
+            assert!(!settled.is_in_doubt && settled.disproved.is_none());
+            assert!(proof.settle(true, start).missed.is_empty());
+            let missed = proof.arrived(Some(&number("a", 3)), true, at(start, seconds));
+            assert_eq!(reasons(missed), expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_gap_is_a_doubt_until_the_next_announcement_disproves_it() {
+        let start = Instant::now();
+        let mut proof = reading(start);
+        proof.connected(start);
+        proof.gap = Some(Gap::NoQueue);
+        let settled = proof.settle(true, start);
+        assert!(settled.is_in_doubt && settled.missed.is_empty());
+        proof.announced(&announcement(3), true, start);
+        let settled = proof.settle(true, start);
+        assert_eq!(settled.disproved, Some(Gap::NoQueue));
+        assert!(!settled.is_in_doubt && settled.missed.is_empty());
+    }
+
+    #[test]
+    fn what_was_announced_is_waited_for_a_minute_or_where_there_is_a_gap_for_five_seconds() {
+        for (gap, seconds) in [(Some(Gap::NoQueue), 5), (None, 60)] {
+            let start = Instant::now();
+            let mut proof = reading(start);
+            proof.gap = gap;
+            proof.announced(&announcement(9), true, start);
+            let settled = proof.settle(true, at(start, seconds - 1));
+            assert!(settled.is_in_doubt && settled.missed.is_empty());
+            proof.announced(&announcement(9), true, at(start, seconds));
+            let settled = proof.settle(true, at(start, seconds));
+            assert_eq!(reasons(settled.missed), [LATE]);
+            assert_eq!((settled.is_in_doubt, settled.disproved), (false, gap));
+        }
+    }
+
+    #[test]
+    fn a_message_without_a_number_takes_the_proof_away() {
+        let now = Instant::now();
+        let mut proof = reading(now);
+        assert_eq!(proof.arrived(None, true, now), None);
+        proof.gap = Some(Gap::Overflow);
+        let settled = proof.settle(true, now);
+        assert_eq!(reasons(settled.missed), [Gap::Overflow.to_string()]);
+    }
+}

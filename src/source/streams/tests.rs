@@ -101,7 +101,7 @@ fn what_is_announced_and_does_not_come_is_a_doubt_and_a_loss_after_a_minute_with
     let mut test = Test::reading(3);
     assert!(!test.is_in_doubt());
     test.announce("a", 9);
-    assert!(test.is_in_doubt());
+    assert!(test.is_in_doubt() && !test.has_proof());
     test.now += Duration::from_secs(59);
     assert_eq!(test.announce("a", 9), None);
     test.message("a", 4);
@@ -130,6 +130,17 @@ fn announcements_that_are_missed_are_a_doubt_unless_the_relay_has_ended() {
 }
 
 #[test]
+fn a_relay_has_ended_as_soon_as_the_last_message_that_it_announced_is_here() {
+    let mut test = Test::reading(3);
+    test.say("a", 5, 5, true);
+    test.message("a", 4);
+    assert!(test.is_in_doubt());
+    test.message("a", 5);
+    assert_eq!(test.wait(3_600), None);
+    assert!(!test.is_in_doubt());
+}
+
+#[test]
 fn a_restart_of_the_server_is_a_doubt_until_the_next_announcement() {
     let mut test = Test::reading(3);
     test.restart();
@@ -151,7 +162,7 @@ fn messages_without_numbers_take_the_proof_away_until_a_stream_begins() {
     let mut test = Test::reading(3);
     assert!(test.has_proof());
     test.streams.arrived_without_number(test.now);
-    assert!(!test.streams.can_prove() && !test.is_in_doubt());
+    assert!(!test.streams.can_prove() && !test.is_in_doubt() && !test.has_proof());
     test.announce("b", 0);
     assert!(!test.streams.can_prove());
     test.message("b", 1);
@@ -195,6 +206,7 @@ fn a_backlog_from_a_copy_is_a_loss() {
     assert_eq!(test.say("a", 60, 100, false), None);
     assert_eq!(test.say("a", 60, 60, false), lost(Reason::Back, None));
     assert_eq!(test.message("a", 61), None);
+    assert_eq!(test.message("a", 63), lost(Reason::Jump, Some(63)));
 }
 
 #[test]

@@ -275,7 +275,7 @@ fn a_file_that_was_closed_is_believed_after_another_boot() {
 
 /// What moves from the log into the file needs room there.
 #[test]
-fn the_log_stays_small_and_is_waited_for_by_no_commit() {
+fn the_log_stays_small_and_a_commit_waits_for_no_disk_and_a_second_for_a_lock() {
     let folder = Folder::new();
     let mut file = folder.whole();
     let read = |file: &HistoryFile, name: &str| {
@@ -285,6 +285,7 @@ fn the_log_stays_small_and_is_waited_for_by_no_commit() {
         value.unwrap_or(-1_i64)
     };
     assert_eq!(read(&file, "synchronous"), 1, "NORMAL");
+    assert_eq!(read(&file, "busy_timeout"), 1_000);
     for bug in 1..2_000 {
         keep(&mut file, &[update(bug, 100)]).unwrap();
     }
@@ -368,7 +369,11 @@ fn a_copy_without_its_witness_is_not_believed() {
 /// A log that was cut, or removed, after its owner was killed.
 #[test]
 fn a_file_that_has_lost_its_last_commits_is_not_believed() {
-    for (is_removed, updates) in [(false, 1..=2), (true, 1..=1)] {
+    for (is_removed, is_opened_again, updates) in [
+        (false, false, 1..=2),
+        (true, false, 1..=1),
+        (true, true, 1..=1),
+    ] {
         let folder = Folder::new();
         // The numbers of another feed say nothing of this one's.
         let mut dev = HistoryFile::open(&folder.path(), "/dev/", "sqlite:x", 9)
@@ -383,7 +388,11 @@ fn a_file_that_has_lost_its_last_commits_is_not_believed() {
         for bug in 2..=3 {
             keep(&mut file, &[update(bug, 300)]).unwrap();
         }
-        let folder = folder.after_kill(file);
+        let mut folder = folder.after_kill(file);
+        if is_opened_again {
+            // It was killed before it kept anything.
+            folder = folder.after_kill(folder.open().0);
+        }
         if is_removed {
             fs::remove_file(folder.log()).unwrap();
         } else {

@@ -35,6 +35,8 @@ fn what_is_too_much_goes_and_the_newest_of_each_bug_last() {
 fn only_what_a_later_update_of_its_bug_is_newer_than_is_of_no_use() {
     for (times, left) in [
         ([100, 200, 300], vec![300]),
+        // The oldest of them go first.
+        ([100, 200, 300], vec![200, 300]),
         ([100, 100, 100], vec![100]),
         // Two that were committed late: who has seen 300 lacks them.
         ([300, 100, 200], vec![300, 200]),
@@ -86,6 +88,29 @@ fn what_cannot_be_read_and_goes_leaves_a_gap_up_to_its_watermark_or_without_an_e
         assert_eq!((kept.updates.len(), kept.floor), (3, floor), "{set}");
         assert_eq!(folder.open().1.floor, floor, "{set}");
     }
+}
+
+#[test]
+fn a_thousand_more_than_there_is_room_for_are_waited_for() {
+    let folder = Folder::new();
+    let mut file = folder.whole();
+    let rows = |file: &HistoryFile| {
+        let count = "SELECT count(*) FROM history";
+        file.database.query_row(count, [], |row| row.get(0))
+    };
+    let updates: Vec<Update> = (1..=1_000).map(|bug| update(bug, 100)).collect();
+    keep(&mut file, &updates).unwrap();
+    assert_eq!(rows(&file), Ok(1_000));
+    keep(&mut file, &updates[..1]).unwrap();
+    assert_eq!(rows(&file), Ok(3));
+}
+
+#[test]
+fn a_file_that_is_none_of_sqlites_is_said_to_be_damaged() {
+    let folder = Folder::new();
+    fs::write(folder.path(), "no database".repeat(100)).unwrap();
+    let why = HistoryFile::open(&folder.path(), "/", "sqlite:x", 3).unwrap_err();
+    assert!(why.to_string().contains("Move it away"), "{why}");
 }
 
 #[test]
