@@ -285,6 +285,13 @@ mod tests {
     }
 
     #[test]
+    fn certificates_that_cannot_be_read_are_found_by_the_check_of_an_address() {
+        let check = |text: &str| text.parse::<Address>().unwrap().check();
+        check("https://host/").unwrap();
+        check("https://host/#cacert=/nonexistent").unwrap_err();
+    }
+
+    #[test]
     fn a_catch_up_ends_when_the_loop_is_gone_and_is_tried_again_after_any_other_failure() {
         let folder = tempfile::tempdir().unwrap();
         let mut test = Test::new(&folder.path().join("b.db"), true);

@@ -89,6 +89,7 @@ mod tests {
     use mio::{Poll, Token};
 
     use super::poller::Poller;
+    use super::sink::Test;
     use super::*;
     use crate::database::Database;
     use crate::inbox::{self, Notice};
@@ -162,6 +163,12 @@ mod tests {
     fn a_source_that_says_nothing_else_is_tried_again_after_half_a_minute_at_most() {
         let script = Script(Vec::new().into_iter());
         assert_eq!(script.pause_max(), Duration::from_secs(30));
+        let database: Database = "sqlite:b.db".parse().unwrap();
+        let running = Running {
+            source: &mut Poller::new(&database, false),
+            sink: Test::new(None, &Kept::default()).sink,
+        };
+        assert_eq!(running.pause_max(), Duration::from_secs(1));
     }
 
     #[test]

@@ -238,6 +238,19 @@ fn an_answer_to_a_question_from_before_a_loss_proves_nothing() {
 }
 
 #[test]
+fn a_loss_while_the_source_reads_on_takes_a_new_question() {
+    let now = Instant::now();
+    let mut feed = Completeness::new(Some(0), true);
+    feed.reads(now);
+    let early = feed.question();
+    feed.missed(None, now);
+    feed.answered(early, None, now);
+    assert_eq!(feed.promise(), Promise::InDoubt);
+    feed.answered(feed.question(), None, now);
+    assert_eq!(feed.promise(), Promise::After(0));
+}
+
+#[test]
 fn what_an_answer_leaves_out_while_the_source_does_not_read_is_a_gap_when_it_does() {
     let mut feed = Completeness::new(Some(0), true);
     feed.answered(feed.question(), Some(900), Instant::now());

@@ -150,6 +150,18 @@ fn a_restart_of_the_server_is_a_doubt_until_the_next_announcement() {
 }
 
 #[test]
+fn what_was_announced_over_another_connection_proves_nothing_and_is_no_loss() {
+    let mut test = Test::reading(3);
+    test.announce("a", 9);
+    test.streams.connected(test.now);
+    assert!(test.is_in_doubt() && !test.has_proof());
+    assert_eq!(test.wait(59), None);
+    test.announce("a", 3);
+    assert!(!test.is_in_doubt() && test.has_proof());
+    assert_eq!(test.wait(5), None);
+}
+
+#[test]
 fn a_relay_that_never_announces_is_never_in_doubt_and_proves_nothing() {
     let mut test = Test::new();
     test.message("a", 3);
@@ -166,6 +178,10 @@ fn messages_without_numbers_take_the_proof_away_until_a_stream_begins() {
     test.announce("b", 0);
     assert!(!test.streams.can_prove());
     test.message("b", 1);
+    assert!(test.has_proof());
+    test.streams.arrived_without_number(test.now);
+    test.message("c", 1);
+    test.announce("c", 1);
     assert!(test.has_proof());
 }
 

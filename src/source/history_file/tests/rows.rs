@@ -103,6 +103,8 @@ fn a_thousand_more_than_there_is_room_for_are_waited_for() {
     assert_eq!(rows(&file), Ok(1_000));
     keep(&mut file, &updates[..1]).unwrap();
     assert_eq!(rows(&file), Ok(3));
+    keep(&mut file, &updates[..1]).unwrap();
+    assert_eq!(rows(&file), Ok(4));
 }
 
 #[test]

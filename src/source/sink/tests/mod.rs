@@ -330,8 +330,17 @@ fn a_source_that_is_still_read_wakes_nobody() {
         }
         states
     };
-    let reads = |sink: &mut Sink| sink.connected().unwrap();
-    let fails = |sink: &mut Sink| sink.down("gone");
+    fn complaint(sink: &mut Sink) -> Option<String> {
+        sink.health().view().complaint()
+    }
+    let reads = |sink: &mut Sink| {
+        sink.connected().unwrap();
+        assert_eq!(complaint(sink), None);
+    };
+    let fails = |sink: &mut Sink| {
+        sink.down("gone");
+        assert_eq!(complaint(sink).as_deref(), Some("gone"));
+    };
     let failing = || SourceState::Failing("gone".to_owned());
     assert_eq!(told(reads), [SourceState::Reading]);
     assert_eq!(told(reads), []);
