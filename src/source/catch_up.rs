@@ -147,6 +147,11 @@ impl CatchUp {
         Ok(false)
     }
 
+    /// How long it is waited for the next question where nothing else asks for one.
+    fn pause(&self) -> Duration {
+        if self.is_off { LOOK_EVERY } else { ASK_EVERY }
+    }
+
     fn say_why_not(&self) {
         let name = self.health.name();
         if says_bugzilla(name) {
@@ -182,8 +187,7 @@ impl Supervised for CatchUp {
         // The first question, and the one after a failure, are due at once.
         let _ = ring.try_send(());
         loop {
-            let every = if self.is_off { LOOK_EVERY } else { ASK_EVERY };
-            if let Err(RecvTimeoutError::Disconnected) = bell.recv_timeout(every) {
+            if let Err(RecvTimeoutError::Disconnected) = bell.recv_timeout(self.pause()) {
                 return Ok(());
             }
             if stop.is_requested() {
@@ -281,7 +285,9 @@ mod tests {
             "{why}"
         );
         let mut test = Test::new(&file, true);
-        assert!(!test.catch_up.can_ask().unwrap() && test.catch_up.is_off);
+        assert_eq!(test.catch_up.pause(), Duration::from_secs(50));
+        assert!(!test.catch_up.can_ask().unwrap());
+        assert_eq!(test.catch_up.pause(), Duration::from_secs(600));
     }
 
     #[test]

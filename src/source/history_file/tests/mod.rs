@@ -375,19 +375,16 @@ fn a_file_that_has_lost_its_last_commits_is_not_believed() {
         (true, true, 1..=1),
     ] {
         let folder = Folder::new();
-        // The numbers of another feed say nothing of this one's.
-        let mut dev = HistoryFile::open(&folder.path(), "/dev/", "sqlite:x", 9)
-            .unwrap()
-            .0;
-        keep(&mut dev, &[1, 2, 3, 4].map(|bug| update(bug, 900))).unwrap();
-        drop(dev);
         let mut file = folder.whole();
         keep(&mut file, &[update(1, 200)]).unwrap();
         drop(file);
         let mut file = folder.open().0;
-        for bug in 2..=3 {
-            keep(&mut file, &[update(bug, 300)]).unwrap();
-        }
+        let dev = HistoryFile::open(&folder.path(), "/dev/", "sqlite:x", 9);
+        let mut dev = dev.unwrap().0;
+        keep(&mut file, &[update(2, 300)]).unwrap();
+        // The numbers of another feed say nothing of this one's.
+        keep(&mut dev, &[4, 5, 6, 7].map(|bug| update(bug, 300))).unwrap();
+        keep(&mut file, &[update(3, 300)]).unwrap();
         let mut folder = folder.after_kill(file);
         if is_opened_again {
             // It was killed before it kept anything.
