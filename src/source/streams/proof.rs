@@ -211,6 +211,21 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_begins_after_another_has_gone_is_the_same_loss_for_half_a_minute() {
+        for (seconds, expected) in [(89, &[][..]), (90, &[UNKNOWN])] {
+            let start = Instant::now();
+            let mut proof = reading(start);
+            let missed = proof.arrived(None, true, at(start, 60));
+            assert_eq!(
+                reasons(missed),
+                ["another relay or publisher has taken over"]
+            );
+            let missed = proof.arrived(Some(&number("b", 1)), true, at(start, seconds));
+            assert_eq!(reasons(missed), expected, "{seconds}");
+        }
+    }
+
+    #[test]
     fn a_gap_is_a_doubt_until_the_next_announcement_disproves_it() {
         let start = Instant::now();
         let mut proof = reading(start);

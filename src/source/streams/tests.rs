@@ -232,6 +232,9 @@ fn anybody_who_may_publish_makes_no_more_streams_known_than_some() {
         test.message(&format!("s{at}"), at);
     }
     assert_eq!(test.streams.known.len(), STREAMS_MAX);
+    // Those that came last are known.
+    assert_eq!(test.message("s984", 985), None);
+    assert_eq!(test.message("s0", 1), lost(Reason::Unknown, None));
     assert!(test.streams.note().len() < 4_096);
     assert_eq!(Streams::read(Some("{}?")).known.len(), 0);
 }
