@@ -75,6 +75,23 @@ pub(crate) enum Phase {
     Ended(CloseReason),
 }
 
+impl Phase {
+    /// Why the connection ends, if it does.
+    pub(crate) fn end(self) -> Option<CloseReason> {
+        match self {
+            Phase::Lingering(reason) | Phase::Leaving(reason) | Phase::Ended(reason) => {
+                Some(reason)
+            }
+            Phase::Proxied
+            | Phase::Handshaking
+            | Phase::Posting
+            | Phase::Presenting
+            | Phase::Kept
+            | Phase::Open => None,
+        }
+    }
+}
+
 /// What is expected of a client that is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {

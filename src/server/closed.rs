@@ -104,3 +104,106 @@ impl<S: Stream> Server<S> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::deadlines::LINGER;
+    use super::super::tests::{Actor, SUBSCRIBE, Stage, UPGRADE, frame};
+    use super::*;
+    use crate::metrics::Passed;
+
+    const HERE: &str = "192.0.2.7";
+
+    #[test]
+    fn the_last_thousand_are_known_the_latest_first() {
+        let mut stage = Stage::new();
+        stage.server.remember_closed();
+        for at in 0..=1_000 {
+            stage.server.set_unix_time(at);
+            let actor = stage.connect(HERE);
+            stage.reset(&actor);
+        }
+        let times: Vec<i64> = stage.server.closed().map(|it| it.at).collect();
+        assert_eq!(times, (1..=1_000).rev().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn it_is_known_who_each_was_and_what_became_of_it() {
+        let mut stage = Stage::new();
+        stage.server.remember_closed();
+        stage.server.measure_traffic();
+        stage.server.set_unix_time(1_000);
+        let (visitor, client) = (stage.connect("0.0.0.0"), stage.open(HERE));
+        client.wire.borrow_mut().room = 3;
+        stage.say(&client, SUBSCRIBE);
+        client.wire.borrow_mut().room = usize::MAX;
+        stage.server.writable(client.id, stage.now);
+        // What is said by its close is read by nobody, and the kernel knows its address no more.
+        stage.server.set_unix_time(1_060);
+        let close = frame(0x88, &[3, 232, b'!']);
+        stage.hear(&client, &[close.clone(), b"!".to_vec()].concat());
+        client.wire.borrow_mut().peer = None;
+        assert_eq!(stage.server.counts().ending, 1);
+        stage.reset(&client);
+        stage.reset(&visitor);
+        assert_eq!(stage.server.counts().ending, 0);
+        let said = UPGRADE.len() + frame(0x81, SUBSCRIBE.as_bytes()).len() + close.len() + 1;
+        let passed = |seconds, received: usize, sent: usize| {
+            let (received, sent) = (received as u64, sent as u64);
+            Some(Passed {
+                seconds,
+                received,
+                sent,
+            })
+        };
+        let expected = [
+            Ended {
+                at: 1_060,
+                reason: "gone",
+                feed: None,
+                address: None,
+                subscriptions: 0,
+                passed: passed(60, 0, 0),
+            },
+            Ended {
+                at: 1_060,
+                reason: "closed_by_client",
+                feed: Some(0),
+                address: HERE.parse().ok(),
+                subscriptions: 2,
+                passed: passed(60, said, client.wire.borrow().taken),
+            },
+        ];
+        let ended: Vec<Ended> = stage.server.closed().cloned().collect();
+        assert_eq!(ended, expected);
+    }
+
+    #[test]
+    fn why_a_connection_ends_is_what_it_was_told_however_its_client_goes_then() {
+        let ways = [
+            Stage::leave,
+            Stage::reset,
+            |stage: &mut Stage, _: &Actor| {
+                stage.pass(LINGER + 1_000);
+            },
+        ];
+        for go in ways {
+            let mut stage = Stage::new();
+            let actor = stage.open(HERE);
+            stage.hear(&actor, &frame(0x81, b"\xff"));
+            assert!(actor.takes().ends_with("invalid UTF-8") && !actor.is_gone());
+            go(&mut stage, &actor);
+            assert!(actor.is_gone());
+            let closed = &stage.server.counts().closed;
+            assert_eq!(*closed, [("invalid_data", 1)].into());
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_of_those_who_have_gone_where_nobody_can_ask() {
+        let mut stage = Stage::new();
+        let actor = stage.open(HERE);
+        stage.reset(&actor);
+        assert_eq!(stage.server.closed().count(), 0);
+    }
+}

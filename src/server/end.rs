@@ -16,7 +16,8 @@ pub(super) enum Ending {
 }
 
 impl<S: Stream> Server<S> {
-    /// Ends a connection when all output is sent, with a close frame where the reason has one.
+    /// Ends a connection when all output is sent, with a close frame where the reason has one. One
+    /// that is being ended keeps its first reason.
     pub(super) fn end(&mut self, client: ClientId, reason: CloseReason, now: Moment) {
         let ending = if reason.lingers() {
             Ending::Linger
@@ -38,9 +39,9 @@ impl<S: Stream> Server<S> {
         if matches!(connection.phase, Phase::Ended(_) | Phase::Leaving(_)) {
             return;
         }
+        let reason = connection.phase.end().unwrap_or(reason);
         if connection.unfinished.take_held().is_some() {
             // A client that leaves is not answered; what came behind its message is discarded.
-            connection.unfinished.leave_input(true);
             self.left.push(client);
         }
         let was_open = connection.phase == Phase::Open;
@@ -64,7 +65,8 @@ impl<S: Stream> Server<S> {
     pub(super) fn break_off(&mut self, client: ClientId, reason: CloseReason) {
         if !matches!(self.connections[client.index()].phase, Phase::Ended(_)) {
             self.begin_end(client);
-            self.connections[client.index()].phase = Phase::Ended(reason);
+            let phase = &mut self.connections[client.index()].phase;
+            *phase = Phase::Ended(phase.end().unwrap_or(reason));
             self.ended.push(client);
         }
     }

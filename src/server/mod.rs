@@ -22,6 +22,8 @@ mod readers;
 mod room;
 mod secure;
 mod seldom;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod visitors;
 mod withheld;
