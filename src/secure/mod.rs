@@ -8,7 +8,7 @@ mod handshake;
 mod session;
 pub(crate) mod takeover;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use std::sync::Arc;
 

@@ -28,7 +28,7 @@ impl ResolvesServerCert for One {
     }
 }
 
-fn sessions() -> Sessions {
+pub(crate) fn sessions() -> Sessions {
     let chain = CertificateDer::pem_slice_iter(CERTIFICATE);
     let key = PrivateKeyDer::from_pem_slice(KEY).unwrap();
     let key = CertifiedKey::from_der(
@@ -59,6 +59,45 @@ fn client_config(
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Arc::new(config)
+}
+
+/// A client for the tests of other rooms.
+pub(crate) struct Peer(ClientConnection);
+
+impl Peer {
+    pub(crate) fn new() -> Self {
+        let name = ServerName::try_from("localhost").unwrap();
+        let config = client_config(None, &TLS13);
+        Self(ClientConnection::new(config, name).unwrap())
+    }
+
+    /// Says something; returns what is to be sent for it now.
+    pub(crate) fn say(&mut self, plain: &[u8]) -> Vec<u8> {
+        self.0.writer().write_all(plain).unwrap();
+        let mut sealed = Vec::new();
+        while self.0.wants_write() {
+            self.0.write_tls(&mut sealed).unwrap();
+        }
+        sealed
+    }
+
+    /// Says that nothing more comes; returns what is to be sent for it.
+    pub(crate) fn close(&mut self) -> Vec<u8> {
+        self.0.send_close_notify();
+        self.say(b"")
+    }
+
+    /// What the server has said by these bytes.
+    pub(crate) fn hear(&mut self, mut sealed: &[u8]) -> Vec<u8> {
+        let mut plain = Vec::new();
+        while !sealed.is_empty() {
+            self.0.read_tls(&mut sealed).unwrap();
+            self.0.process_new_packets().unwrap();
+            // WouldBlock says that there is nothing more.
+            let _ = self.0.reader().read_to_end(&mut plain);
+        }
+        plain
+    }
 }
 
 /// A server with one client.

@@ -155,12 +155,11 @@ impl<S: Stream> Server<S> {
             Ok(None) => connection.unfinished.keep_input(kept, now),
             Ok(Some(header)) => {
                 connection.phase = Phase::Handshaking;
+                connection.unfinished.discard_input();
                 if header.client.is_some() {
                     self.set_address(client, header.client);
                 }
-                if header.bytes < kept.len() {
-                    self.take_received(client, &kept[header.bytes..], now);
-                }
+                self.take_received(client, &kept[header.bytes..], now);
             }
             Err(_) if self.has_session(client) => {
                 self.break_off(client, CloseReason::NoProxyHeader);
@@ -251,5 +250,199 @@ impl<S: Stream> Server<S> {
             visitors.visitors.shrink_to_fit();
             visitors.crowd.shrink_to_fit();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::deadlines::LINGER;
+    use super::super::tests::{Actor, HANDSHAKE, Stage, UPGRADE};
+    use super::*;
+    use crate::secure;
+
+    const HERE: &str = "192.0.2.7";
+    const THERE: &str = "192.0.2.8";
+    const PROXY: &str = "10.0.0.1";
+
+    /// Rules by which one address has so many connections.
+    fn at_most(connections: u32) -> AddressRules {
+        AddressRules {
+            connections_max: Some(connections),
+            ..AddressRules::default()
+        }
+    }
+
+    /// The same where a proxy is believed.
+    fn behind_proxy(expects_header: bool) -> AddressRules {
+        AddressRules {
+            trusted: vec!["10.0.0.0/8".parse().unwrap()],
+            expects_header,
+            ..at_most(1)
+        }
+    }
+
+    fn header(client: &str) -> String {
+        format!("PROXY TCP4 {client} {PROXY} 1000 80\r\n")
+    }
+
+    /// A head that asks for a WebSocket, of a client that a proxy names.
+    fn upgrade_of(client: &str) -> String {
+        UPGRADE.replacen("\r\n", &format!("\r\nX-Forwarded-For: {client}\r\n"), 1)
+    }
+
+    fn status(answer: &str) -> &str {
+        answer.get(9..12).unwrap_or_default()
+    }
+
+    /// The status of the answer to somebody who connects from here and says this.
+    fn status_of(stage: &mut Stage, peer: &str, said: &str) -> String {
+        let actor = stage.connect(peer);
+        status(&stage.ask(&actor, said)).to_owned()
+    }
+
+    #[test]
+    fn an_address_has_so_many_connections_and_the_next_eight_are_told_so() {
+        let mut stage = Stage::with(at_most(2));
+        let first = stage.open(HERE);
+        stage.open(HERE);
+        for at in 1..=BEYOND_MAX {
+            assert_eq!(status_of(&mut stage, HERE, UPGRADE), "429", "number {at}");
+        }
+        let last = stage.connect(HERE);
+        assert!(last.is_gone() && last.takes().is_empty());
+        stage.open(THERE);
+        stage.pass(LINGER + 1_000);
+        assert_eq!(status_of(&mut stage, HERE, UPGRADE), "429");
+        stage.pass(LINGER + 1_000);
+        stage.reset(&first);
+        stage.open(HERE);
+        let closed = &stage.server.counts().closed;
+        let expected = [("answered", 9), ("crowded", 1), ("gone", 1)];
+        assert_eq!(*closed, expected.into());
+    }
+
+    #[test]
+    fn who_comes_by_a_proxy_is_who_its_header_names_in_whatever_pieces_it_comes() {
+        let mut stage = Stage::with(behind_proxy(true));
+        let whole = header(HERE) + UPGRADE;
+        assert_eq!(status_of(&mut stage, PROXY, &whole), "101");
+        assert_eq!(status_of(&mut stage, PROXY, &whole), "429");
+        let actor = stage.connect(PROXY);
+        for byte in header(THERE).chars() {
+            assert_eq!(stage.ask(&actor, &byte.to_string()), "");
+        }
+        assert_eq!(stage.server.address_of(actor.id), THERE.parse().ok());
+        assert_eq!(status(&stage.ask(&actor, UPGRADE)), "101");
+        // The proxy's own connections have no limit, nor have others a header.
+        for _ in 0..2 {
+            let own = "PROXY UNKNOWN\r\n".to_owned() + UPGRADE;
+            assert_eq!(status_of(&mut stage, PROXY, &own), "101");
+        }
+        assert_eq!(status_of(&mut stage, "192.0.2.9", UPGRADE), "101");
+    }
+
+    #[test]
+    fn a_header_that_names_one_of_a_crowd_is_not_answered() {
+        let mut stage = Stage::with(behind_proxy(true));
+        let crowd: Vec<Actor> = (0..=BEYOND_MAX)
+            .map(|_| {
+                let actor = stage.connect(PROXY);
+                stage.ask(&actor, &header(HERE));
+                actor
+            })
+            .collect();
+        assert!(!crowd.iter().any(Actor::is_gone));
+        assert_eq!(status_of(&mut stage, PROXY, &(header(HERE) + UPGRADE)), "");
+        assert_eq!(stage.server.len(), crowd.len());
+    }
+
+    #[test]
+    fn without_its_header_a_connection_of_a_proxy_is_refused_in_time() {
+        let mut stage = Stage::with(behind_proxy(true));
+        let (wrong, silent) = (stage.connect(PROXY), stage.connect(PROXY));
+        let answer = stage.ask(&wrong, UPGRADE);
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains("a PROXY header is expected"), "{answer}");
+        stage.pass(HANDSHAKE);
+        assert_eq!(status(&silent.takes()), "408");
+    }
+
+    #[test]
+    fn without_its_header_a_connection_with_tls_ends_without_a_word() {
+        let mut stage = Stage::with(behind_proxy(true));
+        stage.server.secure(secure::tests::sessions());
+        let wrong = stage.connect(PROXY);
+        assert_eq!(stage.ask(&wrong, "\u{16}\u{3}\u{1}"), "");
+        assert!(wrong.is_gone());
+        let closed = &stage.server.counts().closed;
+        assert_eq!(*closed, [("no_proxy_header", 1)].into());
+        let right = stage.connect(PROXY);
+        for byte in header(HERE).chars() {
+            assert_eq!(stage.ask(&right, &byte.to_string()), "");
+        }
+        assert_eq!(stage.server.unfinished_len(), 0);
+    }
+
+    #[test]
+    fn a_field_of_a_trusted_proxy_says_who_the_client_is_and_of_nobody_else() {
+        let mut stage = Stage::with(behind_proxy(false));
+        assert_eq!(status_of(&mut stage, PROXY, &upgrade_of(HERE)), "101");
+        assert_eq!(status_of(&mut stage, PROXY, &upgrade_of(HERE)), "429");
+        assert_eq!(status_of(&mut stage, PROXY, &upgrade_of(THERE)), "101");
+        let liar = stage.connect("192.0.2.9");
+        assert_eq!(status(&stage.ask(&liar, &upgrade_of(HERE))), "101");
+        let own = "192.0.2.9".parse().ok();
+        assert_eq!(stage.server.address_of(liar.id), own);
+    }
+
+    #[test]
+    fn a_client_counts_once_in_whatever_pieces_its_head_comes() {
+        let mut stage = Stage::with(behind_proxy(false));
+        let actor = stage.connect(PROXY);
+        let request = upgrade_of(HERE);
+        let (first, last) = request.split_at(request.len() - 2);
+        assert_eq!(stage.ask(&actor, first), "");
+        assert_eq!(status(&stage.ask(&actor, last)), "101");
+        stage.reset(&actor);
+        assert_eq!(status_of(&mut stage, PROXY, &request), "101");
+    }
+
+    #[test]
+    fn new_rules_count_those_who_are_connected_and_send_nobody_away() {
+        let mut stage = Stage::new();
+        let first = stage.open(HERE);
+        stage.open(HERE);
+        stage.server.know_addresses(Some(at_most(2)));
+        assert_eq!(stage.server.address_of(first.id), HERE.parse().ok());
+        assert_eq!(status_of(&mut stage, HERE, UPGRADE), "429");
+        stage.server.know_addresses(Some(at_most(4)));
+        stage.open(HERE);
+        assert_eq!(status_of(&mut stage, HERE, UPGRADE), "429");
+        stage.server.know_addresses(None);
+        assert_eq!(stage.server.address_of(first.id), None);
+        stage.open(HERE);
+        assert_eq!(stage.server.open_len(), 4);
+    }
+
+    #[test]
+    fn who_a_proxy_has_named_is_known_under_new_rules() {
+        let mut stage = Stage::with(behind_proxy(false));
+        assert_eq!(status_of(&mut stage, PROXY, &upgrade_of(HERE)), "101");
+        stage.server.know_addresses(Some(behind_proxy(false)));
+        assert_eq!(status_of(&mut stage, PROXY, &upgrade_of(HERE)), "429");
+    }
+
+    #[test]
+    fn addresses_of_those_who_have_gone_take_no_memory() {
+        let mut stage = Stage::with(at_most(10));
+        let crowd: Vec<Actor> = (0..1_100)
+            .map(|at| stage.connect(&format!("10.0.{}.{}", at / 256, at % 256)))
+            .collect();
+        crowd.iter().for_each(|actor| stage.reset(actor));
+        assert_eq!(stage.server.visitors.as_ref().unwrap().crowd.len(), 0);
+        stage.pass(1_000);
+        let visitors = stage.server.visitors.as_ref().unwrap();
+        let places = (visitors.visitors.capacity(), visitors.crowd.capacity());
+        assert_eq!(places, (0, 0));
     }
 }
