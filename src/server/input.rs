@@ -128,8 +128,8 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Goes on with the input that was left in the last turn. Returns whether there was any.
-    pub fn resume(&mut self, now: Moment) -> bool {
+    /// Goes on with the input that was left in the last turn.
+    pub fn resume(&mut self, now: Moment) {
         self.begin_handshakes(now);
         let left = std::mem::take(&mut self.left);
         for (at, &client) in left.iter().enumerate() {
@@ -153,7 +153,6 @@ impl<S: Stream> Server<S> {
                 self.read_on(client, now);
             }
         }
-        !left.is_empty()
     }
 
     /// Whether input was left that [`Server::resume`] can go on with.

@@ -213,7 +213,8 @@ fn a_message_must_be_complete_in_time_whatever_comes_in_between() {
         stage.pass(MESSAGE / 4);
         // More frames than are handled at once, so that some are left for the next turn.
         stage.hear(&endless, &frame_of(0x89, b"").repeat(40));
-        while stage.server.resume(stage.now) {
+        while stage.server.has_left() {
+            stage.server.resume(stage.now);
             stage.turn();
         }
         assert!(!endless.is_closed(), "closed before its time");
@@ -239,6 +240,7 @@ fn when_memory_is_short_those_who_own_most_are_closed_and_nobody_who_owns_little
     stage.turn();
     assert!(dearest.takes().contains("the server is short of memory"));
     assert!(dearest.is_closed() && !dear.is_closed());
+    assert_eq!(stage.server.unfinished_len(), 2, "it owns nothing any more");
     stage.server.close_dearest(u64::MAX, stage.now);
     stage.turn();
     assert!(dear.is_closed() && !cheap.is_closed());

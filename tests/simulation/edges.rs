@@ -178,7 +178,8 @@ fn one_update_reaches_twenty_thousand_clients_of_a_bug_once_each() {
             client
         })
         .collect();
-    while stage.server.resume(stage.now) || stage.server.has_enough() {
+    while stage.server.has_left() || stage.server.has_enough() {
+        stage.server.resume(stage.now);
         stage.server.flush(usize::MAX, stage.now);
     }
     stage.turn();

@@ -72,7 +72,8 @@ fn what_comes_behind_a_message_that_waits_is_answered_after_it_and_in_order() {
     stage.pass(HOLD - 1);
     assert!(clients.iter().all(|client| client.takes().is_empty()));
     stage.pass(1);
-    while stage.server.resume(stage.now) {
+    while stage.server.has_left() {
+        stage.server.resume(stage.now);
         stage.turn();
     }
     stage.turn();
@@ -84,6 +85,25 @@ fn what_comes_behind_a_message_that_waits_is_answered_after_it_and_in_order() {
             "{got}"
         );
     }
+}
+
+#[test]
+fn who_has_the_place_of_one_who_waited_and_left_waits_as_long_as_anybody() {
+    let mut stage = Stage::new();
+    stage.promise(Promise::InDoubt);
+    let gone = stage.open();
+    stage.hear(&gone, &frame_of(0x81, SINCE));
+    gone.handle.wire_mut().is_reset = true;
+    stage.server.readable(gone.id, true, stage.now);
+    stage.turn();
+    stage.pass(HOLD / 2);
+    let client = stage.open();
+    assert_eq!(client.id, gone.id, "the slot is used again");
+    stage.hear(&client, &frame_of(0x81, SINCE));
+    stage.pass(HOLD - 1);
+    assert_eq!(client.takes(), "");
+    stage.pass(1);
+    assert!(client.takes().contains(r#""complete":false"#));
 }
 
 #[test]
@@ -204,4 +224,58 @@ fn who_sends_nothing_behind_its_close_is_gone_at_once_and_who_does_is_heard_out(
     drop(wire);
     stage.pass(LINGER + LATE);
     assert!(talkative.handle.wire().is_dropped);
+}
+
+#[test]
+fn who_is_gone_when_it_is_told_why_it_ends_is_gone_at_once() {
+    let mut stage = Stage::new();
+    let client = stage.open();
+    // What is written to a closed socket resets the connection.
+    client.handle.wire_mut().is_client_gone = true;
+    stage.hear(&client, &frame_of(0x81, b"\xff"));
+    assert!(client.takes().ends_with("invalid UTF-8"));
+    assert!(client.handle.wire().is_dropped);
+}
+
+#[test]
+fn who_is_behind_is_not_closed_before_it_has_what_the_turn_has_for_it() {
+    const WAITING_MAX: u32 = 10_000;
+    let mut stage = Stage::with(|| Hub::new(History::new(10, 0), 10).with_firehose(true));
+    let client = subscriber(&mut stage, r#""*""#);
+    client.handle.wire_mut().room = 0;
+    stage.change(1..=1 + WAITING_MAX);
+    let publish = |stage: &mut Stage, number: u32| {
+        let when = When::from_unix_seconds(1_000);
+        let bug = BugId::new(number).unwrap();
+        let update = Update { bug, when };
+        stage.server.publish(FeedId(0), update, i64::MAX);
+    };
+    publish(&mut stage, 20_000);
+    stage.server.flush(0, stage.now);
+    // Its answer must not overtake what is held up, and the next update stands behind the answer.
+    let ask = frame_of(0x81, VERSION);
+    client.handle.wire_mut().to_server.extend(ask);
+    stage.server.readable(client.id, false, stage.now);
+    publish(&mut stage, 30_000);
+    stage.turn();
+    client.handle.wire_mut().room = usize::MAX;
+    stage.server.writable(client.id, stage.now);
+    stage.turn();
+    let got = client.takes();
+    let order = [r#""bug":20000"#, "version", r#""bug":30000"#].map(|text| got.find(text));
+    assert!(order[0].is_some() && order.is_sorted(), "{order:?}");
+    assert!(!client.is_closed());
+}
+
+#[test]
+fn who_was_silent_for_long_has_its_moment_after_a_close_all_the_same() {
+    let mut stage = Stage::new();
+    let client = subscriber(&mut stage, "1");
+    stage.pass(20_000);
+    stage.server.gap(FeedId(0), stage.now);
+    stage.pass(LINGER - 1);
+    assert!(client.takes().contains("updates may have been missed"));
+    assert!(!client.handle.wire().is_dropped);
+    stage.pass(LATE);
+    assert!(client.handle.wire().is_dropped);
 }

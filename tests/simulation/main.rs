@@ -16,6 +16,7 @@ mod limits;
 mod look;
 mod room;
 mod session;
+mod spread;
 mod tally;
 mod tls;
 mod tls_cases;

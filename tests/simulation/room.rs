@@ -8,7 +8,7 @@ use bugzfeed::update::FeedId;
 
 use crate::cases::{Actor, POST_REQUEST, Stage};
 use crate::client::frame_of;
-use crate::world::LATE;
+use crate::world::{LATE, POST};
 
 /// How many the limit of [`Stage::limits`] lets in, and how many more are accepted.
 const IN: usize = 10;
@@ -65,6 +65,37 @@ fn who_posts_with_the_key_keeps_its_place_among_those_beyond_the_limit() {
 }
 
 #[test]
+fn a_connection_within_the_limit_is_kept_after_a_post_and_no_more_than_its_places_go_to_posts() {
+    let mut stage = Stage::new();
+    let _crowd: Vec<Actor> = (1..IN).map(|_| stage.connect()).collect();
+    let last = stage.post();
+    let post = stage.server.take_posts().remove(0).1.id;
+    stage.server.answer(post, Answer::Kept, stage.now);
+    stage.turn();
+    assert!(!last.is_closed());
+    // Beyond the limit there are as many places for posts as for others.
+    let _posting: Vec<Actor> = (0..=BEYOND).map(|_| stage.post()).collect();
+    let _passing: Vec<Actor> = (1..BEYOND).map(|_| stage.connect()).collect();
+    assert!(!stage.server.has_room());
+}
+
+#[test]
+fn who_is_kept_after_a_post_has_an_ordinary_place_and_none_for_posts() {
+    let mut stage = Stage::new();
+    let crowd: Vec<Actor> = (0..IN).map(|_| stage.connect()).collect();
+    let kept = stage.post();
+    let post = stage.server.take_posts().remove(0).1.id;
+    crowd[0].handle.wire_mut().is_reset = true;
+    stage.server.readable(crowd[0].id, true, stage.now);
+    stage.turn();
+    stage.server.answer(post, Answer::Kept, stage.now);
+    stage.turn();
+    assert!(!kept.is_closed());
+    let _passing: Vec<Actor> = (0..BEYOND).map(|_| stage.connect()).collect();
+    assert!(!stage.server.has_room());
+}
+
+#[test]
 fn a_key_that_has_changed_is_asked_for_from_then_on_and_only_of_its_own_feed() {
     let mut stage = Stage::new();
     stage.server.set_webhook_key(FeedId(0), "others");
@@ -76,6 +107,36 @@ fn a_key_that_has_changed_is_asked_for_from_then_on_and_only_of_its_own_feed() {
     let client = stage.connect();
     stage.hear(&client, POST_REQUEST.replace("open", "sesame").as_bytes());
     assert_eq!(stage.server.take_posts().len(), 1);
+}
+
+#[test]
+fn who_has_come_in_beyond_the_limit_goes_for_no_newcomer_not_even_in_its_last_moment() {
+    let mut stage = Stage::new();
+    let _crowd: Vec<Actor> = (0..IN).map(|_| stage.connect()).collect();
+    let client = stage.open();
+    stage.hear(&client, &frame_of(0x81, b"\xff"));
+    assert!(client.takes().contains("invalid UTF-8"));
+    stage.pass(TURN);
+    assert!(stage.server.make_room(stage.now));
+    assert_eq!(stage.server.until_room(stage.now), None);
+    assert!(!client.handle.wire().is_dropped);
+}
+
+#[test]
+fn a_post_has_its_time_from_its_last_byte_on() {
+    let mut stage = Stage::new();
+    let client = stage.connect();
+    let (first, rest) = POST_REQUEST.split_at(50);
+    stage.hear(&client, first.as_bytes());
+    stage.pass(POST - LATE);
+    stage.hear(&client, rest.as_bytes());
+    // What is due for another one is no reason to give it up early.
+    let other = stage.connect();
+    stage.hear(&other, b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n");
+    stage.pass(POST - LATE);
+    assert_eq!(client.takes(), "");
+    stage.pass(2 * LATE);
+    assert!(client.takes().starts_with("HTTP/1.1 503 "));
 }
 
 #[test]
@@ -91,6 +152,47 @@ fn a_connection_that_is_kept_after_a_post_has_its_time_from_the_answer_on() {
     assert!(!client.is_closed(), "closed before its time");
     stage.pass(2 * LATE);
     assert!(client.is_closed());
+}
+
+#[test]
+fn the_next_request_on_a_kept_connection_has_its_time_from_its_first_byte_on() {
+    let mut stage = Stage::new();
+    let client = stage.post();
+    let post = stage.server.take_posts().remove(0).1.id;
+    stage.server.answer(post, Answer::Kept, stage.now);
+    stage.turn();
+    client.takes();
+    stage.server.resume(stage.now);
+    stage.pass(50_000);
+    let (first, rest) = POST_REQUEST.split_at(50);
+    stage.hear(&client, first.as_bytes());
+    stage.pass(50_000);
+    stage.hear(&client, rest.as_bytes());
+    assert_eq!(stage.server.take_posts().len(), 1);
+}
+
+#[test]
+fn a_request_that_comes_byte_by_byte_on_a_kept_connection_has_no_more_time_for_it() {
+    let limits = Limits {
+        handshake: 2_000,
+        ..Stage::limits()
+    };
+    let mut stage = Stage::with_limits(limits, || Hub::new(History::new(10, 0), 10));
+    let (slow, idle) = (stage.post(), stage.post());
+    stage.pass(5_000);
+    for (_, post) in stage.server.take_posts() {
+        stage.server.answer(post.id, Answer::Kept, stage.now);
+    }
+    stage.turn();
+    slow.takes();
+    stage.server.resume(stage.now);
+    for byte in [b"P", b"O", b"S"] {
+        stage.hear(&slow, byte);
+        stage.pass(1_000);
+    }
+    stage.pass(LATE);
+    assert!(slow.takes().starts_with("HTTP/1.1 408 "));
+    assert!(idle.is_closed());
 }
 
 #[test]

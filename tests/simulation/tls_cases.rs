@@ -34,6 +34,7 @@ struct Actor {
     id: ClientId,
     handle: Handle,
     tls: ClientConnection,
+    plain: Vec<u8>,
 }
 
 impl Stage {
@@ -49,7 +50,7 @@ impl Stage {
             pong: 600_000,
             stall: 600_000,
         };
-        let hubs = PATHS.map(|_| Hub::new(History::new(10, 0), 10));
+        let hubs = PATHS.map(|_| Hub::new(History::new(10, 0), 10_000));
         let mut server = Server::new(limits, site(), hubs.into());
         server.secure(sessions());
         Self {
@@ -73,6 +74,7 @@ impl Stage {
                     id: self.server.accept(stream, self.now),
                     handle,
                     tls,
+                    plain: Vec::new(),
                 }
             })
             .collect();
@@ -127,15 +129,19 @@ impl Actor {
         while !rest.is_empty() {
             self.tls.read_tls(&mut rest).unwrap();
             self.tls.process_new_packets().unwrap();
+            // WouldBlock says that there is nothing more.
+            let _ = self.tls.reader().read_to_end(&mut self.plain);
         }
+    }
+
+    fn say(&mut self, text: &str) {
+        let frame = frame_of(0x81, text.as_bytes());
+        self.tls.writer().write_all(&frame).unwrap();
     }
 
     /// What it has got and not looked at.
     fn take_plain(&mut self) -> String {
-        let mut plain = Vec::new();
-        // WouldBlock says that there is nothing more.
-        let _ = self.tls.reader().read_to_end(&mut plain);
-        String::from_utf8_lossy(&plain).into_owned()
+        String::from_utf8_lossy(&std::mem::take(&mut self.plain)).into_owned()
     }
 
     fn is_there(&self) -> bool {
@@ -209,9 +215,7 @@ fn what_waits_is_sealed_when_it_goes_out_so_that_a_newer_update_can_stand_for_it
     let mut stage = Stage::new();
     let mut crowd = stage.crowd(1);
     stage.go_on(&mut crowd);
-    let actor = &mut crowd[0];
-    let command = frame_of(0x81, br#"{"command":"subscribe","bugs":[1]}"#);
-    actor.tls.writer().write_all(&command).unwrap();
+    crowd[0].say(r#"{"command":"subscribe","bugs":[1]}"#);
     stage.go_on(&mut crowd);
     crowd[0].take_plain();
     // The kernel takes a part of the first record, and no more.
@@ -244,4 +248,82 @@ fn a_handshake_that_takes_memory_that_is_short_is_ended() {
     stage.server.close_dearest(15_000, stage.now);
     (0..3).for_each(|_| stage.pass(3_000));
     assert_eq!(count(&crowd, Actor::is_there), CROWD - 2);
+}
+
+#[test]
+fn an_answer_of_several_records_comes_whole_whether_the_kernel_takes_it_at_once_or_not() {
+    let mut stage = Stage::new();
+    let mut crowd = stage.crowd(2);
+    stage.go_on(&mut crowd);
+    let bugs: Vec<String> = (2_000..9_000).map(|bug| bug.to_string()).collect();
+    let bugs = bugs.join(",");
+    crowd[1].handle.wire_mut().room = 20_000;
+    for actor in &mut crowd {
+        actor.take_plain();
+        actor.say(&format!(r#"{{"command":"subscribe","bugs":[{bugs}]}}"#));
+        actor.speak();
+        stage.server.readable(actor.id, false, stage.now);
+    }
+    stage.end_turn();
+    crowd[0].hear();
+    let answer = crowd[0].take_plain();
+    assert!(answer.ends_with(&format!(r#""bugs":[{bugs}]}}"#)));
+    crowd[1].hear();
+    let begun = crowd[1].take_plain();
+    assert!(!begun.is_empty() && begun.len() < answer.len());
+    crowd[1].handle.wire_mut().room = usize::MAX;
+    stage.server.writable(crowd[1].id, stage.now);
+    stage.end_turn();
+    crowd[1].hear();
+    assert_eq!(begun + &crowd[1].take_plain(), answer);
+}
+
+#[test]
+fn who_speaks_http_where_tls_is_spoken_is_told_so() {
+    let mut stage = Stage::new();
+    let crowd = stage.crowd(1);
+    let handle = Handle::default();
+    handle.wire_mut().room = usize::MAX;
+    let session = stage.server.begin_session().unwrap();
+    let id = stage
+        .server
+        .accept(handle.secure_stream(session), stage.now);
+    handle.wire_mut().to_server.extend(UPGRADE.as_bytes());
+    stage.server.readable(id, false, stage.now);
+    stage.end_turn();
+    let answer = String::from_utf8(handle.wire().written.clone()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.ends_with("Here is TLS: the address begins with https:// or wss://.\n"));
+    assert!(handle.wire().is_server_done);
+    assert!(crowd[0].is_there());
+}
+
+#[test]
+fn who_ends_its_tls_is_answered_before_it_goes() {
+    let mut stage = Stage::new();
+    let mut crowd = stage.crowd(1);
+    stage.go_on(&mut crowd);
+    let actor = &mut crowd[0];
+    actor.take_plain();
+    // As long as it is not known whether updates are missing, that waits.
+    actor.say(r#"{"command":"subscribe","bugs":1,"since":"2026-01-01T00:00:00"}"#);
+    actor.tls.send_close_notify();
+    actor.speak();
+    stage.server.readable(actor.id, false, stage.now);
+    stage.end_turn();
+    actor.hear();
+    assert!(actor.take_plain().contains(r#""result":"ok""#));
+    assert!(!actor.is_there());
+}
+
+#[test]
+fn while_a_hello_waits_and_may_have_its_turn_the_loop_does_not_sleep() {
+    let mut stage = Stage::new();
+    stage.server.allow_handshakes(0);
+    let mut crowd = stage.crowd(CROWD);
+    assert!(stage.server.has_left(), "there is room for more");
+    (0..CROWD).for_each(|_| stage.pass(1));
+    assert!(!stage.server.has_left(), "nobody can begin");
+    stage.go_on(&mut crowd);
+    assert!(!stage.server.has_left(), "nobody waits");
 }
