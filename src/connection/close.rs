@@ -153,4 +153,41 @@ mod tests {
             assert!((1..=123).contains(&why.len()), "{reason:?}");
         }
     }
+
+    #[test]
+    fn each_reason_is_told_in_its_own_words_and_counted_by_its_name() {
+        let reasons = [
+            CloseReason::ClosedByClient,
+            CloseReason::Gone,
+            CloseReason::CutOff,
+            CloseReason::TlsError,
+            CloseReason::Answered,
+            CloseReason::NoProxyHeader,
+            CloseReason::Crowded,
+            CloseReason::Idle,
+            CloseReason::ProtocolError,
+            CloseReason::InvalidData,
+            CloseReason::TooBig,
+            CloseReason::TooManyMessages,
+            CloseReason::Unfinished,
+            CloseReason::TooDear,
+            CloseReason::Silent,
+            CloseReason::Stalled,
+            CloseReason::Behind,
+            CloseReason::ShuttingDown,
+            CloseReason::AccessEnded,
+            CloseReason::RightsUnknown,
+            CloseReason::MissedUpdates,
+        ];
+        for reason in reasons {
+            let name = format!("{reason:?}").to_lowercase();
+            assert_eq!(reason.word().replace('_', ""), name);
+        }
+        let frames = reasons.iter().filter_map(|reason| reason.close_frame());
+        let mut texts: Vec<&str> = frames.map(|(_, text)| text).collect();
+        assert_eq!(texts.len(), 13);
+        texts.sort_unstable();
+        texts.dedup();
+        assert_eq!(texts.len(), 13, "two are told alike: {texts:?}");
+    }
 }

@@ -35,11 +35,11 @@ pub(super) struct Readers {
     /// Whether nobody comes in whom Bugzilla does not know.
     needs_login: bool,
     /// By client; of those who have left, what does not matter.
-    guests: Vec<Guest>,
+    pub(super) guests: Vec<Guest>,
     /// Messages that wait for an answer, in order, each since when. Some clients may have left.
     held: VecDeque<(ClientId, Moment)>,
     /// Updates that wait for an answer.
-    withheld: Withheld,
+    pub(super) withheld: Withheld,
     /// Who gets which of this turn's updates.
     delivered: HashSet<(ClientId, u32), RandomState>,
     /// Newcomers who were refused.
@@ -50,7 +50,7 @@ pub(super) struct Readers {
 
 /// Who a client is.
 #[derive(Clone, Copy, Debug)]
-struct Guest {
+pub(super) struct Guest {
     who: Who,
     address: AddressId,
 }

@@ -244,3 +244,91 @@ impl<S: Stream> Server<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Actor, Stage, UPGRADE, frame};
+    use crate::http::Page;
+    use crate::secure::tests::{Peer, sessions};
+
+    fn stage() -> Stage {
+        let mut stage = Stage::new();
+        stage.server.secure(sessions());
+        stage
+    }
+
+    /// Says something by TLS, and returns what has come in the same turn.
+    fn say(stage: &mut Stage, actor: &Actor, peer: &mut Peer, plain: &[u8]) -> String {
+        stage.hear(actor, &peer.say(plain));
+        let written = std::mem::take(&mut actor.wire.borrow_mut().written);
+        String::from_utf8_lossy(&peer.hear(&written)).into_owned()
+    }
+
+    /// Somebody who speaks WebSocket by TLS.
+    fn open(stage: &mut Stage) -> (Actor, Peer) {
+        let (actor, mut peer) = (stage.connect("192.0.2.7"), Peer::new());
+        assert_eq!(say(stage, &actor, &mut peer, b""), "");
+        let answer = say(stage, &actor, &mut peer, UPGRADE.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        (actor, peer)
+    }
+
+    #[test]
+    fn who_is_cut_off_is_told_from_who_has_ended_its_tls() {
+        let mut stage = stage();
+        let (cut_off, _) = open(&mut stage);
+        stage.leave(&cut_off);
+        let (polite, mut peer) = open(&mut stage);
+        stage.hear(&polite, &peer.close());
+        stage.leave(&polite);
+        // Who has not come in yet has nothing that could have been cut off.
+        for _ in 0..2 {
+            let newcomer = stage.connect("192.0.2.7");
+            stage.hear(&newcomer, &Peer::new().say(b""));
+            stage.leave(&newcomer);
+        }
+        let closed = &stage.server.counts().closed;
+        assert_eq!(*closed, [("cut_off", 1), ("gone", 3)].into());
+    }
+
+    #[test]
+    fn who_closes_by_tls_has_a_moment_to_end_that_too() {
+        let mut stage = stage();
+        let (actor, mut peer) = open(&mut stage);
+        let answer = say(&mut stage, &actor, &mut peer, &frame(0x88, &[3, 232]));
+        assert!(!answer.is_empty() && !actor.is_gone());
+        stage.leave(&actor);
+        assert!(actor.is_gone());
+    }
+
+    #[test]
+    fn what_the_kernel_takes_is_counted_sealed_however_many_records_it_is() {
+        let mut stage = stage();
+        let body = "a page of several records".repeat(2_000);
+        stage.server.site.pages = vec![Page::new("/", "text/plain", body.clone())];
+        let (actor, mut peer) = (stage.connect("192.0.2.7"), Peer::new());
+        say(&mut stage, &actor, &mut peer, b"");
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert!(say(&mut stage, &actor, &mut peer, request).ends_with(&body));
+        let taken = actor.wire.borrow().taken as u64;
+        assert_eq!(stage.server.counts().sent_bytes, taken);
+    }
+
+    #[test]
+    fn what_comes_and_is_kept_is_counted_with_and_without_tls() {
+        let mut stage = stage();
+        let half = [0x81, 0xfe, 0x10, 0, 0, 0, 0, 0, b'x', b'y'];
+        let (actor, mut peer) = open(&mut stage);
+        stage.server.take_grown();
+        let command = frame(0x81, br#"{"command":"version"}"#);
+        say(&mut stage, &actor, &mut peer, &command);
+        assert_eq!(stage.server.take_grown(), 0, "it is answered");
+        say(&mut stage, &actor, &mut peer, &half);
+        assert_eq!(stage.server.take_grown(), half.len());
+        assert_eq!(stage.server.take_grown(), 0);
+        // A record that is not complete.
+        let sealed = peer.say(&command);
+        stage.hear(&actor, &sealed[..sealed.len() - 1]);
+        assert!(stage.server.take_grown() >= sealed.len() - 1);
+    }
+}

@@ -79,6 +79,8 @@ impl<S: Stream> Server<S> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::deadlines;
+    use super::super::tests::{Actor, Stage};
     use super::*;
 
     #[test]
@@ -109,5 +111,15 @@ mod tests {
         all.begin(ClientId(5_000), 1_000);
         all.shrink(10);
         assert_eq!((all.clients.len(), all.clients.capacity()), (10, 10));
+    }
+
+    #[test]
+    fn a_crowd_that_has_left_takes_none_of_it() {
+        let mut stage = Stage::new();
+        stage.server.measure_traffic();
+        let crowd: Vec<Actor> = (0..1_100).map(|_| stage.connect("192.0.2.7")).collect();
+        crowd.iter().for_each(|actor| stage.reset(actor));
+        stage.pass(deadlines::SWEEP_INTERVAL);
+        assert_eq!(stage.server.traffic.unwrap().clients.capacity(), 0);
     }
 }

@@ -10,4 +10,5 @@ mod storm;
 mod support;
 mod token;
 mod tokens;
+mod turns;
 mod world;

@@ -270,13 +270,20 @@ impl World {
 
     /// A bug changes.
     pub fn change(&mut self, number: u32) {
-        self.second += 1;
-        let when = When::from_unix_seconds(self.second);
-        let update = Update {
-            bug: bug(number),
-            when,
-        };
-        self.server.publish(FeedId(0), update, i64::MAX);
+        self.change_at_once(&[number]);
+    }
+
+    /// Bugs change, and it is heard of in one turn.
+    pub fn change_at_once(&mut self, numbers: &[u32]) {
+        for number in numbers {
+            self.second += 1;
+            let when = When::from_unix_seconds(self.second);
+            let update = Update {
+                bug: bug(*number),
+                when,
+            };
+            self.server.publish(FeedId(0), update, i64::MAX);
+        }
         self.turn();
     }
 
@@ -290,6 +297,11 @@ impl World {
     /// The server departs, in so many milliseconds, or one for each client.
     pub fn depart(&mut self, milliseconds: u32) {
         self.server.drain(milliseconds, self.now);
+    }
+
+    /// The feed may have missed updates.
+    pub fn gap(&mut self) {
+        self.server.gap(FeedId(0), self.now);
     }
 
     /// Sends something as it is.

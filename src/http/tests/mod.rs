@@ -2,6 +2,7 @@
 
 mod events;
 mod limits;
+mod refusals;
 mod shown;
 
 use super::limits::HEAD_BYTES_MAX;
