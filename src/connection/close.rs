@@ -133,23 +133,24 @@ mod tests {
 
     #[test]
     fn each_reason_has_the_code_that_clients_are_told_to_expect() {
-        for (reason, code) in [
-            (CloseReason::ShuttingDown, 1001),
-            (CloseReason::MissedUpdates, 1001),
-            (CloseReason::ProtocolError, 1002),
-            (CloseReason::InvalidData, 1007),
-            (CloseReason::TooManyMessages, 1008),
-            (CloseReason::Unfinished, 1008),
-            (CloseReason::Silent, 1008),
-            (CloseReason::AccessEnded, 1008),
-            (CloseReason::TooBig, 1009),
-            (CloseReason::Stalled, 1013),
-            (CloseReason::Behind, 1013),
-            (CloseReason::TooDear, 1013),
-            (CloseReason::RightsUnknown, 1013),
+        for (reason, code, text) in [
+            (CloseReason::ShuttingDown, 1001, "going away"),
+            (CloseReason::MissedUpdates, 1001, "missed"),
+            (CloseReason::ProtocolError, 1002, "protocol"),
+            (CloseReason::InvalidData, 1007, "UTF-8"),
+            (CloseReason::TooManyMessages, 1008, "too many messages"),
+            (CloseReason::Unfinished, 1008, "in time"),
+            (CloseReason::Silent, 1008, "ping"),
+            (CloseReason::AccessEnded, 1008, "access"),
+            (CloseReason::TooBig, 1009, "too big"),
+            (CloseReason::Stalled, 1013, "slow"),
+            (CloseReason::Behind, 1013, "too many bugs wait"),
+            (CloseReason::TooDear, 1013, "memory"),
+            (CloseReason::RightsUnknown, 1013, "Bugzilla"),
         ] {
             let (own, why) = reason.close_frame().unwrap();
             assert_eq!(own, code, "{reason:?}");
+            assert!(why.contains(text), "{reason:?}: {why}");
             assert!((1..=123).contains(&why.len()), "{reason:?}");
         }
     }

@@ -324,6 +324,18 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_to_come_in_is_told_to_come_back_when_bugzilla_has_not_answered_in_time() {
+        let mut stage = stage_of_readers();
+        let reader = stage.connect("127.0.0.1");
+        stage.ask(&reader, &upgrade("Authorization: Bearer alice\r\n"));
+        stage.server.take_question(stage.now).unwrap();
+        stage.pass(9_000);
+        assert_eq!(reader.takes(), "");
+        stage.pass(2_000);
+        assert!(reader.takes().starts_with("HTTP/1.1 503 "));
+    }
+
+    #[test]
     fn a_reader_is_remembered_while_somebody_is_in_and_for_a_time_after_that() {
         const HOUR: u32 = 3_600_000;
         let mut stage = stage_of_readers();

@@ -311,13 +311,15 @@ mod tests {
         let last = stage.connect(HERE);
         assert!(last.is_gone() && last.takes().is_empty());
         stage.open(THERE);
+        let mapped = stage.connect("::ffff:192.0.2.7");
+        assert!(mapped.is_gone(), "it is the same address");
         stage.pass(LINGER + 1_000);
         assert_eq!(status_of(&mut stage, HERE, UPGRADE), "429");
         stage.pass(LINGER + 1_000);
         stage.reset(&first);
         stage.open(HERE);
         let closed = &stage.server.counts().closed;
-        let expected = [("answered", 9), ("crowded", 1), ("gone", 1)];
+        let expected = [("answered", 9), ("crowded", 2), ("gone", 1)];
         assert_eq!(*closed, expected.into());
     }
 

@@ -88,6 +88,24 @@ fn what_comes_behind_a_message_that_waits_is_answered_after_it_and_in_order() {
 }
 
 #[test]
+fn each_of_those_who_wait_is_answered_when_its_own_time_is_over() {
+    let mut stage = Stage::new();
+    stage.promise(Promise::InDoubt);
+    let clients = [stage.open(), stage.open(), stage.open()];
+    for client in &clients {
+        stage.hear(client, &frame_of(0x81, SINCE));
+        stage.pass(1_000);
+    }
+    stage.pass(HOLD - 3_000 - 1);
+    for client in &clients {
+        assert_eq!(client.takes(), "");
+        stage.pass(1);
+        assert!(client.takes().contains(r#""complete":false"#));
+        stage.pass(1_000 - 1);
+    }
+}
+
+#[test]
 fn who_has_the_place_of_one_who_waited_and_left_waits_as_long_as_anybody() {
     let mut stage = Stage::new();
     stage.promise(Promise::InDoubt);

@@ -161,3 +161,26 @@ fn events_of_all_bugs_are_for_those_who_may_subscribe_to_all() {
         assert!(got.contains(expected), "{got}");
     }
 }
+
+#[test]
+fn a_turn_handles_so_many_messages_of_a_client_and_reads_so_often_from_it() {
+    const MESSAGES: usize = 32;
+    const READS: usize = 4;
+    let limits = Limits {
+        message_bytes_max: 1_000_000,
+        ..Stage::limits()
+    };
+    let mut stage = Stage::with_limits(limits, || Hub::new(History::new(10, 0), 10));
+    let client = stage.open();
+    let ping = frame_of(0x89, b"");
+    let answers = || client.handle.wire_mut().written.drain(..).len() / 2;
+    stage.hear(&client, &ping.repeat(MESSAGES + 1));
+    assert_eq!(answers(), MESSAGES);
+    stage.server.resume(stage.now);
+    stage.turn();
+    assert_eq!(answers(), 1);
+    let before = client.handle.wire().reads;
+    stage.hear(&client, &frame_of(0x81, &[b' '; 1_000_000]));
+    assert_eq!(client.handle.wire().reads - before, READS);
+    assert!(stage.server.has_left());
+}

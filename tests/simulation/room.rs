@@ -96,6 +96,24 @@ fn who_is_kept_after_a_post_has_an_ordinary_place_and_none_for_posts() {
 }
 
 #[test]
+fn each_post_gets_its_own_answer_in_whatever_order_they_come() {
+    let mut stage = Stage::new();
+    let clients = [stage.post(), stage.post(), stage.post()];
+    let posts = stage.server.take_posts();
+    for (at, answer, status) in [
+        (1, Answer::Unreadable, "400"),
+        (2, Answer::NotKept, "503"),
+        (0, Answer::Kept, "200"),
+    ] {
+        stage.server.answer(posts[at].1.id, answer, stage.now);
+        stage.turn();
+        let got = clients.each_ref().map(Actor::takes);
+        assert_eq!(got[at].get(9..12), Some(status));
+        assert_eq!(got.iter().filter(|it| !it.is_empty()).count(), 1);
+    }
+}
+
+#[test]
 fn a_key_that_has_changed_is_asked_for_from_then_on_and_only_of_its_own_feed() {
     let mut stage = Stage::new();
     stage.server.set_webhook_key(FeedId(0), "others");

@@ -322,6 +322,9 @@ fn while_a_hello_waits_and_may_have_its_turn_the_loop_does_not_sleep() {
     stage.server.allow_handshakes(0);
     let mut crowd = stage.crowd(CROWD);
     assert!(stage.server.has_left(), "there is room for more");
+    stage.pass(1);
+    let is_first = crowd.iter().map(Actor::is_read).is_sorted_by(|a, b| a >= b);
+    assert!(is_first, "who came first is not first");
     (0..CROWD).for_each(|_| stage.pass(1));
     assert!(!stage.server.has_left(), "nobody can begin");
     stage.go_on(&mut crowd);
