@@ -42,21 +42,22 @@ impl Bound {
     pub(super) fn keep(&mut self, backlog: &mut Backlog) -> rusqlite::Result<()> {
         for part in &mut self.destinations {
             let fill = backlog.trim(part.key, self.max)?;
-            let is_beyond = |percent: &&u64| fill.waiting >= self.max * **percent / 100;
-            let beyond = TOLD_PERCENT.iter().take_while(is_beyond).count();
-            if beyond > part.told {
-                warn!("{}", part.told_of(fill.waiting, self.max));
+            if let Some(words) = part.tell(fill.waiting, self.max) {
+                warn!("{words}");
             }
-            part.told = beyond;
         }
         Ok(())
     }
 }
 
 impl Part {
-    fn told_of(&self, waiting: u64, max: u64) -> String {
-        let Self { name, .. } = self;
-        if waiting >= max {
+    /// What is to be told now that so many wait, if it has come closer to the bound.
+    fn tell(&mut self, waiting: u64, max: u64) -> Option<String> {
+        let is_beyond = |percent: &&u64| waiting >= max * **percent / 100;
+        let beyond = TOLD_PERCENT.iter().take_while(is_beyond).count();
+        let before = std::mem::replace(&mut self.told, beyond);
+        let name = &self.name;
+        let words = if waiting >= max {
             format!(
                 "{name}: {max} changes wait, as many as may (setting --backlog-size); for each new one the oldest is dropped"
             )
@@ -64,7 +65,8 @@ impl Part {
             format!(
                 "{name}: {waiting} changes wait; beyond {max} (setting --backlog-size) the oldest are dropped. If it is gone for ever, end the relay and run 'bugzfeed relay --forget {name}'"
             )
-        }
+        };
+        (beyond > before).then_some(words)
     }
 }
 
@@ -107,24 +109,41 @@ mod tests {
         let names = ["gone".to_owned(), "there".to_owned()];
         let keys = backlog.enroll(&names).unwrap();
         let mut bound = Bound::new(100, names.into_iter().zip(keys.clone()));
-        let mut told = Vec::new();
         for bug in 1..=120 {
             backlog.append(&[update(bug)], &keys, 0, None).unwrap();
             let arrived = backlog.first(keys[1], 0, 1).unwrap()[0].id;
             backlog.delete(keys[1], arrived).unwrap();
-            let before = bound.destinations[0].told;
             bound.keep(&mut backlog).unwrap();
-            if bound.destinations[0].told > before {
-                told.push(bug);
-            }
         }
-        assert_eq!(told, [25, 50, 75, 90, 100]);
-        assert_eq!(bound.destinations[1].told, 0);
+        let told: Vec<usize> = bound.destinations.iter().map(|part| part.told).collect();
+        assert_eq!(told, [TOLD_PERCENT.len(), 0]);
         let left = backlog.first(keys[0], 0, 200).unwrap();
         assert_eq!((left.len(), left[0].update.bug.get()), (100, 21));
         // The numbers tell receivers of the gap.
         assert_eq!(left[0].number.number, 21);
         let status = backlog.status().unwrap();
         assert_eq!((status[0].dropped, status[1].dropped), (20, 0));
+    }
+
+    #[test]
+    fn each_part_of_the_bound_is_told_of_once_and_again_after_it_was_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut backlog = Backlog::open(&folder.path().join("backlog"), Commit::Fast).unwrap();
+        let key = backlog.enroll(&["gone".to_owned()]).unwrap()[0];
+        let mut bound = Bound::new(100, [("gone".to_owned(), key)]);
+        let part = &mut bound.destinations[0];
+        let told = (1..=120).filter(|&waiting| part.tell(waiting, 100).is_some());
+        assert_eq!(told.collect::<Vec<_>>(), [25, 50, 75, 90, 100]);
+        assert_eq!(part.tell(89, 100), None);
+        let words = part.tell(99, 100).unwrap();
+        assert!(
+            words.starts_with("gone: 99 changes wait; beyond 100 "),
+            "{words}"
+        );
+        let words = part.tell(100, 100).unwrap();
+        assert!(
+            words.starts_with("gone: 100 changes wait, as many as may"),
+            "{words}"
+        );
     }
 }
