@@ -314,4 +314,37 @@ mod tests {
             assert!(Zone::parse(text).is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn an_offset_is_written_as_it_is_read() {
+        for (text, written) in [
+            ("+00:00", Some("+00:00")),
+            ("-00:00", Some("+00:00")),
+            ("-03:30", Some("-03:30")),
+            ("+14:59", Some("+14:59")),
+            ("+15:00", None),
+            ("+02:60", None),
+            ("+2:00", None),
+            ("+02:0a", None),
+            ("+02:+1", None),
+        ] {
+            let zone = Zone::parse(text).ok().map(|zone| match zone {
+                Zone::Offset(seconds) => offset_text(seconds),
+                zone => panic!("{text} is {zone:?}"),
+            });
+            assert_eq!(zone.as_deref(), written, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_table_of_another_name_is_not_our_own() {
+        let mut options = ReadOptions::default();
+        assert!(options.is_own_table());
+        options.set("table", "bugs.push_2").unwrap();
+        assert!(!options.is_own_table());
+        assert_eq!(options.table.unqualified(), "push_2");
+        #[cfg(feature = "mysql")]
+        assert_eq!(options.table.schema(), Some("bugs"));
+        assert_eq!(ReadOptions::default().table.unqualified(), "push_notify");
+    }
 }

@@ -191,10 +191,8 @@ impl Reader {
             Some(table) => table.delete(&batch.rows),
             None => Err("the table is not open".into()),
         };
+        // What was in doubt of them is not any more with the next read.
         if matches!(result, Ok(deleted) if deleted >= batch.rows.len()) {
-            for row in &batch.rows {
-                self.in_doubt.remove(row);
-            }
             return Ok(());
         }
         self.in_doubt.extend(batch.rows);

@@ -15,6 +15,12 @@ struct FakeState {
     failure: Option<Failure>,
     is_in_place: bool,
     private: HashSet<BugId>,
+    /// Whether the bugs' groups cannot be read.
+    hides_groups: bool,
+    /// How often another reader is still found to have the table.
+    claimed_for: u32,
+    /// How often the triggers were looked at.
+    looks: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -62,7 +68,11 @@ impl Table for Fake {
     }
 
     fn private(&mut self, bugs: &[BugId]) -> Result<HashSet<BugId>, Error> {
-        let private = &self.0.lock().unwrap().private;
+        let state = self.0.lock().unwrap();
+        if state.hides_groups {
+            return Err("the groups are hidden".into());
+        }
+        let private = &state.private;
         Ok(bugs
             .iter()
             .copied()
@@ -75,14 +85,18 @@ impl Table for Fake {
     }
 
     fn claim(&mut self) -> Result<bool, Error> {
-        Ok(true)
+        let left = &mut self.0.lock().unwrap().claimed_for;
+        let is_free = *left == 0;
+        *left = left.saturating_sub(1);
+        Ok(is_free)
     }
 
     fn holder(&mut self) -> Option<String> {
-        None
+        Some("another".to_owned())
     }
 
     fn triggers(&mut self) -> Result<Triggers, Error> {
+        self.0.lock().unwrap().looks += 1;
         Ok(Triggers::Intact)
     }
 
@@ -175,7 +189,9 @@ fn rows_that_cannot_be_deleted_and_hide_all_others_are_a_failure() {
         fake.write(id, id, 100);
     }
     fake.fail(Some(Failure::Ignored));
-    bugs(&mut reader);
+    // They have just been handed over, and may go with the next ones.
+    let batch = reader.read().unwrap();
+    reader.delete(batch).unwrap();
     let batch = reader.read().unwrap();
     assert_eq!(batch.updates, []);
     let why = reader.delete(batch).unwrap_err().to_string();
@@ -218,6 +234,9 @@ fn a_table_in_which_the_bookmark_is_found_again_was_read_by_nobody_else() {
     next.resume(Some(&note));
     assert!(!finds_gap(&mut next));
     assert!(!fake.ids().contains(&1));
+    // What was proven once stays so without a bookmark.
+    next.clear().unwrap();
+    assert!(!finds_gap(&mut next));
 }
 
 #[test]
@@ -235,6 +254,9 @@ fn a_bookmark_that_is_missing_or_another_row_is_a_gap_once() {
         assert!(finds_gap(&mut reader));
         assert!(!finds_gap(&mut reader));
         fake.clear();
+        // Nothing is there in its place.
+        assert!(finds_gap(&mut reader));
+        assert!(!finds_gap(&mut reader));
     }
 }
 
@@ -248,6 +270,90 @@ fn the_originals_table_is_emptied_and_proves_nothing() {
     assert_eq!(fake.ids(), [0; 0]);
     assert!(!finds_gap(&mut reader));
     assert!(finds_gap(&mut fake.reader()));
+    reader.connect().unwrap();
+    assert!(
+        finds_gap(&mut reader),
+        "others may have been there meanwhile"
+    );
+}
+
+#[test]
+fn a_batch_is_full_when_more_rows_wait() {
+    let fake = Fake::default();
+    let mut reader = fake.reader();
+    for id in 1..=BATCH_ROWS as i64 {
+        fake.write(id, id, 100);
+    }
+    let batch = reader.read().unwrap();
+    assert_eq!((batch.is_full, batch.updates.len()), (false, BATCH_ROWS));
+    fake.write(1_000, 1_000, 100);
+    assert!(reader.read().unwrap().is_full);
+}
+
+#[test]
+fn a_table_whose_groups_cannot_be_read_is_not_opened_and_nothing_is_left_of_the_one_before() {
+    let fake = Fake::default();
+    let mut reader = fake.reader();
+    fake.0.lock().unwrap().hides_groups = true;
+    let why = reader.connect().unwrap_err().to_string();
+    assert_eq!(why, "the groups are hidden");
+    fake.0.lock().unwrap().hides_groups = false;
+    let why = reader.read().unwrap_err().to_string();
+    assert_eq!(why, "the table is not open");
+}
+
+#[test]
+fn a_reader_that_starts_gives_up_while_another_has_the_table_and_one_that_was_at_work_waits() {
+    let (fake, stop) = (Fake::default(), Stop::default());
+    let mut reader = fake.reader();
+    let claimed_for = |times| fake.0.lock().unwrap().claimed_for = times;
+    claimed_for(u32::MAX);
+    let why = reader.claim(&stop, |_| panic!("it waits")).unwrap_err();
+    assert!(why.to_string().contains("another server or relay"), "{why}");
+    assert!(why.to_string().contains("(another)"), "{why}");
+    // The database has not noticed yet that the one before has gone.
+    claimed_for(1);
+    assert!(reader.claim(&stop, |_| panic!("it waits")).unwrap());
+    claimed_for(u32::MAX);
+    let mut told = 0;
+    let is_claimed = reader.claim(&stop, |why| {
+        assert!(why.contains("(another)"), "{why}");
+        told += 1;
+        claimed_for(0);
+    });
+    assert!(is_claimed.unwrap());
+    assert_eq!(told, 1);
+    claimed_for(u32::MAX);
+    stop.request();
+    assert!(!reader.claim(&stop, |_| panic!("it waits")).unwrap());
+}
+
+#[test]
+fn triggers_are_looked_at_at_the_start_and_then_now_and_then() {
+    let fake = Fake::default();
+    let mut reader = fake.reader();
+    (0..3).for_each(|_| _ = reader.read().unwrap());
+    assert_eq!(fake.0.lock().unwrap().looks, 1);
+}
+
+#[test]
+fn of_an_sqlite_file_each_edit_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("b.db");
+    let database: crate::database::Database =
+        format!("sqlite:{}?tz=UTC", file.display()).parse().unwrap();
+    let mut reader = Reader::new(Box::new(move || database.table()), false);
+    reader.connect().unwrap();
+    let insert = "INSERT INTO push_notify (bug_id, delta_ts) VALUES
+        (7, '2014-04-03 21:13:45'), (7, '2014-04-03 21:13:46'), (7, '2014-04-03 21:13:46')";
+    let writer = rusqlite::Connection::open(&file).unwrap();
+    writer.execute(insert, []).unwrap();
+    let updates = reader.read().unwrap().updates;
+    let times: Vec<_> = updates
+        .iter()
+        .map(|update| update.when.to_string())
+        .collect();
+    assert_eq!(times, ["2014-04-03T21:13:45", "2014-04-03T21:13:46"]);
 }
 
 #[test]
