@@ -184,3 +184,19 @@ fn a_turn_handles_so_many_messages_of_a_client_and_reads_so_often_from_it() {
     assert_eq!(client.handle.wire().reads - before, READS);
     assert!(stage.server.has_left());
 }
+
+#[test]
+fn a_ping_may_come_when_the_message_around_it_is_as_large_as_one_may_be() {
+    let limits = Limits {
+        message_bytes_max: 1_000,
+        ..Stage::limits()
+    };
+    let mut stage = Stage::with_limits(limits, || Hub::new(History::new(10, 0), 10));
+    let client = stage.open();
+    stage.hear(&client, &frame_of(0x01, &[b' '; 1_000]));
+    stage.hear(&client, &frame_of(0x89, &[b'p'; 125]));
+    assert!(client.takes().ends_with(&"p".repeat(125)));
+    stage.hear(&client, &frame_of(0x80, b""));
+    assert!(client.takes().contains("invalid JSON"));
+    assert!(!client.is_closed());
+}
