@@ -175,7 +175,7 @@ fn a_client_that_is_pinged_has_all_the_time_of_the_pong_for_its_answer() {
     assert_eq!(client.takes(), "\u{fffd}\0", "a ping");
     stage.pass(PONG - 2 * LATE);
     assert!(!client.is_closed(), "closed before the pong was due");
-    stage.pass(3 * LATE);
+    stage.pass(2 * LATE);
     assert!(client.handle.wire().is_dropped, "still there, and silent");
 }
 

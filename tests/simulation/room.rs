@@ -49,6 +49,39 @@ fn beyond_the_limit_the_one_that_was_silent_for_longest_goes_for_a_newcomer_and_
 }
 
 #[test]
+fn those_beyond_the_limit_go_in_the_order_in_which_they_came() {
+    let mut stage = Stage::new();
+    let _crowd: Vec<Actor> = (0..IN).map(|_| stage.connect()).collect();
+    let beyond: Vec<Actor> = (0..3)
+        .map(|_| {
+            stage.pass(100);
+            stage.connect()
+        })
+        .collect();
+    stage.pass(10);
+    assert_eq!(stage.server.until_room(stage.now), Some(TURN - 210));
+    for gone in 1..=beyond.len() {
+        stage.pass(TURN);
+        stage.server.make_room(stage.now);
+        let expected: Vec<bool> = (0..beyond.len()).map(|at| at >= gone).collect();
+        assert_eq!(there(&beyond), expected);
+    }
+}
+
+#[test]
+fn who_says_that_its_post_is_the_last_is_not_kept() {
+    let mut stage = Stage::new();
+    let client = stage.connect();
+    let request = POST_REQUEST.replacen("Host: a", "Host: a\r\nConnection: close", 1);
+    stage.hear(&client, request.as_bytes());
+    let post = stage.server.take_posts().remove(0).1.id;
+    stage.server.answer(post, Answer::Kept, stage.now);
+    stage.turn();
+    assert!(client.takes().contains("\r\nConnection: close\r\n"));
+    assert!(client.is_closed());
+}
+
+#[test]
 fn who_posts_with_the_key_keeps_its_place_among_those_beyond_the_limit() {
     let mut stage = Stage::new();
     let _crowd: Vec<Actor> = (0..IN).map(|_| stage.connect()).collect();
