@@ -258,7 +258,10 @@ mod tests {
     use super::super::deadlines::LINGER;
     use super::super::tests::{Actor, HANDSHAKE, Stage, UPGRADE};
     use super::*;
+    use crate::http::Webhook;
+    use crate::post::Answer;
     use crate::secure;
+    use crate::update::FeedId;
 
     const HERE: &str = "192.0.2.7";
     const THERE: &str = "192.0.2.8";
@@ -398,15 +401,29 @@ mod tests {
     }
 
     #[test]
-    fn a_client_counts_once_in_whatever_pieces_its_head_comes() {
+    fn a_client_counts_once_however_often_it_is_recognized() {
         let mut stage = Stage::with(behind_proxy(false));
+        stage.server.site.webhooks = vec![Webhook {
+            path: "/webhook".to_owned(),
+            feed: FeedId(0),
+            field: "X-Key".to_owned(),
+            key: "open".to_owned(),
+        }];
+        let post = format!(
+            "POST /webhook HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {HERE}\r\nX-Key: open\r\n\
+             Content-Length: 4\r\n\r\nbody"
+        );
         let actor = stage.connect(PROXY);
-        let request = upgrade_of(HERE);
-        let (first, last) = request.split_at(request.len() - 2);
-        assert_eq!(stage.ask(&actor, first), "");
-        assert_eq!(status(&stage.ask(&actor, last)), "101");
+        for _ in 0..2 {
+            assert_eq!(stage.ask(&actor, &post), "");
+            let post = stage.server.take_posts().remove(0).1.id;
+            stage.server.answer(post, Answer::Kept, stage.now);
+            stage.turn();
+            assert_eq!(status(&actor.takes()), "200");
+            stage.server.resume(stage.now);
+        }
         stage.reset(&actor);
-        assert_eq!(status_of(&mut stage, PROXY, &request), "101");
+        assert_eq!(status_of(&mut stage, PROXY, &upgrade_of(HERE)), "101");
     }
 
     #[test]
