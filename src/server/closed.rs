@@ -111,6 +111,7 @@ mod tests {
     use super::super::tests::{Actor, SUBSCRIBE, Stage, UPGRADE, frame};
     use super::*;
     use crate::metrics::Passed;
+    use crate::update::FeedId;
 
     const HERE: &str = "192.0.2.7";
 
@@ -196,6 +197,55 @@ mod tests {
             assert!(actor.is_gone());
             let closed = &stage.server.counts().closed;
             assert_eq!(*closed, [("invalid_data", 1)].into());
+        }
+    }
+
+    #[test]
+    fn each_end_is_counted_by_its_own_reason() {
+        type Way = fn(&mut Stage, &Actor);
+        let ways: [(&str, Way); 10] = [
+            ("silent", |stage, _| stage.pass(700_000)),
+            ("unfinished", |stage, actor| {
+                stage.hear(actor, &frame(0x01, b"{"));
+                stage.pass(61_000);
+            }),
+            ("stalled", |stage, actor| {
+                actor.wire.borrow_mut().room = 0;
+                stage.say(actor, SUBSCRIBE);
+                stage.pass(61_000);
+            }),
+            ("too_many_messages", |stage, actor| {
+                let messages = frame(0x8a, b"").repeat(1_001);
+                stage.hear(actor, &messages);
+                while stage.server.has_left() {
+                    stage.server.resume(stage.now);
+                    stage.turn();
+                }
+            }),
+            ("too_big", |stage, actor| {
+                stage.hear(actor, &[0x81, 0xfe, 0x27, 0x11, 0, 0, 0, 0]);
+            }),
+            ("protocol_error", |stage, actor| {
+                stage.hear(actor, &frame(0x83, b""));
+            }),
+            ("invalid_data", |stage, actor| {
+                stage.hear(actor, &frame(0x81, b"\xff"));
+            }),
+            ("missed_updates", |stage, actor| {
+                stage.say(actor, SUBSCRIBE);
+                stage.server.gap(FeedId(0), stage.now);
+                stage.pass(100);
+            }),
+            ("shutting_down", |stage, _| stage.server.drain(0, stage.now)),
+            ("gone", Stage::leave),
+        ];
+        for (reason, end) in ways {
+            let mut stage = Stage::new();
+            let actor = stage.open(HERE);
+            end(&mut stage, &actor);
+            stage.pass(2 * LINGER);
+            let closed = &stage.server.counts().closed;
+            assert_eq!(*closed, [(reason, 1)].into());
         }
     }
 

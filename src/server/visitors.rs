@@ -389,6 +389,23 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_by_a_proxy_while_the_server_departs_is_let_in_and_told_to_come_back() {
+        let mut stage = Stage::with(behind_proxy(true));
+        let actors = [stage.connect(PROXY), stage.connect(PROXY)];
+        stage.server.drain(1_000, stage.now);
+        // By now one of them would have been closed: there is a millisecond for each.
+        stage.pass(1);
+        for (actor, client) in actors.iter().zip([HERE, THERE]) {
+            let answer = stage.ask(actor, &(header(client) + UPGRADE));
+            assert_eq!(status(&answer), "101");
+        }
+        stage.pass(1);
+        for actor in &actors {
+            assert!(actor.takes().ends_with("the server is going away"));
+        }
+    }
+
+    #[test]
     fn a_field_of_a_trusted_proxy_says_who_the_client_is_and_of_nobody_else() {
         let mut stage = Stage::with(behind_proxy(false));
         assert_eq!(status_of(&mut stage, PROXY, &upgrade_of(HERE)), "101");
@@ -422,7 +439,8 @@ mod tests {
             assert_eq!(status(&actor.takes()), "200");
             stage.server.resume(stage.now);
         }
-        stage.reset(&actor);
+        stage.pass(HANDSHAKE + LINGER);
+        assert_eq!(stage.server.counts().closed, [("idle", 1)].into());
         assert_eq!(status_of(&mut stage, PROXY, &upgrade_of(HERE)), "101");
     }
 

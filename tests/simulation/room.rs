@@ -290,6 +290,9 @@ fn a_client_that_takes_bytes_again_gets_what_waits_even_if_nobody_says_so() {
     client.handle.wire_mut().room = 0;
     stage.change(1..=2);
     assert_eq!(client.takes(), "");
+    client.handle.wire_mut().room = 1;
+    stage.pass(2_000 + LATE);
+    assert_eq!(client.handle.wire().room, 0, "nobody looked");
     client.handle.wire_mut().room = usize::MAX;
     stage.pass(2_000 + LATE);
     let got = client.takes();
