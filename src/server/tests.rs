@@ -354,9 +354,12 @@ fn memory_for_fewer_connections_than_the_limit_is_the_limit() {
 fn who_gets_events_and_takes_none_is_given_up_when_a_ping_and_its_answer_are_due() {
     let mut stage = Stage::new();
     let listener = stage.connect(HERE);
-    let answer = stage.ask(&listener, "GET /events?bugs=1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    let request = "GET /dev/events?bugs=1 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let answer = stage.ask(&listener, request);
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert_eq!(listener.wire.borrow().patience, Some(660_000));
+    let clients = stage.server.feed_counts().iter().map(|it| it.clients);
+    assert_eq!(clients.collect::<Vec<_>>(), [0, 1]);
     assert_eq!(stage.open(HERE).wire.borrow().patience, None);
 }
 
