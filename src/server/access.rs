@@ -324,6 +324,25 @@ mod tests {
     }
 
     #[test]
+    fn newcomers_behind_a_proxy_keep_out_those_of_their_own_address_and_nobody_else() {
+        const WAITING_MAX: usize = 1_000;
+        let mut stage = stage_of_readers();
+        let mut enter = |client: &str, key: usize| {
+            let actor = stage.connect("10.0.0.1");
+            let fields = format!(
+                "X-Forwarded-For: {client}\r\nX-Forwarded-Proto: https\r\n\
+                 Authorization: Bearer key{key}\r\n"
+            );
+            stage.ask(&actor, &upgrade(&fields))
+        };
+        for key in 0..WAITING_MAX {
+            assert_eq!(enter(FAR, key), "");
+        }
+        assert!(enter(FAR, WAITING_MAX).starts_with("HTTP/1.1 503 "));
+        assert_eq!(enter("192.0.2.8", WAITING_MAX + 1), "");
+    }
+
+    #[test]
     fn who_waits_to_come_in_is_told_to_come_back_when_bugzilla_has_not_answered_in_time() {
         let mut stage = stage_of_readers();
         let reader = stage.connect("127.0.0.1");
