@@ -56,8 +56,11 @@ impl Part {
         let is_beyond = |percent: &&u64| waiting >= max * **percent / 100;
         let beyond = TOLD_PERCENT.iter().take_while(is_beyond).count();
         let before = std::mem::replace(&mut self.told, beyond);
+        if beyond <= before {
+            return None;
+        }
         let name = &self.name;
-        let words = if waiting >= max {
+        Some(if waiting >= max {
             format!(
                 "{name}: {max} changes wait, as many as may (setting --backlog-size); for each new one the oldest is dropped"
             )
@@ -65,8 +68,7 @@ impl Part {
             format!(
                 "{name}: {waiting} changes wait; beyond {max} (setting --backlog-size) the oldest are dropped. If it is gone for ever, end the relay and run 'bugzfeed relay --forget {name}'"
             )
-        };
-        (beyond > before).then_some(words)
+        })
     }
 }
 
