@@ -51,6 +51,7 @@ impl fmt::Display for Rejection {
 /// What the head of an answer says.
 struct Head {
     bytes: usize,
+    is_http_10: bool,
     status: u16,
     reason: String,
     headers: Vec<(String, String)>,
@@ -137,6 +138,7 @@ impl Head {
             Ok(httparse::Status::Partial) => Ok(None),
             Ok(httparse::Status::Complete(length)) => Ok(Some(Self {
                 bytes: length,
+                is_http_10: response.version == Some(0),
                 status: response.code.unwrap_or_default(),
                 reason: response.reason.unwrap_or_default().to_owned(),
                 headers: response
@@ -171,7 +173,9 @@ impl Head {
                     .any(|part| part.trim().eq_ignore_ascii_case(token))
             })
         };
-        has("upgrade", "websocket")
+        // HTTP/1.0 has no such answer (RFC 9110 section 15.2).
+        !self.is_http_10
+            && has("upgrade", "websocket")
             && has("connection", "upgrade")
             && self.header("sec-websocket-accept") == Some(accept_key)
             && self.header("sec-websocket-extensions").is_none()
@@ -289,6 +293,7 @@ mod tests {
             "HTTP/1.1 101 \r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n",
             "HTTP/1.1 101 \r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {key}\r\nSec-WebSocket-Extensions: x\r\n\r\n",
             "HTTP/1.1 101 \r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {key}\r\n",
+            "HTTP/1.0 101 \r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {key}\r\n\r\n",
             "SSH-2.0-OpenSSH_9.6\r\n",
             "",
         ] {

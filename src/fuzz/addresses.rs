@@ -38,6 +38,8 @@ pub(super) fn destinations(input: &[u8]) {
 
 /// Where the password stands where passwords do, and nowhere else, nobody is shown it.
 fn check_secret(text: &str, shown: &str) {
+    // A URL is read without them, and what stands around them may be the secret once more.
+    let text = &text.replace(['\t', '\n', '\r'], "");
     let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let is_password = text.split_once("://").is_some_and(|(scheme, rest)| {
         let user = rest.split_once(&format!(":{SECRET}@"));
