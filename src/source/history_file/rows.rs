@@ -226,23 +226,24 @@ pub(super) fn evict(
         delete.execute(params![feed, seq])?;
     }
     let surplus = surplus - redundant.len() as i64;
-    let last: Option<(i64, Option<i64>)> = transaction
-        .query_row(
-            "SELECT seq, watermark FROM history WHERE feed = ?1 ORDER BY seq LIMIT 1 OFFSET ?2 - 1",
-            params![feed, surplus],
-            |row| Ok((row.get(0)?, row.get(1).ok())),
-        )
-        .optional()?;
-    if let Some((seq, watermark)) = last.filter(|_| surplus > 0) {
-        transaction.execute(
-            "DELETE FROM history WHERE feed = ?1 AND seq <= ?2",
-            params![feed, seq],
-        )?;
-        transaction.execute(
-            "UPDATE history_feeds SET floor = max(floor, ifnull(?2, floor)), is_whole = is_whole AND ?2 IS NOT NULL WHERE feed = ?1",
-            params![feed, watermark],
-        )?;
+    if surplus <= 0 {
+        return Ok(());
     }
+    // The last of them has the largest watermark, unless somebody else has written to the file.
+    let (seq, watermark): (i64, Option<i64>) = transaction.query_row(
+        "SELECT max(seq), iif(min(typeof(watermark) = 'integer'), max(watermark), NULL)
+         FROM (SELECT seq, watermark FROM history WHERE feed = ?1 ORDER BY seq LIMIT ?2)",
+        params![feed, surplus],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    transaction.execute(
+        "DELETE FROM history WHERE feed = ?1 AND seq <= ?2",
+        params![feed, seq],
+    )?;
+    transaction.execute(
+        "UPDATE history_feeds SET floor = max(floor, ifnull(?2, floor)), is_whole = is_whole AND ?2 IS NOT NULL WHERE feed = ?1",
+        params![feed, watermark],
+    )?;
     Ok(())
 }
 
