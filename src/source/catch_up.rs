@@ -221,14 +221,13 @@ impl Supervised for CatchUp {
 mod tests {
     use std::path::Path;
 
-    use mio::{Poll, Token};
     use rusqlite::Connection;
 
     use super::*;
-    use crate::inbox::{self, Inbox, Notice};
+    use crate::inbox::{Inbox, Notice};
     use crate::promise::Promise;
-    use crate::source::{Feed, Kept};
-    use crate::update::FeedId;
+    use crate::source::Kept;
+    use crate::source::sink::Test;
 
     /// Waits until the loop gets this.
     fn expect(inbox: &Inbox, what: impl Fn(&Notice) -> bool) {
@@ -240,34 +239,11 @@ mod tests {
     }
 
     /// A catch-up with an SQLite file, and the sink that it fills.
-    struct Test {
-        catch_up: CatchUp,
-        sink: Sink,
-        inbox: Inbox,
-        _poll: Poll,
-    }
-
-    impl Test {
-        fn new(file: &Path, is_optional: bool) -> Self {
-            let address = format!("sqlite:{}?tz=UTC", file.display());
-            let address: Address = address.parse().unwrap();
-            let poll = Poll::new().unwrap();
-            let (sender, inbox) = inbox::open(poll.registry(), Token(0)).unwrap();
-            let feed = Feed {
-                id: FeedId(0),
-                source: "test".to_owned(),
-                updates_max: 10,
-                catch_up: Some(Sees::All),
-            };
-            let sink = Sink::new(feed, None, &Kept::default(), sender);
-            let catch_up = CatchUp::new(&address, is_optional, &sink).unwrap();
-            Self {
-                catch_up,
-                sink,
-                inbox,
-                _poll: poll,
-            }
-        }
+    fn catch_up(file: &Path, is_optional: bool) -> (CatchUp, Test) {
+        let address = format!("sqlite:{}?tz=UTC", file.display());
+        let test = Test::new(Some(Sees::All), &Kept::default());
+        let catch_up = CatchUp::new(&address.parse().unwrap(), is_optional, &test.sink);
+        (catch_up.unwrap(), test)
     }
 
     #[test]
@@ -278,16 +254,16 @@ mod tests {
             .unwrap()
             .execute_batch("CREATE TABLE other (id INTEGER)")
             .unwrap();
-        let mut test = Test::new(&file, false);
-        let why = test.catch_up.run(&Stop::default()).unwrap_err();
+        let (mut refused, _test) = catch_up(&file, false);
+        let why = refused.run(&Stop::default()).unwrap_err();
         assert!(
             why.to_string().contains("GRANT SELECT (bug_id, delta_ts)"),
             "{why}"
         );
-        let mut test = Test::new(&file, true);
-        assert_eq!(test.catch_up.pause(), Duration::from_secs(50));
-        assert!(!test.catch_up.can_ask().unwrap());
-        assert_eq!(test.catch_up.pause(), Duration::from_secs(600));
+        let (mut optional, _test) = catch_up(&file, true);
+        assert_eq!(optional.pause(), Duration::from_secs(50));
+        assert!(!optional.can_ask().unwrap());
+        assert_eq!(optional.pause(), Duration::from_secs(600));
     }
 
     #[test]
@@ -300,18 +276,18 @@ mod tests {
     #[test]
     fn a_catch_up_ends_when_the_loop_is_gone_and_is_tried_again_after_any_other_failure() {
         let folder = tempfile::tempdir().unwrap();
-        let mut test = Test::new(&folder.path().join("b.db"), true);
-        assert!(test.catch_up.is_final(&Closed.into()));
-        assert!(!test.catch_up.is_final(&"another one".into()));
+        let (mut catch_up, _test) = catch_up(&folder.path().join("b.db"), true);
+        assert!(catch_up.is_final(&Closed.into()));
+        assert!(!catch_up.is_final(&"another one".into()));
     }
 
     #[test]
     fn a_stop_ends_the_wait_for_the_next_question() {
         let folder = tempfile::tempdir().unwrap();
-        let mut test = Test::new(&folder.path().join("b.db"), true);
+        let (mut catch_up, test) = catch_up(&folder.path().join("b.db"), true);
         let stop = Stop::default();
         stop.request();
-        test.catch_up.run(&stop).unwrap();
+        catch_up.run(&stop).unwrap();
         assert_eq!(
             test.sink.shared().question().1,
             crate::bugzilla::Since::Newest(10)
@@ -363,15 +339,14 @@ mod tests {
         database
             .execute_batch("CREATE TABLE other (id INTEGER)")
             .unwrap();
-        let test = Test::new(&file, true);
-        let (catch_up, mut sink, inbox) = (test.catch_up, test.sink, test.inbox);
+        let (catch_up, mut test) = catch_up(&file, true);
         let stop = Stop::default();
         let seen = stop.clone();
         let thread = std::thread::spawn(move || catch_up.keep_up(&seen));
-        sink.connected().unwrap();
+        test.sink.connected().unwrap();
         let nothing = Promise::Nothing;
         expect(
-            &inbox,
+            &test.inbox,
             |notice| matches!(notice, Notice::Promise { promise, .. } if *promise == nothing),
         );
         database
@@ -380,14 +355,14 @@ mod tests {
                  INSERT INTO bugs VALUES (7, '2014-04-03 21:13:45')",
             )
             .unwrap();
-        sink.missed("a test", None).unwrap();
+        test.sink.missed("a test", None).unwrap();
         expect(
-            &inbox,
+            &test.inbox,
             |notice| matches!(notice, Notice::Earlier { updates, .. } if updates.len() == 1),
         );
         let all = Promise::After(i64::MIN);
         expect(
-            &inbox,
+            &test.inbox,
             |notice| matches!(notice, Notice::Promise { promise, .. } if *promise == all),
         );
         stop.request();

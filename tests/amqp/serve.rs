@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::WHEN;
-use crate::support::client::{CLOSE, Client, FIN};
+use crate::support::client::Client;
 use crate::support::pika::Pika;
 use crate::support::rabbitmq::{self, Broker};
 use crate::support::server::{Server, wait_until};
@@ -66,12 +66,10 @@ impl Seen {
 
 /// The next message; none where the server ends the connection since updates may have been missed.
 fn hear_or_gap(client: &mut Client) -> Option<String> {
-    let frame = client.frame();
-    if frame.first == FIN | CLOSE {
-        assert_eq!(frame.payload[2..], *b"updates may have been missed");
-        return None;
-    }
-    Some(String::from_utf8(frame.payload).unwrap())
+    client
+        .hear_or_close()
+        .inspect_err(|close| assert_eq!(close.payload[2..], *b"updates may have been missed"))
+        .ok()
 }
 
 /// Starts a server whose feed is whole: what a first start does not know is proven ten minutes

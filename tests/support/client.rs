@@ -279,11 +279,20 @@ impl Client {
 
     /// The next message, which must be text in one frame, and as docs/asyncapi.json allows.
     pub fn hear(&mut self) -> String {
+        self.hear_or_close()
+            .unwrap_or_else(|close| panic!("{close:?} in place of a message"))
+    }
+
+    /// The next message, which must be the same, or the close in its place.
+    pub fn hear_or_close(&mut self) -> Result<String, Frame> {
         let frame = self.frame();
+        if frame.first == FIN | CLOSE {
+            return Err(frame);
+        }
         assert_eq!(frame.first, FIN | TEXT, "{frame:?}");
         let text = String::from_utf8(frame.payload).unwrap();
         check_message(&text);
-        text
+        Ok(text)
     }
 
     /// The next frame.

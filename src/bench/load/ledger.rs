@@ -207,14 +207,12 @@ impl Ledger {
             return is_asked_for;
         }
         let passed = cursor..position;
-        let coalesced = match grace {
-            Grace {
-                was_stopped: true, ..
-            } => passed.len() as u64,
-            Grace {
-                may_combine: true, ..
-            } => self.combined(delivery, passed.clone(), now),
-            _ => 0,
+        let coalesced = if grace.was_stopped {
+            passed.len() as u64
+        } else if grace.may_combine {
+            self.combined(delivery, passed.clone(), now)
+        } else {
+            0
         };
         self.cursors[slots.start + at] = position + 1;
         self.counts.received += 1;

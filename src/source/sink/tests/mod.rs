@@ -58,7 +58,7 @@ fn found(now: i64, updates: &[(u32, i64)]) -> Found {
 /// A sink for ten updates, and what comes out of it.
 pub(in crate::source) struct Test {
     pub sink: Sink,
-    inbox: Inbox,
+    pub inbox: Inbox,
     _poll: Poll,
 }
 
